@@ -1,0 +1,1 @@
+"""Durable log with cursors. A leaf: imports nothing else of this project."""

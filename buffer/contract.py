@@ -1,0 +1,201 @@
+"""What the buffer promises to the rest: streams, records, gaps, and the Log protocol.
+
+Guarantees of every Log (`buffer.store.Buffer` on disk, `buffer.memory.MemoryLog` in tests):
+
+- A record's identity is (log id, stream, sequence). Sequences start at 1, are gapless per stream,
+  and are never reused. Nothing stored is ever rewritten.
+- A future returned by `add_batch` or `add_record` completes only after the record that holds
+  it is durable (fsync returned), and fails with `NotStoredError` if it could not be stored.
+- Records are hash-chained per stream: hash = SHA-256(previous_hash, stream, sequence, payload).
+- Only retention or quota deletes, oldest first, and each deletion leaves a gap record.
+- Acknowledgement moves a destination's cursor and deletes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from buffer.ranges import RangeSet
+
+Columns = npt.NDArray[np.float64] | npt.NDArray[np.int64] | npt.NDArray[np.uint64] | tuple[str, ...]
+
+
+class Stream(enum.IntEnum):
+    """Streams in order of priority: a lower one never delays or evicts a higher one."""
+
+    ALARM = 1
+    EVENT = 2
+    TELEMETRY = 3
+    EVIDENCE = 4
+
+
+class NotStoredError(Exception):
+    """The record could not be made durable; the text says why. A gap record counts it."""
+
+
+class BufferPathError(Exception):
+    """The data directory cannot be used (missing, not writable, not a directory); says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One durable record, as stored and as sent.
+
+    time_ns: gateway wall clock at commit, ns since 1970 UTC.  monotonic_ns: CLOCK_BOOTTIME-like
+    monotonic time at commit, meaningful together with boot_id (16 bytes, one per boot).
+    clock_offset_ns, synchronised: what the gateway knew of its clock error at commit.
+    payload: opaque; for TELEMETRY a block of buffer/block.py.
+    group: for TELEMETRY the sequence of the key record that starts its group; else sequence.
+    catalogue: for TELEMETRY the 32-byte hash naming the catalogue of its points; else empty.
+    first_ns, last_ns: range of gateway_time_ns inside, equal to time_ns where not telemetry.
+    samples: count of values inside, 1 where not telemetry.
+    """
+
+    stream: Stream
+    sequence: int
+    time_ns: int
+    monotonic_ns: int
+    boot_id: bytes
+    clock_offset_ns: int
+    synchronised: bool
+    previous_hash: bytes
+    hash: bytes
+    payload: bytes
+    group: int
+    catalogue: bytes = b""
+    first_ns: int = 0
+    last_ns: int = 0
+    samples: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something that was, or could not be, kept. One open gap per (stream, cause).
+
+    stream: what is missing.  first, last: sequences missing (inclusive), 0 and 0 where samples
+    were dropped before they had a sequence.  first_ns, last_ns: wall-clock range.
+    count: records (or samples, where first is 0) missing.
+    cause: quota, retention, corruption, disk_full, io_error, overload, restart.
+    """
+
+    stream: Stream
+    cause: str
+    first: int
+    last: int
+    first_ns: int
+    last_ns: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Sequences held: first (oldest) and next (one past the newest). Equal when empty."""
+
+    first: int
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How full a stream is: bytes used, quota, hours held, hours the quota lasts at this rate."""
+
+    used_bytes: int
+    quota_bytes: int
+    held_hours: float
+    capacity_hours: float
+    records: int = field(default=0)
+
+
+CommitListener = Callable[[Stream, Sequence[Record]], None]
+
+
+class Log(Protocol):
+    """The buffer as sources, pipeline and uplinks see it. All methods run on the event loop."""
+
+    @property
+    def log_id(self) -> bytes:
+        """16 random bytes naming this store; a new one whenever its past is uncertain."""
+        ...
+
+    def add_batch(
+        self,
+        points: npt.NDArray[np.int32],
+        values: Columns,
+        quality: npt.NDArray[np.uint16],
+        source_time_ns: npt.NDArray[np.int64] | int,
+        gateway_time_ns: int,
+    ) -> asyncio.Future[None]:
+        """Queue columns for the next telemetry record (at most 100 ms or 80 KB away)."""
+        ...
+
+    def add_record(
+        self, stream: Stream, payload: bytes, *, state: Mapping[str, bytes] | None = None
+    ) -> asyncio.Future[int]:
+        """Queue one record (not TELEMETRY); the future gives its sequence once durable.
+
+        `state` sets small named values (open alarms, point ids) in the same transaction, so that
+        they never disagree with the log.
+        """
+        ...
+
+    def state(self, key: str) -> bytes:
+        """Newest committed state value of that name, or empty bytes."""
+        ...
+
+    async def put_file(self, content: bytes) -> bytes:
+        """Store an evidence file by content; durable on return. Gives its SHA-256 (32 bytes)."""
+        ...
+
+    async def read_file(self, sha256: bytes, offset: int, length: int) -> bytes:
+        """Part of an evidence file; empty at or past its end. FileNotFoundError if unknown."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until the writers' queues are below their bound (back-pressure)."""
+        ...
+
+    def set_catalogue(self, catalogue_hash: bytes) -> None:
+        """Name the catalogue of all batches that follow; starts a new key."""
+        ...
+
+    def request_key(self) -> None:
+        """Make the next telemetry record a key, so that it decodes without its past."""
+        ...
+
+    def bounds(self, stream: Stream) -> Bounds:
+        """Committed sequences held now."""
+        ...
+
+    async def read(self, stream: Stream, first: int, *, last: int, max_bytes: int) -> list[Record]:
+        """Records first..last (inclusive) that are held, in order, about max_bytes of payload.
+
+        Returns at least one record if any is held in the range. Missing ones are skipped.
+        """
+        ...
+
+    def add_listener(self, listener: CommitListener) -> Callable[[], None]:
+        """Call `listener` on the loop after each commit; returns how to stop."""
+        ...
+
+    def cursor(self, destination: str, stream: Stream) -> RangeSet:
+        """Ranges this destination has acknowledged under the present log id (a copy)."""
+        ...
+
+    def acknowledge(self, destination: str, stream: Stream, ranges: RangeSet) -> None:
+        """Add ranges to a cursor; persisted lazily (the receiver owns the truth)."""
+        ...
+
+    def replace_cursor(self, destination: str, stream: Stream, ranges: RangeSet) -> None:
+        """Set a cursor to what the receiver said in Welcome."""
+        ...
+
+    def renew_log_id(self, reason: str) -> bytes:
+        """Start a new log id (the receiver knows more than we hold); next record is a key."""
+        ...

@@ -1,0 +1,1 @@
+"""Field drivers: one folder per protocol behind drivers/contract.py."""

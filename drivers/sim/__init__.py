@@ -1,0 +1,1 @@
+"""Simulated plant that speaks the real protocols on loopback."""

@@ -1,0 +1,1 @@
+"""The plantgate gateway: composes drivers, vision and buffer into one process."""

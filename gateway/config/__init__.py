@@ -1,0 +1,1 @@
+"""Configuration: the typed model, and the loader that reports all errors at once."""

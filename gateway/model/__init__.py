@@ -1,0 +1,1 @@
+"""Pure vocabulary: points, catalogue, alarms, events."""

@@ -1,0 +1,70 @@
+"""Alarm 报警: a change of state of one alarm condition, in ISA-18.2 terms.
+
+Pure. A record of the alarm stream is one `AlarmChange`; the same `alarm_id` joins the changes from
+raise to return.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from gateway.wire.v1 import uplink_pb2 as wire
+
+
+class AlarmState(enum.IntEnum):
+    """States of ISA-18.2 (IEC 62682); numbers are those of the wire."""
+
+    NORMAL = 1
+    UNACKNOWLEDGED_ACTIVE = 2
+    ACKNOWLEDGED_ACTIVE = 3
+    RETURNED_UNACKNOWLEDGED = 4
+    LATCHED = 5
+    SHELVED = 6
+    SUPPRESSED_BY_DESIGN = 7
+    OUT_OF_SERVICE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmChange:
+    """One transition of one alarm.
+
+    alarm_id: 16 bytes, the same from raise to return.  source: point name or camera/zone.
+    condition: high_high, high, low, low_low, over_count.  value and limit in `unit`.
+    source_time_ns: device time of the deciding value; gateway_time_ns: its reception.
+    rule: id and version of what judged.
+    """
+
+    alarm_id: bytes
+    source: str
+    condition: str
+    state: AlarmState
+    previous_state: AlarmState
+    priority: int
+    value: float
+    quality: int
+    limit: float
+    unit: str
+    source_time_ns: int
+    gateway_time_ns: int
+    rule: str
+    text: str
+    hazard: str = ""
+    place: str = ""
+    equipment: str = ""
+
+    def encode(self, catalogue: bytes) -> bytes:
+        """Wire encoding (plantgate.wire.v1.Alarm); `catalogue` names the points' catalogue."""
+        message = wire.Alarm(catalogue=catalogue)
+        for name in self.__slots__:
+            setattr(message, name, getattr(self, name))
+        return message.SerializeToString(deterministic=True)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> AlarmChange:
+        """Read a record of the alarm stream; raises DecodeError (protobuf) if it is none."""
+        message = wire.Alarm.FromString(payload)
+        fields = {name: getattr(message, name) for name in cls.__slots__}
+        fields["state"] = AlarmState(message.state)
+        fields["previous_state"] = AlarmState(message.previous_state)
+        return cls(**fields)

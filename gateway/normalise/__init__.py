@@ -1,0 +1,1 @@
+"""Pure, vectorised normalisation of batches."""

@@ -1,0 +1,1 @@
+"""Batch to normalise to rules to buffer: the flow on one screen."""

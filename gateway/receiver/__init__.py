@@ -1,0 +1,1 @@
+"""The other end: reference receiving service and its store."""

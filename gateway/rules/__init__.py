@@ -1,0 +1,1 @@
+"""Pure rules: limit alarms and headcount."""

@@ -1,0 +1,1 @@
+"""Run one driver or one camera process and translate into the model."""

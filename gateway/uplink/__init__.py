@@ -1,0 +1,1 @@
+"""Forwarding to destinations: pure session, encoding, grpc.aio shell."""
