@@ -167,7 +167,7 @@ class DeviceError(Exception):
     """
 
 
-Receipt = Awaitable[None]
+Receipt = Awaitable[object]
 """Completes when the buffer has committed what was emitted."""
 
 

@@ -1,1 +1,167 @@
-"""Batch to normalise to rules to buffer: the flow on one screen."""
+"""Batch to normalise to rules to buffer: the flow on one screen.
+
+Guarantees:
+
+- An alarm is queued for its own commit before the batch that caused it waits for room: alarms wait
+  for nobody's telemetry.
+- Every batch is stored as it was read and scaled; no rule filters what is stored.
+- The receipt of a batch completes when the buffer has committed it.
+- What could not be stored is counted, and the buffer itself records the gap.
+
+Only this module feeds the rules, so their state has one writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from buffer.contract import Log, NotStoredError, Stream
+from drivers.contract import Batch, Clock, Receipt, SourceEvent
+from gateway.model.alarm import AlarmChange, AlarmState
+from gateway.model.catalogue import Catalogue
+from gateway.model.event import event, evidence_attached_event
+from gateway.normalise.scale import Normaliser
+from gateway.rules.headcount import HeadcountAlarms
+from gateway.rules.limits import LimitAlarms
+from gateway.wire.v1 import uplink_pb2 as wire
+
+LIMITS_STATE = "alarms.limits"
+HEADCOUNT_STATE = "alarms.headcount"
+JPEG = "image/jpeg"
+
+
+@dataclass(slots=True)
+class FlowCounters:
+    """What has flowed since start. Read by metrics, written by the pipeline only."""
+
+    batches: int = 0
+    values: int = 0
+    bad_values: int = 0
+    alarms_raised: int = 0
+    alarms_returned: int = 0
+    events: int = 0
+    not_stored: int = 0
+
+
+class Pipeline:
+    """Takes what sources emit; judges, stores and counts it."""
+
+    def __init__(
+        self,
+        log: Log,
+        catalogue: Catalogue,
+        limits: LimitAlarms,
+        headcount: HeadcountAlarms,
+        clock: Clock,
+    ) -> None:
+        self._log = log
+        self._catalogue = catalogue
+        self._normaliser = Normaliser(catalogue.points)
+        self._limits = limits
+        self._headcount = headcount
+        self._clock = clock
+        self._deadline_changed = asyncio.Event()
+        self.counters = FlowCounters()
+
+    async def accept(self, item: Batch | SourceEvent) -> Receipt:
+        """Take one item (the Emit of drivers/contract.py); waits while the buffer is behind."""
+        if isinstance(item, SourceEvent):
+            return await self._accept_event(item)
+        batch = self._normaliser.apply(item)
+        changes = self._limits.feed(batch, now_ns=self._clock.monotonic_ns())
+        if changes:
+            self._store_alarms(changes)
+        if self._limits.next_deadline_ns() is not None:
+            self._deadline_changed.set()
+        self._count(batch)
+        await self._log.room()
+        stored = self._log.add_batch(
+            batch.points, batch.values, batch.quality, batch.source_time_ns, batch.gateway_time_ns
+        )
+        stored.add_done_callback(self._note_failure)
+        return stored
+
+    async def run(self) -> None:
+        """Fire delayed alarms on time; runs until cancelled."""
+        while True:
+            deadline_ns = self._limits.next_deadline_ns()
+            self._deadline_changed.clear()
+            if deadline_ns is None:
+                await self._deadline_changed.wait()
+                continue
+            wait_s = max(0.0, (deadline_ns - self._clock.monotonic_ns()) / 1e9)
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._deadline_changed.wait()
+            except TimeoutError:
+                changes = self._limits.tick(self._clock.monotonic_ns())
+                if changes:
+                    self._store_alarms(changes)
+
+    def note(self, kind: str, source: str, text: str, attributes: dict[str, str]) -> None:
+        """Store an event of the gateway itself (link to a destination, configuration)."""
+        payload = event(kind, source, self._clock.wall_ns(), text, attributes)
+        self._store(Stream.EVENT, payload)
+
+    async def _accept_event(self, item: SourceEvent) -> Receipt:
+        changes = self._headcount.feed(item, now_ns=self._clock.monotonic_ns())
+        if changes:
+            self._store_alarms(changes)
+        payload = event(item.kind, item.source, item.time_ns, item.text, item.attributes)
+        stored = self._store(Stream.EVENT, payload)
+        if item.picture:
+            alarm_id = changes[0].alarm_id if changes else b""
+            await self._store_evidence(item, alarm_id)
+        return stored
+
+    async def _store_evidence(self, item: SourceEvent, alarm_id: bytes) -> None:
+        sha256 = await self._log.put_file(item.picture)
+        size = len(item.picture)
+        file = wire.EvidenceFile(
+            sha256=sha256,
+            media_type=JPEG,
+            total_bytes=size,
+            alarm_id=alarm_id,
+            source=item.source,
+            time_ns=item.time_ns,
+        )
+        self._store(Stream.EVIDENCE, file.SerializeToString(deterministic=True))
+        attached = evidence_attached_event(
+            alarm_id, item.source, sha256, JPEG, size, self._clock.wall_ns()
+        )
+        self._store(Stream.EVENT, attached)
+
+    def _store_alarms(self, changes: Sequence[AlarmChange]) -> None:
+        state = {
+            LIMITS_STATE: self._limits.open_alarms(),
+            HEADCOUNT_STATE: self._headcount.open_alarms(),
+        }
+        for change in changes:
+            if change.state is AlarmState.UNACKNOWLEDGED_ACTIVE:
+                self.counters.alarms_raised += 1
+            else:
+                self.counters.alarms_returned += 1
+            stored = self._log.add_record(
+                Stream.ALARM, change.encode(self._catalogue.hash), state=state
+            )
+            stored.add_done_callback(self._note_failure)
+
+    def _store(self, stream: Stream, payload: bytes) -> asyncio.Future[int]:
+        self.counters.events += stream is Stream.EVENT
+        stored = self._log.add_record(stream, payload)
+        stored.add_done_callback(self._note_failure)
+        return stored
+
+    def _note_failure(self, stored: asyncio.Future[int] | asyncio.Future[None]) -> None:
+        if not stored.cancelled() and isinstance(stored.exception(), NotStoredError):
+            self.counters.not_stored += 1
+
+    def _count(self, batch: Batch) -> None:
+        counters = self.counters
+        counters.batches += 1
+        counters.values += len(batch)
+        counters.bad_values += int(np.count_nonzero(batch.quality & 0x8000))

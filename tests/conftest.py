@@ -1,8 +1,9 @@
-"""Fixtures for all tests: the repository root on the path, and a check that no task is left alive."""
+"""Fixtures for all tests: the repository root on the path, no task left alive, no silent skip."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,3 +23,25 @@ async def _no_task_left() -> AsyncIterator[None]:
     await asyncio.sleep(0)
     left = [task for task in asyncio.all_tasks() - before if not task.done()]
     assert not left, f"tasks left alive: {left}"
+
+
+def _left_out(terminal: pytest.TerminalReporter) -> list[str]:
+    reports = terminal.stats.get("skipped", [])
+    return [f"{report.nodeid}: {report.longrepr[2]}" for report in reports]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name every test that was left out, and why."""
+    left_out = _left_out(terminalreporter)
+    if left_out:
+        terminalreporter.section("tests left out on this machine")
+        for line in left_out:
+            terminalreporter.line(line)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a left-out test is a failure."""
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") == "true" and terminal is not None and _left_out(terminal):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,51 @@
+# Everything a person or CI does with this tree. `make` alone lists the targets.
+# Each target sets up what it needs; nothing but Python 3.11+ with venv is assumed.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint peers bench proto lock clean outage-full
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+$(VENV)/.run: deploy/lock/run.txt pyproject.toml
+	@deploy/setup.sh $(PYTHON) $(VENV) run
+
+$(VENV)/.dev: deploy/lock/dev.txt pyproject.toml
+	@deploy/setup.sh $(PYTHON) $(VENV) dev
+
+demo: $(VENV)/.run  ## simulated plant, gateway and receiver on this machine; ARGS="--camera FILE|rtsp://..."
+	@$(BIN)/plantgate demo $(ARGS)
+
+lint: $(VENV)/.dev  ## format, lint, types, import rules, dependencies, generated code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	@deploy/proto.sh $(BIN) check
+
+peers: $(VENV)/.dev  ## install the real counterparts that tests/peers uses (Debian and npm packages)
+	@tests/peers/install.sh
+
+test: lint peers  ## lint, then every test, those against real counterparts included
+	$(PYTEST)
+
+bench: $(VENV)/.dev  ## measure the bars of ARCHITECTURE.md; writes build/bench.json
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+outage-full: $(VENV)/.dev  ## the 60 s outage with SIGKILL, and the 45 s cold start, in full length
+	PLANTGATE_FULL=1 $(PYTEST) tests/e2e/test_outage.py -q -s -p no:randomly --timeout=600
+
+proto: $(VENV)/.dev  ## regenerate gateway/wire/v1 from proto/
+	@deploy/proto.sh $(BIN) write
+
+lock: $(VENV)/.dev  ## renew deploy/lock/*.txt (hashes, no addresses)
+	@deploy/lock.sh $(BIN)
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/peers/*/node_modules
