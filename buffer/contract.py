@@ -6,7 +6,9 @@ Guarantees of every Log (`buffer.store.Buffer` on disk, `buffer.memory.MemoryLog
   and are never reused. Nothing stored is ever rewritten.
 - A future returned by `add_batch` or `add_record` completes only after the record that holds
   it is durable (fsync returned), and fails with `NotStoredError` if it could not be stored.
-- Records are hash-chained per stream: hash = SHA-256(previous_hash, stream, sequence, payload).
+- Records are hash-chained per stream by `chain_hash`: SHA-256 over previous_hash (32 bytes),
+  stream (1 byte), sequence (8 bytes, big-endian) and payload. The first record of a log id has
+  a previous hash of 32 zero bytes (`NO_HASH`).
 - Only retention or quota deletes, oldest first, and each deletion leaves a gap record.
 - Acknowledgement moves a destination's cursor and deletes nothing.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -34,6 +37,18 @@ class Stream(enum.IntEnum):
     EVENT = 2
     TELEMETRY = 3
     EVIDENCE = 4
+
+
+NO_HASH = bytes(32)
+"""Previous hash of the first record of a stream under a new log id."""
+
+
+def chain_hash(previous_hash: bytes, stream: Stream, sequence: int, payload: bytes) -> bytes:
+    """Hash of a record, 32 bytes; ties it to its predecessor, its stream and its sequence."""
+    digest = hashlib.sha256(previous_hash)
+    digest.update(int(stream).to_bytes(1, "big") + sequence.to_bytes(8, "big"))
+    digest.update(payload)
+    return digest.digest()
 
 
 class NotStoredError(Exception):
@@ -113,6 +128,18 @@ class Capacity:
     records: int = field(default=0)
 
 
+class Clock(Protocol):
+    """Time as the buffer may know it; every clock of the gateway fits."""
+
+    def wall_ns(self) -> int:
+        """Wall-clock time, ns since 1970 UTC; may jump."""
+        ...
+
+    def monotonic_ns(self) -> int:
+        """Monotonic time in ns."""
+        ...
+
+
 CommitListener = Callable[[Stream, Sequence[Record]], None]
 
 
@@ -136,12 +163,18 @@ class Log(Protocol):
         ...
 
     def add_record(
-        self, stream: Stream, payload: bytes, *, state: Mapping[str, bytes] | None = None
+        self,
+        stream: Stream,
+        payload: bytes,
+        *,
+        state: Mapping[str, bytes] | None = None,
+        keep: bytes | None = None,
     ) -> asyncio.Future[int]:
         """Queue one record (not TELEMETRY); the future gives its sequence once durable.
 
         `state` sets small named values (open alarms, point ids) in the same transaction, so that
-        they never disagree with the log.
+        they never disagree with the log. `keep` names a catalogue hash (32 bytes) that this event
+        record defines: it is not evicted while any telemetry group held names that hash.
         """
         ...
 
@@ -178,6 +211,29 @@ class Log(Protocol):
 
         Returns at least one record if any is held in the range. Missing ones are skipped.
         """
+        ...
+
+    async def group_start(self, sequence: int) -> int:
+        """Sequence of the key that starts the telemetry group of `sequence`; itself if unknown."""
+        ...
+
+    async def sequences_between(self, stream: Stream, from_ns: int, to_ns: int) -> tuple[int, int]:
+        """First and last sequence (inclusive) that may hold times in [from_ns, to_ns].
+
+        Whole groups for TELEMETRY, so that the range decodes; (1, 0) when there is none.
+        """
+        ...
+
+    def catalogue_records(self) -> Mapping[bytes, int]:
+        """Sequence in the EVENT stream of each catalogue kept, by its hash."""
+        ...
+
+    def capacity(self, stream: Stream) -> Capacity:
+        """How full a stream is."""
+        ...
+
+    def health(self) -> tuple[bool, str]:
+        """Tell whether everything given is being stored, and in one sentence what is wrong."""
         ...
 
     def add_listener(self, listener: CommitListener) -> Callable[[], None]:
