@@ -1,1 +1,185 @@
-"""Composition root: the only file that knows every part."""
+"""Composition root: the only file that knows every part, and the order of start and stop.
+
+Start: buffer (repaired if need be), catalogue, rules, metrics, uplinks, sources. Stop, on SIGTERM:
+sources first, then the pipeline, then the uplinks get DRAIN_S to send what is committed, then the
+buffer is flushed and closed. A failing source never reaches this file: `supervise` holds it.
+Parts that are not configured are not imported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from buffer.store import Buffer
+
+from drivers.contract import DeviceError, Driver
+from gateway.model.catalogue import Catalogue, assign_ids, decode_ids, encode_ids
+from gateway.model.event import gap_event
+from gateway.observe.health import Health
+from gateway.observe.http import ObserveServer
+from gateway.observe.log import logger
+from gateway.observe.metrics import Metrics
+from gateway.pipeline import HEADCOUNT_STATE, LIMITS_STATE, Pipeline
+from gateway.rules.headcount import HeadcountAlarms
+from gateway.rules.limits import LimitAlarms
+from gateway.runtime.backoff import FullJitter
+from gateway.runtime.clock import SystemClock, boot_id
+from gateway.runtime.supervise import supervise
+
+if TYPE_CHECKING:
+    from gateway.config.load import Site
+    from gateway.uplink.client import Uplink
+
+SOFTWARE = f"plantgate/{version('plantgate')}"
+ALARM_ID_BYTES = 16
+BACKOFF_BASE_MS = 500
+BACKOFF_CAP_MS = 10_000
+DRAIN_S = 3.0
+POINT_IDS_STATE = "point_ids"
+_LOG = logger("app")
+
+
+async def run(site: Site, stop: asyncio.Event) -> None:
+    """Run one site until `stop` is set. Raises BufferPathError if the data directory fails."""
+    clock = SystemClock()
+    buffer = Buffer.open(
+        site.gateway.data_dir,
+        site.buffer.to_config(),
+        clock=clock,
+        boot_id=boot_id(),
+        encode_gap=gap_event,
+    )
+    async with buffer:
+        catalogue, ids = _catalogue(buffer, site)
+        pipeline = _pipeline(buffer, catalogue, clock)
+        if catalogue.hash in buffer.catalogue_records():
+            buffer.set_catalogue(catalogue.hash)
+        else:
+            await pipeline.announce({POINT_IDS_STATE: encode_ids(ids)})
+        metrics, health = Metrics(), Health()
+        metrics.register("flow", pipeline.statistics)
+        metrics.register("buffer", buffer.statistics)
+        health.register("buffer", buffer.health)
+        sources = _sources(site, catalogue, clock)
+        uplinks = _uplinks(site, buffer, pipeline, clock)
+        for name, source in sources.items():
+            metrics.register(f"source_{name}", source.statistics)
+        for uplink in uplinks:
+            metrics.register(f"uplink_{uplink.name}", uplink.statistics)
+            health.register(f"uplink_{uplink.name}", uplink.health)
+        async with ObserveServer(site.metrics.host, site.metrics.port, metrics, health) as observe:
+            _LOG.info("running", site=str(site.path), points=len(catalogue.points),
+                      metrics=f"http://{observe.address}/metrics")  # fmt: skip
+            await _run_parts(sources, pipeline, uplinks, clock, stop)
+
+
+async def _run_parts(
+    sources: dict[str, Driver],
+    pipeline: Pipeline,
+    uplinks: list[Uplink],
+    clock: SystemClock,
+    stop: asyncio.Event,
+) -> None:
+    async with asyncio.TaskGroup() as back:
+        sending = [back.create_task(uplink.run()) for uplink in uplinks]
+        judging = back.create_task(pipeline.run())
+        async with asyncio.TaskGroup() as front:
+            reading = [
+                front.create_task(_supervised(name, source, pipeline, clock))
+                for name, source in sources.items()
+            ]
+            await stop.wait()
+            for task in reading:
+                task.cancel()
+        judging.cancel()
+        await _drain(uplinks)
+        for task in sending:
+            task.cancel()
+
+
+async def _supervised(name: str, source: Driver, pipeline: Pipeline, clock: SystemClock) -> None:
+    def report(source_name: str, error: Exception, delay_ms: float) -> None:
+        expected = isinstance(error, DeviceError)
+        _LOG.warning("source failed", source=source_name, error=str(error),
+                     again_in_ms=round(delay_ms), exc_info=None if expected else error)  # fmt: skip
+        pipeline.note("source.failed", source_name, str(error), {"expected": str(expected).lower()})
+
+    await supervise(
+        name,
+        lambda: source.run(pipeline.accept),
+        clock=clock,
+        backoff=FullJitter(BACKOFF_BASE_MS, BACKOFF_CAP_MS, random.SystemRandom()),
+        on_failure=report,
+        expected=(DeviceError,),
+    )
+
+
+async def _drain(uplinks: list[Uplink]) -> None:
+    """Give the uplinks a moment to send what is committed; what is left stays in the buffer."""
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            for uplink in uplinks:
+                await uplink.drained()
+    except TimeoutError:
+        _LOG.info("stopped with a backlog; it stays in the buffer")
+
+
+def _catalogue(buffer: Buffer, site: Site) -> tuple[Catalogue, dict[str, int]]:
+    """Give ids to the points: those that the log knows keep theirs."""
+    ids = assign_ids(decode_ids(buffer.state(POINT_IDS_STATE)), site.point_names())
+    return Catalogue.of(site.points(ids)), ids
+
+
+def _pipeline(buffer: Buffer, catalogue: Catalogue, clock: SystemClock) -> Pipeline:
+    def new_id() -> bytes:
+        return secrets.token_bytes(ALARM_ID_BYTES)
+
+    limits = LimitAlarms(catalogue.points, new_id=new_id, restored=buffer.state(LIMITS_STATE))
+    headcount = HeadcountAlarms(new_id=new_id, restored=buffer.state(HEADCOUNT_STATE))
+    return Pipeline(buffer, catalogue, limits, headcount, clock)
+
+
+def _sources(site: Site, catalogue: Catalogue, clock: SystemClock) -> dict[str, Driver]:
+    ids = {point.name: point.id for point in catalogue.points}
+    sources: dict[str, Driver] = {
+        device.name: device.driver.open(
+            device.name, device.config, device.driver_points(ids), clock
+        )
+        for device in site.devices
+    }
+    if site.cameras:
+        from gateway.sources.camera import CameraSource
+
+        for camera in site.cameras:
+            prefix = f"{camera.name}/"
+            tags = {n.removeprefix(prefix): i for n, i in ids.items() if n.startswith(prefix)}
+            sources[camera.name] = CameraSource(camera, tags, clock)
+    return sources
+
+
+def _uplinks(site: Site, buffer: Buffer, pipeline: Pipeline, clock: SystemClock) -> list[Uplink]:
+    if not site.uplinks:
+        return []
+    from gateway.uplink.client import GatewayIdentity, Uplink
+
+    identity = GatewayIdentity(
+        gateway_id=site.gateway.id,
+        enterprise=site.gateway.enterprise,
+        software=SOFTWARE,
+        boot_id=boot_id(),
+    )
+    return [
+        Uplink(
+            uplink,
+            log=buffer,
+            clock=clock,
+            identity=identity,
+            events=pipeline.note_uplink,
+            rng=random.SystemRandom(),
+        )
+        for uplink in site.uplinks
+    ]

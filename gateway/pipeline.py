@@ -14,8 +14,8 @@ Only this module feeds the rules, so their state has one writer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from buffer.contract import Log, NotStoredError, Stream
 from drivers.contract import Batch, Clock, Receipt, SourceEvent
 from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.model.catalogue import Catalogue
-from gateway.model.event import event, evidence_attached_event
+from gateway.model.event import catalogue_event, event, evidence_attached_event
 from gateway.normalise.scale import Normaliser
 from gateway.rules.headcount import HeadcountAlarms
 from gateway.rules.limits import LimitAlarms
@@ -32,6 +32,7 @@ from gateway.wire.v1 import uplink_pb2 as wire
 LIMITS_STATE = "alarms.limits"
 HEADCOUNT_STATE = "alarms.headcount"
 JPEG = "image/jpeg"
+LOG_RENEWED = "log.renewed"
 
 
 @dataclass(slots=True)
@@ -102,7 +103,29 @@ class Pipeline:
                 if changes:
                     self._store_alarms(changes)
 
-    def note(self, kind: str, source: str, text: str, attributes: dict[str, str]) -> None:
+    def statistics(self) -> dict[str, float]:
+        """Counters since start, for metrics."""
+        return {name: float(count) for name, count in asdict(self.counters).items()}
+
+    def note_uplink(self, kind: str, text: str, attributes: Mapping[str, str]) -> None:
+        """Store an event of an uplink; after a new log id the catalogue is announced again."""
+        self.note(kind, "uplink", text, attributes)
+        if kind == LOG_RENEWED:
+            self.announce({})
+
+    def announce(self, state: Mapping[str, bytes]) -> asyncio.Future[int]:
+        """Put the catalogue into the event stream and name it for all batches that follow."""
+        stored = self._log.add_record(
+            Stream.EVENT,
+            catalogue_event(self._catalogue, self._clock.wall_ns()),
+            state=state,
+            keep=self._catalogue.hash,
+        )
+        stored.add_done_callback(self._note_failure)
+        self._log.set_catalogue(self._catalogue.hash)
+        return stored
+
+    def note(self, kind: str, source: str, text: str, attributes: Mapping[str, str]) -> None:
         """Store an event of the gateway itself (link to a destination, configuration)."""
         payload = event(kind, source, self._clock.wall_ns(), text, attributes)
         self._store(Stream.EVENT, payload)

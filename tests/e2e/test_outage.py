@@ -1,0 +1,122 @@
+"""Receiver away, gateway killed: nothing older than one group commit is lost or doubled.
+
+The Modbus server answers each register pair with its own read counter, so a gap or a repeat in what
+`plantgate query` returns shows at once. PLANTGATE_FULL=1 runs the full lengths (60 s and 45 s).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.world import Row, World, by_point, free_port, stop, until
+
+FULL = os.environ.get("PLANTGATE_FULL") == "1"
+POINTS = 200
+POLL_MS = 200
+GROUP_COMMIT_MS = 100
+LOST_AT_KILL = 1 + (GROUP_COMMIT_MS + POLL_MS - 1) // POLL_MS
+"""Reads that one kill may cost a point: the poll under way, and those of one group commit."""
+
+pytestmark = pytest.mark.e2e
+
+
+def write_points(world: World, port: int) -> None:
+    """One device of POINTS u32 counters."""
+    lines = ["name,area,address,type"]
+    lines += [f"n{i},holding,{2 * i},u32" for i in range(POINTS)]
+    (world.folder / "points.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    world.write_site(
+        f"""
+[[device]]
+name = "counter"
+driver = "modbus"
+host = "127.0.0.1"
+port = {port}
+unit = 1
+poll_ms = {POLL_MS}
+points = "points.csv"
+"""
+    )
+
+
+def newest(world: World) -> float:
+    """Newest counter of the first point at the receiver, 0 before the first."""
+    rows = world.query("--point", "counter/n0")
+    return max((row.value for row in rows if row.quality == "good"), default=0.0)
+
+
+def check_counters(rows: list[Row], *, kills: int) -> dict[str, int]:
+    """Check that every point counts up by one; give what is missing per point."""
+    missing: dict[str, int] = {}
+    for point, samples in by_point(rows):
+        good = [row.value for row in samples if row.quality == "good"]
+        assert good, point
+        assert good[0] == 1, f"{point} begins with {good[0]}"
+        steps = [after - before for before, after in pairwise(good)]
+        assert min(steps, default=1) >= 1, f"{point}: a value twice or out of order"
+        gaps = [int(step) - 1 for step in steps if step != 1]
+        assert len(gaps) <= kills, f"{point}: {len(gaps)} gaps {gaps[:5]} for {kills} kills"
+        assert all(gap <= LOST_AT_KILL for gap in gaps), f"{point}: {gaps}"
+        missing[point] = sum(gaps)
+    return missing
+
+
+@pytest.mark.timeout(300)
+def test_outage_with_kill_in_the_middle(tmp_path: Path) -> None:
+    outage_s = 60 if FULL else 12
+    with World(tmp_path) as world:
+        port = free_port()
+        world.start_modbus(port, 2 * POINTS)
+        write_points(world, port)
+        receiver = world.start_receiver()
+        gateway = world.start_gateway()
+        until(lambda: newest(world) >= 10, limit_s=40, what="values arrive")
+
+        stop(receiver, signal.SIGKILL)
+        time.sleep(outage_s / 2)
+        stop(gateway, signal.SIGKILL)
+        gateway = world.start_gateway()
+        time.sleep(outage_s / 2)
+
+        before = newest(world)
+        world.start_receiver()
+        until(lambda: newest(world) > before + outage_s * 1000 / POLL_MS, limit_s=30,
+              what="data read after the outage arrives")  # fmt: skip
+        final = newest(world) + 5
+        until(lambda: newest(world) >= final, limit_s=30, what="the flow goes on")
+        assert stop(gateway) == 0
+
+        rows = world.query()
+        missing = check_counters(rows, kills=1)
+        assert len(missing) == POINTS
+        assert any(row.historical for row in rows)
+        print(f"\n{len(rows)} rows, {POINTS} points, missing per point at the kill: "
+              f"{max(missing.values())}, duplicates 0, order kept")  # fmt: skip
+
+
+@pytest.mark.timeout(300)
+def test_cold_start_while_the_receiver_is_away(tmp_path: Path) -> None:
+    run_s = 45 if FULL else 8
+    with World(tmp_path) as world:
+        port = free_port()
+        world.start_modbus(port, 2 * POINTS)
+        write_points(world, port)
+        gateway = world.start_gateway()
+        time.sleep(run_s)
+        stop(gateway, signal.SIGKILL)
+        world.start_receiver()
+        gateway = world.start_gateway()
+        polls = (run_s - 4) * 1000 / POLL_MS
+        until(lambda: newest(world) > polls, limit_s=40, what="the cold start's values arrive")
+        until(lambda: newest(world) > polls + 30, limit_s=40, what="new values arrive")
+        assert stop(gateway) == 0
+        rows = world.query()
+        missing = check_counters(rows, kills=1)
+        assert len(missing) == POINTS
+        print(f"\n{len(rows)} rows, missing per point at the kill: {max(missing.values())}")

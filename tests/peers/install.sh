@@ -1,0 +1,34 @@
+#!/bin/sh
+# Install the real counterparts that tests/peers uses, where they are missing. Says what it does.
+# Without root or npm it says in one line which tests will be left out, and goes on.
+set -u
+cd "$(dirname "$0")" || exit 1
+
+packages="gcc libc6-dev pkg-config libmodbus-dev mbpoll ffmpeg python3-gi gir1.2-gst-rtsp-server-1.0
+ gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
+ gstreamer1.0-tools gstreamer1.0-rtsp"
+
+missing=""
+if command -v dpkg-query >/dev/null 2>&1; then
+    for p in $packages; do
+        dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
+    done
+    if [ -n "$missing" ] && [ "$(id -u)" = 0 ]; then
+        echo "peers: installing$missing"
+        apt-get -qq update >/dev/null &&
+            DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing >/dev/null ||
+            echo "peers: apt-get failed; tests of libmodbus and RTSP may be left out" >&2
+    elif [ -n "$missing" ]; then
+        echo "peers: not root, so tests of libmodbus and RTSP may be left out; an administrator can run:" >&2
+        echo "       apt-get install -y --no-install-recommends$missing" >&2
+    fi
+else
+    echo "peers: no Debian packages on this system: tests of libmodbus and RTSP may be left out" >&2
+fi
+
+if command -v npm >/dev/null 2>&1; then
+    ./install_opcua.sh || echo "peers: npm failed; tests of node-opcua will be left out" >&2
+else
+    echo "peers: npm is missing, so tests of node-opcua will be left out; install Node.js 18 or later" >&2
+fi
+exit 0
