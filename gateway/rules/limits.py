@@ -1,0 +1,353 @@
+"""Limit alarms 限值报警: high_high, high, low, low_low of every point, each its own alarm.
+
+Guarantees:
+
+- Inequalities, deadband: see the table in limit_table.py. Values are compared as float64.
+- States (ISA-18.2): a raise goes NORMAL -> UNACKNOWLEDGED_ACTIVE under a new alarm id, a return
+  goes UNACKNOWLEDGED_ACTIVE -> RETURNED_UNACKNOWLEDGED under the same id. Nobody can acknowledge
+  yet, so there is no way back to NORMAL and the next raise begins a new alarm.
+- Delays: the value must ask for the change at every judged sample from the first one until
+  on_delay_s (raise) or off_delay_s (return) has passed in monotonic time; then `tick` fires it
+  without a new sample, with the latest value. A delay of 0 fires in the same `feed`. A restart
+  starts a running delay anew.
+- Not judged, and therefore neither raised nor returned: bad quality; uncertain:inhibited, warm_up,
+  calibrating, under_test; good:simulated (all "not for alarm"); NaN. The state is held, and a
+  running delay is held with it: it cannot fire on an unknown value, and when a judged value comes
+  and still asks for the change, the time since the first one counts.
+- A batch that names a point several times is evaluated in the order of its samples.
+- Points with alarm_source "panel" get no alarm here: the panel's own bit is the alarm.
+- `restored` alarms keep their ids; those whose limit is gone from the configuration are returned
+  by the first `feed`, with a text that says so.
+
+How it stays cheap: each row keeps the closed interval of values that change nothing in its present
+state (LimitTable.quiet). A batch costs two comparisons of columns with these intervals; only the
+samples outside go further, as arrays, and only changes become objects. Pure; not thread-safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from drivers.contract import SEVERITY_MASK, Batch, Quality
+from gateway.model.alarm import AlarmChange, AlarmState
+from gateway.model.plan_cache import PlanCache
+from gateway.model.point import Point
+from gateway.rules.limit_table import CONDITIONS, RULES, LimitTable
+from gateway.rules.open_alarm import OpenAlarm, describe, encode_open, new_id
+
+_Rows = npt.NDArray[np.intp]
+_Flags = npt.NDArray[np.bool_]
+_Floats = npt.NDArray[np.float64]
+
+_NEVER = np.iinfo(np.int64).max
+_NOT_FOR_ALARM = (
+    Quality.GOOD_SIMULATED,
+    Quality.UNCERTAIN_INHIBITED,
+    Quality.UNCERTAIN_WARM_UP,
+    Quality.UNCERTAIN_CALIBRATING,
+    Quality.UNCERTAIN_UNDER_TEST,
+)
+_BAD = 0x8000  # severity bits of bad; 0xC000 is reserved by OPC UA and treated as bad
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the samples with limits are in a batch, and their rows. Slices cost no copy."""
+
+    samples: slice | _Rows
+    rows: slice | _Rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Samples:
+    """Samples of unique rows, as columns."""
+
+    rows: _Rows
+    values: _Floats
+    quality: npt.NDArray[np.uint16]
+    source_time_ns: npt.NDArray[np.int64]
+    gateway_time_ns: int
+
+    def at(self, chosen: _Flags | _Rows) -> _Samples:
+        return _Samples(
+            self.rows[chosen],
+            self.values[chosen],
+            self.quality[chosen],
+            self.source_time_ns[chosen],
+            self.gateway_time_ns,
+        )
+
+
+class LimitAlarms:
+    """State of all limit alarms of one gateway."""
+
+    def __init__(
+        self,
+        points: Sequence[Point],
+        *,
+        rng_bytes: Callable[[], bytes],
+        restored: Sequence[OpenAlarm] = (),
+    ) -> None:
+        """Judge `points`; `rng_bytes` makes a new alarm id of 16 random bytes.
+
+        Raises ValueError that names every point whose limits cannot be judged.
+        """
+        self._table = LimitTable(points)
+        self._rng_bytes = rng_bytes
+        count = len(self._table.points)
+        shape = (len(CONDITIONS), count)
+        self._active = np.zeros(shape, np.bool_)
+        self._deadline = np.full(shape, _NEVER, np.int64)  # of a running delay, monotonic ns
+        self._delayed = np.zeros(count, np.bool_)  # rows with a running delay
+        self._delayed_count = 0
+        self._held = np.zeros(count, np.bool_)  # delayed rows whose latest value is not judged
+        self._last_value = np.zeros(count)  # of delayed rows only: what a tick will report
+        self._last_quality = np.zeros(count, np.uint16)
+        self._last_source_ns = np.zeros(count, np.int64)
+        self._last_gateway_ns = np.zeros(count, np.int64)
+        self._open: dict[tuple[int, int], OpenAlarm] = {}
+        self._removed = self._restore(restored)
+        self._quiet_low, self._quiet_high = self._table.quiet(np.arange(count), self._active)
+        self._plans = PlanCache(self._plan, point_count=len(points))
+
+    def feed(self, batch: Batch, *, now_ns: int) -> list[AlarmChange]:
+        """Judge a batch of engineering values; `now_ns` is monotonic and never goes back.
+
+        Delays that ran out by `now_ns` fire first, for they ran out before this batch came.
+        """
+        changes = self.tick(now_ns) if self._delayed_count else []
+        if self._removed:
+            changes += self._close_removed(batch.gateway_time_ns)
+        plan = self._plans.of(batch.points)
+        if plan is None or isinstance(batch.values, tuple):
+            return changes
+        values = batch.values[plan.samples]
+        rows = plan.rows
+        outside = (values < self._quiet_low[rows]) | (values > self._quiet_high[rows])
+        if self._delayed_count:
+            outside |= self._delayed[rows]
+        if outside.any():
+            changes += self._judge(batch, plan, outside, now_ns)
+        return changes
+
+    def tick(self, now_ns: int) -> list[AlarmChange]:
+        """Fire the delays that ran out by `now_ns` (monotonic)."""
+        due_at = self.next_deadline_ns()
+        if due_at is None or due_at > now_ns:
+            return []
+        due = (self._deadline <= now_ns) & ~self._held
+        rows = np.flatnonzero(due.any(axis=0))
+        changes = []
+        for row in rows.tolist():
+            for number in np.flatnonzero(due[:, row]).tolist():
+                changes.append(
+                    self._change(
+                        number,
+                        row,
+                        float(self._last_value[row]),
+                        int(self._last_quality[row]),
+                        int(self._last_source_ns[row]),
+                        int(self._last_gateway_ns[row]),
+                    )
+                )
+        self._active[:, rows] ^= due[:, rows]
+        self._deadline[due] = _NEVER
+        self._settle(rows)
+        return changes
+
+    def next_deadline_ns(self) -> int | None:
+        """Monotonic time at which `tick` has something to do, or None."""
+        if not self._delayed_count:
+            return None
+        rows = np.flatnonzero(self._delayed & ~self._held)
+        if not len(rows):
+            return None
+        return int(self._deadline[:, rows].min())
+
+    def open_alarms(self) -> bytes:
+        """Encode the raised alarms, for `decode_open` after a restart."""
+        waiting = self._removed  # not returned yet, so still open
+        return encode_open([*waiting, *self._open.values()])
+
+    @property
+    def open_count(self) -> int:
+        """Count of alarms that are raised and have not returned."""
+        return len(self._open)
+
+    # -- one batch -------------------------------------------------------------------------
+
+    def _plan(self, ids: npt.NDArray[np.int32]) -> _Places | None:
+        rows = self._table.rows(ids)
+        samples = np.flatnonzero(rows >= 0)
+        if not len(samples):
+            return None
+        return _Places(_as_slice(samples), _as_slice(rows[samples]))
+
+    def _judge(
+        self, batch: Batch, plan: _Places, outside: _Flags, now_ns: int
+    ) -> list[AlarmChange]:
+        """Take the rows that have a sample outside; their samples go round by round, in order."""
+        columns = self._columns(batch, plan)
+        touched = np.zeros(len(self._delayed), np.bool_)
+        touched[columns.rows[outside]] = True
+        columns = columns.at(touched[columns.rows])
+        changes: list[AlarmChange] = []
+        for chosen in _rounds(columns.rows):
+            changes += self._round(columns.at(chosen), now_ns)
+        return changes
+
+    def _columns(self, batch: Batch, plan: _Places) -> _Samples:
+        count = len(batch.points)
+        rows = np.arange(len(self._delayed))[plan.rows]
+        times = batch.source_time_ns
+        stamps = np.full(count, times, np.int64) if isinstance(times, int) else times
+        return _Samples(
+            rows,
+            np.asarray(batch.values)[plan.samples].astype(np.float64),
+            batch.quality[plan.samples],
+            stamps[plan.samples],
+            batch.gateway_time_ns,
+        )
+
+    def _round(self, samples: _Samples, now_ns: int) -> list[AlarmChange]:
+        """Judge samples of unique rows: update delays, fire what has none or is over."""
+        judged = _is_judged(samples)
+        self._held[samples.rows] = ~judged
+        samples = samples.at(judged)
+        rows = samples.rows
+        if not len(rows):
+            return []
+        active = self._active[:, rows]
+        wanted = self._table.wanted(rows, samples.values, active)
+        delay = np.where(active, self._table.off_delay_ns[rows], self._table.on_delay_ns[rows])
+        running = self._deadline[:, rows]
+        deadline = np.where(running == _NEVER, now_ns + delay, running)
+        fire = wanted & (deadline <= now_ns)
+        self._deadline[:, rows] = np.where(wanted & ~fire, deadline, _NEVER)
+        changes = [
+            self._change(
+                number,
+                int(rows[place]),
+                float(samples.values[place]),
+                int(samples.quality[place]),
+                int(samples.source_time_ns[place]),
+                samples.gateway_time_ns,
+            )
+            for place, number in np.argwhere(fire.T).tolist()
+        ]
+        self._active[:, rows] = active ^ fire
+        self._last_value[rows] = samples.values
+        self._last_quality[rows] = samples.quality
+        self._last_source_ns[rows] = samples.source_time_ns
+        self._last_gateway_ns[rows] = samples.gateway_time_ns
+        self._settle(rows)
+        return changes
+
+    def _settle(self, rows: _Rows) -> None:
+        """Bring what is derived from `_active` and `_deadline` up to date for some rows."""
+        quiet = self._table.quiet(rows, self._active[:, rows])
+        self._quiet_low[rows], self._quiet_high[rows] = quiet
+        self._delayed[rows] = (self._deadline[:, rows] != _NEVER).any(axis=0)
+        self._delayed_count = int(np.count_nonzero(self._delayed))
+
+    # -- changes ---------------------------------------------------------------------------
+
+    def _change(
+        self,
+        number: int,
+        row: int,
+        value: float,
+        quality: int,
+        source_time_ns: int,
+        gateway_time_ns: int,
+    ) -> AlarmChange:
+        """Make the change of one condition and keep the table of open alarms."""
+        point = self._table.points[row]
+        key = (number, row)
+        raised = key not in self._open
+        limit = float(self._table.limit[number, row])
+        change = AlarmChange(
+            alarm_id=new_id(self._rng_bytes()) if raised else self._open[key].alarm_id,
+            source=point.name,
+            condition=CONDITIONS[number],
+            state=AlarmState.UNACKNOWLEDGED_ACTIVE
+            if raised
+            else AlarmState.RETURNED_UNACKNOWLEDGED,
+            previous_state=AlarmState.NORMAL if raised else AlarmState.UNACKNOWLEDGED_ACTIVE,
+            priority=point.priority,
+            value=value,
+            quality=quality,
+            limit=limit,
+            unit=point.unit,
+            source_time_ns=source_time_ns,
+            gateway_time_ns=gateway_time_ns,
+            rule=RULES[number],
+            text=_text(point, CONDITIONS[number], value, limit, raised=raised),
+            hazard=point.hazard,
+            place=point.place,
+            equipment=point.equipment,
+        )
+        if raised:
+            self._open[key] = OpenAlarm.of(change)
+        else:
+            del self._open[key]
+        return change
+
+    def _restore(self, restored: Sequence[OpenAlarm]) -> list[OpenAlarm]:
+        """Take back standing alarms; return those that nothing judges any more."""
+        row_of = {point.name: row for row, point in enumerate(self._table.points)}
+        removed = []
+        for alarm in restored:
+            row = row_of.get(alarm.source, -1)
+            number = CONDITIONS.index(alarm.condition) if alarm.condition in CONDITIONS else -1
+            judged = row >= 0 and number >= 0 and not np.isnan(self._table.limit[number, row])
+            if not judged or (number, row) in self._open:
+                removed.append(alarm)
+                continue
+            self._open[number, row] = alarm
+            self._active[number, row] = True
+        return removed
+
+    def _close_removed(self, gateway_time_ns: int) -> list[AlarmChange]:
+        removed, self._removed = self._removed, []
+        return [alarm.removed(gateway_time_ns) for alarm in removed]
+
+
+def _as_slice(places: _Rows) -> slice | _Rows:
+    """Consecutive ascending places as a slice, which selects without a copy."""
+    first, count = int(places[0]), len(places)
+    if int(places[-1]) - first == count - 1 and bool((np.diff(places) == 1).all()):
+        return slice(first, first + count)
+    return places
+
+
+def _is_judged(samples: _Samples) -> _Flags:
+    judged = ((samples.quality & SEVERITY_MASK) < _BAD) & ~np.isnan(samples.values)
+    for code in _NOT_FOR_ALARM:
+        judged &= samples.quality != code
+    return judged
+
+
+def _rounds(rows: _Rows) -> list[_Rows]:
+    """Split samples into rounds of unique rows: round k holds the k-th sample of each row."""
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    if len(starts) == len(rows):
+        return [np.arange(len(rows))]
+    lengths = np.diff(starts, append=len(rows))
+    turn = np.empty(len(rows), np.intp)
+    turn[order] = np.arange(len(rows)) - np.repeat(starts, lengths)
+    return [np.flatnonzero(turn == k) for k in range(int(lengths.max()))]
+
+
+def _text(point: Point, condition: str, value: float, limit: float, *, raised: bool) -> str:
+    words = condition.replace("_", " ")
+    now, bound = describe(value, point.unit), describe(limit, point.unit)
+    if raised:
+        return f"{point.name} is {words}: {now} has reached the limit {bound}."
+    return f"{point.name} is no longer {words}: {now}, limit {bound}."

@@ -1,0 +1,382 @@
+"""Limit alarms: inequalities one step either side, delays, quality, restart, and a scalar model."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drivers.contract import Batch, Quality, ValueKind, quality_word
+from gateway.model.alarm import AlarmChange, AlarmState
+from gateway.model.point import Limits, Point
+from gateway.rules.limit_table import CONDITIONS, of_conditions
+from gateway.rules.limits import LimitAlarms
+from gateway.rules.open_alarm import StateError, decode_open
+
+S = 1_000_000_000
+ACTIVE, RETURNED = AlarmState.UNACKNOWLEDGED_ACTIVE, AlarmState.RETURNED_UNACKNOWLEDGED
+
+
+def counting_ids() -> Callable[[], bytes]:
+    numbers: Iterator[int] = itertools.count(1)
+    return lambda: next(numbers).to_bytes(16, "big")
+
+
+def alarms(*points: Point, restored: bytes = b"") -> LimitAlarms:
+    return LimitAlarms(points, rng_bytes=counting_ids(), restored=decode_open(restored))
+
+
+def batch(
+    ids: Sequence[int], values: Sequence[float], quality: Sequence[int] | None = None
+) -> Batch:
+    count = len(ids)
+    return Batch(
+        np.array(ids, np.int32),
+        np.array(values, np.float64),
+        np.array(quality if quality is not None else [0] * count, np.uint16),
+        np.arange(100, 100 + count, dtype=np.int64),
+        1000,
+        0,
+    )
+
+
+def said(changes: list[AlarmChange]) -> list[tuple[str, str, AlarmState]]:
+    return [(change.source, change.condition, change.state) for change in changes]
+
+
+def feed_one(judge: LimitAlarms, value: float, now_s: float = 0.0, quality: int = 0) -> list[str]:
+    changes = judge.feed(batch([1], [value], [quality]), now_ns=round(now_s * S))
+    return [f"{change.condition} {change.state.name}" for change in changes]
+
+
+UP, DOWN = "high UNACKNOWLEDGED_ACTIVE", "high RETURNED_UNACKNOWLEDGED"
+LOW_UP, LOW_DOWN = "low UNACKNOWLEDGED_ACTIVE", "low RETURNED_UNACKNOWLEDGED"
+
+
+def test_high_is_raised_at_the_limit_and_returns_below_the_deadband() -> None:
+    judge = alarms(Point(1, "d/t", limits=Limits(high=25.0, deadband=0.5)))
+    assert feed_one(judge, math.nextafter(25.0, 0.0)) == []
+    assert feed_one(judge, 25.0) == [UP]
+    assert feed_one(judge, 26.0) == []
+    assert feed_one(judge, 24.5) == []
+    assert feed_one(judge, math.nextafter(24.5, 0.0)) == [DOWN]
+    assert feed_one(judge, 24.9) == []
+
+
+def test_low_is_raised_at_the_limit_and_returns_above_the_deadband() -> None:
+    judge = alarms(Point(1, "d/t", limits=Limits(low=5.0, deadband=0.5)))
+    assert feed_one(judge, math.nextafter(5.0, 9.0)) == []
+    assert feed_one(judge, 5.0) == [LOW_UP]
+    assert feed_one(judge, 5.5) == []
+    assert feed_one(judge, math.nextafter(5.5, 9.0)) == [LOW_DOWN]
+
+
+def test_without_a_deadband_return_is_the_complement_of_raise() -> None:
+    judge = alarms(Point(1, "d/t", limits=Limits(high=0.0)))
+    assert feed_one(judge, -0.0) == [UP]
+    assert feed_one(judge, 0.0) == []
+    assert feed_one(judge, -5e-324) == [DOWN]
+
+
+def test_the_deadband_is_decimal() -> None:
+    judge = alarms(Point(1, "d/t", limits=Limits(high=0.8, deadband=0.1)))
+    assert 0.8 - 0.1 > 0.7
+    assert [feed_one(judge, v) for v in (0.8, 0.7)] == [[UP], []]
+
+
+def test_each_condition_is_its_own_alarm_with_one_id_from_raise_to_return() -> None:
+    judge = alarms(Point(1, "d/t", limits=Limits(low_low=1, low=2, high=8, high_high=9)))
+    up = judge.feed(batch([1], [9.5]), now_ns=0)
+    assert [change.condition for change in up] == ["high_high", "high"]
+    assert up[0].alarm_id != up[1].alarm_id
+    down = judge.feed(batch([1], [0.5]), now_ns=1)
+    assert said(down) == [
+        ("d/t", "high_high", RETURNED),
+        ("d/t", "high", RETURNED),
+        ("d/t", "low", ACTIVE),
+        ("d/t", "low_low", ACTIVE),
+    ]
+    assert [change.alarm_id for change in down[:2]] == [change.alarm_id for change in up]
+    again = judge.feed(batch([1], [8.5]), now_ns=2)
+    assert again[0].condition == "high"
+    assert again[0].alarm_id not in {change.alarm_id for change in up + down}
+    assert again[0].previous_state is AlarmState.NORMAL
+
+
+def test_a_change_says_everything() -> None:
+    point = Point(
+        7, "gds-1/AT-101", unit="%LEL", limits=Limits(high=25.0), priority=1, hazard="H1",
+        place="tank farm", equipment="P-1",
+    )  # fmt: skip
+    judge = alarms(point)
+    moment = Batch(
+        np.array([7], np.int32), np.array([25.3]), np.array([0x4094], np.uint16), 3, 4, 0
+    )
+    assert judge.feed(moment, now_ns=0) == [
+        AlarmChange(
+            (1).to_bytes(16, "big"), "gds-1/AT-101", "high", ACTIVE, AlarmState.NORMAL, 1, 25.3,
+            0x4094, 25.0, "%LEL", 3, 4, "limit.high/1",
+            "gds-1/AT-101 is high: 25.3 %LEL has reached the limit 25 %LEL.",
+            "H1", "tank farm", "P-1",
+        )
+    ]  # fmt: skip
+    back = Batch(np.array([7], np.int32), np.array([20]), np.array([0], np.uint16), 5, 6, 0)
+    (change,) = judge.feed(back, now_ns=1)
+    assert change.text == "gds-1/AT-101 is no longer high: 20 %LEL, limit 25 %LEL."
+    assert (change.source_time_ns, change.gateway_time_ns) == (5, 6)
+    assert AlarmChange.decode(change.encode(b"")) == change
+
+
+def test_on_delay_fires_from_tick_with_the_latest_value() -> None:
+    judge = alarms(Point(1, "d/t", limits=Limits(high=10.0, on_delay_s=5.0)))
+    assert feed_one(judge, 11.0, 1.0) == []
+    assert judge.next_deadline_ns() == 6 * S
+    assert feed_one(judge, 12.0, 3.0) == []
+    assert judge.next_deadline_ns() == 6 * S
+    assert judge.tick(6 * S - 1) == []
+    (change,) = judge.tick(6 * S)
+    assert (change.value, change.source_time_ns, change.gateway_time_ns) == (12.0, 100, 1000)
+    assert judge.next_deadline_ns() is None
+    assert judge.tick(99 * S) == []
+
+
+def test_a_value_that_comes_back_within_the_delay_raises_nothing() -> None:
+    judge = alarms(Point(1, "d/t", limits=Limits(high=10.0, on_delay_s=5.0)))
+    feed_one(judge, 11.0, 0.0)
+    feed_one(judge, 9.0, 4.9)
+    assert judge.next_deadline_ns() is None
+    feed_one(judge, 11.0, 5.0)
+    assert judge.next_deadline_ns() == 10 * S
+
+
+def test_a_delay_that_ran_out_fires_before_the_next_sample_is_judged() -> None:
+    judge = alarms(Point(1, "d/t", limits=Limits(high=10.0, on_delay_s=5.0)))
+    feed_one(judge, 11.0, 0.0)
+    assert feed_one(judge, 9.0, 8.0) == [UP, DOWN]
+
+
+def test_off_delay_holds_the_alarm() -> None:
+    judge = alarms(Point(1, "d/t", limits=Limits(high=10.0, off_delay_s=3.0)))
+    assert feed_one(judge, 11.0, 0.0) == [UP]
+    assert feed_one(judge, 9.0, 1.0) == []
+    assert feed_one(judge, 11.0, 2.0) == []
+    assert feed_one(judge, 9.0, 3.0) == []
+    assert said(judge.tick(6 * S)) == [("d/t", "high", RETURNED)]
+
+
+HELD = [code for code in Quality if code >= 0x8000] + [
+    Quality.GOOD_SIMULATED,
+    Quality.UNCERTAIN_INHIBITED,
+    Quality.UNCERTAIN_WARM_UP,
+    Quality.UNCERTAIN_CALIBRATING,
+    Quality.UNCERTAIN_UNDER_TEST,
+    0xC000,
+]
+
+
+@pytest.mark.parametrize("quality", [int(code) for code in HELD])
+def test_a_value_that_cannot_be_judged_neither_raises_nor_returns(quality: int) -> None:
+    judge = alarms(Point(1, "d/t", limits=Limits(high=10.0)))
+    assert feed_one(judge, 11.0, quality=quality) == []
+    assert feed_one(judge, 11.0) == [UP]
+    assert feed_one(judge, 1.0, quality=quality) == []
+    assert feed_one(judge, math.nan) == []
+    assert feed_one(judge, 1.0, quality=int(Quality.UNCERTAIN_OUT_OF_RANGE)) == [DOWN]
+
+
+def test_an_unknown_value_holds_a_running_delay() -> None:
+    judge = alarms(Point(1, "d/t", limits=Limits(high=10.0, on_delay_s=5.0)))
+    feed_one(judge, 11.0, 0.0)
+    assert feed_one(judge, math.nan, 1.0) == []
+    assert judge.next_deadline_ns() is None
+    assert judge.tick(50 * S) == []
+    assert feed_one(judge, 12.0, 60.0) == [UP]
+
+
+def test_samples_of_one_point_are_judged_in_their_order() -> None:
+    judge = alarms(
+        Point(1, "d/a", limits=Limits(high=10.0)), Point(2, "d/b", limits=Limits(low=0.0))
+    )
+    changes = judge.feed(batch([1, 2, 1, 2, 1], [11, -1, 9, 5, 12]), now_ns=0)
+    assert [s for n, _, s in said(changes) if n == "d/a"] == [ACTIVE, RETURNED, ACTIVE]
+    assert [s for n, _, s in said(changes) if n == "d/b"] == [ACTIVE, RETURNED]
+    assert [c.source_time_ns for c in changes if c.source == "d/a"] == [100, 102, 104]
+
+
+def test_panel_points_and_points_without_limits_are_left_alone() -> None:
+    judge = alarms(
+        Point(1, "d/a", limits=Limits(high=10.0), alarm_source="panel"),
+        Point(2, "d/b"),
+        Point(3, "d/c", kind=ValueKind.TEXT),
+    )
+    assert judge.feed(batch([1, 2, 9], [11, 11, 11]), now_ns=0) == []
+    text = Batch(np.array([3], np.int32), ("open",), np.array([0], np.uint16), 0, 0, 0)
+    assert judge.feed(text, now_ns=0) == []
+
+
+def test_integer_columns_are_judged() -> None:
+    judge = alarms(Point(1, "d/a", kind=ValueKind.UINT, limits=Limits(high=10.0)))
+    values = np.array([2**63], np.uint64)
+    moment = Batch(np.array([1], np.int32), values, np.array([0], np.uint16), 0, 0, 0)
+    assert said(judge.feed(moment, now_ns=0)) == [("d/a", "high", ACTIVE)]
+
+
+def test_a_restart_neither_raises_again_nor_forgets() -> None:
+    point = Point(1, "d/t", unit="bar", limits=Limits(high=10.0, high_high=20.0))
+    before = alarms(point)
+    (raised,) = before.feed(batch([1], [11.0]), now_ns=0)
+    after = alarms(point, restored=before.open_alarms())
+    assert after.open_count == 1
+    assert after.open_alarms() == before.open_alarms()
+    assert feed_one(after, 12.0) == []
+    (returned,) = after.feed(batch([1], [9.0]), now_ns=1)
+    assert (returned.alarm_id, returned.state) == (raised.alarm_id, RETURNED)
+    assert decode_open(after.open_alarms()) == ()
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        (),
+        (Point(1, "d/t", limits=Limits(low=1.0)),),
+        (Point(1, "d/t", limits=Limits(high=10.0), alarm_source="panel"),),
+    ],
+)
+def test_an_alarm_whose_limit_was_removed_is_returned_and_says_so(
+    points: tuple[Point, ...],
+) -> None:
+    before = alarms(Point(1, "d/t", limits=Limits(high=10.0)))
+    (raised,) = before.feed(batch([1], [11.0]), now_ns=0)
+    after = alarms(*points, restored=before.open_alarms())
+    assert after.open_alarms() == before.open_alarms()
+    (closed,) = after.feed(batch([1], [11.0]), now_ns=5)
+    assert (closed.alarm_id, closed.state) == (raised.alarm_id, RETURNED)
+    assert "removed from the configuration" in closed.text
+    assert closed.quality == Quality.UNCERTAIN_STALE
+    assert after.feed(batch([1], [11.0]), now_ns=6) == []
+    assert decode_open(after.open_alarms()) == ()
+
+
+@pytest.mark.parametrize("stored", [b"{", b"[]", b'{"version":2,"open":[]}', b'{"version":1}',
+                                    b'{"version":1,"open":[{"alarm_id":"00"}]}'])  # fmt: skip
+def test_unreadable_state_is_refused(stored: bytes) -> None:
+    with pytest.raises(StateError):
+        decode_open(stored)
+
+
+@pytest.mark.parametrize(
+    ("point", "word"),
+    [
+        (Point(1, "d/t", limits=Limits(high=math.nan)), "finite"),
+        (Point(1, "d/t", limits=Limits(high=1.0, deadband=-1.0)), "deadband"),
+        (Point(1, "d/t", limits=Limits(high=1.0, on_delay_s=math.inf)), "on_delay_s"),
+        (Point(1, "d/t", kind=ValueKind.TEXT, limits=Limits(high=1.0)), "text"),
+    ],
+)
+def test_limits_that_cannot_be_judged_are_refused_by_name(point: Point, word: str) -> None:
+    with pytest.raises(ValueError, match=rf"d/t.*{word}"):
+        alarms(point)
+
+
+def test_an_alarm_id_has_16_bytes() -> None:
+    judge = LimitAlarms([Point(1, "d/t", limits=Limits(high=1.0))], rng_bytes=lambda: b"short")
+    with pytest.raises(ValueError, match="16 bytes"):
+        judge.feed(batch([1], [2.0]), now_ns=0)
+
+
+# -- against a slow scalar model ---------------------------------------------------------------
+
+
+class Model:
+    """One condition of one point, written as one reads it."""
+
+    def __init__(self, point: Point, number: int) -> None:
+        self.point, self.condition = point, CONDITIONS[number]
+        self.limit = of_conditions(point.limits)[number]
+        self.sign = 1.0 if number < 2 else -1.0
+        self.active, self.since, self.known = False, -1, True
+
+    def asks(self, value: float) -> bool:
+        assert self.limit is not None
+        value, limit = value * self.sign, self.limit * self.sign
+        return value < limit - self.point.limits.deadband if self.active else value >= limit
+
+    def due(self, now: int) -> list[tuple[str, str, bool]]:
+        limits = self.point.limits
+        delay = limits.off_delay_s if self.active else limits.on_delay_s
+        if self.since < 0 or not self.known or now < self.since + delay * S:
+            return []
+        self.active, self.since = not self.active, -1
+        return [(self.point.name, self.condition, self.active)]
+
+    def sample(self, value: float, code: int, now: int) -> list[tuple[str, str, bool]]:
+        if self.limit is None:
+            return []
+        word = quality_word(code)
+        self.known = not (
+            word.startswith("bad")
+            or math.isnan(value)
+            or word.endswith(("simulated", "inhibited", "warm_up", "calibrating", "under_test"))
+        )
+        if not self.known:
+            return []
+        if not self.asks(value):
+            self.since = -1
+            return []
+        if self.since < 0:
+            self.since = now
+        return self.due(now)
+
+
+HALVES = st.integers(-8, 8).map(lambda number: number / 2)
+LIMITS = st.builds(
+    Limits,
+    low_low=st.none() | HALVES,
+    low=st.none() | HALVES,
+    high=st.none() | HALVES,
+    high_high=st.none() | HALVES,
+    deadband=st.sampled_from([0.0, 0.0, 0.5, 2.0]),
+    on_delay_s=st.sampled_from([0.0, 0.0, 1.0, 3.0]),
+    off_delay_s=st.sampled_from([0.0, 0.0, 2.0]),
+)
+VALUES = st.one_of(HALVES, HALVES.map(lambda v: math.nextafter(v, 99)), st.just(math.nan),
+                   HALVES.map(lambda v: math.nextafter(v, -99)), st.just(math.inf))  # fmt: skip
+CODES = st.sampled_from([0, 0, 0, 0, 0x4000, *(int(code) for code in Quality)])
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_agrees_with_a_slow_scalar_model(data: st.DataObject) -> None:
+    some = data.draw(st.lists(LIMITS, min_size=1, max_size=4))
+    points = [Point(i, f"d/{i}", limits=limits) for i, limits in enumerate(some, 1)]
+    judge = alarms(*points)
+    model = {point.id: [Model(point, number) for number in range(4)] for point in points}
+    every = [condition for conditions in model.values() for condition in conditions]
+    now = 0
+    for _ in range(data.draw(st.integers(1, 8))):
+        now += data.draw(st.sampled_from([0, S // 2, S, 2 * S, 5 * S]))
+        expected = [change for one in every for change in one.due(now)]
+        if data.draw(st.booleans()):
+            changes = judge.tick(now)
+        else:
+            ids = data.draw(st.lists(st.integers(0, len(points) + 1), max_size=8))
+            values = [data.draw(VALUES) for _ in ids]
+            codes = [data.draw(CODES) for _ in ids]
+            changes = judge.feed(batch(ids, values, codes), now_ns=now)
+            for i, value, code in zip(ids, values, codes, strict=True):
+                for one in model.get(i, []):
+                    expected += one.sample(value, code, now)
+        got = [(c.source, c.condition, c.state is ACTIVE) for c in changes]
+        for point in points:  # the order between points is free, that within one is not
+            assert [g for g in got if g[0] == point.name] == [
+                e for e in expected if e[0] == point.name
+            ]
+        waiting = [one for one in every if one.since >= 0 and one.known]
+        assert (judge.next_deadline_ns() is None) == (not waiting)
+        assert judge.open_count == sum(one.active for one in every)
+        assert len(decode_open(judge.open_alarms())) == judge.open_count
