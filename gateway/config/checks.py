@@ -1,0 +1,100 @@
+"""Checks between the tables of a site file: names given twice, names nobody declared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from drivers.point_table import PointRow
+from drivers.wording import shown, suggestion
+from gateway.config.model import EquipmentConfig, GatewayConfig, enterprise_doubt
+from gateway.config.problems import Report
+from gateway.config.site import Device
+from gateway.config.toml_lines import TomlPath, line_of
+
+Declared = Mapping[str, frozenset[str]]
+"""Names declared by [[hazard]], [[place]] and [[equipment]], by those words."""
+
+REFERENCES = ("hazard", "place", "equipment")
+_NAME_SPACES = (("device", "camera"), ("uplink",), ("hazard",), ("place",), ("equipment",))
+
+
+def declared_names(raw: Mapping[str, Any]) -> Declared:
+    """Collect what points may refer to, from entries right and wrong alike."""
+    return {kind: frozenset(name for _, name in _names(raw, kind)) for kind in REFERENCES}
+
+
+def check_names(raw: Mapping[str, Any], report: Report, lines: Mapping[TomlPath, int]) -> None:
+    """Report names given twice; devices and cameras share theirs, as both name points."""
+    for kinds in _NAME_SPACES:
+        first: dict[str, TomlPath] = {}
+        for kind in kinds:
+            for path, name in _names(raw, kind):
+                earlier = first.setdefault(name, path)
+                if earlier != path:
+                    report.wrong(
+                        (*path, "name"),
+                        f"duplicate name {shown(name)}: [[{earlier[0]}]] in line"
+                        f" {line_of(lines, earlier)} has it too",
+                    )
+
+
+def check_rows(
+    table: str, rows: Iterable[PointRow[Any]], declared: Declared, report: Report
+) -> None:
+    """Report hazards, places and equipment that a point table names and nobody declared."""
+    for row in rows:
+        for kind in REFERENCES:
+            name = getattr(row.settings, kind)
+            if name and name not in declared[kind]:
+                report.wrong_cell(table, row.row, kind, _undeclared(kind, name, declared))
+
+
+def check_equipment(
+    equipment: EquipmentConfig, path: TomlPath, declared: Declared, report: Report
+) -> None:
+    """Report a place or hazard that an [[equipment]] names and nobody declared."""
+    for kind in ("place", "hazard"):
+        name = getattr(equipment, kind)
+        if name and name not in declared[kind]:
+            report.wrong((*path, kind), _undeclared(kind, name, declared))
+
+
+def check_gateway(gateway: GatewayConfig, report: Report) -> None:
+    """Warn of an enterprise code that cannot be right."""
+    doubt = enterprise_doubt(gateway.enterprise)
+    if doubt:
+        report.warn(("gateway", "enterprise"), f"{shown(gateway.enterprise)}: {doubt}")
+
+
+def check_same_address(devices: Sequence[tuple[TomlPath, Device]], report: Report) -> None:
+    """Warn of two devices that are one: same host, port and unit, or the same endpoint."""
+    first: dict[tuple[object, ...], str] = {}
+    for path, device in devices:
+        config = device.config
+        keys = ("host", "port", "unit", "endpoint")
+        address = tuple(getattr(config, key, None) for key in keys)
+        if not any(address):
+            continue
+        earlier = first.setdefault((device.driver.name, *address), device.name)
+        if earlier != device.name:
+            said = " ".join(
+                f"{key} {value}"
+                for key, value in zip(keys, address, strict=True)
+                if value is not None
+            )
+            report.warn(path, f"the same {said} as device {earlier}: is one of them a copy?")
+
+
+def _names(raw: Mapping[str, Any], kind: str) -> Iterable[tuple[TomlPath, str]]:
+    entries = raw.get(kind)
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if isinstance(name, str) and name:
+            yield (kind, index), name
+
+
+def _undeclared(kind: str, name: str, declared: Declared) -> str:
+    if not declared[kind]:
+        return f"no [[{kind}]] is declared in the site file, so {shown(name)} is unknown"
+    return f"no [[{kind}]] is called {shown(name)}; {suggestion(name, declared[kind])}"

@@ -1,0 +1,145 @@
+"""Checks of what the site file points at on disk: certificates 证书, keys, the data directory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from gateway.config.model import UplinkConfig
+from gateway.config.problems import Report
+from gateway.config.toml_lines import TomlPath
+
+EXPIRY_WARNING = timedelta(days=30)
+URI_PREFIX = "urn:plantgate:gateway:"
+"""The gateway id is a URI SAN of its certificate; receivers refuse a Hello with another."""
+
+MAX_PEM_BYTES = 1 << 20  # a chain of ten certificates has some 20 KB
+
+T = TypeVar("T")
+
+
+def check_uplink(uplink: UplinkConfig, gateway_id: str, path: TomlPath, report: Report,
+                 now_ns: int) -> None:  # fmt: skip
+    """Check the three PEM files of an uplink against each other, the gateway id and the clock.
+
+    gateway_id: empty where it is not known, the identity is then not judged.
+    """
+    if uplink.ca is None or uplink.certificate is None or uplink.key is None:
+        return
+    now = datetime.fromtimestamp(now_ns / 1e9, UTC)
+    at = {name: (*path, name) for name in ("ca", "certificate", "key")}
+    authorities = _parsed(uplink.ca, "CA certificates in PEM", x509.load_pem_x509_certificates,
+                          at["ca"], report)  # fmt: skip
+    chain = _parsed(uplink.certificate, "a certificate in PEM", x509.load_pem_x509_certificates,
+                    at["certificate"], report)  # fmt: skip
+    key = _parsed(uplink.key, "an unencrypted private key in PEM", _private_key, at["key"], report)
+    if authorities:
+        _check_dates(authorities[0], uplink.ca, at["ca"], report, now)
+    if chain:
+        _check_dates(chain[0], uplink.certificate, at["certificate"], report, now)
+        if gateway_id:
+            _check_identity(chain[0], gateway_id, at["certificate"], report)
+    if chain and key is not None and _spki(chain[0].public_key()) != _spki(key.public_key()):
+        report.wrong(
+            at["certificate"],
+            f"certificate {uplink.certificate.name} does not fit key {uplink.key.name}:"
+            " they were not made together",
+        )
+    if key is not None and uplink.key.stat().st_mode & 0o007:
+        report.warn(at["key"], f"every user can read {uplink.key.name}: chmod o= it")
+
+
+def check_data_dir(data_dir: Path, path: TomlPath, report: Report) -> None:
+    """Create the folder if need be, write and sync a file in it, and leave things as they were."""
+    made: list[Path] = []
+    try:
+        for folder in [*reversed(data_dir.parents), data_dir]:
+            if not folder.exists():
+                folder.mkdir()
+                made.append(folder)
+        if not data_dir.is_dir():
+            report.wrong(path, f"{data_dir} is not a folder: name a folder for the buffer")
+            return
+        with tempfile.NamedTemporaryFile(dir=data_dir, prefix=".plantgate-check-") as probe:
+            probe.write(b"plantgate")
+            probe.flush()
+            os.fsync(probe.fileno())
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        report.wrong(path, f"data directory {data_dir} cannot be read and written: {reason}")
+    finally:
+        for folder in reversed(made):
+            folder.rmdir()
+
+
+def _parsed(
+    file: Path, what: str, parse: Callable[[bytes], T], path: TomlPath, report: Report
+) -> T | None:
+    try:
+        if not file.is_file():
+            report.wrong(path, f"there is no file {file}")
+            return None
+        with file.open("rb") as opened:
+            return parse(opened.read(MAX_PEM_BYTES))
+    except OSError as error:
+        report.wrong(path, f"{file} cannot be read: {error.strerror}")
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # TypeError: the key is encrypted and no password was given.
+        report.wrong(path, f"{file} does not hold {what}")
+    return None
+
+
+def _private_key(pem: bytes) -> PrivateKeyTypes:
+    return load_pem_private_key(pem, password=None)
+
+
+def _spki(public_key: object) -> bytes:
+    """Canonical bytes of a public key, to compare two of any kind."""
+    return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined,no-any-return]  # the union of key types shares this method
+
+
+def _check_dates(
+    certificate: x509.Certificate, file: Path, path: TomlPath, report: Report, now: datetime
+) -> None:
+    end = certificate.not_valid_after_utc
+    if now > end:
+        report.wrong(path, f"{file.name} expired on {end:%Y-%m-%d}: get a new certificate")
+    elif now < certificate.not_valid_before_utc:
+        start = certificate.not_valid_before_utc
+        report.warn(path, f"{file.name} is valid only from {start:%Y-%m-%d}: is the clock right?")
+    elif end - now < EXPIRY_WARNING:
+        report.warn(path, f"{file.name} expires on {end:%Y-%m-%d}, in {(end - now).days} days")
+
+
+def _check_identity(
+    certificate: x509.Certificate, gateway_id: str, path: TomlPath, report: Report
+) -> None:
+    wanted = URI_PREFIX + gateway_id
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        uris = names.value.get_values_for_type(x509.UniformResourceIdentifier)
+    except x509.ExtensionNotFound:
+        uris = []
+    if wanted not in uris:
+        held = ", ".join(uris) or "none"
+        report.wrong(path, f"must name this gateway by the URI SAN {wanted}; it holds {held}")
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    if ExtendedKeyUsageOID.CLIENT_AUTH not in usage:
+        report.wrong(path, "its extended key usage lacks client authentication (clientAuth)")

@@ -1,0 +1,201 @@
+"""Reads a site file and everything it names; gives a Site, or all mistakes at once.
+
+Guarantees: `load` raises ConfigError and nothing else for whatever the files hold; it opens no
+connection and changes nothing (the data directory is tried and left as it was); drivers and vision
+are imported only where the site uses them.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from drivers import registry
+from drivers.contract import Clock
+from drivers.wording import suggestion
+from gateway.config import sources
+from gateway.config.checks import (
+    check_equipment,
+    check_gateway,
+    check_names,
+    check_same_address,
+    declared_names,
+)
+from gateway.config.files import check_data_dir, check_uplink
+from gateway.config.model import (
+    BufferSettings,
+    EquipmentConfig,
+    GatewayConfig,
+    HazardConfig,
+    LogConfig,
+    MetricsConfig,
+    PlaceConfig,
+    Section,
+    UplinkConfig,
+)
+from gateway.config.problems import ConfigError, ConfigProblem, Report
+from gateway.config.sections import entries, section
+from gateway.config.site import Device, Site, camera_tags
+from gateway.config.toml_lines import TomlPath, locate
+from gateway.runtime.clock import SystemClock
+
+if TYPE_CHECKING:
+    from vision.config import CameraConfig
+
+MAX_BYTES = 16 << 20
+"""Largest site file read: 1,000 devices take some 200 KB; more is a wrong file."""
+
+SECTIONS = ("gateway", "device", "camera", "uplink", "hazard", "place", "equipment", "metrics",
+            "buffer", "log")  # fmt: skip
+_PLACE = re.compile(r"^(.*) \(at (?:line (\d+), column \d+|end of document)\)$", re.DOTALL)
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def load(
+    path: Path,
+    *,
+    find_driver: sources.FindDriver = registry.find,
+    clock: Clock | None = None,
+) -> Site:
+    """Load a site file; raises ConfigError with every mistake found."""
+    text = _text(path)
+    raw = _parsed(path, text)
+    lines = locate(text)
+    report = Report(str(path), raw, lines)
+    loader = _Loader(raw, path, report, find_driver)
+    _check_top_level(raw, report)
+    check_names(raw, report, lines)
+    site = loader.site((clock or SystemClock()).wall_ns())
+    if site is None or report.problems:
+        ordered = sorted(report.problems, key=lambda p: (p.file != report.file, p.file, p.line))
+        raise ConfigError(ordered, report.warnings)
+    return site
+
+
+class _Loader:
+    """Goes through the sections in order; what is wrong is reported and left out."""
+
+    def __init__(
+        self, raw: dict[str, Any], path: Path, report: Report, find_driver: sources.FindDriver
+    ) -> None:
+        self._raw = raw
+        self._path = path
+        self._folder = path.absolute().parent
+        self._report = report
+        self._find_driver = find_driver
+        self._declared = declared_names(raw)
+
+    def site(self, now_ns: int) -> Site | None:
+        """Load everything; None when a section that must be there is not."""
+        gateway = self._gateway()
+        metrics = self._one(MetricsConfig, "metrics")
+        buffer = self._one(BufferSettings, "buffer")
+        log = self._one(LogConfig, "log")
+        uplinks = self._several(UplinkConfig, "uplink")
+        for path, uplink in uplinks:
+            check_uplink(uplink, gateway.id if gateway else "", path, self._report, now_ns)
+        equipment = self._several(EquipmentConfig, "equipment")
+        for path, item in equipment:
+            check_equipment(item, path, self._declared, self._report)
+        hazards = self._several(HazardConfig, "hazard")
+        places = self._several(PlaceConfig, "place")
+        devices, cameras = self._devices(), self._cameras()
+        if gateway is None or metrics is None or buffer is None or log is None:
+            return None
+        return Site(
+            path=self._path,
+            gateway=gateway,
+            devices=tuple(devices),
+            cameras=tuple(cameras),
+            uplinks=tuple(uplink for _, uplink in uplinks),
+            hazards=tuple(hazard for _, hazard in hazards),
+            places=tuple(place for _, place in places),
+            equipment=tuple(item for _, item in equipment),
+            metrics=metrics,
+            buffer=buffer,
+            log=log,
+            warnings=tuple(self._report.warnings),
+        )
+
+    def _gateway(self) -> GatewayConfig | None:
+        if "gateway" not in self._raw:
+            self._report.wrong((), "[gateway] is missing: it needs id, enterprise and data_dir")
+            return None
+        gateway = self._one(GatewayConfig, "gateway")
+        if gateway is not None:
+            check_gateway(gateway, self._report)
+            check_data_dir(gateway.data_dir, ("gateway", "data_dir"), self._report)
+        return gateway
+
+    def _devices(self) -> list[Device]:
+        found: list[tuple[TomlPath, Device]] = []
+        for path, table in entries(self._raw, "device", self._report):
+            device = sources.device(
+                table, path, self._folder, self._report, self._find_driver, self._declared
+            )
+            if device is not None:
+                found.append((path, device))
+        check_same_address(found, self._report)
+        return [device for _, device in found]
+
+    def _cameras(self) -> list[CameraConfig]:
+        listed = entries(self._raw, "camera", self._report)
+        found = (sources.camera(table, path, self._folder, self._report) for path, table in listed)
+        return [camera for camera in found if camera is not None]
+
+    def _one(self, model: type[SectionT], name: str) -> SectionT | None:
+        return section(model, self._raw.get(name, {}), (name,), self._folder, self._report)
+
+    def _several(self, model: type[SectionT], name: str) -> list[tuple[TomlPath, SectionT]]:
+        return [
+            (path, found)
+            for path, table in entries(self._raw, name, self._report)
+            if (found := section(model, table, path, self._folder, self._report)) is not None
+        ]
+
+
+def _check_top_level(raw: dict[str, Any], report: Report) -> None:
+    for name in raw:
+        if name not in SECTIONS:
+            report.wrong((name,), f"unknown section; {suggestion(name, SECTIONS)}")
+
+
+def _text(path: Path) -> str:
+    try:
+        if not path.is_file():
+            what = "is a folder, not a site file" if path.is_dir() else "there is no such file"
+            raise _failed(path, what)
+        if path.stat().st_size > MAX_BYTES:
+            raise _failed(path, f"is larger than {MAX_BYTES >> 20} MB: not a site file")
+        raw = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise _failed(path, f"cannot be read: {reason}") from error
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise _failed(path, "is not UTF-8 text from here on: save it as UTF-8", line) from error
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise _failed(path, "is nested too deeply to be a site file") from error
+    except ValueError as error:
+        found = _PLACE.fullmatch(str(error))
+        if found is None:
+            raise _failed(path, f"is no TOML: {error}") from error
+        line = int(found[2]) if found[2] else text.count("\n") + 1
+        raise _failed(path, f"is no TOML: {found[1]}", line) from error
+
+
+def _failed(path: Path, message: str, line: int = 0) -> ConfigError:
+    return ConfigError([ConfigProblem(str(path), line, "", message)])
+
+
+__all__ = ["ConfigError", "ConfigProblem", "Device", "Site", "camera_tags", "load"]

@@ -1,0 +1,250 @@
+"""The sections of a site file that belong to the gateway itself.
+
+Guarantees: frozen and strict; an unknown key is an error; every mistake has a sentence that says
+what is wrong and what would be right. Relative paths are relative to the site file's folder; the
+loader has joined them on before these models see them. [[device]] and [[camera]] belong to the
+drivers (drivers/contract.py) and to vision (vision/config.py). No secret is kept in here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from drivers.wording import shown
+
+if TYPE_CHECKING:
+    from buffer.policy import BufferConfig
+
+_GATEWAY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME = re.compile(r"\w[\w.-]{0,63}")
+_CODE_CHARACTERS = "0123456789ABCDEFGHJKLMNPQRTUWXY"  # GB 32100-2015, table 2: no I O S V Z
+_CODE_WEIGHTS = (
+    1,
+    3,
+    9,
+    27,
+    19,
+    26,
+    16,
+    17,
+    20,
+    29,
+    25,
+    13,
+    8,
+    24,
+    10,
+    30,
+    28,
+)  # ibid., 3^i mod 31
+GIB = 1 << 30
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address is this machine itself."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Split "host:port" or "[IPv6]:port"; raises ValueError with a clear sentence."""
+    host, colon, port = address.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"an IPv6 address goes in brackets, [::1]:50051, not {shown(address)}")
+    good = re.fullmatch(r"[^\s/@\[\]]+", host) and re.fullmatch(r"[0-9]{1,5}", port)
+    if not (colon and good and int(port) <= 65535):
+        raise ValueError(f"must be host:port, for example 10.1.2.3:50051, not {shown(address)}")
+    return host, int(port)
+
+
+def enterprise_doubt(code: str) -> str:
+    """Say why a 统一社会信用代码 looks wrong, or nothing (check digit of GB 32100-2015)."""
+    if any(char not in _CODE_CHARACTERS for char in code):
+        return "holds a character that GB 32100-2015 does not use (I, O, S, V, Z)"
+    body = sum(
+        _CODE_CHARACTERS.index(char) * weight
+        for char, weight in zip(code, _CODE_WEIGHTS, strict=False)
+    )
+    if _CODE_CHARACTERS[-body % 31] == code[-1]:
+        return ""
+    if "XXXX" in code:
+        return "is a placeholder: put in the 18 characters of the business licence 营业执照"
+    return "its check digit does not fit (GB 32100-2015): compare with the business licence"
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(
+            "must be 1 to 64 letters, digits, '.', '-' or '_', beginning with a letter or digit,"
+            f" not {shown(value)}"
+        )
+    return value
+
+
+def _gateway_id(value: str) -> str:
+    if not _GATEWAY_ID.fullmatch(value):
+        raise ValueError(
+            "must be 1 to 64 of A-Z a-z 0-9 '.' '-' '_', beginning with a letter or digit,"
+            f" not {shown(value)}"
+        )
+    return value
+
+
+def _enterprise(value: str) -> str:
+    if not re.fullmatch(r"[0-9A-Z]{18}", value):
+        raise ValueError(
+            "must be the 18 digits and capital letters of the 统一社会信用代码,"
+            f" not {len(value)} characters {shown(value)}"
+        )
+    return value
+
+
+def _target(value: str) -> str:
+    if split_address(value)[1] == 0:
+        raise ValueError(f"needs the receiver's port, 1 to 65535, not {shown(value)}")
+    return value
+
+
+def _loopback_address(value: str) -> str:
+    host, _ = split_address(value)
+    if not is_loopback(host):
+        raise ValueError(
+            "must be an address of this machine itself, for example 127.0.0.1:9464,"
+            f" not {shown(value)}"
+        )
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, strict, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class GatewayConfig(Section):
+    """[gateway]: who this gateway is, and where it keeps what it must not lose.
+
+    id: 1 to 64 letters (A-Z, a-z), digits, '.', '-', '_'; also in the certificate's URI SAN.
+    enterprise: 统一社会信用代码, 18 characters.  data_dir: folder of the buffer.
+    """
+
+    id: Annotated[str, AfterValidator(_gateway_id)]
+    enterprise: Annotated[str, AfterValidator(_enterprise)]
+    data_dir: Path
+
+
+class HazardConfig(Section):
+    """[[hazard]] 重大危险源: official code and, if graded, level 1 (一级) to 4 (四级)."""
+
+    name: Name
+    code: str = Field(min_length=1, max_length=64)
+    level: int | None = Field(default=None, ge=1, le=4)
+    description: str = Field(default="", max_length=512)
+
+
+class PlaceConfig(Section):
+    """[[place]] 区域."""
+
+    name: Name
+    code: str = Field(default="", max_length=64)
+    description: str = Field(default="", max_length=512)
+
+
+class EquipmentConfig(Section):
+    """[[equipment]] 设备: a tank, a pump, a reactor."""
+
+    name: Name
+    code: str = Field(default="", max_length=64)
+    place: str = ""
+    hazard: str = ""
+    description: str = Field(default="", max_length=512)
+
+
+class UplinkConfig(Section):
+    """[[uplink]]: one destination.
+
+    target: host:port.  ca, certificate, key: PEM files for mutual TLS, needed unless `insecure`,
+    which is for loopback targets only.  history_share: part of the line (0 to 1) that history may
+    take beside live data.  rate_bytes_per_s: upper bound of what is sent, 0 for none.
+    """
+
+    name: Name
+    target: Annotated[str, AfterValidator(_target)]
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    insecure: bool = False
+    history_share: Fraction = 0.5
+    rate_bytes_per_s: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _secured(self) -> Self:
+        files = {"ca": self.ca, "certificate": self.certificate, "key": self.key}
+        given = [name for name, path in files.items() if path is not None]
+        if self.insecure:
+            host, _ = split_address(self.target)
+            if not is_loopback(host):
+                raise ValueError(
+                    f"insecure = true is for loopback targets only, not {shown(self.target)}:"
+                    " give ca, certificate and key"
+                )
+            if given:
+                raise ValueError(f"insecure = true and {', '.join(given)} exclude each other")
+        elif len(given) < len(files):
+            missing = ", ".join(name for name in files if name not in given)
+            raise ValueError(
+                f"lacks {missing}: mutual TLS needs ca, certificate and key"
+                " (insecure = true instead, for loopback targets only)"
+            )
+        return self
+
+
+class MetricsConfig(Section):
+    """[metrics]: Prometheus metrics and health over HTTP, on this machine only; port 0: any."""
+
+    listen: Annotated[str, AfterValidator(_loopback_address)] = "127.0.0.1:9464"
+
+    @property
+    def host(self) -> str:
+        """Address to listen on."""
+        return split_address(self.listen)[0]
+
+    @property
+    def port(self) -> int:
+        """Port to listen on."""
+        return split_address(self.listen)[1]
+
+
+class BufferSettings(Section):
+    """[buffer]: how long and how much is kept. Quotas in GB (2^30 bytes)."""
+
+    retention_days: float = Field(default=30.0, gt=0, le=3660, allow_inf_nan=False)
+    commit_ms: float = Field(default=100.0, ge=1, le=10_000, allow_inf_nan=False)
+
+    def to_config(self) -> BufferConfig:
+        """Make the buffer's own configuration."""
+        from buffer.policy import BufferConfig
+
+        return BufferConfig()
+
+
+class LogConfig(Section):
+    """[log]: the gateway's own log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"

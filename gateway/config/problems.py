@@ -1,0 +1,123 @@
+"""Configuration mistakes: one line each, all of them at once.
+
+A line is `file:line: key: message`, or `file:row:column: message` for a cell of a point table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from drivers.wording import sentence
+from gateway.config.toml_lines import TomlPath, line_of
+
+Known = Callable[[TomlPath], Iterable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigProblem:
+    """One mistake or warning.
+
+    file: as the person wrote it.  line: 1-based, 0 where there is none.  key: dotted path of the
+    key, or the column of a point table.  cell: whether the place is a cell of a point table.
+    """
+
+    file: str
+    line: int
+    key: str
+    message: str
+    cell: bool = False
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        if not self.key:
+            return f"{place}: {self.message}"
+        return (
+            f"{place}:{self.key}: {self.message}"
+            if self.cell
+            else (f"{place}: {self.key}: {self.message}")
+        )
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; nothing was started or changed. Holds every problem found."""
+
+    def __init__(
+        self, problems: Sequence[ConfigProblem], warnings: Sequence[ConfigProblem] = ()
+    ) -> None:
+        self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class Report:
+    """Collects the problems and warnings of one site file, and knows where each key stands."""
+
+    def __init__(self, file: str, raw: Mapping[str, Any], lines: Mapping[TomlPath, int]) -> None:
+        self.file = file
+        self.problems: list[ConfigProblem] = []
+        self.warnings: list[ConfigProblem] = []
+        self._raw = raw
+        self._lines = lines
+
+    def wrong(self, path: TomlPath, message: str) -> None:
+        """Add a problem at a key of the site file."""
+        self.problems.append(self._at(path, message))
+
+    def warn(self, path: TomlPath, message: str) -> None:
+        """Add a warning at a key of the site file."""
+        self.warnings.append(self._at(path, message))
+
+    def wrong_cell(self, table: str, row: int, column: str, message: str) -> None:
+        """Add a problem in a cell of a point table, named as the site file names it."""
+        self.problems.append(ConfigProblem(table, row, column, message, cell=True))
+
+    def warn_cell(self, table: str, row: int, column: str, message: str) -> None:
+        """Add a warning in a cell of a point table."""
+        self.warnings.append(ConfigProblem(table, row, column, message, cell=True))
+
+    def invalid(self, path: TomlPath, failure: ValidationError, known: Known) -> None:
+        """Add the mistakes pydantic found below `path`; one for each key.
+
+        known: gives the keys that are right inside the table at a location below `path`.
+        """
+        seen: set[TomlPath] = set()
+        for error in failure.errors(include_url=False):
+            below = error["loc"] if error["type"] == "missing" else self._held(path, error["loc"])
+            if below in seen:
+                continue  # a union says one mistake once for each of its members
+            seen.add(below)
+            self.wrong((*path, *below), sentence(error, known(below[:-1])))
+
+    def _held(self, path: TomlPath, below: TomlPath) -> TomlPath:
+        """Cut a location to what the file holds: pydantic adds the names of union members."""
+        value: Any = self._raw
+        for length, part in enumerate((*path, *below)):
+            try:
+                value = value[part]
+            except (LookupError, TypeError):
+                return below[: max(0, length - len(path))]
+        return below
+
+    def _at(self, path: TomlPath, message: str) -> ConfigProblem:
+        return ConfigProblem(self.file, line_of(self._lines, path), self._key(path), message)
+
+    def _key(self, path: TomlPath) -> str:
+        """Write a path for people: an entry of a list by its name, else by its number from 1."""
+        words: list[str] = []
+        value: Any = self._raw
+        for part in path:
+            try:
+                value = value[part]
+            except (LookupError, TypeError):
+                value = None
+            if isinstance(part, str):
+                words.append(f".{part}")
+                continue
+            name = value.get("name") if isinstance(value, dict) else None
+            plain = isinstance(name, str) and name.isprintable() and 0 < len(name) <= 64
+            words.append(f".{name}" if plain else f"[{part + 1}]")
+        return "".join(words).removeprefix(".")

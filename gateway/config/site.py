@@ -1,0 +1,134 @@
+"""A site as it was configured: validated whole, immutable, nothing opened or connected yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drivers.contract import DriverPoint, DriverType, StrictModel, ValueKind
+from drivers.point_table import PointRow
+from gateway.config.model import (
+    BufferSettings,
+    EquipmentConfig,
+    GatewayConfig,
+    HazardConfig,
+    LogConfig,
+    MetricsConfig,
+    PlaceConfig,
+    UplinkConfig,
+)
+from gateway.config.problems import ConfigProblem
+from gateway.model.point import Limits, Point
+
+if TYPE_CHECKING:
+    from vision.config import CameraConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One [[device]]: its driver, the driver's own configuration, its point table."""
+
+    name: str
+    driver: DriverType[Any, Any]
+    config: StrictModel
+    rows: tuple[PointRow[Any], ...]
+    table: str
+
+    def names(self) -> list[str]:
+        """Point names, `device/tag`, in table order."""
+        return [f"{self.name}/{row.tag}" for row in self.rows]
+
+    def driver_points(self, ids: Mapping[str, int]) -> list[DriverPoint[Any]]:
+        """Points as the driver takes them; ids by point name (KeyError if one is missing)."""
+        return [
+            DriverPoint(ids[name], row.tag, row.address, row.row)
+            for name, row in zip(self.names(), self.rows, strict=True)
+        ]
+
+    def points(self, ids: Mapping[str, int]) -> list[Point]:
+        """Points as the gateway knows them; ids by point name (KeyError if one is missing)."""
+        return [
+            _point(ids[name], name, row, self.driver.kind(row.address))
+            for name, row in zip(self.names(), self.rows, strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Everything of one site file. `folder` is what its relative paths are relative to."""
+
+    path: Path
+    gateway: GatewayConfig
+    devices: tuple[Device, ...]
+    cameras: tuple[CameraConfig, ...]
+    uplinks: tuple[UplinkConfig, ...]
+    hazards: tuple[HazardConfig, ...]
+    places: tuple[PlaceConfig, ...]
+    equipment: tuple[EquipmentConfig, ...]
+    metrics: MetricsConfig
+    buffer: BufferSettings
+    log: LogConfig
+    warnings: tuple[ConfigProblem, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The site file's folder, absolute."""
+        return self.path.absolute().parent
+
+    def point_names(self) -> list[str]:
+        """Names of all points in the order of the file, devices before cameras."""
+        names = [name for device in self.devices for name in device.names()]
+        names += [f"{cam.name}/{tag}" for cam in self.cameras for tag in camera_tags(cam)]
+        return names
+
+    def points(self, ids: Mapping[str, int]) -> list[Point]:
+        """All points; ids by point name, as `assign_ids(known, site.point_names())` gives them."""
+        points = [point for device in self.devices for point in device.points(ids)]
+        for camera in self.cameras:
+            for tag in camera_tags(camera):
+                name = f"{camera.name}/{tag}"
+                unit = "1/s" if tag == ANALYSED_FPS else "persons"
+                points.append(Point(ids[name], name, unit=unit))
+        return points
+
+
+ANALYSED_FPS = "analysed_fps"
+
+
+def camera_tags(camera: CameraConfig) -> list[str]:
+    """Tags of a camera: `<zone>.headcount` 人数 of each zone, then the achieved frame rate."""
+    return [*(f"{zone.name}.headcount" for zone in camera.zones), ANALYSED_FPS]
+
+
+def _point(number: int, name: str, row: PointRow[Any], kind: ValueKind) -> Point:
+    settings = row.settings
+    return Point(
+        id=number,
+        name=name,
+        kind=kind,
+        unit=settings.unit,
+        description=settings.description,
+        scale=settings.scale,
+        offset=settings.offset,
+        range_low=settings.range_low,
+        range_high=settings.range_high,
+        limits=Limits(
+            low_low=settings.low_low,
+            low=settings.low,
+            high=settings.high,
+            high_high=settings.high_high,
+            deadband=settings.deadband,
+            on_delay_s=settings.on_delay_s,
+            off_delay_s=settings.off_delay_s,
+        ),
+        priority=settings.priority,
+        gas=settings.gas,
+        place=settings.place,
+        hazard=settings.hazard,
+        equipment=settings.equipment,
+        indicator=settings.indicator,
+        operator_position=settings.operator_position,
+        alarm_source=settings.alarm_source,
+    )

@@ -1,0 +1,162 @@
+"""Loads [[device]] with its point table and [[camera]] with its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from drivers.contract import DriverPoint, DriverType, StrictModel, ValueKind
+from drivers.point_table import PointRow, TableError, read
+from drivers.registry import UnknownDriverError
+from gateway.config.checks import Declared, check_rows
+from gateway.config.model import Name
+from gateway.config.problems import Report
+from gateway.config.sections import section
+from gateway.config.site import Device
+from gateway.config.toml_lines import TomlPath
+
+if TYPE_CHECKING:
+    from vision.config import CameraConfig
+
+FindDriver = Callable[[str], DriverType[Any, Any]]
+
+WARNING = "warning: "
+"""A driver's Problem whose message starts so is a warning and does not stop the gateway."""
+
+
+class _DeviceHead(BaseModel):
+    """Keys of [[device]] that belong to the gateway; all others are the driver's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: Name
+    driver: str = Field(min_length=1)
+    points: str = Field(min_length=1)
+
+
+_HEAD = tuple(_DeviceHead.model_fields)
+
+
+def device(
+    table: object,
+    path: TomlPath,
+    folder: Path,
+    report: Report,
+    find_driver: FindDriver,
+    declared: Declared,
+) -> Device | None:
+    """Load one [[device]]; None when it is wrong, after reporting every mistake."""
+    if not isinstance(table, dict):
+        report.wrong(path, "must be a table: write [[device]] on a line of its own, keys below")
+        return None
+    before = len(report.problems)
+    head = {key: table[key] for key in _HEAD if key in table}
+    own = {key: value for key, value in table.items() if key not in head}
+    entry = section(_DeviceHead, head, path, folder, report)
+    driver = _driver(table.get("driver"), path, report, find_driver)
+    if driver is None:
+        return None
+    config = section(driver.config, own, path, folder, report, beside=_HEAD)
+    name, points = table.get("name"), table.get("points")
+    if not isinstance(points, str) or not points:
+        return None
+    rows = _rows(points, path, folder, report, driver)
+    _text_limits(points, rows, driver, report)
+    check_rows(points, rows, declared, report)
+    if config is not None:
+        _driver_check(points, path, driver, config, rows, report)
+    if entry is None or config is None or len(report.problems) > before:
+        return None
+    return Device(str(name), driver, config, tuple(rows), points)
+
+
+def camera(table: object, path: TomlPath, folder: Path, report: Report) -> CameraConfig | None:
+    """Load one [[camera]]; None when it is wrong, after reporting every mistake."""
+    from vision.config import CameraConfig
+
+    found = section(CameraConfig, table, path, folder, report)
+    if found is None:
+        return None
+    resolved = found.resolved(folder)
+    before = len(report.problems)
+    if resolved.is_file and not Path(resolved.source).is_file():
+        report.wrong((*path, "source"), f"there is no video file {found.source}")
+    if resolved.password_file and not Path(resolved.password_file).is_file():
+        report.wrong((*path, "password_file"), f"there is no file {found.password_file}")
+    if not resolved.model_path.is_file():
+        report.wrong(
+            (*path, "model"),
+            f"missing model: there is no file {found.model_path};"
+            " leave the key out for the person model that is shipped",
+        )
+    for text in found.warnings():
+        report.warn(path, text)
+    return resolved if len(report.problems) == before else None
+
+
+def _driver(
+    name: object, path: TomlPath, report: Report, find_driver: FindDriver
+) -> DriverType[Any, Any] | None:
+    if not isinstance(name, str) or not name:
+        return None  # reported with the other keys of the device
+    try:
+        return find_driver(name)
+    except UnknownDriverError as error:
+        report.wrong((*path, "driver"), str(error))
+    except ImportError as error:
+        report.wrong((*path, "driver"), f"driver {name} needs a library that is missing: {error}")
+    return None
+
+
+def _rows(
+    points: str, path: TomlPath, folder: Path, report: Report, driver: DriverType[Any, Any]
+) -> Sequence[PointRow[Any]]:
+    try:
+        table = read(folder / points, driver.address)
+    except TableError as error:
+        if error.row:
+            report.wrong_cell(points, error.row, "", str(error))
+        else:
+            report.wrong((*path, "points"), f"{points}: {error}")
+        return ()
+    for problem in table.problems:
+        report.wrong_cell(points, problem.row, problem.column, problem.message)
+    return table.rows
+
+
+def _text_limits(
+    points: str, rows: Sequence[PointRow[Any]], driver: DriverType[Any, Any], report: Report
+) -> None:
+    for row in rows:
+        if driver.kind(row.address) is not ValueKind.TEXT:
+            continue
+        for column in ("low_low", "low", "high", "high_high"):
+            if getattr(row.settings, column) is not None:
+                report.wrong_cell(points, row.row, column, "a text value has no limits")
+
+
+def _driver_check(
+    points: str,
+    path: TomlPath,
+    driver: DriverType[Any, Any],
+    config: StrictModel,
+    rows: Sequence[PointRow[Any]],
+    report: Report,
+) -> None:
+    """Let the driver judge what needs more than one row; ids are only for this check."""
+    numbered = [
+        DriverPoint(number, row.tag, row.address, row.row)
+        for number, row in enumerate(rows, start=1)
+    ]
+    for problem in driver.check(config, numbered):
+        message = problem.message.removeprefix(WARNING)
+        mild = message != problem.message
+        if problem.row:
+            add_cell = report.warn_cell if mild else report.wrong_cell
+            add_cell(points, problem.row, problem.column, message)
+        else:
+            add = report.warn if mild else report.wrong
+            add((*path, problem.column) if problem.column else path, message)
