@@ -185,27 +185,28 @@ def _bounds(
 
 def _scale(values: _Numbers, steps: _Steps) -> _Numbers:
     out = values
-    with np.errstate(over="ignore", invalid="ignore"):  # a huge raw value becomes inf: said so
-        if steps.factor is not None:
-            out = out * steps.factor
-        if steps.term is not None:
-            out = out + steps.term
-        if steps.divisor is not None:
-            out = out / steps.divisor
-    return out
+    if steps.factor is not None or steps.term is not None:
+        with np.errstate(over="ignore", invalid="ignore"):  # inf is the honest answer
+            if steps.factor is not None:
+                out = out * steps.factor
+            if steps.term is not None:
+                out = out + steps.term
+    return out if steps.divisor is None else out / steps.divisor
 
 
 def _judge_range(values: _Numbers, quality: UInt16Array, steps: _Steps) -> UInt16Array:
-    if steps.low is None and steps.high is None:
-        return quality
-    outside = np.zeros(len(quality), np.bool_)
-    if steps.low is not None:
-        outside |= values < steps.low
-    if steps.high is not None:
-        outside |= values > steps.high
-    if not outside.any():
+    """Turn good into uncertain:out_of_range; count_nonzero is the cheapest way to ask any()."""
+    if steps.low is None:
+        if steps.high is None:
+            return quality
+        outside = values > steps.high
+    else:
+        outside = values < steps.low
+        if steps.high is not None:
+            outside |= values > steps.high
+    if not np.count_nonzero(outside):
         return quality
     outside &= ((quality & SEVERITY_MASK) == 0) & (quality != Quality.GOOD_SIMULATED)
-    if not outside.any():
+    if not np.count_nonzero(outside):
         return quality
     return np.where(outside, np.uint16(Quality.UNCERTAIN_OUT_OF_RANGE), quality)
