@@ -1,0 +1,199 @@
+"""What encoder and decoder both remember of a group: arrays of points, newest value of each point.
+
+Guarantees: both sides that are given the same blocks hold the same state; memory is bounded by
+`max_points` (points of all remembered layouts, and distinct points, counted apart). Pure.
+
+Points are kept by slot: position in the state arrays in order of first appearance. Slot numbers
+never leave this module's users; the format speaks of points only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from buffer.columns import BlockError
+
+NEW, ANONYMOUS, FIRST_KNOWN = 0, 1, 2
+"""Reference to an array of points: defined here, defined here but not remembered, known + 2."""
+
+MAX_LAYOUTS = 1024
+TABLE_POINTS = 1 << 20
+"""Point ids below this are looked up in a table; others in a dict."""
+
+ItemT = TypeVar("ItemT", bound=np.generic)
+Slots = npt.NDArray[np.intp]
+
+
+@dataclass(slots=True, eq=False)
+class Layout:
+    """One array of points and what is remembered with it.
+
+    offset_ns: source time minus gateway time of its newest batch with one source time.
+    texts: newest text column, None before the first.
+    """
+
+    points: npt.NDArray[np.int32]
+    slots: Slots
+    index: int
+    offset_ns: int = 0
+    texts: tuple[str, ...] | None = None
+
+
+@dataclass(slots=True)
+class Wave:
+    """Batches of a block (by position) that are handled in one go, and their layouts."""
+
+    members: list[int] = field(default_factory=list)
+    layouts: list[Layout] = field(default_factory=list)
+
+    def slots(self) -> Slots:
+        """Slots of all samples, in order of the batches."""
+        return joined([layout.slots for layout in self.layouts])
+
+
+class GroupState:
+    """State of a group. Arrays are indexed by slot and only ever grow."""
+
+    def __init__(self, max_points: int) -> None:
+        self._max_points = max_points
+        self._layouts: list[Layout] = []
+        self._by_identity: dict[int, Layout] = {}
+        self._by_content: dict[bytes, Layout] = {}
+        self._layout_points = 0
+        self._others: dict[int, int] = {}
+        self._forget_points()
+
+    def _forget_points(self) -> None:
+        self._table: npt.NDArray[np.int32] = np.full(0, -1, np.int32)
+        self._others.clear()
+        self._count = 0
+        self.floats: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self.integers: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self.modes: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self.hints: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self.quality: npt.NDArray[np.uint16] = np.zeros(0, np.uint16)
+        self.source_ns: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def start_group(self) -> None:
+        """Forget everything but which scaling modes fitted the points (a hint to the encoder)."""
+        self._layouts.clear()
+        self._by_identity.clear()
+        self._by_content.clear()
+        self._layout_points = 0
+        if self._count > self._max_points // 4:
+            self._forget_points()
+            return
+        self.hints = np.where((self.modes > 0) & (self.modes < 32), self.modes, self.hints)
+        for array in (self.floats, self.integers, self.modes, self.quality, self.source_ns):
+            array[:] = 0
+
+    def find_layout(self, points: npt.NDArray[np.int32]) -> tuple[int, Layout]:
+        """Reference to write for an array of points, and its layout (encoder)."""
+        layout = self._by_identity.get(id(points))
+        if layout is not None and layout.points is points:
+            return layout.index + FIRST_KNOWN, layout
+        content = points.tobytes()
+        layout = self._by_content.get(content)
+        if layout is not None:
+            return layout.index + FIRST_KNOWN, layout
+        room = self._layout_points + len(points) <= self._max_points // 2
+        remember = room and len(self._layouts) < MAX_LAYOUTS
+        layout = self.add_layout(points, remember=remember)
+        if not remember:
+            return ANONYMOUS, layout
+        self._by_identity[id(points)] = layout
+        self._by_content[content] = layout
+        return NEW, layout
+
+    def known_layout(self, ref: int) -> Layout:
+        """Layout of a reference read from a block (decoder)."""
+        if ref - FIRST_KNOWN >= len(self._layouts):
+            raise BlockError(f"array of points {ref} is not known in this group")
+        return self._layouts[ref - FIRST_KNOWN]
+
+    def add_layout(self, points: npt.NDArray[np.int32], *, remember: bool) -> Layout:
+        """Take in an array of points; both sides call this in the same order."""
+        layout = Layout(points, self._slots_of(points), len(self._layouts))
+        if remember:
+            self._layout_points += len(points)
+            if self._layout_points > self._max_points or layout.index >= MAX_LAYOUTS:
+                raise BlockError("group names too many points")
+            self._layouts.append(layout)
+        return layout
+
+    def _slots_of(self, points: npt.NDArray[np.int32]) -> Slots:
+        if not len(points):
+            return np.zeros(0, np.intp)
+        if int(points.min()) < 0 or int(points.max()) >= TABLE_POINTS:
+            return self._slots_of_others(points)
+        top = int(points.max()) + 1
+        if top > len(self._table):
+            grown = np.full(max(top, 2 * len(self._table)), -1, np.int32)
+            grown[: len(self._table)] = self._table
+            self._table = grown
+        slots = self._table[points]
+        if int(slots.min()) < 0:
+            unknown = np.unique(points[slots < 0])
+            start = self._grow(len(unknown))
+            self._table[unknown] = np.arange(start, start + len(unknown), dtype=np.int32)
+            slots = self._table[points]
+        return slots.astype(np.intp)
+
+    def _slots_of_others(self, points: npt.NDArray[np.int32]) -> Slots:
+        slots = np.empty(len(points), np.intp)
+        for at, point in enumerate(points.tolist()):
+            if 0 <= point < TABLE_POINTS:
+                slots[at] = self._slots_of(points[at : at + 1])[0]
+                continue
+            slot = self._others.get(point)
+            if slot is None:
+                slot = self._others[point] = self._grow(1)
+            slots[at] = slot
+        return slots
+
+    def _grow(self, more: int) -> int:
+        start = self._count
+        self._count += more
+        if self._count > self._max_points:
+            raise BlockError("group names too many distinct points")
+        if self._count > len(self.floats):
+            size = max(self._count, 2 * len(self.floats), 64)
+            self.floats = _grown(self.floats, size)
+            self.integers = _grown(self.integers, size)
+            self.source_ns = _grown(self.source_ns, size)
+            self.modes = _grown(self.modes, size)
+            self.hints = _grown(self.hints, size)
+            self.quality = _grown(self.quality, size)
+        return start
+
+
+def plan_waves(refs: Sequence[int], layouts: Sequence[Layout]) -> list[Wave]:
+    """Split a block into waves: a batch goes one wave behind its layout's previous one."""
+    waves = [Wave()]
+    seen: dict[int, int] = {}
+    for at, (ref, layout) in enumerate(zip(refs, layouts, strict=True)):
+        turn = 0
+        if ref != ANONYMOUS:
+            turn = seen.get(layout.index, -1) + 1
+            seen[layout.index] = turn
+        if turn == len(waves):
+            waves.append(Wave())
+        waves[turn].members.append(at)
+        waves[turn].layouts.append(layout)
+    return waves
+
+
+def joined(arrays: Sequence[npt.NDArray[ItemT]]) -> npt.NDArray[ItemT]:
+    """One array of several; no copy where there is only one."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _grown(array: npt.NDArray[ItemT], size: int) -> npt.NDArray[ItemT]:
+    grown = np.zeros(size, array.dtype)
+    grown[: len(array)] = array
+    return grown

@@ -1,0 +1,129 @@
+"""Writes one wave of a block: qualities, floats, integers, texts. Pure; see buffer/block.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from buffer.columns import pack_positions, pack_signed, pack_unsigned
+from buffer.contract import Columns
+from buffer.group_state import GroupState, Layout, Slots, Wave, joined
+from buffer.scaling import fits, to_integers, wider_modes
+
+MODES_CHANGE, HAS_NULLS = 1, 2
+
+Float64Array = npt.NDArray[np.float64]
+
+
+class Columnar(Protocol):
+    """What of a batch this module reads."""
+
+    @property
+    def values(self) -> Columns:
+        """Values."""
+
+    @property
+    def quality(self) -> npt.NDArray[np.uint16]:
+        """Qualities."""
+
+
+def encode_wave(
+    state: GroupState, wave: Wave, batches: Sequence[Columnar], out: list[bytes], *, fresh: bool
+) -> None:
+    """Append the sections of one wave and move the state on. `fresh`: a layout is new."""
+    slots = wave.slots()
+    out.append(_quality(state, slots, joined([batches[at].quality for at in wave.members])))
+    floats: list[Float64Array] = []
+    float_slots: list[Slots] = []
+    integers: list[npt.NDArray[np.int64]] = []
+    integer_slots: list[Slots] = []
+    texts: list[bytes] = []
+    for at, layout in zip(wave.members, wave.layouts, strict=True):
+        values = batches[at].values
+        if isinstance(values, tuple):
+            texts.append(_texts(layout, values))
+        elif values.dtype == np.float64:
+            floats.append(values.view(np.float64))
+            float_slots.append(layout.slots)
+        else:
+            integers.append(values.view(np.int64))
+            integer_slots.append(layout.slots)
+    if floats:
+        out.append(_floats(state, joined(float_slots), joined(floats), fresh=fresh))
+    if integers:
+        where = joined(integer_slots)
+        numbers = joined(integers)
+        out.append(pack_signed(numbers - state.integers[where]))
+        state.integers[where] = numbers
+    out.extend(texts)
+
+
+def _quality(state: GroupState, slots: Slots, quality: npt.NDArray[np.uint16]) -> bytes:
+    changed = np.flatnonzero(quality != state.quality[slots])
+    if not len(changed):
+        return b"\0"
+    state.quality[slots] = quality
+    return pack_positions(changed) + pack_unsigned(quality[changed].astype(np.uint64))
+
+
+def _floats(state: GroupState, slots: Slots, values: Float64Array, *, fresh: bool) -> bytes:
+    values = np.ascontiguousarray(values)
+    before = state.modes[slots]
+    modes = _hinted(state, slots, before) if fresh else before
+    integers = to_integers(values, modes)
+    exact = fits(values, integers, modes)
+    nulls: npt.NDArray[np.bool_] | None = None
+    if not exact.all():
+        missing = np.isnan(values)
+        nulls = missing if missing.any() else None
+        exact |= missing
+        while not exact.all():
+            wrong = np.flatnonzero(~exact)
+            np.maximum.at(state.modes, slots[wrong], wider_modes(values[wrong], modes[wrong]))
+            modes = state.modes[slots]
+            integers = to_integers(values, modes)
+            exact = fits(values, integers, modes) | missing
+    out = [b""]
+    flags = 0
+    changed = np.flatnonzero(modes != before)
+    if len(changed):
+        flags |= MODES_CHANGE
+        state.floats[slots[changed]] = 0
+        out += (pack_positions(changed), pack_unsigned(modes[changed].astype(np.uint64)))
+    base = state.floats[slots]
+    if nulls is not None:
+        flags |= HAS_NULLS
+        integers[nulls] = base[nulls]
+        out.append(np.packbits(nulls).tobytes())
+    out.append(pack_signed(integers - base))
+    state.floats[slots] = integers
+    out[0] = bytes((flags,))
+    return b"".join(out)
+
+
+def _hinted(
+    state: GroupState, slots: Slots, before: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """Start points that are new in this group with the mode that fitted them in the last one."""
+    hinted = slots[(before == 0) & (state.hints[slots] > 0)]
+    if len(hinted):
+        state.modes[hinted] = state.hints[hinted]
+        state.hints[hinted] = 0
+        return state.modes[slots]
+    return before
+
+
+def _texts(layout: Layout, texts: tuple[str, ...]) -> bytes:
+    known = layout.texts
+    if known is None:
+        changed = np.arange(len(texts))
+    else:
+        pairs = zip(texts, known, strict=True)
+        changed = np.array([at for at, (new, old) in enumerate(pairs) if new != old], np.intp)
+    layout.texts = texts
+    pieces = [texts[at].encode("utf-8", "surrogatepass") for at in changed.tolist()]
+    lengths = np.array([len(piece) for piece in pieces], np.uint64)
+    return pack_positions(changed) + pack_unsigned(lengths) + b"".join(pieces)
