@@ -11,11 +11,11 @@ limits.py. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 
 from drivers.contract import Quality, SourceEvent
 from gateway.model.alarm import AlarmChange, AlarmState
-from gateway.rules.open_alarm import OpenAlarm, describe, encode_open, new_id
+from gateway.rules.open_alarm import OpenAlarm, checked_id, decode_open, describe, encode_open
 
 KIND = "vision.over_count"
 CONDITION = "over_count"
@@ -29,17 +29,24 @@ class HeadcountAlarms:
     def __init__(
         self,
         *,
-        rng_bytes: Callable[[], bytes],
-        restored: Sequence[OpenAlarm] = (),
+        new_id: Callable[[], bytes],
+        restored: bytes = b"",
         priority: int = 2,
     ) -> None:
-        """`rng_bytes` makes a new alarm id of 16 random bytes; `priority` is 1 to 4."""
-        self._rng_bytes = rng_bytes
-        self._priority = priority
-        self._open = {alarm.source: alarm for alarm in restored}
+        """`new_id` makes 16 random bytes, `restored` is an earlier open_alarms().
 
-    def feed(self, event: SourceEvent) -> list[AlarmChange]:
-        """Translate an event; other kinds give nothing. Raises ValueError if it is malformed."""
+        `priority` is 1 to 4. Raises StateError (a ValueError) where `restored` cannot be read.
+        """
+        self._new_id = new_id
+        self._priority = priority
+        self._open = {alarm.source: alarm for alarm in decode_open(restored)}
+
+    def feed(self, event: SourceEvent, *, now_ns: int) -> list[AlarmChange]:
+        """Translate an event; other kinds give nothing. Raises ValueError if it is malformed.
+
+        `now_ns` is monotonic, as for every rule; no headcount rule has a delay of its own yet.
+        """
+        del now_ns
         if event.kind != KIND:
             return []
         zone, people, limit, active = _read(event)
@@ -48,7 +55,7 @@ class HeadcountAlarms:
         if active == (standing is not None):
             return []
         change = AlarmChange(
-            alarm_id=standing.alarm_id if standing else new_id(self._rng_bytes()),
+            alarm_id=standing.alarm_id if standing else checked_id(self._new_id()),
             source=source,
             condition=CONDITION,
             state=AlarmState.RETURNED_UNACKNOWLEDGED
@@ -77,7 +84,7 @@ class HeadcountAlarms:
         return [alarm.removed(gateway_time_ns) for alarm in gone]
 
     def open_alarms(self) -> bytes:
-        """Encode the raised alarms, for `decode_open` after a restart."""
+        """Encode the raised alarms, for `restored` after a restart."""
         return encode_open(self._open.values())
 
     @property

@@ -37,7 +37,13 @@ from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.model.plan_cache import PlanCache
 from gateway.model.point import Point
 from gateway.rules.limit_table import CONDITIONS, RULES, LimitTable
-from gateway.rules.open_alarm import OpenAlarm, describe, encode_open, new_id
+from gateway.rules.open_alarm import (
+    OpenAlarm,
+    checked_id,
+    decode_open,
+    describe,
+    encode_open,
+)
 
 _Rows = npt.NDArray[np.intp]
 _Flags = npt.NDArray[np.bool_]
@@ -89,15 +95,16 @@ class LimitAlarms:
         self,
         points: Sequence[Point],
         *,
-        rng_bytes: Callable[[], bytes],
-        restored: Sequence[OpenAlarm] = (),
+        new_id: Callable[[], bytes],
+        restored: bytes = b"",
     ) -> None:
-        """Judge `points`; `rng_bytes` makes a new alarm id of 16 random bytes.
+        """Judge `points`; `new_id` makes 16 random bytes, `restored` is an earlier open_alarms().
 
-        Raises ValueError that names every point whose limits cannot be judged.
+        Raises ValueError that names every point whose limits cannot be judged, and StateError
+        (a ValueError) where `restored` cannot be read.
         """
         self._table = LimitTable(points)
-        self._rng_bytes = rng_bytes
+        self._new_id = new_id
         count = len(self._table.points)
         shape = (len(CONDITIONS), count)
         self._active = np.zeros(shape, np.bool_)
@@ -110,7 +117,7 @@ class LimitAlarms:
         self._last_source_ns = np.zeros(count, np.int64)
         self._last_gateway_ns = np.zeros(count, np.int64)
         self._open: dict[tuple[int, int], OpenAlarm] = {}
-        self._removed = self._restore(restored)
+        self._removed = self._restore(decode_open(restored))
         self._quiet_low, self._quiet_high = self._table.quiet(np.arange(count), self._active)
         self._plans = PlanCache(self._plan, point_count=len(points))
 
@@ -169,7 +176,7 @@ class LimitAlarms:
         return int(self._deadline[:, rows].min())
 
     def open_alarms(self) -> bytes:
-        """Encode the raised alarms, for `decode_open` after a restart."""
+        """Encode the raised alarms, for `restored` after a restart."""
         waiting = self._removed  # not returned yet, so still open
         return encode_open([*waiting, *self._open.values()])
 
@@ -271,7 +278,7 @@ class LimitAlarms:
         raised = key not in self._open
         limit = float(self._table.limit[number, row])
         change = AlarmChange(
-            alarm_id=new_id(self._rng_bytes()) if raised else self._open[key].alarm_id,
+            alarm_id=checked_id(self._new_id()) if raised else self._open[key].alarm_id,
             source=point.name,
             condition=CONDITIONS[number],
             state=AlarmState.UNACKNOWLEDGED_ACTIVE

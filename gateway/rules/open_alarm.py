@@ -99,7 +99,7 @@ def decode_open(encoded: bytes) -> tuple[OpenAlarm, ...]:
     return alarms
 
 
-def new_id(made: bytes) -> bytes:
+def checked_id(made: bytes) -> bytes:
     """Check a freshly made alarm id; raises ValueError unless it has 16 bytes."""
     if len(made) != ID_BYTES:
         raise ValueError(f"an alarm id has {ID_BYTES} bytes, not {len(made)}")

@@ -14,9 +14,7 @@ from gateway.rules.open_alarm import decode_open
 
 def made(restored: bytes = b"", start: int = 1) -> HeadcountAlarms:
     numbers = itertools.count(start)
-    return HeadcountAlarms(
-        rng_bytes=lambda: next(numbers).to_bytes(16, "big"), restored=decode_open(restored)
-    )
+    return HeadcountAlarms(new_id=lambda: next(numbers).to_bytes(16, "big"), restored=restored)
 
 
 def over(people: int, *, active: bool, zone: str = "hot-work-1", time_ns: int = 5) -> SourceEvent:
@@ -28,11 +26,11 @@ def over(people: int, *, active: bool, zone: str = "hot-work-1", time_ns: int = 
 
 def test_an_over_count_is_raised_once_and_returned_once_under_one_id() -> None:
     alarms = made()
-    assert alarms.feed(over(6, active=False)) == []
-    (raised,) = alarms.feed(over(7, active=True))
-    assert alarms.feed(over(9, active=True)) == []
-    (returned,) = alarms.feed(over(5, active=False, time_ns=9))
-    assert alarms.feed(over(5, active=False)) == []
+    assert alarms.feed(over(6, active=False), now_ns=0) == []
+    (raised,) = alarms.feed(over(7, active=True), now_ns=0)
+    assert alarms.feed(over(9, active=True), now_ns=0) == []
+    (returned,) = alarms.feed(over(5, active=False, time_ns=9), now_ns=0)
+    assert alarms.feed(over(5, active=False), now_ns=0) == []
     assert raised.alarm_id == returned.alarm_id
     assert (raised.state, returned.state) == (
         AlarmState.UNACKNOWLEDGED_ACTIVE,
@@ -49,26 +47,26 @@ def test_an_over_count_is_raised_once_and_returned_once_under_one_id() -> None:
 
 def test_zones_are_independent() -> None:
     alarms = made()
-    (first,) = alarms.feed(over(7, active=True))
-    (second,) = alarms.feed(over(7, active=True, zone="gate"))
+    (first,) = alarms.feed(over(7, active=True), now_ns=0)
+    (second,) = alarms.feed(over(7, active=True, zone="gate"), now_ns=0)
     assert first.alarm_id != second.alarm_id
     assert alarms.open_count == 2
 
 
 def test_a_restart_keeps_the_identity() -> None:
     before = made()
-    (raised,) = before.feed(over(7, active=True))
+    (raised,) = before.feed(over(7, active=True), now_ns=0)
     after = made(before.open_alarms(), start=50)
-    assert after.feed(over(8, active=True)) == []
-    (returned,) = after.feed(over(1, active=False))
+    assert after.feed(over(8, active=True), now_ns=0) == []
+    (returned,) = after.feed(over(1, active=False), now_ns=0)
     assert returned.alarm_id == raised.alarm_id
     assert decode_open(after.open_alarms()) == ()
 
 
 def test_an_alarm_of_a_removed_zone_is_closed() -> None:
     before = made()
-    before.feed(over(7, active=True))
-    (other,) = before.feed(over(7, active=True, zone="gate"))
+    before.feed(over(7, active=True), now_ns=0)
+    (other,) = before.feed(over(7, active=True, zone="gate"), now_ns=0)
     after = made(before.open_alarms(), start=50)
     (closed,) = after.close_removed({"unit1-east/hot-work-1"}, 77)
     assert (closed.alarm_id, closed.gateway_time_ns) == (other.alarm_id, 77)
@@ -77,7 +75,7 @@ def test_an_alarm_of_a_removed_zone_is_closed() -> None:
 
 
 def test_other_events_are_none_of_its_business() -> None:
-    assert made().feed(SourceEvent("link.up", "gds-1", 1, "up")) == []
+    assert made().feed(SourceEvent("link.up", "gds-1", 1, "up"), now_ns=0) == []
 
 
 @pytest.mark.parametrize("attribute", ["zone", "people", "limit", "active"])
@@ -85,4 +83,4 @@ def test_a_malformed_event_is_refused(attribute: str) -> None:
     event = over(7, active=True)
     attributes = {key: value for key, value in event.attributes.items() if key != attribute}
     with pytest.raises(ValueError, match="needs zone"):
-        made().feed(SourceEvent(event.kind, event.source, 1, "", attributes))
+        made().feed(SourceEvent(event.kind, event.source, 1, "", attributes), now_ns=0)

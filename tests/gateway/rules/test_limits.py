@@ -28,7 +28,7 @@ def counting_ids() -> Callable[[], bytes]:
 
 
 def alarms(*points: Point, restored: bytes = b"") -> LimitAlarms:
-    return LimitAlarms(points, rng_bytes=counting_ids(), restored=decode_open(restored))
+    return LimitAlarms(points, new_id=counting_ids(), restored=restored)
 
 
 def batch(
@@ -284,7 +284,7 @@ def test_limits_that_cannot_be_judged_are_refused_by_name(point: Point, word: st
 
 
 def test_an_alarm_id_has_16_bytes() -> None:
-    judge = LimitAlarms([Point(1, "d/t", limits=Limits(high=1.0))], rng_bytes=lambda: b"short")
+    judge = LimitAlarms([Point(1, "d/t", limits=Limits(high=1.0))], new_id=lambda: b"short")
     with pytest.raises(ValueError, match="16 bytes"):
         judge.feed(batch([1], [2.0]), now_ns=0)
 
