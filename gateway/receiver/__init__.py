@@ -1,1 +1,1 @@
-"""The other end: reference receiving service and its store."""
+"""The other end of the wire: the reference receiving service, its store and its query."""

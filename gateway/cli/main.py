@@ -1,0 +1,61 @@
+"""`plantgate`: the group of all commands, each loaded only when it is used.
+
+A command lives in gateway/cli/NAME.py and exports `command`. Here stand only its name and one
+line of help, so that `plantgate --help` imports none of them and stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import version
+
+import click
+
+COMMANDS: Mapping[str, str] = {
+    "run": "Run the gateway that a site file describes.",
+    "check": "Check a site file and say everything that is wrong with it.",
+    "demo": "Try it: a simulated plant, a gateway and a receiver on this machine.",
+    "receive": "Run a receiver: the platform's end of the line.",
+    "query": "Print what a receiver has stored.",
+    "cert": "Make certificates for trials and for OPC UA.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports the module of a command when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of a first day's work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command; a UsageError where this build lacks it."""
+        if cmd_name not in COMMANDS:
+            return None
+        name = f"gateway.cli.{cmd_name}"
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+            raise click.UsageError(f"this build has no command {cmd_name}", ctx) from None
+        command = module.command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{name}.command is no click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=LazyGroup, epilog="plantgate COMMAND --help shows an example of each.")
+@click.version_option(version("plantgate"), prog_name="plantgate")
+def main() -> None:
+    """Edge gateway for chemical plants: reads the plant, keeps everything, forwards it."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""One Exchange: what a gateway sends on one connection, and what it is told.
+
+Guarantees: an Ack leaves only after the commit of what it acknowledges. Records are proven
+(check.py) before they are queued. At most REPLIES messages wait for their commit, so a gateway
+that does not read its answers is not read from either. A message that breaks the protocol ends
+the Exchange with a status that says why; a record that cannot be taken is rejected alone.
+
+    reader ──check──▶ committer ──commit──▶ replies (in order) ──▶ writer
+       └── evidence parts ──▶ file, synced and verified ──▶ its records ──▶ committer
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from buffer.contract import Stream
+from buffer.ranges import RangeSet
+from drivers.contract import Clock
+from gateway.receiver.check import (
+    Checked,
+    Evidence,
+    Fault,
+    ProtocolError,
+    check_push,
+    check_ranges,
+    stream_of,
+)
+from gateway.receiver.commit import Committer, StoreFailedError
+from gateway.receiver.evidence import EvidenceFiles
+from gateway.receiver.store import Entries, Gaps, Outcome, Seen, Stored
+from gateway.wire.v1 import uplink_pb2 as wire
+
+REPLIES = 256
+"""Messages whose commit is awaited at once; 256 of 8 KB cover the largest window of a gateway."""
+WAITING_FILES = 256
+"""Evidence records that may wait for their file on one connection."""
+
+Read = Callable[[], Awaitable[bytes | None]]
+Write = Callable[[wire.ReceiverMessage], Awaitable[None]]
+
+
+class EndedError(Exception):
+    """The Exchange ends with this gRPC status and sentence."""
+
+    def __init__(self, code: grpc.StatusCode, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+@dataclass(slots=True)
+class _Reply:
+    """What a message is answered with: once `done` completes, or `message` at once."""
+
+    stream: Stream | None = None
+    done: asyncio.Future[Outcome] | None = None
+    messages: list[wire.ReceiverMessage] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """An evidence file that is being received, and the records that wait for it."""
+
+    total_bytes: int
+    records: list[Evidence]
+    held: int = 0
+    told: bool = True
+    failures: int = 0
+
+
+class Exchange:
+    """Serves one connection of one gateway after its Hello. `run` returns at its orderly end."""
+
+    def __init__(
+        self,
+        log: int,
+        boot_id: bytes,
+        committer: Committer,
+        files: EvidenceFiles,
+        clock: Clock,
+    ) -> None:
+        self._log = log
+        self._boot_id = boot_id
+        self._committer = committer
+        self._files = files
+        self._clock = clock
+        self._replies: asyncio.Queue[_Reply | None] = asyncio.Queue(REPLIES)
+        self._waiting: dict[bytes, _Waiting] = {}
+        self._end: asyncio.Future[EndedError] = asyncio.get_running_loop().create_future()
+
+    def end(self, code: grpc.StatusCode, text: str) -> None:
+        """Make `run` raise EndedError soon; what is queued is still committed."""
+        if not self._end.done():
+            self._end.set_result(EndedError(code, text))
+
+    async def run(self, read: Read, write: Write) -> None:
+        """Serve until the gateway closes its side. Raises EndedError if it ends otherwise.
+
+        read: next message, None at the end.  write: sends one message.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(self._watch())
+                group.create_task(self._write_replies(write))
+                await self._read_messages(read)
+                await self._replies.put(None)
+                watch.cancel()
+        except BaseExceptionGroup as errors:
+            ended, others = errors.split(EndedError)
+            if ended is None or others is not None:
+                raise
+            raise _leaf(ended) from None
+
+    async def _watch(self) -> None:
+        raise await self._end
+
+    async def _read_messages(self, read: Read) -> None:
+        while (encoded := await read()) is not None:
+            try:
+                await self._take(wire.GatewayMessage.FromString(encoded), len(encoded))
+            except DecodeError:
+                raise broken("a message that is none of plantgate.wire.v1") from None
+            except ProtocolError as error:
+                raise broken(str(error)) from None
+            except StoreFailedError as error:
+                raise EndedError(grpc.StatusCode.UNAVAILABLE, str(error)) from None
+            except OSError as error:
+                text = f"evidence cannot be stored: {error.strerror}"
+                raise EndedError(grpc.StatusCode.UNAVAILABLE, text) from error
+
+    async def _take(self, message: wire.GatewayMessage, size_bytes: int) -> None:
+        match message.WhichOneof("body"):
+            case "push":
+                await self._push(check_push(message.push, self._boot_id), size_bytes)
+            case "evidence":
+                await self._part(message.evidence)
+            case "status":
+                await self._status(message.status)
+            case "gaps":
+                stream = stream_of(message.gaps.stream)
+                gaps = Gaps(self._log, stream, check_ranges(message.gaps.ranges))
+                done = await self._committer.submit(gaps, size_bytes, urgent=False)
+                await self._replies.put(_Reply(stream, done))
+            case "hello":
+                raise ProtocolError("a second Hello on one Exchange")
+            case _:
+                pass  # an answer to a Request, or something a newer gateway may say
+
+    async def _push(self, checked: Checked, size_bytes: int) -> None:
+        ready = list(checked.entries)
+        needs: list[wire.ReceiverMessage] = []
+        for item in checked.evidence:
+            if await asyncio.to_thread(self._files.complete, item.sha256):
+                ready.append(item.entry)
+            else:
+                needs += await self._await_file(item)
+        work = Entries(
+            self._log,
+            checked.stream,
+            ready,
+            checked.catalogues,
+            checked.attachments,
+            checked.faults,
+        )
+        urgent = checked.stream in {Stream.ALARM, Stream.EVENT}
+        done = await self._committer.submit(work, size_bytes, urgent=urgent)
+        await self._replies.put(_Reply(checked.stream, done, needs))
+
+    async def _await_file(self, item: Evidence) -> list[wire.ReceiverMessage]:
+        waiting = self._waiting.get(item.sha256)
+        if waiting is None:
+            if len(self._waiting) >= WAITING_FILES:
+                raise ProtocolError(f"more than {WAITING_FILES} evidence files at once")
+            held = await asyncio.to_thread(self._files.held, item.sha256, self._log)
+            waiting = _Waiting(item.total_bytes, [], held)
+            self._waiting[item.sha256] = waiting
+        if item.total_bytes != waiting.total_bytes:
+            raise ProtocolError(f"two sizes of evidence {item.sha256.hex()}")
+        if all(item.entry.sequence != record.entry.sequence for record in waiting.records):
+            waiting.records.append(item)
+        if waiting.held >= waiting.total_bytes:  # empty, or all parts came before a cut
+            await self._finish_file(item.sha256, waiting)
+            return []
+        return [_need(item.sha256, waiting.held)]
+
+    async def _part(self, part: wire.EvidencePart) -> None:
+        waiting = self._waiting.get(part.sha256)
+        if waiting is None:
+            return  # complete by now, or refused: the gateway has been told
+        skip = waiting.held - part.offset
+        if skip < 0:
+            if not waiting.told:
+                waiting.told = True
+                await self._replies.put(_Reply(messages=[_need(part.sha256, waiting.held)]))
+            return
+        content = part.content[skip:]
+        if not content:
+            return
+        if waiting.held + len(content) > waiting.total_bytes:
+            raise ProtocolError(f"evidence {part.sha256.hex()} is longer than its record says")
+        waiting.held = await asyncio.to_thread(self._files.append, part.sha256, self._log, content)
+        waiting.told = False
+        if waiting.held >= waiting.total_bytes:
+            await self._finish_file(part.sha256, waiting)
+
+    async def _finish_file(self, sha256: bytes, waiting: _Waiting) -> None:
+        if await asyncio.to_thread(self._files.finish, sha256, self._log):
+            entries, faults = [item.entry for item in waiting.records], []
+        elif waiting.failures == 0:  # its first part may be of a cut that damaged the file here
+            waiting.failures, waiting.held, waiting.told = 1, 0, True
+            await self._replies.put(_Reply(messages=[_need(sha256, 0)]))
+            return
+        else:
+            text = f"the file's SHA-256 is not {sha256.hex()}"
+            entries, faults = (
+                [],
+                [
+                    Fault(item.entry.sequence, "damaged", item.entry.hash, text)
+                    for item in waiting.records
+                ],
+            )
+        del self._waiting[sha256]
+        work = Entries(self._log, Stream.EVIDENCE, entries, faults=faults)
+        done = await self._committer.submit(work, 0, urgent=False)
+        await self._replies.put(_Reply(Stream.EVIDENCE, done))
+
+    async def _status(self, status: wire.Status) -> None:
+        self._committer.note_seen(Seen(self._log, status.SerializeToString()))
+        ack = wire.Ack(pong=status.ping, server_time_ns=self._clock.wall_ns())
+        await self._replies.put(_Reply(messages=[wire.ReceiverMessage(ack=ack)]))
+
+    async def _write_replies(self, write: Write) -> None:
+        while (reply := await self._replies.get()) is not None:
+            for message in reply.messages:
+                await write(message)
+            if reply.done is None:
+                continue
+            try:
+                outcome = await reply.done
+            except StoreFailedError as error:
+                raise EndedError(grpc.StatusCode.UNAVAILABLE, str(error)) from None
+            if isinstance(outcome, Stored) and reply.stream is not None:
+                for message in self._answers(reply.stream, outcome):
+                    await write(message)
+
+    def _answers(self, stream: Stream, outcome: Stored) -> Iterable[wire.ReceiverMessage]:
+        number = wire.Stream.ValueType(int(stream))
+        if outcome.acknowledged:
+            ack = wire.Ack(
+                stream=number,
+                ranges=to_wire(outcome.acknowledged),
+                server_time_ns=self._clock.wall_ns(),
+            )
+            yield wire.ReceiverMessage(ack=ack)
+        if outcome.needed:
+            yield wire.ReceiverMessage(need_catalogue=wire.NeedCatalogue(hashes=outcome.needed))
+        for fault in outcome.refused:
+            reject = wire.Reject(stream=number, sequence=fault.sequence, reason=fault.reason)
+            yield wire.ReceiverMessage(reject=reject)
+
+
+def to_wire(ranges: RangeSet) -> list[wire.Range]:
+    """Ranges as the wire has them."""
+    return [wire.Range(start=start, stop=stop) for start, stop in ranges]
+
+
+def _need(sha256: bytes, offset: int) -> wire.ReceiverMessage:
+    return wire.ReceiverMessage(evidence_need=wire.EvidenceNeed(sha256=sha256, offset=offset))
+
+
+def _leaf(errors: BaseExceptionGroup[EndedError]) -> EndedError:
+    first = errors.exceptions[0]
+    return _leaf(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def broken(text: str) -> EndedError:
+    """Say what of the protocol was broken."""
+    return EndedError(grpc.StatusCode.INVALID_ARGUMENT, text)
+
+
+__all__ = ["REPLIES", "WAITING_FILES", "EndedError", "Exchange", "broken", "to_wire"]

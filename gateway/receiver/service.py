@@ -1,0 +1,227 @@
+"""The receiving service: gRPC in, store behind.
+
+Guarantees: the first message of an Exchange is a Hello, answered by a Welcome that holds the
+acknowledged ranges of that log as the store has them; with mTLS a Hello with another id than the
+client certificate's is refused (PERMISSION_DENIED). One Exchange per (gateway, lane): a newer one
+ends the older (ABORTED), because a half-open line must not lock its gateway out. `run` returns,
+once `stop` is called, when everything received is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from buffer.contract import Stream
+from drivers.contract import Clock
+from gateway.receiver.check import MAX_MESSAGE_BYTES, Fault
+from gateway.receiver.commit import Committer, StoreFailedError
+from gateway.receiver.evidence import EvidenceFiles
+from gateway.receiver.exchange import EndedError, Exchange, Read, broken, to_wire
+from gateway.receiver.identity import identities, refusal
+from gateway.receiver.store import Entries, Greeting, Known, Store
+from gateway.wire.v1 import uplink_pb2 as wire
+
+Context = grpc.aio.ServicerContext[bytes, wire.ReceiverMessage]
+_untyped: Any = grpc  # these helpers of grpcio have no annotations
+
+SERVICE = "plantgate.wire.v1.Uplink"
+METHOD = "Exchange"
+HELLO_SECONDS = 20.0
+"""A connection that says nothing for this long is closed; two round trips of a satellite line."""
+STOP_SECONDS = 1.0
+_LONGEST_TEXT = 256
+WINDOW_BYTES = 1024 * 1024
+"""Most unacknowledged bytes of one gateway: 250 ms (design) of 32 Mbit/s."""
+
+# so_reuseport: else a second receiver would silently share the port. Pings: a gateway looks for a
+# dead line by itself and may do so often; the server's own drop what has died within 30 s.
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+
+
+class AddressError(Exception):
+    """The address cannot be listened on; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM contents: the CA that signs gateways, and the receiver's own certificate and key."""
+
+    ca: bytes
+    certificate: bytes
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """An Exchange that is running, and whose log it speaks for."""
+
+    exchange: Exchange
+    log_id: bytes
+
+
+class Receiver:
+    """One listening receiver over one store. `run` in a TaskGroup, after `start`."""
+
+    def __init__(self, store: Store, files: EvidenceFiles, clock: Clock, tls: Tls | None) -> None:
+        self._committer = Committer(store, clock)
+        self._files = files
+        self._clock = clock
+        self._tls = tls
+        self._open: dict[tuple[str, int], _Open] = {}
+        self._stopping = asyncio.Event()
+        self._software = f"plantgate/{version('plantgate')}"
+        self._server: Any = None
+
+    async def start(self, address: str) -> int:
+        """Listen; returns the port (0 in the address lets the system choose).
+
+        Raises AddressError if the address cannot be had.
+        """
+        handler = _untyped.stream_stream_rpc_method_handler(
+            self._exchange, response_serializer=wire.ReceiverMessage.SerializeToString
+        )
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server.add_generic_rpc_handlers(
+            (_untyped.method_handlers_generic_handler(SERVICE, {METHOD: handler}),)
+        )
+        try:
+            if self._tls is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                pair = (self._tls.key, self._tls.certificate)
+                credentials = _untyped.ssl_server_credentials(
+                    [pair], root_certificates=self._tls.ca, require_client_auth=True
+                )
+                port = self._server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise AddressError(f"cannot listen on {address}: {error}") from None
+        await self._server.start()
+        return int(port)
+
+    async def run(self) -> None:
+        """Serve until `stop`; then end every Exchange, commit what is queued and return."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._committer.run())
+            try:
+                await self._stopping.wait()
+            finally:
+                for item in self._open.values():
+                    item.exchange.end(grpc.StatusCode.UNAVAILABLE, "the receiver is stopping")
+                await self._server.stop(STOP_SECONDS)
+                self._committer.stop()
+
+    def stop(self) -> None:
+        """Let `run` return soon. Safe to call from a signal handler of the loop."""
+        self._stopping.set()
+
+    def statistics(self) -> dict[str, float]:
+        """Counters for metrics: commits, bytes of records, Exchanges open now."""
+        return {
+            "commits": self._committer.commits,
+            "record_bytes": self._committer.records_bytes,
+            "exchanges": len(self._open),
+        }
+
+    async def _exchange(self, _requests: object, context: Context) -> None:
+        async def read() -> bytes | None:
+            message: Any = await context.read()
+            return None if message is grpc.aio.EOF else message
+
+        try:
+            hello = await self._hello(read, context)
+            await self._serve(hello, read, context)
+        except EndedError as error:
+            await context.abort(error.code, error.text)
+
+    async def _hello(self, read: Read, context: Context) -> wire.Hello:
+        try:
+            async with asyncio.timeout(HELLO_SECONDS):
+                encoded = await read()
+            message = wire.GatewayMessage.FromString(encoded or b"")
+        except TimeoutError:
+            text = f"no Hello within {HELLO_SECONDS:.0f} s"
+            raise EndedError(grpc.StatusCode.DEADLINE_EXCEEDED, text) from None
+        except DecodeError:
+            raise broken("a message that is none of plantgate.wire.v1") from None
+        if message.WhichOneof("body") != "hello":
+            raise broken("the first message of an Exchange is a Hello")
+        hello = message.hello
+        certified = None if self._tls is None else identities(context.auth_context())
+        if reason := refusal(hello.gateway_id, certified):
+            raise EndedError(grpc.StatusCode.PERMISSION_DENIED, reason)
+        if len(hello.log_id) != 16 or len(hello.boot_id) != 16:
+            raise broken("a log id and a boot id have 16 bytes each")
+        if hello.lane not in {wire.LANE_PRIORITY, wire.LANE_BULK}:
+            raise broken("a Hello names the priority or the bulk lane")
+        return hello
+
+    async def _serve(self, hello: wire.Hello, read: Read, context: Context) -> None:
+        known = await self._greet(hello)
+        exchange = Exchange(known.log, hello.boot_id, self._committer, self._files, self._clock)
+        place = (hello.gateway_id, int(hello.lane))
+        older = self._open.get(place)
+        self._open[place] = opened = _Open(exchange, hello.log_id)
+        try:
+            if older is not None:
+                await self._replace(older, opened, known.log)
+            await context.write(self._welcome(known))
+            await exchange.run(read, context.write)
+        finally:
+            if self._open.get(place) is opened:
+                del self._open[place]
+
+    async def _greet(self, hello: wire.Hello) -> Known:
+        greeting = Greeting(
+            hello.gateway_id,
+            hello.enterprise[:_LONGEST_TEXT],
+            hello.software[:_LONGEST_TEXT],
+            hello.log_id,
+            tuple(hello.catalogue_hashes),
+        )
+        try:
+            known = await (await self._committer.submit(greeting, 0, urgent=True))
+        except StoreFailedError as error:
+            raise EndedError(grpc.StatusCode.UNAVAILABLE, str(error)) from None
+        if not isinstance(known, Known):
+            raise TypeError("a Greeting's outcome is a Known")
+        return known
+
+    async def _replace(self, older: _Open, newer: _Open, log: int) -> None:
+        text = "replaced by a newer connection of this gateway"
+        older.exchange.end(grpc.StatusCode.ABORTED, text)
+        if older.log_id != newer.log_id:
+            reason = f"log {older.log_id.hex()} was connected when this log came with its name"
+            fault = Fault(0, "second_log", b"", reason)
+            await self._committer.submit(
+                Entries(log, Stream.EVENT, (), faults=[fault]), 0, urgent=True
+            )
+
+    def _welcome(self, known: Known) -> wire.ReceiverMessage:
+        welcome = wire.Welcome(
+            acknowledged=[
+                wire.Acknowledged(stream=wire.Stream.ValueType(int(stream)), ranges=to_wire(ranges))
+                for stream, ranges in known.acknowledged.items()
+            ],
+            catalogues_held=known.catalogues,
+            window_bytes=WINDOW_BYTES,
+            server_time_ns=self._clock.wall_ns(),
+            max_message_bytes=MAX_MESSAGE_BYTES,
+            receiver=self._software,
+        )
+        return wire.ReceiverMessage(welcome=welcome)

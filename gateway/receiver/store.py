@@ -1,0 +1,374 @@
+"""The receiver's durable store: what it has acknowledged, it holds.
+
+Guarantees:
+
+- `apply` runs all works given to it in one transaction and returns after its commit was synced
+  (SQLite, WAL, synchronous=FULL). A failure undoes all of them.
+- A record is stored at most once per (gateway, log id, stream, sequence). Equal identity and equal
+  hash is acknowledged again; equal identity with another hash is refused and noted in `faults`.
+- The acknowledged ranges change in the same transaction as the records they speak of.
+- A telemetry group whose catalogue is not held is not stored.
+
+One process writes at a time (a lock on DIR/lock); readers open the database read-only.
+Not thread-safe: one thread at a time. Nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import TextIO
+
+from buffer.contract import Stream
+from buffer.ranges import RangeSet
+from gateway.receiver.check import Attachment, Entry, Fault
+
+DATABASE = "receiver.db"
+_HELD_GROUPS = 4096
+_FAULT_TEXT = 500
+_INSERT = f"INSERT INTO records VALUES ({','.join('?' * (len(Entry._fields) + 1))})"  # noqa: S608
+
+
+class StorePathError(Exception):
+    """The store's directory cannot be used; the text says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """A gateway said Hello. Lists catalogues (hashes) that it names; outcome is a `Known`."""
+
+    gateway: str
+    enterprise: str
+    software: str
+    log_id: bytes
+    catalogues: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the store holds of one log: its number, acknowledged ranges, catalogues held."""
+
+    log: int
+    acknowledged: dict[Stream, RangeSet]
+    catalogues: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Proven records of one stream of one log, with what they define; outcome is `Stored`."""
+
+    log: int
+    stream: Stream
+    entries: Sequence[Entry]
+    catalogues: Sequence[tuple[bytes, bytes]] = ()
+    attachments: Sequence[Attachment] = ()
+    faults: Sequence[Fault] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """Ranges [start, stop) that the gateway no longer holds; outcome is `Stored`."""
+
+    log: int
+    stream: Stream
+    ranges: Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A gateway's last Status, encoded; the outcome is an empty `Stored`."""
+
+    log: int
+    status: bytes
+
+
+@dataclass(slots=True)
+class Stored:
+    """Outcome of a work: what is acknowledged, which catalogues are needed, what is refused."""
+
+    acknowledged: RangeSet = field(default_factory=RangeSet)
+    needed: list[bytes] = field(default_factory=list)
+    refused: list[Fault] = field(default_factory=list)
+
+
+Work = Greeting | Entries | Gaps | Seen
+Outcome = Known | Stored
+
+
+def stream_key(log: int, stream: Stream) -> int:
+    """Number of one stream of one log, as the schema packs it."""
+    return log * 4 + int(stream) - 1
+
+
+class Store:
+    """SQLite store in one directory. Open it with `Store.open`; `close` releases the lock."""
+
+    def __init__(self, directory: Path, lock: TextIO) -> None:
+        self._directory = directory
+        self._lock = lock
+        self._db = _connect(directory / DATABASE)
+        self._catalogues = self._read_catalogues()
+        # Groups held back for want of a catalogue: (log, key sequence) -> catalogue hash. Deltas
+        # do not name it. Forgetting one is harmless: its deltas wait for their key in the store.
+        self._held: dict[tuple[int, int], bytes] = {}
+
+    @classmethod
+    def open(cls, directory: Path) -> Store:
+        """Open or create a store. Raises StorePathError if it cannot be used or is in use."""
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            lock = (directory / "lock").open("w", encoding="ascii")
+        except OSError as error:
+            raise StorePathError(f"store {directory}: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return cls(directory, lock)
+        except OSError:
+            lock.close()
+            raise StorePathError(f"store {directory} is in use by another receiver") from None
+        except sqlite3.Error as error:
+            lock.close()
+            raise StorePathError(f"store {directory}: {error}") from error
+
+    def close(self) -> None:
+        """Close the database and give up the lock; may be called twice."""
+        self._db.close()
+        self._lock.close()
+
+    def reopen(self) -> None:
+        """Start afresh after a failed commit: a failed sync is never retried on the same file."""
+        self._db.close()
+        self._db = _connect(self._directory / DATABASE)
+        self._catalogues = self._read_catalogues()
+
+    def apply(self, works: Iterable[Work], now_ns: int) -> list[Outcome]:
+        """Do all works in one durable transaction, in order; one outcome each.
+
+        Raises sqlite3.Error with nothing done; call `reopen` before the next try.
+        """
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            outcomes = [self._apply(work, now_ns) for work in works]
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        return outcomes
+
+    def _apply(self, work: Work, now_ns: int) -> Outcome:
+        match work:
+            case Greeting():
+                return self._greet(work, now_ns)
+            case Entries():
+                return self._store(work, now_ns)
+            case Gaps():
+                return self._note_gaps(work, now_ns)
+            case Seen():
+                self._db.execute(
+                    "UPDATE gateways SET last_seen_ns = ?, status = ?"
+                    " WHERE id = (SELECT gateway FROM logs WHERE id = ?)",
+                    (now_ns, work.status, work.log),
+                )
+                return Stored()
+
+    def _greet(self, work: Greeting, now_ns: int) -> Known:
+        (gateway,) = self._db.execute(
+            "INSERT INTO gateways (name, enterprise, software, last_seen_ns) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET enterprise = excluded.enterprise,"
+            " software = excluded.software, last_seen_ns = excluded.last_seen_ns RETURNING id",
+            (work.gateway, work.enterprise, work.software, now_ns),
+        ).fetchone()
+        (log,) = self._db.execute(
+            "INSERT INTO logs (gateway, log_id, first_seen_ns) VALUES (?, ?, ?)"
+            " ON CONFLICT (gateway, log_id) DO UPDATE SET log_id = excluded.log_id RETURNING id",
+            (gateway, work.log_id, now_ns),
+        ).fetchone()
+        acknowledged = {
+            stream: RangeSet(
+                self._db.execute(
+                    "SELECT start, stop FROM ranges WHERE stream_key = ? ORDER BY start",
+                    (stream_key(log, stream),),
+                )
+            )
+            for stream in Stream
+        }
+        held = tuple(item for item in work.catalogues if item in self._catalogues)
+        return Known(log, acknowledged, held)
+
+    def _store(self, work: Entries, now_ns: int) -> Stored:
+        for name, encoded in work.catalogues:
+            if name not in self._catalogues:
+                self._db.execute(
+                    "INSERT OR IGNORE INTO catalogues VALUES (?, ?, ?)", (name, encoded, now_ns)
+                )
+                self._catalogues.add(name)
+        outcome = Stored(refused=list(work.faults))
+        faults = list(work.faults)
+        for run in _runs(work.entries):
+            faults += self._store_run(work, run, outcome, now_ns)
+        self._merge(stream_key(work.log, work.stream), outcome.acknowledged)
+        self._db.executemany(
+            "INSERT OR IGNORE INTO attachments SELECT gateway, ?, ?, ? FROM logs WHERE id = ?",
+            [(*item, work.log) for item in work.attachments],
+        )
+        self._note_faults(work.log, work.stream, faults, now_ns)
+        return outcome
+
+    def _store_run(
+        self, work: Entries, run: Sequence[Entry], outcome: Stored, now_ns: int
+    ) -> list[Fault]:
+        """Store one run of consecutive records; returns what is to be noted in `faults`."""
+        base = stream_key(work.log, work.stream) << 40
+        first, last = run[0].sequence, run[-1].sequence
+        there: dict[int, bytes] = dict(
+            self._db.execute(
+                "SELECT id, hash FROM records WHERE id BETWEEN ? AND ?",
+                (base + first - 1, base + last + 1),
+            )
+        )
+        faults: list[Fault] = []
+        rows = []
+        before = there.get(base + first - 1)
+        if first > 1 and before is not None and before != run[0].previous_hash:
+            # Stored all the same: to refuse it would lose a record over what another one says.
+            text = "the chain is broken: the record before it has another hash here"
+            faults.append(Fault(first, "chain", run[0].hash, text))
+        for entry in run:
+            stored = there.get(base + entry.sequence)
+            if stored is None:
+                needed = self._needed(work, entry)
+                if needed:
+                    outcome.needed += [needed] if needed not in outcome.needed else []
+                    continue
+                rows.append((base + entry.sequence, *entry[1:3], now_ns, *entry[3:]))
+            elif stored != entry.hash:
+                text = "another record with this identity is stored already"
+                fault = Fault(entry.sequence, "conflict", entry.hash, text)
+                outcome.refused.append(fault)
+                faults.append(fault)
+                continue
+            outcome.acknowledged.add(entry.sequence)
+        self._db.executemany(_INSERT, rows)
+        return faults
+
+    def _needed(self, work: Entries, entry: Entry) -> bytes:
+        """Hash of the catalogue for want of which a record is held back, or empty."""
+        if work.stream is not Stream.TELEMETRY:
+            return b""
+        group = (work.log, entry.group)
+        catalogue = entry.catalogue or self._held.get(group, b"")
+        if not catalogue or catalogue in self._catalogues:
+            if entry.catalogue:
+                self._held.pop(group, None)
+            return b""
+        self._held[group] = catalogue
+        if len(self._held) > _HELD_GROUPS:
+            del self._held[next(iter(self._held))]
+        return catalogue
+
+    def _note_gaps(self, work: Gaps, now_ns: int) -> Stored:
+        key = stream_key(work.log, work.stream)
+        ranges = RangeSet(work.ranges)
+        self._db.executemany(
+            "INSERT OR IGNORE INTO gaps VALUES (?, ?, ?, ?)",
+            [(key, start, stop, now_ns) for start, stop in ranges],
+        )
+        self._merge(key, ranges)
+        return Stored(acknowledged=ranges)
+
+    def _merge(self, key: int, added: RangeSet) -> None:
+        """Add ranges to the acknowledged ones of a stream: a few b-tree steps for each range."""
+        for start, stop in added:
+            low, high = start, stop
+            before = self._db.execute(
+                "SELECT start, stop FROM ranges WHERE stream_key = ? AND start <= ?"
+                " ORDER BY start DESC LIMIT 1",
+                (key, start),
+            ).fetchone()
+            if before and before[1] >= start:
+                if before[1] >= stop:
+                    continue
+                low = before[0]
+            (reach,) = self._db.execute(
+                "SELECT max(stop) FROM ranges WHERE stream_key = ? AND start BETWEEN ? AND ?",
+                (key, low, high),
+            ).fetchone()
+            high = max(high, reach or 0)
+            self._db.execute(
+                "DELETE FROM ranges WHERE stream_key = ? AND start BETWEEN ? AND ?",
+                (key, low, high),
+            )
+            self._db.execute("INSERT INTO ranges VALUES (?, ?, ?)", (key, low, high))
+
+    def _note_faults(self, log: int, stream: Stream, faults: Iterable[Fault], now_ns: int) -> None:
+        self._db.executemany(
+            "INSERT INTO faults SELECT gateway, log_id, ?, ?, ?, ?, ?, ?, ?, 1 FROM logs"
+            " WHERE id = ? ON CONFLICT DO UPDATE SET last_ns = excluded.last_ns,"
+            " hash = excluded.hash, reason = excluded.reason, count = count + 1",
+            [
+                (stream, item.sequence, item.kind, item.hash, item.reason[:_FAULT_TEXT],
+                 now_ns, now_ns, log)
+                for item in faults
+            ],
+        )  # fmt: skip
+
+    def _read_catalogues(self) -> set[bytes]:
+        return {name for (name,) in self._db.execute("SELECT hash FROM catalogues")}
+
+
+def _runs(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Cut records into runs of consecutive sequences."""
+    start = 0
+    for index in range(1, len(entries) + 1):
+        at_end = index == len(entries)
+        if at_end or entries[index].sequence != entries[index - 1].sequence + 1:
+            yield entries[start:index]
+            start = index
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Used from one thread at a time, but not always the same one.
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect in a new file only
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute("PRAGMA journal_size_limit = 67108864")
+        _migrate(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    sections = resources.files("gateway.receiver").joinpath("schema.sql").read_text("utf-8")
+    migrations = sections.split("-- migration ")[1:]
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > len(migrations):
+        raise sqlite3.DatabaseError(f"made by a newer version (schema {version})")
+    for number, script in enumerate(migrations[version:], version + 1):
+        body = script.partition("\n")[2]
+        db.executescript(f"BEGIN;{body};PRAGMA user_version = {number};COMMIT;")
+
+
+__all__ = [
+    "DATABASE",
+    "Entries",
+    "Gaps",
+    "Greeting",
+    "Known",
+    "Outcome",
+    "Seen",
+    "Store",
+    "StorePathError",
+    "Stored",
+    "Work",
+    "stream_key",
+]
