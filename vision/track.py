@@ -1,1 +1,200 @@
-"""To be written next."""
+"""Follows people from frame to frame, so that a count does not flicker. Pure.
+
+Guarantees:
+
+- An id names one person as long as the track lives and is never used again.
+- A person hidden for a short while (`TrackerRules.misses`) keeps the id and stays counted
+  (`TrackerRules.coast`) where the motion leads; a false detection of a single frame is not counted.
+- The first frame after a start or a cut is believed at once: nobody is confirmed late, so a restart
+  shows no false zero.
+
+How: boxes are predicted with constant velocity, widened by 30 % on each side and matched greedily
+by overlap, best first. Widening lets a narrow person (25 px) who moves 20 px between two frames at
+4 fps still overlap himself. Weak detections may continue a track, never start one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from vision.postprocess import Detections, overlaps
+
+Float32Array = npt.NDArray[np.float32]
+
+WIDEN = 0.3
+SMALLEST_OVERLAP = 0.1  # of widened boxes; below it two boxes are two people
+WEAK_OVERLAP = 0.4  # a weak detection must fit better
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerRules:
+    """confirm: hits before a track counts.  coast: frames without a hit in which it still counts.
+
+    misses: frames without a hit after which it is forgotten.
+    """
+
+    confirm: int
+    coast: int
+    misses: int
+
+    @classmethod
+    def for_rate(cls, fps: float) -> TrackerRules:
+        """Rules for a rate of analysis: count on for 0.75 s, forget after 2 s.
+
+        Below 1 fps people move too far between frames to be followed: each frame counts as it is.
+        """
+        if fps < 1.0:
+            return cls(confirm=1, coast=0, misses=0)
+        return cls(confirm=2, coast=max(1, round(0.75 * fps)), misses=max(2, round(2.0 * fps)))
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One person. box: x1, y1, x2, y2 in frame pixels, predicted while `missed` > 0.
+
+    velocity: of the box's centre in pixels per second.  seen_ns: time of the last hit.
+    """
+
+    id: int
+    box: tuple[float, float, float, float]
+    velocity: tuple[float, float]
+    score: float
+    hits: int
+    missed: int
+    confirmed: bool
+    seen_ns: int
+
+
+class Tracker:
+    """feed() takes one frame's detections and returns the tracks that count, by id."""
+
+    def __init__(self, rules: TrackerRules, threshold: float) -> None:
+        self._rules = rules
+        self._threshold = threshold
+        self._tracks: list[Track] = []
+        self._next_id = 1
+        self._fresh = True
+        self._last_ns = 0
+
+    def reset(self) -> None:
+        """Forget everybody: the next frame shows another scene. Ids go on."""
+        self._tracks = []
+        self._fresh = True
+
+    def feed(self, found: Detections, width: int, height: int, *, now_ns: int) -> list[Track]:
+        """Advance by one frame of the given size; returns the tracks that count.
+
+        Detections under the threshold given at construction only continue tracks.
+        """
+        step_s = max(0.0, (now_ns - self._last_ns) / 1e9) if self._tracks else 0.0
+        self._last_ns = now_ns
+        moved = [_moved(track, step_s) for track in self._tracks]
+        matches = self._match(moved, found)
+        kept = []
+        for index, track in enumerate(moved):
+            row = matches.get(index)
+            if row is not None:
+                kept.append(self._hit(self._tracks[index], track, found, row, now_ns))
+            elif track.confirmed and track.missed < self._rules.misses:
+                kept.append(replace(track, missed=track.missed + 1))
+        taken = set(matches.values())
+        for row in range(len(found)):
+            if row not in taken and found.scores[row] >= self._threshold:
+                kept.append(self._born(found, row, now_ns))
+        self._tracks = [track for track in kept if _in_view(track, width, height)]
+        self._fresh = False
+        return [t for t in self._tracks if t.confirmed and t.missed <= self._rules.coast]
+
+    def _match(self, moved: list[Track], found: Detections) -> dict[int, int]:
+        """Pairs track index → detection row: strong detections first, weak for those left."""
+        if not moved or not len(found):
+            return {}
+        boxes = np.array([track.box for track in moved], np.float32)
+        shared = overlaps(widened(boxes), widened(found.boxes))
+        strong = found.scores >= self._threshold
+        pairs = greedy(np.where(strong[None, :], shared, 0), SMALLEST_OVERLAP)
+        weak = np.where(strong[None, :], 0, shared)
+        weak[list(pairs)] = 0
+        unconfirmed = [i for i, track in enumerate(moved) if not track.confirmed]
+        weak[unconfirmed] = 0
+        return pairs | greedy(weak, WEAK_OVERLAP)
+
+    def _hit(self, before: Track, moved: Track, found: Detections, row: int, now_ns: int) -> Track:
+        box = _box(found, row)
+        elapsed_s = (now_ns - before.seen_ns) / 1e9
+        velocity = before.velocity
+        if elapsed_s > 0 and before.missed == 0:
+            fresh = [
+                (box[i] + box[i + 2] - before.box[i] - before.box[i + 2]) / (2 * elapsed_s)
+                for i in (0, 1)
+            ]
+            share = 0.5 if before.hits > 1 else 1.0
+            velocity = (
+                velocity[0] + share * (fresh[0] - velocity[0]),
+                velocity[1] + share * (fresh[1] - velocity[1]),
+            )
+        hits = before.hits + 1
+        return Track(
+            id=moved.id,
+            box=box,
+            velocity=velocity,
+            score=float(found.scores[row]),
+            hits=hits,
+            missed=0,
+            confirmed=before.confirmed or hits >= self._rules.confirm,
+            seen_ns=now_ns,
+        )
+
+    def _born(self, found: Detections, row: int, now_ns: int) -> Track:
+        track = Track(
+            id=self._next_id,
+            box=_box(found, row),
+            velocity=(0.0, 0.0),
+            score=float(found.scores[row]),
+            hits=1,
+            missed=0,
+            confirmed=self._fresh or self._rules.confirm <= 1,
+            seen_ns=now_ns,
+        )
+        self._next_id += 1
+        return track
+
+
+def widened(boxes: Float32Array) -> Float32Array:
+    """Boxes grown by WIDEN of their size on each side."""
+    grow = (boxes[:, 2:] - boxes[:, :2]) * np.float32(WIDEN)
+    return np.concatenate((boxes[:, :2] - grow, boxes[:, 2:] + grow), axis=1)
+
+
+def greedy(shared: Float32Array, least: float) -> dict[int, int]:
+    """Pair rows with columns, largest first, each used once, none under `least`."""
+    rows, columns = np.nonzero(shared >= least)
+    order = np.argsort(-shared[rows, columns], kind="stable")
+    pairs: dict[int, int] = {}
+    taken: set[int] = set()
+    for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+        if row not in pairs and column not in taken:
+            pairs[row] = column
+            taken.add(column)
+    return pairs
+
+
+def _box(found: Detections, row: int) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = found.boxes[row].tolist()
+    return x1, y1, x2, y2
+
+
+def _moved(track: Track, step_s: float) -> Track:
+    dx, dy = track.velocity[0] * step_s, track.velocity[1] * step_s
+    x1, y1, x2, y2 = track.box
+    return replace(track, box=(x1 + dx, y1 + dy, x2 + dx, y2 + dy))
+
+
+def _in_view(track: Track, width: int, height: int) -> bool:
+    """A track seen now stays; a predicted one goes once its centre has left the frame."""
+    x = (track.box[0] + track.box[2]) / 2
+    y = (track.box[1] + track.box[3]) / 2
+    return track.missed == 0 or (0 <= x < width and 0 <= y < height)

@@ -1,1 +1,136 @@
-"""To be written next."""
+"""Counts people per zone and decides when there are too many. Pure.
+
+State of the over-count alarm 超员 of one zone, judged on frames only:
+
+| state  | event                                        | then                        |
+|--------|----------------------------------------------|-----------------------------|
+| calm   | over the limit in every frame for >= hold_s  | active, OverCount(True)     |
+| active | at or under it in every frame for >= clear_s | calm, OverCount(False)      |
+| any    | view cannot be judged                        | both timers start again     |
+
+Guarantees: a count that could not be made is None with a bad quality, never 0; blindness neither
+raises nor clears an alarm; people > max_people is over, people == max_people is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vision.config import ZoneConfig
+from vision.geometry import feet, inside
+from vision.track import Track
+
+GOOD = 0x0000
+BAD_WAITING = 0x8032
+BAD_NOT_CONNECTED = 0x808A
+BAD_CANNOT_JUDGE = 0x82F0
+"""Quality codes: the top 16 bits of an OPC UA StatusCode; the last is the gateway's own."""
+
+SAMPLE_NS = 1_000_000_000
+"""One headcount sample a second: what the rules on people count in (minutes) sampled 60 times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Headcount:
+    """People per zone, in the order of the configuration; None where quality is bad."""
+
+    counts: tuple[int | None, ...]
+    quality: int
+
+
+@dataclass(frozen=True, slots=True)
+class OverCount:
+    """The over-count alarm of a zone changed. track_ids: who was in the zone, ascending."""
+
+    zone: str
+    active: bool
+    people: int
+    limit: int
+    track_ids: tuple[int, ...]
+
+
+class Zones:
+    """Counts for all zones of one camera.
+
+    active: names of zones whose alarm stood when the previous process ended; they clear as usual.
+    """
+
+    def __init__(
+        self, zones: Sequence[ZoneConfig], *, start_ns: int, active: Collection[str] = ()
+    ) -> None:
+        self._polygons = [np.array(zone.polygon, np.float64) for zone in zones]
+        self._alarms = [_Alarm(zone, zone.name in active) for zone in zones]
+        self._counts: tuple[int, ...] = ()
+        self._quality = BAD_WAITING
+        self._due_ns = start_ns + SAMPLE_NS
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Counts of the newest judged frame; empty before the first."""
+        return self._counts
+
+    def feed(
+        self, tracks: Sequence[Track], width: int, height: int, *, now_ns: int
+    ) -> list[Headcount | OverCount]:
+        """Judge one frame of the given size."""
+        boxes = np.array([track.box for track in tracks], np.float64).reshape(-1, 4)
+        where = feet(boxes, width, height)
+        members = [inside(where, polygon) for polygon in self._polygons]
+        self._counts = tuple(int(member.sum()) for member in members)
+        self._quality = GOOD
+        changes: list[Headcount | OverCount] = []
+        for alarm, member in zip(self._alarms, members, strict=True):
+            ids = tuple(sorted(tracks[i].id for i in np.flatnonzero(member).tolist()))
+            changes += alarm.feed(ids, now_ns)
+        return changes + self.tick(now_ns)
+
+    def blind(self, quality: int) -> None:
+        """The view cannot be judged from now on, until the next feed; quality says why."""
+        self._quality = quality
+        for alarm in self._alarms:
+            alarm.blind()
+
+    def next_deadline_ns(self) -> int:
+        """When the next sample is due."""
+        return self._due_ns
+
+    def tick(self, now_ns: int) -> list[Headcount | OverCount]:
+        """Return the sample that is due, if one is. Missed ones are not made up."""
+        if now_ns < self._due_ns:
+            return []
+        self._due_ns += SAMPLE_NS * (1 + (now_ns - self._due_ns) // SAMPLE_NS)
+        if self._quality != GOOD:
+            return [Headcount((None,) * len(self._alarms), self._quality)]
+        return [Headcount(self._counts, GOOD)]
+
+
+class _Alarm:
+    """Over-count of one zone: the table above."""
+
+    def __init__(self, zone: ZoneConfig, active: bool) -> None:
+        self._zone = zone
+        self._hold_ns = round(zone.hold_s * 1e9)
+        self._clear_ns = round(zone.clear_s * 1e9)
+        self._active = active
+        self._since_ns: int | None = None
+
+    def feed(self, ids: tuple[int, ...], now_ns: int) -> list[OverCount]:
+        limit = self._zone.max_people
+        if limit is None:
+            return []
+        if (len(ids) > limit) == self._active:
+            self._since_ns = None
+            return []
+        if self._since_ns is None:
+            self._since_ns = now_ns
+        if now_ns - self._since_ns < (self._clear_ns if self._active else self._hold_ns):
+            return []
+        self._active = not self._active
+        self._since_ns = None
+        return [OverCount(self._zone.name, self._active, len(ids), limit, ids)]
+
+    def blind(self) -> None:
+        self._since_ns = None

@@ -1,0 +1,254 @@
+"""Runs one camera's process and speaks for it: counts as batches, what happens as events.
+
+Guarantees:
+
+- The camera's process is a child that never outlives `run`: Stop, then SIGTERM, then SIGKILL, in at
+  most 3 s; if the gateway itself is killed, the closed socket ends the child.
+- A child that dies, or is silent for 10 s (it sends every second, so it is frozen), gives bad
+  quality on all points of the camera, one event and a DeviceError, so the supervisor starts it
+  again. Silence is measured only while waiting for it: a slow buffer is not the child's fault.
+- An over-count alarm that stood when the child died is handed to the next one, which clears it.
+- No password passes through here; the child reads the password file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+import vision
+from drivers.contract import Batch, Clock, DeviceError, Emit, Quality, SourceEvent
+from vision.config import CameraConfig
+from vision.events import (
+    AnyMessage,
+    Configure,
+    Failed,
+    Happened,
+    MessageDecoder,
+    ProtocolError,
+    Sample,
+    Started,
+    Stop,
+    encode,
+)
+
+FPS_TAG = "analysed_fps"
+SILENCE_S = 10.0
+STARTUP_S = 60.0
+"""First message: imports and the model take 1 s alone, tens of seconds on a box that boots."""
+
+_GRACE_S = 1.0
+_FOLDER = str(Path(vision.__file__).resolve().parent.parent)
+
+
+def camera_tags(config: CameraConfig) -> list[str]:
+    """Tags of a camera's points: `<zone>.headcount` for each zone, then `analysed_fps`."""
+    return [*(f"{zone.name}.headcount" for zone in config.zones), FPS_TAG]
+
+
+class CameraSource:
+    """One camera as a Driver.
+
+    points: tag → catalogue id; tags that are missing are not sent.
+    active: zones whose over-count alarm stood before the gateway started.
+    silence_s: silence after which the child counts as frozen.
+    """
+
+    def __init__(
+        self,
+        config: CameraConfig,
+        points: Mapping[str, int],
+        clock: Clock,
+        *,
+        active: Iterable[str] = (),
+        silence_s: float = SILENCE_S,
+    ) -> None:
+        unknown = sorted(set(points) - set(camera_tags(config)))
+        if unknown:
+            raise ValueError(f"camera {config.name} has no point {unknown[0]!r}")
+        self._config = config
+        self._clock = clock
+        self._silence_s = silence_s
+        self._columns = [i for i, tag in enumerate(camera_tags(config)) if tag in points]
+        ids = [points[tag] for tag in camera_tags(config) if tag in points]
+        self._points = np.array(ids, np.int32)
+        self._active = set(active)
+        self._sequence = 0
+        self._starts = 0
+        self._worker: dict[str, float] = {}
+        self.pid: int | None = None
+
+    def statistics(self) -> Mapping[str, float]:
+        """Counters: starts, batches, and the child's own (frames_received, cpu_s and others)."""
+        return {"starts": float(self._starts), "batches": float(self._sequence), **self._worker}
+
+    async def run(self, emit: Emit) -> None:
+        """Run the child until cancelled; raises DeviceError when it is lost."""
+        try:
+            await self._session(emit)
+        except (DeviceError, OSError) as error:
+            now_ns = self._clock.wall_ns()
+            await emit(self._bad(now_ns))
+            text = f"The process of camera {self._config.name} is lost: {error}"
+            await emit(SourceEvent("vision.worker_lost", self._config.name, now_ns, text))
+            raise DeviceError(text) from error
+
+    async def _session(self, emit: Emit) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            process = await self._start(theirs)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self.pid = process.pid
+        self._starts += 1
+        writer: asyncio.StreamWriter | None = None
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+            order = Configure(camera=self._config, active=sorted(self._active))
+            writer.write(encode(order))
+            await self._translate(reader, emit)
+        finally:
+            try:
+                await _end(process, writer)
+            finally:
+                if writer is None:
+                    ours.close()
+                else:
+                    writer.close()
+
+    async def _start(self, theirs: socket.socket) -> Process:
+        path = os.pathsep.join(filter(None, (_FOLDER, os.environ.get("PYTHONPATH"))))
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-P", "-m", "vision.worker", "--fd", str(theirs.fileno())),
+            stdin=asyncio.subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+
+    async def _translate(self, reader: asyncio.StreamReader, emit: Emit) -> None:
+        """Pass messages on until the child is lost; always ends with DeviceError."""
+        decoder = MessageDecoder()
+        patience_s = max(STARTUP_S, self._silence_s)
+        reason = "it ended without a word"
+        while True:
+            try:
+                async with asyncio.timeout(patience_s):
+                    received = await reader.read(65536)
+            except TimeoutError:
+                raise DeviceError(f"it was silent for {patience_s:g} s.") from None
+            except OSError:
+                received = b""
+            if not received:
+                raise DeviceError(f"{reason}.")
+            try:
+                messages = decoder.feed(received)
+            except ProtocolError as error:
+                raise DeviceError(f"it sent {error}.") from error
+            for message in messages:
+                if isinstance(message, Failed):
+                    reason = message.text.rstrip(".")
+                else:
+                    await self._pass_on(message, emit)
+                if isinstance(message, Sample):
+                    patience_s = self._silence_s
+
+    async def _pass_on(self, message: AnyMessage, emit: Emit) -> None:
+        name = self._config.name
+        match message:
+            case Sample():
+                if len(message.counts) != len(self._config.zones):
+                    raise DeviceError(f"it sent {len(message.counts)} counts.")
+                self._worker = dict(message.statistics)
+                await emit(self._batch(message, self._clock.wall_ns()))
+            case Happened():
+                self._remember(message)
+                await emit(
+                    SourceEvent(
+                        message.kind,
+                        name,
+                        message.wall_ns,
+                        message.text,
+                        message.attributes,
+                        message.blob,
+                    )
+                )
+            case Started():
+                await self._announce(message, emit)
+            case _:
+                raise DeviceError(f"it sent a {message.type} message.")
+
+    async def _announce(self, started: Started, emit: Emit) -> None:
+        now_ns = self._clock.wall_ns()
+        name = self._config.name
+        attributes: dict[str, str | int | float | bool] = {
+            "model_sha256": started.model_sha256,
+            "score": self._config.score,
+            "analyse_fps": self._config.analyse_fps,
+            "onnxruntime": started.onnxruntime,
+        }
+        text = f"Camera {name} is being analysed."
+        await emit(SourceEvent("vision.started", name, now_ns, text, attributes))
+        for warning in self._config.warnings():
+            await emit(SourceEvent("vision.not_judged", name, now_ns, warning))
+
+    def _remember(self, message: Happened) -> None:
+        zone = message.attributes.get("zone")
+        if message.kind == "vision.over_count" and isinstance(zone, str):
+            change = self._active.add if message.attributes.get("active") else self._active.discard
+            change(zone)
+
+    def _batch(self, sample: Sample, now_ns: int) -> Batch:
+        values = [np.nan if count is None else float(count) for count in sample.counts]
+        values.append(sample.analysed_fps)
+        quality = [sample.quality] * len(sample.counts) + [int(Quality.GOOD)]
+        good = sample.quality == Quality.GOOD and sample.frame_wall_ns > 0
+        return self._next(values, quality, sample.frame_wall_ns if good else now_ns, now_ns)
+
+    def _bad(self, now_ns: int) -> Batch:
+        count = len(self._config.zones) + 1
+        lost = [int(Quality.BAD_NOT_CONNECTED)] * count
+        return self._next([np.nan] * count, lost, now_ns, now_ns)
+
+    def _next(self, values: list[float], quality: list[int], source_ns: int, now_ns: int) -> Batch:
+        batch = Batch(
+            points=self._points,
+            values=np.array(values, np.float64)[self._columns],
+            quality=np.array(quality, np.uint16)[self._columns],
+            source_time_ns=source_ns,
+            gateway_time_ns=now_ns,
+            sequence=self._sequence,
+        )
+        self._sequence += 1
+        return batch
+
+
+async def _end(process: Process, writer: asyncio.StreamWriter | None) -> None:
+    """Make sure that the child is gone, in at most 3 s; a second cancellation kills at once."""
+    try:
+        if process.returncode is None and writer is not None:
+            writer.write(encode(Stop()))
+        for signal_child in (process.terminate, process.kill):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GRACE_S):
+                    await process.wait()
+                return
+            with contextlib.suppress(ProcessLookupError):
+                signal_child()
+        await process.wait()
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()

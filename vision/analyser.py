@@ -1,0 +1,166 @@
+"""One camera's judgement: frame in, counts and events out. No thread, socket or clock.
+
+Guarantees:
+
+- A frame that cannot be judged (black, frozen, none for `stale_s`) makes the counts bad at once and
+  an event once it has lasted; what comes back is announced too.
+- An event of over-count is returned in the very call that judged its frame, so the caller still
+  holds the picture that proves it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vision.config import CameraConfig
+from vision.frames import Frame, Image, LinkState
+from vision.health import View, ViewWatch
+from vision.postprocess import Detections
+from vision.track import Track, Tracker, TrackerRules
+from vision.zones import (
+    BAD_CANNOT_JUDGE,
+    BAD_NOT_CONNECTED,
+    Headcount,
+    OverCount,
+    Zones,
+)
+
+STARTUP_NS = 8_000_000_000
+"""Patience with the first frame: an RTSP open takes 2 s, a key frame may be another 4 s away."""
+
+VIEW_NS = 2_000_000_000
+"""A bad view becomes an event when it has lasted this long: one black frame is no event."""
+
+WEAK = 0.6
+"""Detections from this share of the threshold may continue a track that exists."""
+
+Detect = Callable[[Image, float], tuple[Detections, npt.NDArray[np.uint8]]]
+"""(frame, threshold) → people, and a sparse sample of the frame's pixels for the view watch."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChange:
+    """The camera was lost or came back."""
+
+    lost: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ViewChange:
+    """The view became unfit to be judged, or fit again (View.CLEAR)."""
+
+    view: View
+
+
+Output = Headcount | OverCount | LinkChange | ViewChange
+
+
+class Analyser:
+    """Judges the frames of one camera, in order."""
+
+    def __init__(
+        self, config: CameraConfig, detect: Detect, *, start_ns: int, active: Collection[str] = ()
+    ) -> None:
+        self._config = config
+        self._detect = detect
+        self._tracker = Tracker(TrackerRules.for_rate(config.analyse_fps), config.score)
+        self._zones = Zones(config.zones, start_ns=start_ns, active=active)
+        self._watch = ViewWatch(config.frozen_s)
+        self._stale_ns = round(config.stale_s * 1e9)
+        self._start_ns = start_ns
+        self._lost = False
+        self._unfit_since_ns: int | None = None
+        self._reported = View.CLEAR
+        self._judged: deque[int] = deque()
+        self.tracks: list[Track] = []
+        self.frame_wall_ns = 0
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """People per zone in the newest judged frame."""
+        return self._zones.counts
+
+    def feed(self, frame: Frame, *, now_ns: int) -> list[Output]:
+        """Judge one frame."""
+        outputs: list[Output] = []
+        if self._lost:
+            self._lost = False
+            outputs.append(LinkChange(lost=False, reason=""))
+        if frame.first:
+            self._tracker.reset()
+            self._watch.reset()
+        found, pixels = self._detect(frame.image, self._config.score * WEAK)
+        view = self._watch.feed(pixels, now_ns)
+        outputs += self._view_changes(view, now_ns)
+        self._count_frame(now_ns)
+        if view is not View.CLEAR:
+            self.tracks = []
+            self._tracker.reset()
+            self._zones.blind(BAD_CANNOT_JUDGE)
+            return outputs + list(self._zones.tick(now_ns))
+        height, width = frame.image.shape[:2]
+        self.tracks = self._tracker.feed(found, width, height, now_ns=frame.received_ns)
+        self.frame_wall_ns = frame.wall_ns
+        return outputs + list(self._zones.feed(self.tracks, width, height, now_ns=now_ns))
+
+    def next_deadline_ns(self) -> int:
+        """When tick must be called at the latest."""
+        return self._zones.next_deadline_ns()
+
+    def tick(self, link: LinkState, now_ns: int) -> list[Output]:
+        """Look at the clock and at the source; returns what is due."""
+        outputs: list[Output] = []
+        reason = self._absence(link, now_ns)
+        if reason and not self._lost:
+            self._lost = True
+            outputs.append(LinkChange(lost=True, reason=reason))
+        if self._lost:
+            self.tracks = []
+            self._zones.blind(BAD_NOT_CONNECTED)
+        return outputs + list(self._zones.tick(now_ns))
+
+    def analysed_fps(self, now_ns: int) -> float:
+        """Frames judged per second over the last ten seconds (less after a start)."""
+        self._forget(now_ns)
+        span_ns = min(10_000_000_000, max(1_000_000_000, now_ns - self._start_ns))
+        return len(self._judged) * 1e9 / span_ns
+
+    def _absence(self, link: LinkState, now_ns: int) -> str:
+        """Why the camera counts as lost now; empty if it does not."""
+        if link.last_frame_ns is None:
+            if link.problem:
+                return link.problem
+            waited_ns = now_ns - self._start_ns
+            return "no first frame yet" if waited_ns > STARTUP_NS else ""
+        age_ns = now_ns - link.last_frame_ns
+        if age_ns <= self._stale_ns:
+            return ""
+        return link.problem or f"no new frame for {age_ns / 1e9:.0f} s"
+
+    def _view_changes(self, view: View, now_ns: int) -> list[Output]:
+        if view is View.CLEAR:
+            self._unfit_since_ns = None
+        elif self._unfit_since_ns is None:
+            self._unfit_since_ns = now_ns
+        lasted = self._unfit_since_ns is not None and now_ns - self._unfit_since_ns >= VIEW_NS
+        if view is self._reported or (view is not View.CLEAR and not lasted):
+            return []
+        self._reported = view
+        return [ViewChange(view)]
+
+    def _count_frame(self, now_ns: int) -> None:
+        self._judged.append(now_ns)
+        self._forget(now_ns)
+
+    def _forget(self, now_ns: int) -> None:
+        while self._judged and now_ns - self._judged[0] >= 10_000_000_000:
+            self._judged.popleft()
+
+
+__all__ = ["Analyser", "Detect", "LinkChange", "Output", "ViewChange"]

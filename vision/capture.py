@@ -1,0 +1,185 @@
+"""Reads RTSP cameras and files with OpenCV's FFmpeg, in one background thread.
+
+Guarantees:
+
+- The newest frame wins. Every frame is taken from the decoder (grab), only those that were asked
+  for are converted to a picture (retrieve): conversion is a quarter of the cost of 1080p.
+- No call blocks the caller; a reader that hangs in native code is seen by `link().alive_ns` and can
+  be abandoned: it ends by itself when the native call returns.
+- A camera that hangs is noticed in at most 3 s by time-outs of FFmpeg. The first reads after a hang
+  return old frames from buffers as though they were new (measured: a blocked read of 30 s returned
+  True), so a read that took longer than 2 s is treated as the end of the connection.
+- A file is played at its own pace and begins again at its end.
+- No text that leaves here holds a password.
+
+Constraint: OPENCV_FFMPEG_CAPTURE_OPTIONS must select TCP before cv2 is imported; vision/worker.py
+does that. UDP loses packets, and half pictures count people wrongly.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vision.config import CameraConfig, redacted, with_login
+from vision.frames import Frame, Image, LinkState
+
+TIMEOUT_MS = 3000
+SLOW_READ_NS = 2_000_000_000
+BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Waits between attempts to open; the last repeats. A camera reboots in 20 to 60 s."""
+
+
+class VideoSource:
+    """A FrameSource over cv2.VideoCapture. monotonic_ns and wall_ns are the worker's clocks."""
+
+    def __init__(
+        self,
+        config: CameraConfig,
+        monotonic_ns: Callable[[], int],
+        wall_ns: Callable[[], int],
+    ) -> None:
+        self._config = config
+        self._monotonic_ns = monotonic_ns
+        self._wall_ns = wall_ns
+        self._stop = threading.Event()
+        self._wanted = threading.Event()
+        self._ready = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._frame: Frame | None = None
+        self._buffer: Image | None = None
+        self._first = True
+        self._last_frame_ns: int | None = None
+        self._alive_ns = monotonic_ns()
+        self._problem = ""
+        self._received = 0
+        self._decoded = 0
+        self._opened = 0
+
+    def start(self) -> None:
+        """Begin to open and read, in the background."""
+        threading.Thread(target=self._read_for_ever, name="frames", daemon=True).start()
+
+    def request(self) -> None:
+        """Ask for one frame, the next that arrives; gives the previous one back."""
+        self._frame = None
+        self._wanted.set()
+
+    def take(self) -> Frame | None:
+        """Return the requested frame once it is there; never waits."""
+        try:
+            os.eventfd_read(self._ready)
+        except BlockingIOError:
+            return None
+        frame, self._frame = self._frame, None
+        return frame
+
+    def fileno(self) -> int:
+        """Descriptor that is readable while a requested frame waits to be taken."""
+        return self._ready
+
+    def link(self) -> LinkState:
+        """How the source is doing; never waits."""
+        return LinkState(self._last_frame_ns, self._alive_ns, self._problem)
+
+    def statistics(self) -> dict[str, float]:
+        """Counters since start."""
+        return {
+            "frames_received": float(self._received),
+            "frames_decoded": float(self._decoded),
+            "reopened": float(max(0, self._opened - 1)),
+        }
+
+    def close(self) -> None:
+        """Stop reading. Returns at once; the descriptor stays open for an abandoned reader."""
+        self._stop.set()
+
+    def _read_for_ever(self) -> None:
+        failures = 0
+        while not self._stop.is_set():
+            before = self._received
+            self._problem = self._read_once()
+            self._alive_ns = self._monotonic_ns()
+            failures = 0 if self._received > before else failures + 1
+            if self._problem:
+                self._stop.wait(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+
+    def _read_once(self) -> str:
+        """Open, read to the end or to an error; returns a sentence, empty at a file's end."""
+        where = redacted(self._config.source)
+        try:
+            capture = self._open()
+        except OSError as error:
+            return f"{error.filename or where} cannot be read: {error.strerror}"
+        self._alive_ns = self._monotonic_ns()
+        try:
+            if not capture.isOpened():
+                return f"{where} cannot be opened: no answer, a wrong path or a wrong login"
+            self._opened += 1
+            self._first = True
+            before = self._received
+            self._read(capture)
+        finally:
+            capture.release()
+        if self._config.is_file:
+            return "" if self._received > before else f"{where} holds no frame that can be decoded"
+        return f"{where} stopped delivering frames"
+
+    def _open(self) -> cv2.VideoCapture:
+        config = self._config
+        if config.is_file:
+            with Path(config.source).open("rb"):
+                pass  # the reason why a file cannot be read is lost inside FFmpeg
+        password = ""
+        if config.password_file:
+            password = Path(config.password_file).read_text(encoding="utf-8").rstrip("\r\n")
+        return cv2.VideoCapture(
+            with_login(config.source, config.user, password),
+            cv2.CAP_FFMPEG,
+            [
+                *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS),
+                *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS),
+                *(cv2.CAP_PROP_N_THREADS, 1),
+            ],
+        )
+
+    def _read(self, capture: cv2.VideoCapture) -> None:
+        pace_ns = self._pace_ns(capture)
+        due_ns = self._monotonic_ns()
+        while not self._stop.is_set():
+            asked_ns = self._monotonic_ns()
+            grabbed = capture.grab()
+            now_ns = self._alive_ns = self._monotonic_ns()
+            if not grabbed or (not pace_ns and now_ns - asked_ns > SLOW_READ_NS):
+                return
+            self._received += 1
+            self._last_frame_ns = now_ns
+            self._problem = ""
+            if self._wanted.is_set():
+                self._deliver(capture, now_ns)
+            if pace_ns:
+                due_ns = max(due_ns + pace_ns, now_ns - pace_ns)
+                self._stop.wait(max(0.0, (due_ns - now_ns) / 1e9))
+
+    def _deliver(self, capture: cv2.VideoCapture, now_ns: int) -> None:
+        done, image = capture.retrieve(self._buffer)
+        if not done or image is None or image.ndim != 3:
+            return
+        picture = np.asarray(image, np.uint8)
+        self._buffer = picture
+        self._decoded += 1
+        first, self._first = self._first, False
+        self._wanted.clear()
+        self._frame = Frame(picture, self._received - 1, now_ns, self._wall_ns(), first)
+        os.eventfd_write(self._ready, 1)
+
+    def _pace_ns(self, capture: cv2.VideoCapture) -> int:
+        """Time between two frames of a file; 0 for a camera, which sets the pace itself."""
+        if not self._config.is_file:
+            return 0
+        fps = float(capture.get(cv2.CAP_PROP_FPS))
+        return round(1e9 / fps) if 0.1 <= fps <= 240.0 else 40_000_000

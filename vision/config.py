@@ -1,0 +1,183 @@
+"""Configuration of one camera: the keys of [[camera]] and [[camera.zone]].
+
+Guarantees: frozen and strict, an unknown key is an error, every mistake has a sentence that says
+what is wrong and what would be right, and no password is in it: it stays in `password_file`,
+which only the camera's own process reads.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from vision.geometry import area, crossing_edges
+
+DEFAULT_MODEL = Path(__file__).resolve().parent / "models" / "person-nanodet-416.onnx"
+
+Item = Literal["helmet", "vest", "uniform"]
+"""Protective equipment 劳动防护用品 that a zone may ask for."""
+
+_SMALLEST_AREA = 1e-4  # of the frame: 10 × 7 pixels of 1080p in each direction times ten
+
+
+class StrictModel(BaseModel):
+    """Frozen, strict, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+Corners = Annotated[
+    tuple[Annotated[tuple[float, float], Field(strict=False)], ...], Field(strict=False)
+]
+
+
+class ZoneConfig(StrictModel):
+    """A polygon 区域 in which people are counted by where their feet are.
+
+    polygon: corners as fractions of the frame, x from the left, y from the top.
+    max_people: more than this for `hold_s` raises the over-count alarm 超员; None: only counted.
+    hold_s: seconds without a break over the limit before it is raised.
+    clear_s: seconds without a break at or under the limit before it is cleared.
+    require: protective equipment to be judged (not in this version, see `warnings`).
+    """
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[^/\s][^/\n]*$")
+    polygon: Corners
+    max_people: int | None = Field(default=None, ge=0, le=1000)
+    hold_s: float = Field(default=3.0, ge=0.0, le=3600.0)
+    clear_s: float = Field(default=3.0, ge=0.0, le=3600.0)
+    require: Annotated[tuple[Item, ...], Field(strict=False)] = ()
+
+    @field_validator("polygon")
+    @classmethod
+    def _simple(cls, polygon: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        if len(polygon) < 3:
+            raise ValueError(f"a zone needs at least 3 corners, this polygon has {len(polygon)}")
+        for number, corner in enumerate(polygon, start=1):
+            for value in corner:
+                if not math.isfinite(value) or not 0.0 <= value <= 1.0:
+                    raise ValueError(
+                        f"corner {number} holds {value:g}: coordinates are fractions of the frame"
+                        " from 0 to 1, not pixels"
+                    )
+        crossing = crossing_edges(polygon)
+        if crossing is not None:
+            one, other = (_edge(index, len(polygon)) for index in crossing)
+            raise ValueError(
+                f"edge {one} meets edge {other}: list the corners in order around the zone"
+            )
+        if area(polygon) < _SMALLEST_AREA:
+            raise ValueError("the polygon encloses no area: its corners lie on one line")
+        return polygon
+
+
+class CameraConfig(StrictModel):
+    """One camera.
+
+    source: `rtsp://host/path` or the path of a video file, which is played in a loop at its own
+        pace. Name and password do not belong in it: give `user` and `password_file`.
+    analyse_fps: frames analysed per second, at most; decoding follows the camera.
+    score: confidence from which a detection may start a track; the best value differs by camera
+        (0.35 to 0.50 were found on different views, models/person-nanodet-416.md).
+    stale_s: age of the newest frame from which the camera counts as lost.
+    frozen_s: seconds of pixel-identical pictures from which the view counts as frozen; 0: never.
+    model: ONNX file with its manifest (.toml) beside it; None: the person model that is shipped.
+    snapshot_quality: JPEG quality of evidence pictures.
+    """
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[^/\s][^/\n]*$")
+    source: str = Field(min_length=1)
+    user: str = ""
+    password_file: str = ""
+    analyse_fps: float = Field(default=4.0, ge=0.1, le=30.0)
+    score: float = Field(default=0.35, ge=0.05, le=0.95)
+    stale_s: float = Field(default=5.0, ge=1.0, le=300.0)
+    frozen_s: float = Field(default=30.0, ge=0.0, le=3600.0)
+    model: str | None = None
+    snapshot_quality: int = Field(default=85, ge=30, le=95)
+    zones: Annotated[tuple[ZoneConfig, ...], Field(strict=False)] = Field(
+        default=(), validation_alias=AliasChoices("zone", "zones")
+    )
+
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, source: str) -> str:
+        if "://" not in source:
+            return source
+        parts = urlsplit(source)
+        if parts.scheme not in {"rtsp", "rtsps"}:
+            raise ValueError(
+                f"{parts.scheme}:// is not supported: give rtsp:// or the path of a file"
+            )
+        if not parts.hostname:
+            raise ValueError("the URL names no host: write rtsp://host:554/path")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError(
+                "name and password do not belong in the URL: give user and password_file"
+            )
+        return source
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [zone.name for zone in self.zones]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two zones of camera {self.name} are called {twice[0]!r}")
+        if bool(self.user) != bool(self.password_file):
+            raise ValueError("user and password_file belong together: give both or neither")
+        return self
+
+    @property
+    def is_file(self) -> bool:
+        """Tell whether the source is a video file, played in a loop."""
+        return "://" not in self.source
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX file to run."""
+        return Path(self.model) if self.model else DEFAULT_MODEL
+
+    def resolved(self, folder: Path) -> CameraConfig:
+        """Copy with relative paths joined on `folder`, the folder of the site file."""
+        changes: dict[str, str] = {}
+        if self.is_file:
+            changes["source"] = str(folder / self.source)
+        if self.password_file:
+            changes["password_file"] = str(folder / self.password_file)
+        if self.model:
+            changes["model"] = str(folder / self.model)
+        return self.model_copy(update=changes)
+
+    def warnings(self) -> list[str]:
+        """What the configuration asks for and this version does not do."""
+        return [
+            f"Camera {self.name}, zone {zone.name}: {', '.join(zone.require)} asked for,"
+            " but protective equipment (PPE) is not judged in this version."
+            for zone in self.zones
+            if zone.require
+        ]
+
+
+def with_login(source: str, user: str, password: str) -> str:
+    """URL with its login, percent-encoded; only for the call that opens the camera."""
+    if not user:
+        return source
+    parts = urlsplit(source)
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}@"
+    return urlunsplit(parts._replace(netloc=login + parts.netloc.rpartition("@")[2]))
+
+
+def redacted(source: str) -> str:
+    """URL without name and password, fit for logs, events and pictures."""
+    if "://" not in source:
+        return source
+    parts = urlsplit(source)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _edge(index: int, count: int) -> str:
+    return f"{index + 1}-{(index + 1) % count + 1}"

@@ -1,0 +1,147 @@
+"""Messages between the gateway and a camera's process: their types and their bytes. Pure.
+
+    0        4             8           12
+    | "PGV1" | header size | blob size | header: JSON, UTF-8 | blob: JPEG or nothing |
+
+Sizes are unsigned 32-bit, big-endian. The last letter of the magic is the version: both ends come
+from one installation, so a mismatch is an error, not a negotiation.
+
+Guarantees: bytes from a broken peer give a ProtocolError, never a huge allocation (header at most
+64 KiB, blob at most 4 MiB), never a message with a wrong type in it. After an error the decoder
+refuses everything.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from vision.config import CameraConfig, StrictModel
+
+MAGIC = b"PGV1"
+MOST_HEADER_BYTES = 64 * 1024
+MOST_BLOB_BYTES = 4 * 1024 * 1024
+_PREFIX = struct.Struct(">4sII")
+
+
+class ProtocolError(Exception):
+    """The peer sent what no version of this protocol sends."""
+
+
+class Message(StrictModel):
+    """Base of all messages. blob is carried beside the JSON header."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    blob: bytes = Field(default=b"", exclude=True, repr=False)
+
+
+class Configure(Message):
+    """First message to the worker. active: zones whose over-count alarm stands."""
+
+    type: Literal["configure"] = "configure"
+    camera: CameraConfig
+    active: list[str] = Field(default_factory=list)
+
+
+class Stop(Message):
+    """To the worker: end now."""
+
+    type: Literal["stop"] = "stop"
+
+
+class Started(Message):
+    """From the worker, once the model is loaded."""
+
+    type: Literal["started"] = "started"
+    model_sha256: str
+    onnxruntime: str
+
+
+class Sample(Message):
+    """From the worker, once a second: its heartbeat.
+
+    counts: people per zone in the order of the configuration; None where quality is bad.
+    frame_wall_ns: wall-clock time of the newest judged frame, 0 before the first.
+    """
+
+    type: Literal["sample"] = "sample"
+    counts: list[int | None]
+    quality: int = Field(ge=0, le=0xFFFF)
+    frame_wall_ns: int
+    analysed_fps: float
+    statistics: dict[str, float] = Field(default_factory=dict)
+
+
+class Happened(Message):
+    """From the worker: an event; blob is the JPEG evidence, if any."""
+
+    type: Literal["happened"] = "happened"
+    kind: str
+    wall_ns: int
+    text: str
+    attributes: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+
+class Failed(Message):
+    """From the worker, its last: one sentence why it cannot go on."""
+
+    type: Literal["failed"] = "failed"
+    text: str
+
+
+AnyMessage = Configure | Stop | Started | Sample | Happened | Failed
+_ADAPTER: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="type")])
+
+
+def encode(message: AnyMessage) -> bytes:
+    """Bytes of one message; ValueError if it is larger than the protocol allows."""
+    header = message.model_dump_json().encode()
+    if len(header) > MOST_HEADER_BYTES or len(message.blob) > MOST_BLOB_BYTES:
+        raise ValueError(f"a {message.type} message of {len(header)} + {len(message.blob)} bytes")
+    return _PREFIX.pack(MAGIC, len(header), len(message.blob)) + header + message.blob
+
+
+class MessageDecoder:
+    """Cuts a byte stream into messages, however it arrives in pieces."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._broken = ""
+
+    def feed(self, received: bytes) -> list[AnyMessage]:
+        """Take bytes, return the messages they complete; raises ProtocolError."""
+        if self._broken:
+            raise ProtocolError(self._broken)
+        self._buffer += received
+        messages = []
+        while (message := self._next()) is not None:
+            messages.append(message)
+        return messages
+
+    def _next(self) -> AnyMessage | None:
+        if len(self._buffer) < _PREFIX.size:
+            return None
+        magic, header_bytes, blob_bytes = _PREFIX.unpack_from(self._buffer)
+        if magic != MAGIC:
+            raise self._break(f"not a message of this version: begins with {magic!r}")
+        if header_bytes > MOST_HEADER_BYTES or blob_bytes > MOST_BLOB_BYTES:
+            raise self._break(f"a message of {header_bytes} + {blob_bytes} bytes is too large")
+        middle = _PREFIX.size + header_bytes
+        end = middle + blob_bytes
+        if len(self._buffer) < end:
+            return None
+        header, blob = bytes(self._buffer[_PREFIX.size : middle]), bytes(self._buffer[middle:end])
+        del self._buffer[:end]
+        try:
+            message = _ADAPTER.validate_json(header)
+        except ValidationError as error:
+            raise self._break(f"an unreadable header: {error.errors()[0]['msg']}") from error
+        return message.model_copy(update={"blob": blob}) if blob else message
+
+    def _break(self, reason: str) -> ProtocolError:
+        self._broken = reason
+        self._buffer.clear()
+        return ProtocolError(reason)

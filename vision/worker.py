@@ -1,0 +1,96 @@
+"""The process of one camera: `python -m vision.worker --fd N`, talking over one socketpair.
+
+Guarantees:
+
+- The first message in is Configure; then one Sample a second goes out as long as the process works,
+  whatever the camera does, so silence means that the process is frozen.
+- It ends when the socket closes, on Stop, or with Failed and exit code 1; nothing of it outlives
+  the gateway.
+- Frames never leave the process; counts, events and evidence pictures do.
+- It runs at lower priority (nice 5), with one thread for each of reading, and of all else.
+
+Only this module and vision/loop.py read clocks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+from vision.events import AnyMessage, Configure, Failed, ProtocolError, Started
+from vision.link import Link
+
+NICE = 5
+
+
+def serve(link: Link) -> None:
+    """Configure from the first message, then work."""
+    order = next(_messages(link), None)
+    if order is None:
+        return
+    if not isinstance(order, Configure):
+        raise ProtocolError(f"the first message is {order.type}, not configure")
+    config = order.camera
+    # Heavy imports only now: a gateway that goes away meanwhile has closed the socket.
+    import cv2
+    import onnxruntime
+
+    from vision.analyser import Analyser
+    from vision.capture import VideoSource
+    from vision.detector import Detector, ModelError, read_model
+    from vision.loop import CameraLoop
+
+    cv2.setNumThreads(1)
+    try:
+        detector = Detector(read_model(config.model_path))
+    except ModelError as error:
+        link.send(Failed(text=str(error)))
+        raise SystemExit(1) from error
+    link.send(Started(model_sha256=detector.sha256, onnxruntime=onnxruntime.__version__))
+    loop = CameraLoop(
+        link,
+        config,
+        Analyser(config, detector.look, start_ns=time.monotonic_ns(), active=order.active),
+        lambda: VideoSource(config, time.monotonic_ns, time.time_ns),
+        {"model_sha256": detector.sha256, "score": config.score},
+    )
+    loop.run()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of the process; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="vision.worker", description=__doc__)
+    parser.add_argument("--fd", type=int, required=True, help="inherited socket")
+    link = Link(parser.parse_args(arguments).fd)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the gateway's to answer
+    with contextlib.suppress(OSError):
+        os.nice(NICE)
+    # Read by OpenCV when it is imported. FFmpeg's own messages may hold the URL with its password.
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp"
+    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
+    os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
+    try:
+        serve(link)
+    except ProtocolError as error:
+        link.send(Failed(text=f"The gateway sent {error}."))
+        return 1
+    except RuntimeError as error:
+        link.send(Failed(text=f"{error}."))
+        return 1
+    return 0
+
+
+def _messages(link: Link) -> Iterator[AnyMessage]:
+    while not link.closed:
+        yield from link.receive()
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # a reader may hang in native code, and would hold a normal exit back
