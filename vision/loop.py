@@ -75,6 +75,63 @@ class CameraLoop:
         """Wait for a frame, a message or the time; tells whether to stop."""
         watched: list[int] = [self._link.fileno(), self._source.fileno()]
         ready, _, _ = select.select(watched, [], [], max(0.0, longest_ns / 1e9))
+        if self._link.fileno() not in ready:
+            return False
+        messages = self._link.receive()
+        return self._link.closed or any(isinstance(message, Stop) for message in messages)
+
+    def _judge(self, frame: Frame) -> None:
+        for output in self._analyser.feed(frame, now_ns=time.monotonic_ns()):
+            self._send(output, frame)
+
+    def _tick(self) -> bool:
+        """Send what is due; replaces a reader that hangs. False if a new one was started."""
+        now_ns = time.monotonic_ns()
+        link = self._source.link()
+        for output in self._analyser.tick(link, now_ns):
+            self._send(output, None)
+        if now_ns - link.alive_ns <= HANG_NS:
+            return True
+        self._abandoned += 1
+        if self._abandoned > MOST_ABANDONED:
+            raise RuntimeError(f"{self._abandoned} readers of the camera hang in native code")
+        self._source.close()
+        self._source = self._open_source()
+        self._source.start()
+        return False
+
+    def _send(self, output: Output, frame: Frame | None) -> None:
+        name = self._config.name
+        match output:
+            case Headcount():
+                self._send_sample(output)
+            case OverCount():
+                self._send_over_count(output, frame)
+            case LinkChange(lost=True, reason=reason):
+                text = f"Camera {name} is lost: {reason}."
+                self._happened("vision.camera_lost", text, {"reason": reason})
+            case LinkChange():
+                self._happened("vision.camera_recovered", f"Camera {name} delivers again.")
+            case ViewChange(view=view):
+                text = f"Camera {name}: the view is {view.value}."
+                self._happened("vision.view", text, {"view": view.value})
+
+    def _send_sample(self, sample: Headcount) -> None:
+        now_ns = time.monotonic_ns()
+        self._link.send(
+            Sample(
+                counts=list(sample.counts),
+                quality=sample.quality,
+                frame_wall_ns=self._analyser.frame_wall_ns,
+                analysed_fps=round(self._analyser.analysed_fps(now_ns), 3),
+                statistics={
+                    **self._source.statistics(),
+                    "frames_late": float(self._late),
+                    "readers_abandoned": float(self._abandoned),
+                    "cpu_s": time.process_time(),
+                },
+            )
+        )
 
     def _send_over_count(self, change: OverCount, frame: Frame | None) -> None:
         picture = b""
