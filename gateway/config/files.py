@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
+    load_der_private_key,
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -32,35 +33,43 @@ MAX_PEM_BYTES = 1 << 20  # a chain of ten certificates has some 20 KB
 T = TypeVar("T")
 
 
-def check_uplink(uplink: UplinkConfig, gateway_id: str, path: TomlPath, report: Report,
-                 now_ns: int) -> None:  # fmt: skip
-    """Check the three PEM files of an uplink against each other, the gateway id and the clock.
+def check_uplink(
+    uplink: UplinkConfig, gateway_id: str, path: TomlPath, report: Report, now_ns: int
+) -> None:
+    """Check the PEM files of an uplink against each other, the gateway id and the clock.
 
     gateway_id: empty where it is not known, the identity is then not judged.
     """
     if uplink.ca is None or uplink.certificate is None or uplink.key is None:
         return
     now = datetime.fromtimestamp(now_ns / 1e9, UTC)
-    at = {name: (*path, name) for name in ("ca", "certificate", "key")}
-    authorities = _parsed(uplink.ca, "CA certificates in PEM", x509.load_pem_x509_certificates,
-                          at["ca"], report)  # fmt: skip
-    chain = _parsed(uplink.certificate, "a certificate in PEM", x509.load_pem_x509_certificates,
-                    at["certificate"], report)  # fmt: skip
-    key = _parsed(uplink.key, "an unencrypted private key in PEM", _private_key, at["key"], report)
+    authorities = _parsed(uplink.ca, "CA certificates in PEM", _certificates, (*path, "ca"), report)
     if authorities:
-        _check_dates(authorities[0], uplink.ca, at["ca"], report, now)
+        _check_dates(authorities[0], uplink.ca, (*path, "ca"), report, now)
+    certificate = check_pair(uplink.certificate, uplink.key, path, report, now_ns)
+    if certificate is not None and gateway_id:
+        _check_identity(certificate, gateway_id, (*path, "certificate"), report)
+
+
+def check_pair(
+    certificate: Path, key: Path, path: TomlPath, report: Report, now_ns: int
+) -> x509.Certificate | None:
+    """Check that a certificate is valid and fits its key; gives it if it could be read."""
+    at_certificate, at_key = (*path, "certificate"), (*path, "key")
+    chain = _parsed(certificate, "a certificate in PEM", _certificates, at_certificate, report)
+    secret = _parsed(key, "an unencrypted private key in PEM", _private_key, at_key, report)
     if chain:
-        _check_dates(chain[0], uplink.certificate, at["certificate"], report, now)
-        if gateway_id:
-            _check_identity(chain[0], gateway_id, at["certificate"], report)
-    if chain and key is not None and _spki(chain[0].public_key()) != _spki(key.public_key()):
-        report.wrong(
-            at["certificate"],
-            f"certificate {uplink.certificate.name} does not fit key {uplink.key.name}:"
-            " they were not made together",
-        )
-    if key is not None and uplink.key.stat().st_mode & 0o007:
-        report.warn(at["key"], f"every user can read {uplink.key.name}: chmod o= it")
+        now = datetime.fromtimestamp(now_ns / 1e9, UTC)
+        _check_dates(chain[0], certificate, at_certificate, report, now)
+        if secret is not None and _spki(chain[0].public_key()) != _spki(secret.public_key()):
+            report.wrong(
+                at_certificate,
+                f"certificate {certificate.name} does not fit key {key.name}:"
+                " they were not made together",
+            )
+    if secret is not None and key.stat().st_mode & 0o007:
+        report.warn(at_key, f"every user can read {key.name}: chmod o= it")
+    return chain[0] if chain else None
 
 
 def check_data_dir(data_dir: Path, path: TomlPath, report: Report) -> None:
@@ -103,8 +112,17 @@ def _parsed(
     return None
 
 
-def _private_key(pem: bytes) -> PrivateKeyTypes:
-    return load_pem_private_key(pem, password=None)
+def _certificates(content: bytes) -> list[x509.Certificate]:
+    """Read PEM, or the one certificate of a DER file, as OPC UA tools write it."""
+    if b"-----BEGIN" in content:
+        return x509.load_pem_x509_certificates(content)
+    return [x509.load_der_x509_certificate(content)]
+
+
+def _private_key(content: bytes) -> PrivateKeyTypes:
+    if b"-----BEGIN" in content:
+        return load_pem_private_key(content, password=None)
+    return load_der_private_key(content, password=None)
 
 
 def _spki(public_key: object) -> bytes:

@@ -51,6 +51,13 @@ SECTIONS = ("gateway", "device", "camera", "uplink", "hazard", "place", "equipme
             "buffer", "log")  # fmt: skip
 _PLACE = re.compile(r"^(.*) \(at (?:line (\d+), column \d+|end of document)\)$", re.DOTALL)
 
+_REASONS = {
+    "Illegal character '\\n'": "a text lacks its closing quote",
+    "Cannot overwrite a value": "this key was given before",
+    "Invalid value": "a value is missing or is not one: texts go in quotes",
+}
+"""Words of tomllib that say too little to somebody who does not know TOML."""
+
 SectionT = TypeVar("SectionT", bound=Section)
 
 
@@ -127,7 +134,10 @@ class _Loader:
         gateway = self._one(GatewayConfig, "gateway")
         if gateway is not None:
             check_gateway(gateway, self._report)
-            check_data_dir(gateway.data_dir, ("gateway", "data_dir"), self._report)
+        table = self._raw["gateway"]
+        data_dir = table.get("data_dir") if isinstance(table, dict) else None
+        if isinstance(data_dir, str) and data_dir:
+            check_data_dir(self._folder / data_dir, ("gateway", "data_dir"), self._report)
         return gateway
 
     def _devices(self) -> list[Device]:
@@ -191,7 +201,8 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
         if found is None:
             raise _failed(path, f"is no TOML: {error}") from error
         line = int(found[2]) if found[2] else text.count("\n") + 1
-        raise _failed(path, f"is no TOML: {found[1]}", line) from error
+        reason = _REASONS.get(found[1], found[1])
+        raise _failed(path, f"is no TOML: {reason}", line) from error
 
 
 def _failed(path: Path, message: str, line: int = 0) -> ConfigError:

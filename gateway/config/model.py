@@ -128,6 +128,7 @@ def _loopback_address(value: str) -> str:
 
 Name = Annotated[str, AfterValidator(_name)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Quota = Annotated[float, Field(gt=0, le=1 << 20, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -235,6 +236,10 @@ class BufferSettings(Section):
 
     retention_days: float = Field(default=30.0, gt=0, le=3660, allow_inf_nan=False)
     commit_ms: float = Field(default=100.0, ge=1, le=10_000, allow_inf_nan=False)
+    alarm_quota_gb: Quota = 1.0
+    event_quota_gb: Quota = 1.0
+    telemetry_quota_gb: Quota = 40.0
+    evidence_quota_gb: Quota = 10.0
 
     def to_config(self) -> BufferConfig:
         """Make the buffer's own configuration."""

@@ -67,13 +67,13 @@ def _with_paths_joined(
     joined = dict(table)
     for name, field in model.model_fields.items():
         key = _key(name, field)
-        if _is_path(field) and isinstance(joined.get(key), str) and joined[key]:
+        if _is_path(field.annotation) and isinstance(joined.get(key), str) and joined[key]:
             joined[key] = str(folder / joined[key])
     return joined
 
 
-def _is_path(field: FieldInfo) -> bool:
-    return field.annotation is Path or Path in get_args(field.annotation)
+def _is_path(annotation: object) -> bool:
+    return annotation is Path or any(_is_path(part) for part in get_args(annotation))
 
 
 def _key(name: str, field: FieldInfo) -> str:

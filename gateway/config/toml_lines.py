@@ -69,6 +69,7 @@ class _Scanner:
         *parents, last = names
         self.table = self._indexed((*self._parent(parents), last), new=many)
         self.lines.setdefault(self.table, line)
+        self.lines.setdefault(tuple(part for part in self.table if isinstance(part, str)), line)
         self._to_line_end()
 
     def _statement(self) -> None:

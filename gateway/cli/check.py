@@ -1,0 +1,173 @@
+"""`plantgate check SITE.toml`: judge a site file and everything it names; start nothing.
+
+Prints every problem on one line (`file:line: key: message`), then warnings; or the facts of the
+site and OK. Exit 0 when the gateway would start, 2 when it would not. No bad input ends in a
+traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.config.capacity import Forecast, forecast
+from gateway.config.load import ConfigError, ConfigProblem, Device, Site, camera_tags, load
+
+EXAMPLE = """\b
+Example:
+  plantgate check site.toml
+  plantgate check site.toml --json | jq .problems
+"""
+
+NOT_CHECKED = (
+    "whether the devices, cameras and receivers answer, and whether registers and nodes exist"
+)
+
+
+@click.command("check", epilog=EXAMPLE)
+@click.argument("site", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
+def command(site: Path, as_json: bool) -> None:
+    """Check SITE (a TOML file), its point tables, certificates, models and data directory."""
+    try:
+        loaded = load(site)
+    except ConfigError as error:
+        _failed(site, error, as_json)
+        sys.exit(2)
+    expected = forecast(loaded)
+    shortfall = _shortfall(loaded, expected)
+    if shortfall is not None:
+        _failed(site, ConfigError([shortfall], loaded.warnings), as_json)
+        sys.exit(2)
+    if as_json:
+        _print_json(True, (), loaded.warnings, _facts(loaded, expected))
+        return
+    for warning in loaded.warnings:
+        print(f"warning: {warning}")
+    print(_summary(loaded, expected))
+
+
+def _failed(site: Path, error: ConfigError, as_json: bool) -> None:
+    if as_json:
+        _print_json(False, error.problems, error.warnings, {})
+        return
+    for problem in error.problems:
+        print(problem)
+    for warning in error.warnings:
+        print(f"warning: {warning}")
+    print(f"FAILED: {_count(len(error.problems), 'problem')} in {site}")
+
+
+def _shortfall(site: Site, expected: Forecast) -> ConfigProblem | None:
+    """Judge the retention asked for against the quota at the expected rate."""
+    days = expected.telemetry_days
+    asked = site.buffer.retention_days
+    if days is None or days >= asked:
+        return None
+    return ConfigProblem(
+        str(site.path),
+        0,
+        "buffer.telemetry_quota_gb",
+        f"{site.buffer.telemetry_quota_gb:g} GB hold about {days:.1f} days of"
+        f" {expected.values_per_s:,.0f} values/s, less than retention_days = {asked:g}:"
+        f" give at least {expected.telemetry_bytes_per_day * asked / (1 << 30):.0f}",
+    )
+
+
+def _summary(site: Site, expected: Forecast) -> str:
+    points = len(site.point_names())
+    parts = [_count(len(site.devices), "device"), _count(points, "point")]
+    parts += [
+        _count(len(found), word)
+        for found, word in ((site.cameras, "camera"), (site.uplinks, "uplink"))
+        if found
+    ]
+    lines = [f"OK: {', '.join(parts)}"]
+    lines += [f"  {device.name}: {_device_line(device)}" for device in site.devices]
+    lines += [
+        f"  {camera.name}: camera, {_count(len(camera_tags(camera)), 'point')},"
+        f" {_count(len(camera.zones), 'zone')}, {camera.analyse_fps:g} frames/s analysed"
+        for camera in site.cameras
+    ]
+    lines += [
+        f"  {uplink.name}: uplink to {uplink.target}, "
+        + ("insecure (this machine only)" if uplink.insecure else "mutual TLS")
+        for uplink in site.uplinks
+    ]
+    if expected.telemetry_days is not None:
+        lines.append(
+            f"  buffer: about {expected.values_per_s:,.0f} values/s,"
+            f" {expected.telemetry_bytes_per_day / 1e6:,.0f} MB a day at most;"
+            f" {site.buffer.telemetry_quota_gb:g} GB hold {expected.telemetry_days:,.0f} days,"
+            f" {site.buffer.retention_days:g} are asked for"
+        )
+    if expected.unknown:
+        lines.append(f"  not judged against the quota: the rate of {', '.join(expected.unknown)}")
+    lines.append(f"Not checked: {NOT_CHECKED}.")
+    return "\n".join(lines)
+
+
+def _device_line(device: Device) -> str:
+    limits = sum(
+        any(
+            getattr(row.settings, name) is not None
+            for name in ("low_low", "low", "high", "high_high")
+        )
+        for row in device.rows
+    )
+    return (
+        f"{device.driver.name}, {_count(len(device.rows), 'point')} from {device.table},"
+        f" {limits} with limits"
+    )
+
+
+def _facts(site: Site, expected: Forecast) -> dict[str, Any]:
+    return {
+        "gateway": site.gateway.id,
+        "devices": [
+            {
+                "name": device.name,
+                "driver": device.driver.name,
+                "points": len(device.rows),
+                "table": device.table,
+            }
+            for device in site.devices
+        ],
+        "cameras": [
+            {"name": camera.name, "points": len(camera_tags(camera)), "zones": len(camera.zones)}
+            for camera in site.cameras
+        ],
+        "uplinks": [
+            {"name": uplink.name, "target": uplink.target, "insecure": uplink.insecure}
+            for uplink in site.uplinks
+        ],
+        "points": len(site.point_names()),
+        "values_per_s": expected.values_per_s,
+        "telemetry_bytes_per_day": expected.telemetry_bytes_per_day,
+        "telemetry_days": expected.telemetry_days,
+        "not_checked": NOT_CHECKED,
+    }
+
+
+def _print_json(
+    good: bool,
+    problems: tuple[ConfigProblem, ...],
+    warnings: tuple[ConfigProblem, ...],
+    facts: dict[str, Any],
+) -> None:
+    result = {
+        "ok": good,
+        "problems": [asdict(problem) for problem in problems],
+        "warnings": [asdict(warning) for warning in warnings],
+        **facts,
+    }
+    print(json.dumps(result, ensure_ascii=False, indent=2))
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
