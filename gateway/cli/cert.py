@@ -98,7 +98,8 @@ def opcua(folder: Path, uri: str, host: str, *, as_json: bool) -> None:
     key = rsa.generate_private_key(65537, 2048)
     signer = _Signer(_name("plantgate"), key)
     names = [x509.UniformResourceIdentifier(uri), x509.DNSName(host or socket.gethostname())]
-    # OPC 10000-6 6.2.2: these usages; keyCertSign because it is self-signed, and no CA.
+    # OPC 10000-6 6.2.2: the four usages and both purposes. keyCertSign beside them, because peers
+    # built on OpenSSL do not take a self-signed certificate as its own issuer without it.
     extensions = [
         (x509.SubjectAlternativeName(names), False),
         (x509.BasicConstraints(ca=False, path_length=None), True),

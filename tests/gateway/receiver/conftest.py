@@ -1,0 +1,71 @@
+"""A receiver in this process, on a port of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.receiver.evidence import EvidenceFiles
+from gateway.receiver.service import Receiver, Tls
+from gateway.receiver.store import Store
+from gateway.runtime.clock import SystemClock
+
+
+@dataclass
+class Running:
+    """A receiver that serves, where it listens and where it stores."""
+
+    receiver: Receiver
+    target: str
+    folder: Path
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Ask the database beside the running receiver."""
+        db = sqlite3.connect(f"file:{self.folder / 'receiver.db'}?mode=ro", uri=True)
+        try:
+            return db.execute(query).fetchall()
+        finally:
+            db.close()
+
+
+@contextlib.asynccontextmanager
+async def _running(folder: Path, tls: Tls | None = None) -> AsyncIterator[Running]:
+    store = Store.open(folder)
+    try:
+        receiver = Receiver(store, EvidenceFiles(folder / "evidence"), SystemClock(), tls)
+        port = await receiver.start("127.0.0.1:0")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(receiver.run())
+            try:
+                yield Running(receiver, f"127.0.0.1:{port}", folder)
+            finally:
+                receiver.stop()
+    finally:
+        store.close()
+
+
+@pytest.fixture(autouse=True)
+async def _no_task_left() -> AsyncIterator[None]:
+    """Fail a test that leaves an asyncio task alive; the one that looks does not count."""
+    before = asyncio.all_tasks()
+    yield
+    await asyncio.sleep(0)
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not left, f"tasks left alive: {left}"
+
+
+RunReceiver = Callable[..., AbstractAsyncContextManager[Running]]
+
+
+@pytest.fixture
+def run_receiver() -> RunReceiver:
+    """Context manager that runs a receiver over a folder; use it again for a restart."""
+    return _running
