@@ -1,0 +1,370 @@
+"""Compiled decoding: the raw answers of one poll become columns in a few numpy calls.
+
+Guarantees:
+
+- the order of a column's points is fixed by the point table alone; re-planning after an illegal
+  register changes where values are fetched from, never which point they are written to;
+- a point whose block failed, or that no block reads, carries NaN (0 in integer columns) and a bad
+  quality, never what an earlier poll left in the buffer;
+- a float that is not a finite number, or a BCD digit above 9, is bad:sensor_fault, not a value.
+
+How: answers are copied to fixed places of one buffer. Points are grouped by type and byte order,
+in order of address, each group a slice of its column. A group reads through an overlapping view of
+the buffer (element i is the value that begins at register i), by a slice where its registers are
+evenly spaced and by one gather otherwise. Word-swapped orders gather register by register.
+
+Cost on one core: 0.5 µs for 125 contiguous registers, 6 ns a value when gathered.
+Pure; compiled at start and after each re-plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from drivers.contract import (
+    Float64Array,
+    Int32Array,
+    Int64Array,
+    Quality,
+    UInt16Array,
+    UInt64Array,
+    ValueKind,
+)
+from drivers.modbus.plan import Block, Span
+
+Numbers = Float64Array | Int64Array | UInt64Array
+Positions = npt.NDArray[np.intp]
+
+_DTYPE: dict[ValueKind, type[np.generic]] = {
+    ValueKind.FLOAT: np.float64,
+    ValueKind.INT: np.int64,
+    ValueKind.UINT: np.uint64,
+}
+_RAW = {"u16": "u2", "s16": "i2", "u32": "u4", "s32": "i4", "f32": "f4",
+        "u64": "u8", "s64": "i8", "f64": "f8"}  # fmt: skip
+_KIND = {"u64": ValueKind.UINT, "s64": ValueKind.INT}
+_SWAPPED_WORDS = frozenset({"CDAB", "BADC"})
+_LITTLE = frozenset({"BADC", "DCBA"})
+_PAD_BYTES = 8  # so that the buffer is never empty and every view has an element
+_UNREAD = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One point as the decoder sees it: catalogue id, registers or bits, type, byte order."""
+
+    id: int
+    span: Span
+    type: str
+    order: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """Decoded points of one kind; arrays of equal length."""
+
+    kind: ValueKind
+    points: Int32Array
+    values: Numbers
+    quality: UInt16Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Group:
+    """Values of one type and byte order: a slice of their column."""
+
+    kind: ValueKind
+    key: tuple[str, bool, bool]  # type family, words swapped, little-endian
+    values: tuple[Value, ...]
+    first: int
+
+    @property
+    def slice(self) -> slice:
+        return slice(self.first, self.first + len(self.values))
+
+
+class Layout:
+    """The columns of a device: fixed from start to stop, whatever the plan is."""
+
+    def __init__(self, values: Iterable[Value]) -> None:
+        grouped: dict[tuple[ValueKind, tuple[str, bool, bool]], list[Value]] = {}
+        for value in values:
+            kind = _KIND.get(value.type, ValueKind.FLOAT)
+            grouped.setdefault((kind, _key(value)), []).append(value)
+        self.groups: list[_Group] = []
+        self.points: dict[ValueKind, Int32Array] = {}
+        for kind in _DTYPE:
+            ids: list[int] = []
+            for (of_kind, key), members in sorted(grouped.items()):
+                if of_kind is kind:
+                    members.sort(key=lambda value: (value.span, value.type, value.id))
+                    self.groups.append(_Group(kind, key, tuple(members), len(ids)))
+                    ids += [value.id for value in members]
+            if ids:
+                self.points[kind] = np.array(ids, np.int32)
+
+    def spans(self) -> set[Span]:
+        """Everything that has to be read."""
+        return {value.span for group in self.groups for value in group.values}
+
+    def ids_of(self, spans: Iterable[Span]) -> list[int]:
+        """Ids of the points that are read from any of these spans, ascending."""
+        wanted = set(spans)
+        return sorted(v.id for group in self.groups for v in group.values if v.span in wanted)
+
+    def all_bad(self, quality: Quality) -> list[Column]:
+        """Every point without a value, all for one reason."""
+        columns = []
+        for kind, points in self.points.items():
+            values = np.zeros(len(points), _DTYPE[kind])
+            if kind is ValueKind.FLOAT:
+                values[:] = np.nan
+            columns.append(Column(kind, points, values, np.full(len(points), quality, np.uint16)))
+        return columns
+
+
+class Decoder:
+    """Decodes the answers to one plan.
+
+    buffer: answers go here, block i at byte offsets[i]; the caller fills it. A point that no block
+    reads is bad:illegal_address: the planner leaves nothing else out.
+    """
+
+    def __init__(self, layout: Layout, blocks: Sequence[Block]) -> None:
+        self.offsets: list[int] = []
+        size = 0
+        for block in blocks:
+            self.offsets.append(size)
+            size += block.payload_bytes + (block.payload_bytes & 1)
+        self.buffer = bytearray(size + _PAD_BYTES)
+        self._layout = layout
+        self._steps: list[_Step] = []
+        self._guards: list[_Guard] = []
+        self._good = {kind: _zeros(len(points)) for kind, points in layout.points.items()}
+        self._empty: dict[ValueKind, list[int]] = {kind: [] for kind in layout.points}
+        self._of_block: list[dict[ValueKind, list[int]]] = [{} for _ in blocks]
+        places = _places(blocks, self.offsets)
+        for group in layout.groups:
+            self._compile(group, places)
+        self._empty_at = {kind: _index(at) for kind, at in self._empty.items() if at}
+        self._block_at = [
+            {kind: _index(at) for kind, at in of_block.items()} for of_block in self._of_block
+        ]
+
+    def decode(self, failed: dict[int, Quality]) -> list[Column]:
+        """Make columns from the buffer. failed: quality for each block that has no answer.
+
+        Values are new arrays at each call; a quality array without fresh faults is shared between
+        calls, as nobody may change it.
+        """
+        values: dict[ValueKind, npt.NDArray[np.generic]] = {
+            kind: np.empty(len(points), _DTYPE[kind])
+            for kind, points in self._layout.points.items()
+        }
+        with np.errstate(invalid="ignore"):  # a signalling NaN from the wire is data, not a warning
+            for kind, step in self._steps:
+                step(values[kind])
+        quality = dict(self._good)
+        for kind, at in self._empty_at.items():
+            values[kind][at] = _nothing(kind)
+        for block, reason in failed.items():
+            for kind, at in self._block_at[block].items():
+                quality[kind] = _writable(quality[kind], self._good[kind])
+                quality[kind][at] = reason
+                values[kind][at] = _nothing(kind)
+        self._guard(values[ValueKind.FLOAT] if self._guards else None, quality)
+        return [
+            Column(kind, points, values[kind], quality[kind])  # type: ignore[arg-type]  # by kind
+            for kind, points in self._layout.points.items()
+        ]
+
+    def _guard(
+        self, values: npt.NDArray[np.generic] | None, quality: dict[ValueKind, UInt16Array]
+    ) -> None:
+        """Mark what arrived as no number; points that are bad already keep their reason."""
+        if values is None:
+            return
+        kind = ValueKind.FLOAT
+        for guarded in self._guards:
+            part = values[guarded]
+            finite = np.isfinite(part)
+            if finite.all():
+                continue
+            part[~finite] = np.nan
+            quality[kind] = _writable(quality[kind], self._good[kind])
+            reasons = quality[kind][guarded]
+            reasons[~finite & (reasons == Quality.GOOD)] = Quality.BAD_SENSOR_FAULT
+
+    def _compile(self, group: _Group, places: dict[Span, tuple[int, int]]) -> None:
+        """Add the step of one group; `places` gives each span's block and unit in the buffer."""
+        units: list[int] = []
+        good = self._good[group.kind]
+        for position, value in enumerate(group.values, group.first):
+            place = places.get(value.span)
+            if place is None:
+                good[position] = Quality.BAD_ILLEGAL_ADDRESS
+                self._empty[group.kind].append(position)
+                units.append(_UNREAD)
+                continue
+            block, unit = place
+            self._of_block[block].setdefault(group.kind, []).append(position)
+            units.append(unit)
+        at = np.array(units, np.intp)
+        at[at == _UNREAD] = max(int(at.max()), 0)  # decodes something, which is then overwritten
+        self._steps.append((group.kind, _step(group, self.buffer, at)))
+        if group.key[0] in {"f32", "f64", "bcd16"}:
+            self._guards.append(group.slice)
+
+
+_Guard = slice
+_Step = tuple[ValueKind, Callable[[npt.NDArray[np.generic]], None]]
+
+
+def _key(value: Value) -> tuple[str, bool, bool]:
+    """Family of a type, and what its byte order means for registers and their bytes."""
+    if value.type in _RAW and value.span.count > 1:
+        return value.type, value.order in _SWAPPED_WORDS, value.order in _LITTLE
+    if value.type == "bool":
+        return "bool", False, False
+    family = value.type if value.type in {"u16", "s16", "bcd16"} else "field"
+    return family, False, value.order in _LITTLE
+
+
+def _places(blocks: Sequence[Block], offsets: Sequence[int]) -> dict[Span, tuple[int, int]]:
+    """Block and place of each span: register number in the buffer, or bit number for bits."""
+    places: dict[Span, tuple[int, int]] = {}
+    for number, (block, offset) in enumerate(zip(blocks, offsets, strict=True)):
+        base = offset * 8 if block.area.bits else offset // 2
+        for span in block.spans:
+            places[span] = (number, base + span.start - block.start)
+    return places
+
+
+def _step(
+    group: _Group, buffer: bytearray, units: Positions
+) -> Callable[[npt.NDArray[np.generic]], None]:
+    family, swapped, little = group.key
+    target = group.slice
+    if family == "bool":
+        return _bits(buffer, units, target)
+    if family in {"field", "bcd16"}:
+        registers = np.frombuffer(buffer, "<u2" if little else ">u2")
+        if family == "bcd16":
+            return _bcd(registers, units, target)
+        return _field(registers, units, [value.type for value in group.values], target)
+    dtype = np.dtype(("<" if little else ">") + _RAW[family])
+    if swapped:
+        return _swapped(np.frombuffer(buffer, "u2"), units, dtype, target)
+    return _plain(buffer, units, dtype, target)
+
+
+def _plain(
+    buffer: bytearray, units: Positions, dtype: np.dtype[np.generic], target: slice
+) -> Callable[[npt.NDArray[np.generic]], None]:
+    """Whole registers in wire order: one slice or one gather through an overlapping view."""
+    count = (len(buffer) - dtype.itemsize) // 2 + 1
+    view: npt.NDArray[np.generic] = np.ndarray((count,), dtype, buffer, 0, (2,))
+    spacing = _even_spacing(units)
+    if spacing:
+        view = view[spacing]
+
+        def copy(column: npt.NDArray[np.generic]) -> None:
+            column[target] = view
+
+        return copy
+
+    def gather(column: npt.NDArray[np.generic]) -> None:
+        column[target] = view[units]
+
+    return gather
+
+
+def _swapped(
+    registers: npt.NDArray[np.generic],
+    units: Positions,
+    dtype: np.dtype[np.generic],
+    target: slice,
+) -> Callable[[npt.NDArray[np.generic]], None]:
+    """Values whose last register comes first (CDAB, BADC): gather registers in reverse."""
+    width = dtype.itemsize // 2
+    index = units[:, None] + np.arange(width - 1, -1, -1)
+
+    def gather(column: npt.NDArray[np.generic]) -> None:
+        column[target] = registers.take(index).view(dtype)[:, 0]
+
+    return gather
+
+
+def _field(
+    registers: npt.NDArray[np.generic], units: Positions, types: list[str], target: slice
+) -> Callable[[npt.NDArray[np.generic]], None]:
+    """Bits and bytes of registers: bit0..bit15, u8hi, u8lo."""
+    parts = [(8, 0xFF) if t == "u8hi" else (0, 0xFF) if t == "u8lo" else (int(t[3:]), 1)
+             for t in types]  # fmt: skip
+    shift = np.array([part[0] for part in parts], np.uint16)
+    mask = np.array([part[1] for part in parts], np.uint16)
+
+    def gather(column: npt.NDArray[np.generic]) -> None:
+        column[target] = (registers[units].astype(np.uint16) >> shift) & mask
+
+    return gather
+
+
+def _bcd(
+    registers: npt.NDArray[np.generic], units: Positions, target: slice
+) -> Callable[[npt.NDArray[np.generic]], None]:
+    """Four decimal digits in hexadecimal ones; NaN if one is above 9."""
+    shift = np.array([12, 8, 4, 0], np.uint16)
+    weight = np.array([1000, 100, 10, 1], np.float64)
+
+    def gather(column: npt.NDArray[np.generic]) -> None:
+        digits = (registers[units].astype(np.uint16)[:, None] >> shift) & 0xF
+        column[target] = np.where((digits > 9).any(axis=1), np.nan, digits @ weight)
+
+    return gather
+
+
+def _bits(
+    buffer: bytearray, units: Positions, target: slice
+) -> Callable[[npt.NDArray[np.generic]], None]:
+    """Coils and discrete inputs: unpack the bytes from the first to the last in use."""
+    first = int(units.min()) // 8
+    end = int(units.max()) // 8 + 1
+    packed = np.frombuffer(buffer, np.uint8)[first:end]
+    within = units - first * 8
+
+    def unpack(column: npt.NDArray[np.generic]) -> None:
+        column[target] = np.unpackbits(packed, bitorder="little")[within]
+
+    return unpack
+
+
+def _even_spacing(units: Positions) -> slice | None:
+    """Slice that visits evenly spaced units, or None."""
+    first = int(units[0])
+    if len(units) == 1:
+        return slice(first, first + 1)
+    step = int(units[1]) - first
+    if step <= 0 or not (np.diff(units) == step).all():
+        return None
+    return slice(first, int(units[-1]) + 1, step)
+
+
+def _nothing(kind: ValueKind) -> float:
+    return np.nan if kind is ValueKind.FLOAT else 0
+
+
+def _zeros(count: int) -> UInt16Array:
+    return np.zeros(count, np.uint16)
+
+
+def _index(positions: list[int]) -> Positions:
+    return np.array(positions, np.intp)
+
+
+def _writable(quality: UInt16Array, shared: UInt16Array) -> UInt16Array:
+    return quality.copy() if quality is shared else quality

@@ -1,0 +1,174 @@
+"""Book-keeping of one connection: requests out, answers in, whatever order and pieces they come in.
+
+Guarantees:
+
+- an answer reaches the buffer only if its transaction id is outstanding and its header, unit,
+  function and byte count are exactly what that request must get;
+- transaction ids count up and are used again only after 65,536 requests; an answer to a request
+  that has timed out finds no owner, is dropped and counted;
+- at most `in_flight` requests are outstanding; as one is answered, the next leaves;
+- at least one answer of any kind within `lost_after` time-outs in a row, or the link is `lost`.
+
+Constraints: one exchange of a list of requests at a time. There is no future and no task per
+request: an answer that fits is one comparison and one copy. Pure: bytes and monotonic ns in, bytes
+out.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+from drivers.modbus.codec import (
+    ExceptionReplyError,
+    MalformedReplyError,
+    Request,
+    frame_bytes,
+    payload,
+)
+
+
+class Outcome(enum.IntEnum):
+    """How a request ended; 1..255 is the device's exception code."""
+
+    READ = 0
+    UNANSWERED = 256  # not sent, or sent when the link was lost
+    TIMED_OUT = 257
+    MALFORMED = 258
+
+
+class Exchange:
+    """Requests and answers of one connection.
+
+    outcomes: one Outcome or exception code per request of the running or last exchange.
+    Counters: requests, timeouts, exceptions, malformed, unmatched (answers without owner),
+    answered with round_trip_total_ns.
+    """
+
+    def __init__(self, in_flight: int, timeout_ns: int, lost_after: int) -> None:
+        self.outcomes: list[int] = []
+        self.done = True
+        self.lost = False
+        self.requests = self.timeouts = self.exceptions = self.malformed = self.unmatched = 0
+        self.answered = self.round_trip_total_ns = 0
+        self._in_flight = in_flight
+        self._timeout_ns = timeout_ns
+        self._lost_after = lost_after
+        self._timeouts_in_row = 0
+        self._transaction = 0
+        self._flights: dict[int, tuple[int, int]] = {}  # transaction → index, sent at; oldest first
+        self._wanted: Sequence[Request] = ()
+        self._buffer = bytearray()
+        self._offsets: Sequence[int] = ()
+        self._next = 0
+        self._held = b""
+
+    def restart(self) -> None:
+        """Forget the old connection; counters and transaction ids go on."""
+        self._flights.clear()
+        self._held = b""
+        self._timeouts_in_row = 0
+        self.lost = False
+        self.done = True
+
+    def begin(
+        self, wanted: Sequence[Request], buffer: bytearray, offsets: Sequence[int], now_ns: int
+    ) -> bytes:
+        """Start an exchange; returns the first bytes to send.
+
+        The answer to wanted[i] goes to `buffer` at offsets[i]. Whatever an earlier, abandoned
+        exchange still waits for is forgotten: its late answers will find no owner.
+        """
+        self._flights.clear()
+        self._wanted, self._buffer, self._offsets = wanted, buffer, offsets
+        self._next = 0
+        self.outcomes = [Outcome.UNANSWERED] * len(wanted)
+        self.done = not wanted
+        return b"".join([self._send(now_ns) for _ in wanted[: self._in_flight]])
+
+    def feed(self, chunk: bytes, now_ns: int) -> bytes:
+        """Take received bytes; returns what to send next. Raises FramingError on garbage."""
+        if self._held:
+            chunk = self._held + chunk
+            self._held = b""
+        position, sends = 0, b""
+        while size := frame_bytes(chunk, position):
+            flight = self._flights.pop((chunk[position] << 8) | chunk[position + 1], None)
+            if flight is None:
+                self.unmatched += 1
+            else:
+                self._accept(chunk, position, size, flight, now_ns)
+                sends += self._send(now_ns)
+            position += size
+        if position < len(chunk):
+            self._held = chunk[position:]
+        return sends
+
+    def deadline_ns(self) -> int | None:
+        """When the oldest outstanding request times out; None if there is none."""
+        for _, sent_ns in self._flights.values():
+            return sent_ns + self._timeout_ns
+        return None
+
+    def tick(self, now_ns: int) -> bytes:
+        """Time out what is due; returns what to send next."""
+        expired = [
+            transaction
+            for transaction, (_, sent_ns) in self._flights.items()
+            if sent_ns + self._timeout_ns <= now_ns
+        ]
+        if not expired:
+            return b""
+        for transaction in expired:
+            index, _ = self._flights.pop(transaction)
+            self.outcomes[index] = Outcome.TIMED_OUT
+        self.timeouts += len(expired)
+        self._timeouts_in_row += 1  # requests that were out together count as one silence
+        if self._timeouts_in_row >= self._lost_after:
+            self.lost = self.done = True
+            self._flights.clear()
+            return b""
+        return b"".join([self._send(now_ns) for _ in expired])
+
+    def _send(self, now_ns: int) -> bytes:
+        """Next request on its way, or nothing; notices the end of the exchange."""
+        index = self._next
+        if index == len(self._wanted):
+            self.done = not self._flights
+            return b""
+        self._next = index + 1
+        transaction = self._transaction = (self._transaction + 1) & 0xFFFF
+        self._flights[transaction] = (index, now_ns)
+        self.requests += 1
+        return self._wanted[index].frame(transaction)
+
+    def _accept(
+        self, chunk: bytes, position: int, size: int, flight: tuple[int, int], now_ns: int
+    ) -> None:
+        """Judge one frame that belongs to an outstanding request."""
+        index, sent_ns = flight
+        self._timeouts_in_row = 0
+        self.answered += 1
+        self.round_trip_total_ns += now_ns - sent_ns
+        request = self._wanted[index]
+        body = position + 9
+        if chunk[position + 2 : body] == request.answer_head:
+            # Seven bytes say it all: protocol, length, unit, function and byte count are right,
+            # and frame_bytes found `length` bytes.
+            offset = self._offsets[index]
+            self._buffer[offset : offset + size - 9] = chunk[body : position + size]
+            self.outcomes[index] = 0
+            return
+        self.outcomes[index] = self._refuse(request, chunk[position : position + size])
+
+    def _refuse(self, request: Request, frame: bytes) -> int:
+        """Outcome of an answer that is not the expected one."""
+        try:
+            payload(request, (frame[0] << 8) | frame[1], frame)
+        except ExceptionReplyError as error:
+            self.exceptions += 1
+            return error.code
+        except MalformedReplyError:
+            pass
+        self.malformed += 1
+        return Outcome.MALFORMED

@@ -1,0 +1,173 @@
+"""What a device refuses: found once by bisection, remembered, asked again rarely.
+
+Guarantees:
+
+- a block refused twice with exception 2, 3 or 4 is halved until each refused value stands alone;
+  only values that were refused alone are called illegal, all others stay in the plan;
+- where two halves are read but their union is refused (an illegal register in a gap, or a device
+  that takes fewer registers a request), a cut is remembered and the planner joins them no more;
+- a value refused with exception 4 (device failure) beside good neighbours is cut off from them and
+  still read at each poll, so it recovers at once; illegal ones (2, 3) leave the plan and are asked
+  again after 10 s, then ever more rarely, at last each 10 minutes;
+- a block in which every value is refused with exception 4 is a failed device, not a lesson: it
+  stays whole, and is not halved again for 10 minutes.
+
+Pure: the shell sends what `Search.read` asks for and tells what came back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from drivers.modbus.codec import Area
+from drivers.modbus.plan import Block, Span
+
+ILLEGAL_ADDRESS = 2
+ILLEGAL_VALUE = 3
+DEVICE_FAILURE = 4
+SUSPECT = frozenset({ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE})
+"""Exceptions that may be about one register of the block (3 and 4: seen on some devices)."""
+
+FIRST_PROBE_NS = 10 * 10**9
+LAST_PROBE_NS = 600 * 10**9
+"""An illegal value is asked again after 10 s, then twice as late each time, up to 10 minutes."""
+HOLD_NS = 600 * 10**9
+PROBES_A_POLL = 8
+"""Illegal values asked again in one poll, so that a long list never delays the others."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """Result of one search. refused: value and the exception it got when read alone."""
+
+    refused: list[tuple[Span, int]] = field(default_factory=list)
+    cuts: list[tuple[Area, int]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Probe:
+    due_ns: int
+    pause_ns: int = FIRST_PROBE_NS
+
+
+class Search:
+    """Bisection of one refused block, one read at a time.
+
+    `read` is the next block to read, None at the end; `answer` takes its exception code, 0 if it
+    was read. A search without an answer (time-out) is simply dropped and begun again later.
+    """
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self.findings = Findings()
+        self._steps = _confirm(block, self.findings)
+        self.read: Block | None = next(self._steps)
+
+    def answer(self, code: int) -> None:
+        """Tell how the device answered `read`."""
+        try:
+            self.read = self._steps.send(code)
+        except StopIteration:
+            self.read = None
+
+
+class Lessons:
+    """Everything learned about one device; input of the planner.
+
+    version: changes whenever a plan made before is outdated.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.cuts: dict[Area, set[int]] = {}
+        self._illegal: dict[Span, _Probe] = {}
+        self._held: dict[tuple[Area, int, int], int] = {}
+
+    @property
+    def illegal(self) -> frozenset[Span]:
+        """Values that the device does not have."""
+        return frozenset(self._illegal)
+
+    def may_search(self, block: Block, code: int, now_ns: int) -> bool:
+        """Tell whether halving this refused block can teach anything new."""
+        if code not in SUSPECT or (code == DEVICE_FAILURE and len(block.spans) == 1):
+            return False
+        return now_ns >= self._held.get((block.area, block.start, block.count), now_ns)
+
+    def learn(self, search: Search, now_ns: int) -> list[Span]:
+        """Take over the result of a finished search; returns what is newly illegal."""
+        refused, block = search.findings.refused, search.block
+        if len(refused) == len(block.spans) and all(code == DEVICE_FAILURE for _, code in refused):
+            self._held[(block.area, block.start, block.count)] = now_ns + HOLD_NS
+            return []
+        for area, address in search.findings.cuts:
+            self._cut(area, address)
+        found: list[Span] = []
+        for span, code in refused:
+            if code == DEVICE_FAILURE:
+                self._cut(span.area, span.start)
+                self._cut(span.area, span.end)
+            else:
+                self._illegal[span] = _Probe(now_ns + FIRST_PROBE_NS)
+                self.version += 1
+                found.append(span)
+        return found
+
+    def due(self, now_ns: int) -> list[Span]:
+        """Illegal values to be asked again now, longest waiting first."""
+        due = [(probe.due_ns, span) for span, probe in self._illegal.items()
+               if probe.due_ns <= now_ns]  # fmt: skip
+        return [span for _, span in sorted(due)[:PROBES_A_POLL]]
+
+    def probed(self, span: Span, code: int, now_ns: int) -> bool:
+        """Tell how a probe went; returns whether the value is legal now and the plan outdated."""
+        if code == 0:
+            del self._illegal[span]
+            self.version += 1
+            return True
+        probe = self._illegal[span]
+        probe.pause_ns = min(2 * probe.pause_ns, LAST_PROBE_NS)
+        probe.due_ns = now_ns + probe.pause_ns
+        return False
+
+    def probe_all(self, now_ns: int) -> None:
+        """Ask every illegal value again soon: the device may have been replaced."""
+        self._held.clear()
+        for probe in self._illegal.values():
+            probe.due_ns, probe.pause_ns = now_ns, FIRST_PROBE_NS
+
+    def _cut(self, area: Area, address: int) -> None:
+        self.cuts.setdefault(area, set()).add(address)
+        self.version += 1
+
+
+def covering(spans: Iterable[Span]) -> Block:
+    """Block that reads these spans of one area and whatever lies between."""
+    ordered = tuple(sorted(spans))
+    start = ordered[0].start
+    return Block(ordered[0].area, start, max(span.end for span in ordered) - start, ordered)
+
+
+def _confirm(block: Block, findings: Findings) -> Generator[Block, int, None]:
+    """Read the whole block once more, so that a passing fault teaches nothing; then halve it."""
+    code = yield block
+    if code:
+        yield from _halve(block.spans, code, findings)
+
+
+def _halve(spans: Sequence[Span], code: int, findings: Findings) -> Generator[Block, int, None]:
+    """Search spans that were refused together with `code`; yields reads, is sent their codes."""
+    if len(spans) == 1:
+        findings.refused.append((spans[0], code))
+        return
+    middle = len(spans) // 2
+    halves = (spans[:middle], spans[middle:])
+    codes = []
+    for half in halves:
+        codes.append((yield covering(half)))
+    if not any(codes):
+        findings.cuts.append((spans[0].area, spans[middle].start))
+    for half, half_code in zip(halves, codes, strict=True):
+        if half_code:
+            yield from _halve(half, half_code, findings)
