@@ -1,0 +1,64 @@
+"""Says OPC UA status codes as sentences for the person on site. Pure.
+
+Guarantees: a code outside the table is still named, by its number and the name given in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from drivers.contract import DeviceError
+
+BAD_TIMEOUT = 0x800A_0000
+BAD_TOO_MANY_PUBLISH_REQUESTS = 0x8078_0000
+BAD_NODE_ID_UNKNOWN = 0x8034_0000
+TOO_MUCH_AT_ONCE = frozenset({0x8010_0000, 0x80B8_0000, 0x80B9_0000, 0x8008_0000})
+"""BadTooManyOperations, BadRequestTooLarge, BadResponseTooLarge, BadEncodingLimitsExceeded."""
+
+_LOGIN = "the server refused user and password: check `user` and the password file"
+_UNTRUSTED = (
+    "the server does not trust our certificate yet: put {certificate} into its trusted folder"
+    " (many servers keep refused ones in a folder named rejected, to be moved from there)"
+)
+_SENTENCES: Mapping[int, str] = {
+    0x801F_0000: _LOGIN,  # BadUserAccessDenied
+    0x8021_0000: _LOGIN,  # BadIdentityTokenRejected
+    0x8020_0000: "the server accepts no login of this kind (BadIdentityTokenInvalid): check whether"
+    " it wants user and password",
+    0x801A_0000: _UNTRUSTED,  # BadCertificateUntrusted
+    0x8013_0000: _UNTRUSTED,  # BadSecurityChecksFailed: what most servers say instead
+    0x8012_0000: "the server finds our certificate invalid (BadCertificateInvalid): make a new one",
+    0x8014_0000: "the server says that our certificate is out of its validity: renew it, or set the"
+    " clocks right",
+    0x8017_0000: "the application URI in our certificate is not the one we named"
+    " (BadCertificateUriInvalid)",
+    0x8054_0000: "the server rejected the security mode (BadSecurityModeRejected): check `mode`",
+    0x8055_0000: "the server rejected the security policy (BadSecurityPolicyRejected): check"
+    " `security`",
+    0x8056_0000: "the server holds no more sessions (BadTooManySessions): close others, or raise"
+    " its limit",
+    0x8077_0000: "the server holds no more subscriptions (BadTooManySubscriptions): close others,"
+    " or raise its limit",
+    0x800D_0000: "the server is not ready for clients (BadServerNotConnected)",
+    0x800E_0000: "the server has been halted (BadServerHalted)",
+}
+
+
+class StatusError(DeviceError):
+    """The server answered a request with a bad StatusCode; `status` is all 32 bits."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def status_sentence(status: int, name: str, doing: str, certificate: Path | None) -> str:
+    """Say what a bad StatusCode means and what would help."""
+    sentence = _SENTENCES.get(status & 0xFFFF_0000)
+    if sentence is None:
+        return f"the server answered {name} (0x{status:08X}) while {doing}"
+    return sentence.format(certificate=certificate or "our certificate")
+
+
+__all__ = ["StatusError", "status_sentence"]
