@@ -95,4 +95,7 @@ def sentence(error: ErrorDetails, known: Iterable[str] = ()) -> str:
     if template is None:
         message = error["msg"].splitlines()[0]
         return f"{message[:1].lower()}{message[1:]}, not {shown(value)}"
-    return template.format_map({**context, "value": shown(value)})
+    said = {**context, "value": shown(value)}
+    if "expected" in said:
+        said["expected"] = str(said["expected"]).removeprefix("'', ")  # empty means not given
+    return template.format_map(said)

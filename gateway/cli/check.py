@@ -15,8 +15,9 @@ from typing import Any
 
 import click
 
-from gateway.config.capacity import Forecast, forecast
+from gateway.config.capacity import Forecast, forecast, shortfall
 from gateway.config.load import ConfigError, ConfigProblem, Device, Site, camera_tags, load
+from gateway.runtime.clock import SystemClock
 
 EXAMPLE = """\b
 Example:
@@ -40,14 +41,15 @@ def command(site: Path, as_json: bool) -> None:
         _failed(site, error, as_json)
         sys.exit(2)
     expected = forecast(loaded)
-    shortfall = _shortfall(loaded, expected)
-    if shortfall is not None:
-        _failed(site, ConfigError([shortfall], loaded.warnings), as_json)
+    problem, doubt = shortfall(loaded, expected)
+    if problem is not None:
+        _failed(site, ConfigError([problem], loaded.warnings), as_json)
         sys.exit(2)
+    warnings = (*loaded.warnings, doubt) if doubt is not None else loaded.warnings
     if as_json:
-        _print_json(True, (), loaded.warnings, _facts(loaded, expected))
+        _print_json(True, (), warnings, _facts(loaded, expected))
         return
-    for warning in loaded.warnings:
+    for warning in warnings:
         print(f"warning: {warning}")
     print(_summary(loaded, expected))
 
@@ -61,22 +63,6 @@ def _failed(site: Path, error: ConfigError, as_json: bool) -> None:
     for warning in error.warnings:
         print(f"warning: {warning}")
     print(f"FAILED: {_count(len(error.problems), 'problem')} in {site}")
-
-
-def _shortfall(site: Site, expected: Forecast) -> ConfigProblem | None:
-    """Judge the retention asked for against the quota at the expected rate."""
-    days = expected.telemetry_days
-    asked = site.buffer.retention_days
-    if days is None or days >= asked:
-        return None
-    return ConfigProblem(
-        str(site.path),
-        0,
-        "buffer.telemetry_quota_gb",
-        f"{site.buffer.telemetry_quota_gb:g} GB hold about {days:.1f} days of"
-        f" {expected.values_per_s:,.0f} values/s, less than retention_days = {asked:g}:"
-        f" give at least {expected.telemetry_bytes_per_day * asked / (1 << 30):.0f}",
-    )
 
 
 def _summary(site: Site, expected: Forecast) -> str:
@@ -102,7 +88,7 @@ def _summary(site: Site, expected: Forecast) -> str:
     if expected.telemetry_days is not None:
         lines.append(
             f"  buffer: about {expected.values_per_s:,.0f} values/s,"
-            f" {expected.telemetry_bytes_per_day / 1e6:,.0f} MB a day at most;"
+            f" some {expected.telemetry_bytes_per_day / 1e6:,.0f} MB a day;"
             f" {site.buffer.telemetry_quota_gb:g} GB hold {expected.telemetry_days:,.0f} days,"
             f" {site.buffer.retention_days:g} are asked for"
         )
@@ -120,10 +106,20 @@ def _device_line(device: Device) -> str:
         )
         for row in device.rows
     )
+    requests = _requests_per_poll(device)
     return (
         f"{device.driver.name}, {_count(len(device.rows), 'point')} from {device.table},"
-        f" {limits} with limits"
+        f" {limits} with limits" + (f", {_count(requests, 'request')} a poll" if requests else "")
     )
+
+
+def _requests_per_poll(device: Device) -> int:
+    """Ask the driver for its plan, if it has one; nothing is connected by making it."""
+    ids = {name: number for number, name in enumerate(device.names(), start=1)}
+    driver = device.driver.open(
+        device.name, device.config, device.driver_points(ids), SystemClock()
+    )
+    return int(driver.statistics().get("requests_per_poll", 0))
 
 
 def _facts(site: Site, expected: Forecast) -> dict[str, Any]:
@@ -135,6 +131,7 @@ def _facts(site: Site, expected: Forecast) -> dict[str, Any]:
                 "driver": device.driver.name,
                 "points": len(device.rows),
                 "table": device.table,
+                "requests_per_poll": _requests_per_poll(device),
             }
             for device in site.devices
         ],

@@ -56,8 +56,10 @@ def check_pair(
 ) -> x509.Certificate | None:
     """Check that a certificate is valid and fits its key; gives it if it could be read."""
     at_certificate, at_key = (*path, "certificate"), (*path, "key")
-    chain = _parsed(certificate, "a certificate in PEM", _certificates, at_certificate, report)
-    secret = _parsed(key, "an unencrypted private key in PEM", _private_key, at_key, report)
+    chain = _parsed(
+        certificate, "a certificate in PEM or DER", _certificates, at_certificate, report
+    )
+    secret = _parsed(key, "an unencrypted private key", _private_key, at_key, report)
     if chain:
         now = datetime.fromtimestamp(now_ns / 1e9, UTC)
         _check_dates(chain[0], certificate, at_certificate, report, now)

@@ -109,7 +109,7 @@ class _Loader:
             check_equipment(item, path, self._declared, self._report)
         hazards = self._several(HazardConfig, "hazard")
         places = self._several(PlaceConfig, "place")
-        devices, cameras = self._devices(), self._cameras()
+        devices, cameras = self._devices(now_ns), self._cameras()
         if gateway is None or metrics is None or buffer is None or log is None:
             return None
         return Site(
@@ -140,11 +140,11 @@ class _Loader:
             check_data_dir(self._folder / data_dir, ("gateway", "data_dir"), self._report)
         return gateway
 
-    def _devices(self) -> list[Device]:
+    def _devices(self, now_ns: int) -> list[Device]:
         found: list[tuple[TomlPath, Device]] = []
         for path, table in entries(self._raw, "device", self._report):
             device = sources.device(
-                table, path, self._folder, self._report, self._find_driver, self._declared
+                table, path, self._folder, self._report, self._find_driver, self._declared, now_ns
             )
             if device is not None:
                 found.append((path, device))

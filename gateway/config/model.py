@@ -11,14 +11,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from buffer.contract import Stream
+from buffer.policy import BufferConfig
 from drivers.wording import shown
-
-if TYPE_CHECKING:
-    from buffer.policy import BufferConfig
 
 _GATEWAY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NAME = re.compile(r"\w[\w.-]{0,63}")
@@ -232,20 +231,31 @@ class MetricsConfig(Section):
 
 
 class BufferSettings(Section):
-    """[buffer]: how long and how much is kept. Quotas in GB (2^30 bytes)."""
+    """[buffer]: how long and how much is kept. Quotas in GB (2^30 bytes) for each stream.
+
+    Defaults are buffer.policy.BufferConfig's.  commit_ms: the longest a value waits for the disk.
+    """
 
     retention_days: float = Field(default=30.0, gt=0, le=3660, allow_inf_nan=False)
-    commit_ms: float = Field(default=100.0, ge=1, le=10_000, allow_inf_nan=False)
-    alarm_quota_gb: Quota = 1.0
+    commit_ms: int = Field(default=100, ge=1, le=10_000)
+    alarm_quota_gb: Quota = 0.25
     event_quota_gb: Quota = 1.0
-    telemetry_quota_gb: Quota = 40.0
-    evidence_quota_gb: Quota = 10.0
+    telemetry_quota_gb: Quota = 8.0
+    evidence_quota_gb: Quota = 4.0
 
     def to_config(self) -> BufferConfig:
         """Make the buffer's own configuration."""
-        from buffer.policy import BufferConfig
-
-        return BufferConfig()
+        quotas = {
+            Stream.ALARM: self.alarm_quota_gb,
+            Stream.EVENT: self.event_quota_gb,
+            Stream.TELEMETRY: self.telemetry_quota_gb,
+            Stream.EVIDENCE: self.evidence_quota_gb,
+        }
+        return BufferConfig(
+            commit_ms=self.commit_ms,
+            retention_days=self.retention_days,
+            quota_bytes={stream: round(quota * GIB) for stream, quota in quotas.items()},
+        )
 
 
 class LogConfig(Section):

@@ -12,6 +12,7 @@ from drivers.contract import DriverPoint, DriverType, StrictModel, ValueKind
 from drivers.point_table import PointRow, TableError, read
 from drivers.registry import UnknownDriverError
 from gateway.config.checks import Declared, check_rows
+from gateway.config.files import check_pair
 from gateway.config.model import Name
 from gateway.config.problems import Report
 from gateway.config.sections import section
@@ -47,6 +48,7 @@ def device(
     report: Report,
     find_driver: FindDriver,
     declared: Declared,
+    now_ns: int,
 ) -> Device | None:
     """Load one [[device]]; None when it is wrong, after reporting every mistake."""
     if not isinstance(table, dict):
@@ -67,6 +69,7 @@ def device(
     _text_limits(points, rows, driver, report)
     check_rows(points, rows, declared, report)
     if config is not None:
+        _check_pair(config, path, report, now_ns)
         _driver_check(points, path, driver, config, rows, report)
     if entry is None or config is None or len(report.problems) > before:
         return None
@@ -136,6 +139,13 @@ def _text_limits(
         for column in ("low_low", "low", "high", "high_high"):
             if getattr(row.settings, column) is not None:
                 report.wrong_cell(points, row.row, column, "a text value has no limits")
+
+
+def _check_pair(config: StrictModel, path: TomlPath, report: Report, now_ns: int) -> None:
+    """Check a driver's certificate against its key, where it has both by these names."""
+    certificate, key = getattr(config, "certificate", None), getattr(config, "key", None)
+    if isinstance(certificate, Path) and isinstance(key, Path):
+        check_pair(certificate, key, path, report, now_ns)
 
 
 def _driver_check(

@@ -68,8 +68,8 @@ class _Scanner:
         names = self._key("]")
         *parents, last = names
         self.table = self._indexed((*self._parent(parents), last), new=many)
-        self.lines.setdefault(self.table, line)
-        self.lines.setdefault(tuple(part for part in self.table if isinstance(part, str)), line)
+        for length in range(1, len(self.table) + 1):  # [a.b] makes a, [[a]] makes the list a
+            self.lines.setdefault(self.table[:length], line)
         self._to_line_end()
 
     def _statement(self) -> None:
