@@ -54,8 +54,9 @@ class Sent:
 
     @property
     def wire_bytes(self) -> int:
-        """Payload plus 52 bytes a segment: IPv4 20 (RFC 791), TCP 20 + 12 for the timestamp
-        option (RFC 9293, RFC 7323). Link-layer framing is left out.
+        """Payload plus 52 bytes a segment; link-layer framing is left out.
+
+        IPv4 20 (RFC 791), TCP 20 (RFC 9293), time-stamp option 12 (RFC 7323).
         """
         return self.payload_bytes + 52 * self.segments
 

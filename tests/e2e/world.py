@@ -109,12 +109,14 @@ class World:
         self._running.append(process)
         return process
 
-    def start_modbus(self, port: int, registers: int, *more: str) -> subprocess.Popen[bytes]:
-        """A Modbus server whose registers count how often they were read."""
+    def start_modbus(
+        self, port: int, registers: int, *more: str, mode: str = "counter32"
+    ) -> subprocess.Popen[bytes]:
+        """A simulated Modbus device; by default its registers count how often they were read."""
         process = self.start(
             "modbus",
             [sys.executable, "-m", "tests.fakes.modbus_server", "--port", str(port),
-             "--registers", str(registers), "--mode", "counter", *more],
+             "--registers", str(registers), "--mode", mode, *more],
         )  # fmt: skip
         until(lambda: listens(port), limit_s=20, what="the Modbus server listens")
         return process
