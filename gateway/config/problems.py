@@ -67,6 +67,11 @@ class Report:
         """Add a problem at a key of the site file."""
         self.problems.append(self._at(path, message))
 
+    def has(self, path: TomlPath) -> bool:
+        """Tell whether a problem at this very key was reported."""
+        at = self._at(path, "")
+        return any((p.file, p.line, p.key) == (at.file, at.line, at.key) for p in self.problems)
+
     def warn(self, path: TomlPath, message: str) -> None:
         """Add a warning at a key of the site file."""
         self.warnings.append(self._at(path, message))

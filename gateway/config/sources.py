@@ -169,6 +169,9 @@ def _driver_check(
         if problem.row:
             add_cell = report.warn_cell if mild else report.wrong_cell
             add_cell(points, problem.row, problem.column, message)
-        else:
-            add = report.warn if mild else report.wrong
-            add((*path, problem.column) if problem.column else path, message)
+            continue
+        where = (*path, problem.column) if problem.column else path
+        if mild:
+            report.warn(where, message)
+        elif not (problem.column and report.has(where)):  # said once already, by _check_pair
+            report.wrong(where, message)
