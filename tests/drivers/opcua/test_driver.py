@@ -1,0 +1,284 @@
+"""The driver against a real server (asyncua's) on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from drivers.contract import Batch, DeviceError, DriverPoint, Quality, SourceEvent
+from drivers.opcua import DRIVER
+from drivers.opcua.config import OpcUaAddress, OpcUaConfig
+from gateway.runtime.clock import SystemClock
+from tests.fakes.opcua_server import NAMESPACE, OpcUaServer
+
+ROOT = Path(__file__).parents[3]
+GOOD, LOST = int(Quality.GOOD), int(Quality.BAD_NOT_CONNECTED)
+
+
+class Collector:
+    """An Emit that keeps what it is given; its receipts complete when told to."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.events: list[SourceEvent] = []
+        self.commit_at_once = True
+        self.pending: list[asyncio.Future[None]] = []
+
+    async def __call__(self, item: Batch | SourceEvent) -> asyncio.Future[None]:
+        receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if isinstance(item, Batch):
+            self.batches.append(item)
+        else:
+            self.events.append(item)
+        if self.commit_at_once:
+            receipt.set_result(None)
+        else:
+            self.pending.append(receipt)
+        return receipt
+
+    def samples(self, point: int) -> list[tuple[Any, int, int]]:
+        """(value, quality, source time) of one point, in order of arrival."""
+        found = []
+        for batch in self.batches:
+            for place in np.flatnonzero(batch.points == point).tolist():
+                times = batch.source_time_ns
+                time_ns = times if isinstance(times, int) else int(times[place])
+                found.append((batch.values[place], int(batch.quality[place]), time_ns))
+        return found
+
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.events]
+
+
+def points(*rows: tuple[str, str]) -> list[DriverPoint[OpcUaAddress]]:
+    """Points with ids 100, 101, … of (node, type)."""
+    return [
+        DriverPoint(
+            100 + i, f"T{i}", OpcUaAddress.model_validate_strings({"node": node, "type": kind})
+        )
+        for i, (node, kind) in enumerate(rows)
+    ]
+
+
+def config(endpoint: str, **more: Any) -> OpcUaConfig:
+    return OpcUaConfig.model_validate(
+        {"endpoint": endpoint, "security": "None", "insecure": True, "publish_ms": 100}
+        | {"timeout_ms": 1500}
+        | more
+    )
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for a condition, at most so long."""
+    for _ in range(int(seconds / 0.02)):
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("the condition did not come about")
+
+
+@asynccontextmanager
+async def running(driver: Any, emit: Collector) -> AsyncIterator[asyncio.Task[None]]:
+    """Run the driver; cancelled at the end unless it has ended."""
+    task: asyncio.Task[None] = asyncio.get_running_loop().create_task(driver.run(emit))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
+
+
+def node(name: str) -> str:
+    return OpcUaServer.node(name)
+
+
+async def test_values_of_every_type_arrive_with_quality_and_source_time() -> None:
+    table = points(
+        (node("D1"), "float"), (node("Int"), "int"), (node("UInt"), "uint"),
+        (node("Text"), "text"), (node("Bool"), "bool"), (node("Short"), "float"),
+        (node("Array"), "float"),
+    )  # fmt: skip
+    emit = Collector()
+    async with OpcUaServer(3) as server:
+        driver = DRIVER.open("dcs", config(server.endpoint), table, SystemClock())
+        async with running(driver, emit):
+            await until(lambda: all(emit.samples(100 + i) for i in range(len(table))))
+            for i in range(20):
+                await server.set("D1", i / 3, source_ns=1_700_000_000_000_000_000 + i * 10**6)
+                await asyncio.sleep(0.03)
+            await server.set("D1", 7.5, status=0x4090_0000)
+            await until(lambda: emit.samples(100)[-1][1] == 0x4090)
+    assert emit.samples(101)[0][0] == -(2**62) - 1
+    assert emit.samples(102)[0][0] == 2**64 - 1
+    assert emit.samples(103)[0][0] == "液位正常"
+    assert emit.samples(104)[0][:2] == (1.0, GOOD)
+    assert emit.samples(105)[0][:2] == (-7.0, GOOD)
+    assert emit.samples(106)[0][1] == Quality.BAD_CONFIG_ERROR
+    timed = {s[2]: s[0] for s in emit.samples(100) if s[2] < 1_700_000_001_000_000_000}
+    for time_ns, value in timed.items():
+        assert value == (time_ns - 1_700_000_000_000_000_000) // 10**6 / 3
+    assert 1_700_000_000_019_000_000 in timed
+    assert emit.samples(100)[-1][:2] == (7.5, 0x4090)
+    assert [b.sequence for b in emit.batches] == list(range(len(emit.batches)))
+    assert emit.kinds()[0] == "link.up"
+    assert "device.config_error" in emit.kinds()
+
+
+async def test_one_batch_per_kind_and_the_same_points_object_when_a_set_repeats() -> None:
+    table = points(*[(node(f"D{i}"), "float") for i in range(50)])
+    emit = Collector()
+    async with OpcUaServer(50) as server:
+        driver = DRIVER.open("dcs", config(server.endpoint), table, SystemClock())
+        async with running(driver, emit):
+            await until(lambda: len(emit.samples(149)) == 1)
+            for turn in range(1, 4):
+                for i in range(50):
+                    await server.set(f"D{i}", 1000.0 * turn + i)
+                await until(lambda turn=turn: len(emit.samples(149)) > turn)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+    full = [batch for batch in emit.batches if len(batch) == 50]
+    assert len({id(batch.points) for batch in full}) == 1
+
+
+async def test_a_refused_item_is_bad_and_stops_nothing() -> None:
+    table = points(
+        (node("D0"), "float"), (node("NoSuch"), "float"), ("nsu=urn:nowhere;s=X", "int"),
+        (node("D1"), "float"), ("i=999999", "text"),
+    )  # fmt: skip
+    emit = Collector()
+    async with OpcUaServer(2) as server:
+        driver = DRIVER.open("dcs", config(server.endpoint), table, SystemClock())
+        async with running(driver, emit):
+            await until(lambda: all(emit.samples(100 + i) for i in range(5)))
+    for point in (101, 102, 104):
+        assert [s[1] for s in emit.samples(point)] == [Quality.BAD_ILLEGAL_ADDRESS]
+    assert emit.samples(100)[0][:2] == (0.0, GOOD)
+    assert emit.samples(103)[0][:2] == (1.0, GOOD)
+    assert emit.kinds().count("device.illegal_address") == 1
+    assert driver.statistics()["refused"] == 3
+
+
+async def test_after_a_restart_all_values_come_back_and_the_gap_is_told() -> None:
+    table = points((node("D0"), "float"), (node("Text"), "text"))
+    emit = Collector()
+    async with OpcUaServer(1) as server:
+        driver = DRIVER.open("dcs", config(server.endpoint), table, SystemClock())
+        async with running(driver, emit) as task:
+            await until(lambda: bool(emit.samples(101)))
+            await server.stop()
+            await asyncio.wait([task])
+            assert isinstance(task.exception(), DeviceError)
+        assert emit.samples(100)[-1][1] == LOST
+        assert emit.samples(101)[-1][:2] == ("", LOST)
+        assert np.isnan(emit.samples(100)[-1][0])
+        count = len(emit.batches)
+        for _ in range(2):  # nobody there: said, but no second row of bad values
+            with pytest.raises(DeviceError, match="nobody listens"):
+                await driver.run(emit)
+        assert len(emit.batches) == count
+        assert emit.kinds()[-2:] == ["link.down", "link.down"]
+        await server.start()
+        async with running(driver, emit):
+            await until(lambda: emit.samples(100)[-1][1] == GOOD)
+            await until(lambda: emit.samples(101)[-1][1] == GOOD)
+    assert emit.kinds()[-2:] == ["link.up", "opcua.gap"]
+    gap = emit.events[-1]
+    assert gap.attributes["cause"] == "link lost"
+    assert driver.statistics()["reconnects"] == 1
+
+
+async def test_a_frozen_server_is_found_and_left() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.fakes.opcua_server", "--port", "0", "--items", "3",
+        cwd=ROOT, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        endpoint = (await process.stdout.readline()).decode().strip()
+        emit = Collector()
+        driver = DRIVER.open("dcs", config(endpoint), points((node("D0"), "float")), SystemClock())
+        async with running(driver, emit) as task:
+            await until(lambda: len(emit.samples(100)) > 1)
+            process.send_signal(signal.SIGSTOP)
+            await asyncio.wait([task], timeout=20)
+            assert task.done()
+            assert isinstance(task.exception(), DeviceError)
+            assert "no answer" in str(task.exception())
+        assert emit.samples(100)[-1][1] == LOST
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def test_wrong_password_is_said_clearly(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("wrong\n", encoding="utf-8")
+    emit = Collector()
+    async with OpcUaServer(1, users={"reader": "right"}) as server:
+        good = config(server.endpoint, user="reader", password_file=secret)
+        driver = DRIVER.open("dcs", good, points((node("D0"), "float")), SystemClock())
+        with pytest.raises(DeviceError, match="refused user and password"):
+            await driver.run(emit)
+        assert "link.down" in emit.kinds()
+        secret.write_text("right\n", encoding="utf-8")
+        async with running(driver, emit):
+            await until(lambda: emit.samples(100)[-1][1] == GOOD)
+
+
+async def test_nothing_is_acknowledged_before_it_is_stored() -> None:
+    emit = Collector()
+    emit.commit_at_once = False
+    table = points((node("D0"), "float"))
+    async with OpcUaServer(1) as server:
+        driver: Any = DRIVER.open("dcs", config(server.endpoint), table, SystemClock())
+        async with running(driver, emit):
+            for i in range(1, 5):
+                await server.set("D0", float(i * 10))
+                await until(
+                    lambda i=i: emit.samples(100)[-1:] != [] and emit.samples(100)[-1][0] == i * 10
+                )  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            held = _held(server)
+            assert len(held) >= 4
+            for receipt in emit.pending:
+                receipt.set_result(None)
+            emit.commit_at_once = True
+            await server.set("D0", 99.0)
+            await until(lambda: len(_held(server)) <= 1)
+
+
+def _held(server: OpcUaServer) -> list[int]:
+    """Sequence numbers that the server still holds for retransmission."""
+    inner: Any = server._server
+    subscriptions = inner.iserver.subscription_service.subscriptions.values()
+    return [number for sub in subscriptions for number in sub._not_acknowledged_results]
+
+
+async def test_a_bare_index_is_accepted_with_a_warning() -> None:
+    emit = Collector()
+    async with OpcUaServer(1) as server:
+        table = points(("ns=2;s=D0", "float"))
+        driver = DRIVER.open("dcs", config(server.endpoint), table, SystemClock())
+        async with running(driver, emit):
+            await until(lambda: bool(emit.samples(100)))
+    assert emit.samples(100)[0][:2] == (0.0, GOOD)
+    assert "device.warning" in emit.kinds()
+
+
+async def test_items_are_created_in_chunks() -> None:
+    emit = Collector()
+    table = points(*[(node(f"D{i}"), "float") for i in range(25)])
+    async with OpcUaServer(25) as server:
+        driver = DRIVER.open("dcs", config(server.endpoint, items_per_call=4), table, SystemClock())
+        async with running(driver, emit):
+            await until(lambda: all(emit.samples(100 + i) for i in range(25)))
+    assert [emit.samples(100 + i)[0][0] for i in range(25)] == [float(i) for i in range(25)]
+    assert NAMESPACE in table[0].address.node

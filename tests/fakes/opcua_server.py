@@ -1,0 +1,165 @@
+"""A small OPC UA server on loopback, spoken by asyncua, for unit and end-to-end tests.
+
+Holds `items` Double variables named D0, D1, … and one each of other types (TYPED). Their values,
+status codes and source times change only by `set`. Standalone:
+
+    python -m tests.fakes.opcua_server --port 4840 --items 100     # counts all D up once a second
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+import asyncua.ua
+from asyncua.crypto.permission_rules import User, UserRole
+from asyncua.server.server import Server
+from asyncua.server.user_managers import UserManager
+
+ua: Any = asyncua.ua
+NAMESPACE = "urn:plantgate:fake"
+
+TYPED: Mapping[str, tuple[str, Any]] = {
+    "Int": ("Int64", -(2**62) - 1),
+    "UInt": ("UInt64", 2**64 - 1),
+    "Short": ("Int16", -7),
+    "Text": ("String", "液位正常"),
+    "Bool": ("Boolean", True),
+    "Array": ("Double", [1.0, 2.0]),
+}
+
+
+class _Users(UserManager):
+    def __init__(self, users: Mapping[str, str]) -> None:
+        self._users = users
+
+    def get_user(
+        self,
+        iserver: object,
+        username: str | None = None,
+        password: str | None = None,
+        certificate: object = None,
+    ) -> User | None:
+        if username is not None and self._users.get(username) == password:
+            return User(role=UserRole.User)
+        return None
+
+
+class OpcUaServer:
+    """`async with OpcUaServer(...) as server:`; then `server.endpoint`, `set`, `stop`, `start`."""
+
+    def __init__(
+        self, items: int = 10, *, port: int = 0, users: Mapping[str, str] | None = None
+    ) -> None:
+        self._items = items
+        self._users = users
+        self.port = port
+        self._server: Server | None = None
+        self._variables: dict[str, tuple[Any, Any]] = {}
+
+    @property
+    def endpoint(self) -> str:
+        """URL of the running server."""
+        return f"opc.tcp://127.0.0.1:{self.port}/UA/Fake"
+
+    @staticmethod
+    def node(name: str) -> str:
+        """Node id of a variable, as a point table writes it."""
+        return f"nsu={NAMESPACE};s={name}"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start, on the port of last time if there was one; all values are new again."""
+        logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+        manager = _Users(self._users) if self._users is not None else None
+        server = Server(user_manager=manager)
+        await server.init()
+        server.set_endpoint(f"opc.tcp://127.0.0.1:{self.port}/UA/Fake")
+        server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        index = await server.register_namespace(NAMESPACE)
+        names: dict[str, tuple[str, Any]] = {
+            f"D{i}": ("Double", float(i)) for i in range(self._items)
+        }
+        for name, (variant, value) in (names | dict(TYPED)).items():
+            node_id = ua.NodeId(name, index)
+            kind = getattr(ua.VariantType, variant)
+            await server.nodes.objects.add_variable(node_id, name, value, kind)
+            self._variables[name] = (node_id, kind)
+        await server.start()
+        self._server = server
+        bound: Any = server.bserver
+        self.port = int(bound.port)
+
+    async def stop(self) -> None:
+        """Stop; `start` may follow."""
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop()
+            await _end_leftovers()
+
+    async def set(
+        self, name: str, value: object, *, status: int = 0, source_ns: int | None = None
+    ) -> None:
+        """Write a value with its StatusCode and source time (ns since 1970; none if None)."""
+        assert self._server is not None, "the fake server is not running"
+        node_id, kind = self._variables[name]
+        moment = None
+        if source_ns is not None:
+            moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=source_ns // 1000)
+        data_value = ua.DataValue(ua.Variant(value, kind), ua.StatusCode(status), moment)
+        await self._server.write_attribute_value(node_id, data_value)
+
+    async def remove(self, name: str) -> None:
+        """Delete a variable's node."""
+        assert self._server is not None, "the fake server is not running"
+        node_id, _ = self._variables.pop(name)
+        await self._server.delete_nodes([self._server.get_node(node_id)])
+
+
+async def _end_leftovers() -> None:
+    """Cancel what asyncua's server leaves running for sessions that were open at its stop."""
+    left = [task for task in asyncio.all_tasks() if "asyncua/server" in _source(task)]
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left)
+
+
+def _source(task: asyncio.Task[Any]) -> str:
+    code = getattr(task.get_coro(), "cr_code", None)
+    return getattr(code, "co_filename", "")
+
+
+async def _main(port: int, items: int) -> None:
+    async with OpcUaServer(items, port=port) as server:
+        print(server.endpoint, flush=True)
+        count = 0
+        while True:
+            await asyncio.sleep(1)
+            count += 1
+            for i in range(items):
+                await server.set(f"D{i}", float(count))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=4840)
+    parser.add_argument("--items", type=int, default=100)
+    arguments = parser.parse_args()
+    asyncio.run(_main(arguments.port, arguments.items))
