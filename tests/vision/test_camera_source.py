@@ -1,0 +1,196 @@
+"""The camera's real process, over its real socket, on a real clip."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from drivers.contract import Quality
+from gateway.runtime.clock import SystemClock
+from gateway.sources.camera import CameraSource, camera_tags
+from tests.vision.recorder import Recorder, camera, points_of, running
+from vision.config import DEFAULT_MODEL
+from vision.events import Failed, MessageDecoder, Stop, encode
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def shortened(clip: Path, target: Path, count: int) -> Path:
+    """Write the first frames of a clip to a file of its own."""
+    capture = cv2.VideoCapture(str(clip))
+    first = np.asarray(capture.read()[1])
+    size = (first.shape[1], first.shape[0])
+    writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, size)
+    writer.write(first)
+    for _ in range(count - 1):
+        writer.write(np.asarray(capture.read()[1]))
+    writer.release()
+    capture.release()
+    return target
+
+
+def gone(pid: int, wait_s: float = 0.0) -> bool:
+    """Tell whether a process has ended (a zombie has), waiting a little if asked to."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], wait_s)[0])
+    finally:
+        os.close(descriptor)
+
+
+async def test_counts_arrive_as_batches_and_too_many_people_as_an_event(vtest: Path) -> None:
+    async with running(camera(str(vtest))) as seen:
+        await seen.until(lambda: "vision.over_count" in seen.kinds() and len(seen.batches) >= 3)
+        pid = seen.source.pid
+    assert pid is not None
+    assert gone(pid)
+    good = [batch for batch in seen.batches if batch.quality[0] == Quality.GOOD]
+    assert good
+    assert all(batch.points is seen.batches[0].points for batch in seen.batches)
+    assert seen.batches[0].points.tolist() == [10, 11]
+    assert [batch.sequence for batch in seen.batches] == list(range(len(seen.batches)))
+    assert all(isinstance(batch.values, np.ndarray) for batch in good)
+    assert 2 <= float(good[-1].values[0]) <= 12
+    event = seen.event("vision.over_count")
+    assert event.picture[:3] == b"\xff\xd8\xff"
+    assert len(event.picture) <= 200_000
+    assert event.attributes["zone"] == "all"
+    assert event.attributes["active"] is True
+    assert event.attributes["limit"] == 2
+    assert int(event.attributes["people"]) > 2
+    assert len(str(event.attributes["track_ids"]).split(",")) == event.attributes["people"]
+    assert (
+        event.attributes["model_sha256"] == hashlib.sha256(DEFAULT_MODEL.read_bytes()).hexdigest()
+    )
+    assert seen.source.statistics()["frames_decoded"] > 0
+
+
+async def test_a_killed_process_gives_bad_quality_an_event_and_device_error(vtest: Path) -> None:
+    async with running(camera(str(vtest))) as seen:
+        await seen.until(lambda: Quality.GOOD in seen.qualities())
+        os.kill(seen.source.pid or 0, signal.SIGKILL)
+        await seen.until(lambda: seen.error is not None)
+    assert seen.batches[-1].quality.tolist() == [Quality.BAD_NOT_CONNECTED] * 2
+    assert np.isnan(np.asarray(seen.batches[-1].values, np.float64)).all()
+    assert seen.kinds()[-1] == "vision.worker_lost"
+    assert "ended without a word" in str(seen.error)
+
+
+async def test_a_frozen_process_is_killed_and_reported(vtest: Path) -> None:
+    async with running(camera(str(vtest)), silence_s=2.0) as seen:
+        await seen.until(lambda: Quality.GOOD in seen.qualities())
+        pid = seen.source.pid or 0
+        os.kill(pid, signal.SIGSTOP)
+        await seen.until(lambda: seen.error is not None)
+    assert "silent for 2 s" in str(seen.error)
+    assert gone(pid)
+
+
+async def test_the_same_source_runs_again_and_clears_what_stood(vtest: Path) -> None:
+    config = camera(str(vtest))
+    source = CameraSource(config, points_of(config), SystemClock())
+    seen = Recorder(source)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(seen.run())
+        await seen.until(lambda: "vision.over_count" in seen.kinds())
+        os.kill(source.pid or 0, signal.SIGKILL)
+        await task
+    again = Recorder(source)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(again.run())
+        await again.until(lambda: Quality.GOOD in again.qualities() and len(again.batches) > 2)
+        task.cancel()
+    # The zone is still too full, and its alarm still stands: nothing is raised a second time.
+    assert "vision.over_count" not in again.kinds()
+    assert again.batches[0].sequence == seen.batches[-1].sequence + 1
+
+
+async def test_a_missing_file_is_bad_quality_and_an_event_not_an_end(tmp_path: Path) -> None:
+    async with running(camera(str(tmp_path / "none.avi"))) as seen:
+        await seen.until(lambda: len(seen.batches) >= 2)
+    assert set(seen.qualities()) == {Quality.BAD_NOT_CONNECTED}
+    lost = seen.event("vision.camera_lost")
+    assert "No such file" in lost.text
+    assert seen.error is None
+
+
+async def test_a_clip_begins_again_at_its_end(vtest: Path, tmp_path: Path) -> None:
+    short = shortened(vtest, tmp_path / "short.avi", 8)
+    async with running(camera(str(short), analyse_fps=10)) as seen:
+        await seen.until(lambda: seen.source.statistics().get("reopened", 0) >= 2)
+    assert set(seen.qualities()) <= {int(Quality.GOOD), int(Quality.BAD_WAITING)}
+    assert "vision.camera_lost" not in seen.kinds()
+
+
+async def test_a_model_that_is_missing_is_one_sentence(vtest: Path, tmp_path: Path) -> None:
+    async with running(camera(str(vtest), model=str(tmp_path / "none.onnx"))) as seen:
+        await seen.until(lambda: seen.error is not None)
+    assert "none.onnx cannot be read: No such file or directory" in str(seen.error)
+
+
+async def test_what_is_asked_for_and_not_judged_is_said(vtest: Path) -> None:
+    zone = {"name": "z", "polygon": [[0, 0], [1, 0], [1, 1]], "require": ["helmet"]}
+    async with running(camera(str(vtest), zone=[zone])) as seen:
+        await seen.until(lambda: "vision.not_judged" in seen.kinds())
+    assert "not judged in this version" in seen.event("vision.not_judged").text
+
+
+async def test_the_process_ends_when_the_gateway_is_killed(vtest: Path, tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import asyncio, sys\n"
+        "from tests.vision.recorder import camera, running\n"
+        "async def main():\n"
+        "    async with running(camera(sys.argv[1])) as seen:\n"
+        "        await seen.until(lambda: len(seen.batches) > 0)\n"
+        "        print(seen.source.pid, flush=True)\n"
+        "        await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n",
+        encoding="utf-8",
+    )
+    parent = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(script), str(vtest)),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert parent.stdout is not None
+    pid = int(await parent.stdout.readline())
+    parent.kill()
+    await parent.wait()
+    assert await asyncio.to_thread(gone, pid, 30.0)
+
+
+async def test_a_first_message_that_is_no_configuration_is_refused() -> None:
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "vision.worker", "--fd", str(theirs.fileno())),
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        ours.sendall(encode(Stop()))
+        assert await process.wait() == 1
+        (answer,) = MessageDecoder().feed(ours.recv(65536))
+        assert isinstance(answer, Failed)
+        assert "not configure" in answer.text
+
+
+def test_tags_and_unknown_points() -> None:
+    config = camera("clip.avi")
+    assert camera_tags(config) == ["all.headcount", "analysed_fps"]
+    with pytest.raises(ValueError, match="no point 'x'"):
+        CameraSource(config, {"x": 1}, SystemClock())

@@ -1,0 +1,127 @@
+"""Tracker: ids are stable through motion, occlusion and doubt."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vision.postprocess import Detections
+from vision.track import Track, Tracker, TrackerRules
+
+WIDTH, HEIGHT = 640, 360
+STEP_NS = 250_000_000  # 4 fps
+RULES = TrackerRules.for_rate(4.0)
+
+
+def seen(*people: tuple[float, float], score: float = 0.8) -> Detections:
+    """Detections of people 24 x 60 pixels large at the given left upper corners."""
+    boxes = np.array([[x, y, x + 24, y + 60] for x, y in people], np.float32).reshape(-1, 4)
+    return Detections(boxes, np.full(len(people), score, np.float32))
+
+
+class Scene:
+    def __init__(self, rules: TrackerRules = RULES) -> None:
+        self.tracker = Tracker(rules, 0.35)
+        self.now_ns = 0
+
+    def step(self, found: Detections) -> list[Track]:
+        self.now_ns += STEP_NS
+        return self.tracker.feed(found, WIDTH, HEIGHT, now_ns=self.now_ns)
+
+
+def ids(tracks: list[Track]) -> list[int]:
+    return [track.id for track in tracks]
+
+
+def test_everybody_in_the_first_frame_counts_at_once() -> None:
+    assert ids(Scene().step(seen((100, 100), (300, 100)))) == [1, 2]
+
+
+def test_later_a_person_counts_from_the_second_hit() -> None:
+    scene = Scene()
+    scene.step(seen())
+    assert scene.step(seen((100, 100))) == []
+    assert ids(scene.step(seen((104, 100)))) == [1]
+
+
+def test_a_false_detection_of_one_frame_never_counts() -> None:
+    scene = Scene()
+    scene.step(seen())
+    counts = [len(scene.step(found)) for found in (seen((9, 9)), seen(), seen((400, 99)), seen())]
+    assert counts == [0, 0, 0, 0]
+
+
+def test_a_hidden_person_stays_counted_for_coast_frames_and_keeps_the_id() -> None:
+    scene = Scene()
+    for x in (100, 110, 120):
+        scene.step(seen((x, 100)))
+    counts = [len(scene.step(seen())) for _ in range(RULES.coast + 1)]
+    assert counts == [1] * RULES.coast + [0]
+    assert ids(scene.step(seen((120 + 10 * (RULES.coast + 2), 100)))) == [1]
+
+
+def test_after_misses_frames_the_person_is_somebody_new() -> None:
+    scene = Scene()
+    scene.step(seen((100, 100)))
+    for _ in range(RULES.misses + 1):
+        scene.step(seen())
+    scene.step(seen((100, 100)))
+    assert ids(scene.step(seen((100, 100)))) == [2]
+
+
+def test_a_person_who_walks_out_of_the_frame_is_not_carried_on() -> None:
+    scene = Scene()
+    for x in (580, 600, 620):
+        assert len(scene.step(seen((x, 100)))) == 1
+    assert scene.step(seen()) == []
+
+
+def test_weak_detections_continue_a_track_and_never_start_one() -> None:
+    scene = Scene()
+    scene.step(seen((100, 100)))
+    for _ in range(8):
+        assert ids(scene.step(seen((100, 100), (400, 100), score=0.25))) == [1]
+
+
+def test_two_people_who_cross_keep_two_ids() -> None:
+    scene = Scene()
+    found = [ids(scene.step(seen((100 + 8 * i, 100), (220 - 8 * i, 110)))) for i in range(16)]
+    assert all(sorted(pair) == [1, 2] for pair in found)
+
+
+def test_reset_begins_again_with_new_ids() -> None:
+    scene = Scene()
+    scene.step(seen((100, 100)))
+    scene.tracker.reset()
+    assert ids(scene.step(seen((100, 100)))) == [2]
+
+
+def test_below_one_frame_a_second_each_frame_counts_as_it_is() -> None:
+    scene = Scene(TrackerRules.for_rate(0.5))
+    scene.step(seen())
+    assert len(scene.step(seen((100, 100), (300, 100)))) == 2
+    assert scene.step(seen()) == []
+
+
+@given(
+    st.lists(st.tuples(st.integers(-14, 14), st.integers(-6, 6)), min_size=1, max_size=6),
+    st.randoms(use_true_random=False),
+)
+def test_steady_walkers_keep_their_ids_whatever_the_order_of_detections(
+    speeds: list[tuple[int, int]], rng: random.Random
+) -> None:
+    scene = Scene()
+    where = [(60.0 + 95 * i, 150.0) for i in range(len(speeds))]
+    names: dict[int, int] = {}
+    for step in range(4):  # at most 4 x 14 pixels: neighbours 95 apart never meet
+        where = [(x + vx, y + vy) for (x, y), (vx, vy) in zip(where, speeds, strict=True)]
+        order = list(range(len(where)))
+        rng.shuffle(order)
+        tracks = scene.step(seen(*(where[i] for i in order)))
+        assert len(tracks) == len(where)
+        for person, (x, _) in enumerate(where):
+            track = min(tracks, key=lambda track: abs(track.box[0] - x))
+            assert names.setdefault(person, track.id) == track.id, step
