@@ -21,7 +21,8 @@ async def _no_task_left() -> AsyncIterator[None]:
     before = asyncio.all_tasks()
     yield
     await asyncio.sleep(0)
-    left = [task for task in asyncio.all_tasks() - before if not task.done()]
+    own = {asyncio.current_task()}
+    left = [task for task in asyncio.all_tasks() - before - own if not task.done()]
     assert not left, f"tasks left alive: {left}"
 
 
