@@ -1,0 +1,432 @@
+"""Writes alarms, events, evidence records, state, cursors and gap records.
+
+Guarantees: an alarm commits at once, or joins the commit that is running. Within one commit,
+records are appended in the order given. Every loss reaches the event stream once: a gap record and
+what it accounts for are one transaction. The reserve on disk is given up when the disk is full, so
+that alarms and gap records can still be written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from buffer.contract import Clock, Gap, Record, Stream
+from buffer.database import RECORDS, ROW_OVERHEAD_BYTES, STREAMS, TABLE, Database
+from buffer.policy import DAY_NS, BufferConfig, GapLedger, Held, choose_evictions
+from buffer.ranges import RangeSet
+from buffer.reserve import Reserve
+from buffer.telemetry_writer import Renew
+from buffer.writer import Outcome, Post, Session, Usage, Writer
+
+TELEMETRY_HIGH = "telemetry_high"
+EVICTED = "telemetry_evicted"
+RETRY_S = 5.0
+"""Gap records that could not be written are tried again after so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRecord:
+    """A record to store, its receipt and what goes with it in the same transaction."""
+
+    stream: Stream
+    payload: bytes
+    receipt: asyncio.Future[int]
+    state: Mapping[str, bytes] | None
+    keep: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Something was lost before it could be stored."""
+
+    gap: Gap
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseEviction:
+    """Telemetry up to row `last_id` is about to be deleted."""
+
+    gap: Gap
+    last_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveCursors:
+    """Cursors to persist, and the newest telemetry sequence known to be committed."""
+
+    cursors: Mapping[tuple[str, Stream], RangeSet]
+    epoch: int
+    telemetry_next: int
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What one transaction is about to write. promised: telemetry rows to evict, or 0."""
+
+    outcome: Outcome
+    catalogues: dict[bytes, int]
+    promised: int = 0
+
+
+RecordsJob = PendingRecord | Lost | PromiseEviction | SaveCursors | Renew
+EncodeGap = Callable[[Gap, int], bytes]
+
+
+class RecordsWriter(Writer[RecordsJob]):
+    """The writer of records.db."""
+
+    order: ClassVar[tuple[Stream, ...]] = (Stream.EVIDENCE, Stream.EVENT, Stream.ALARM)
+
+    def __init__(
+        self,
+        database: Database,
+        config: BufferConfig,
+        clock: Clock,
+        session: Session,
+        post: Post,
+        *,
+        encode_gap: EncodeGap,
+        evict_telemetry: Callable[[int], None],
+        catalogues_held: Callable[[], frozenset[bytes]],
+        reserve: Reserve,
+    ) -> None:
+        super().__init__(database, config, clock, session, post)
+        self._encode_gap = encode_gap
+        self._evict_telemetry = evict_telemetry
+        self._catalogues_held = catalogues_held
+        self._reserve = reserve
+        self._ledger = GapLedger(config.gap_interval_s * 10**9, load_pending_gaps(database))
+        self.catalogues = {
+            bytes(row[0]): int(row[1])
+            for row in database.connection.execute("SELECT hash, event_id FROM catalogue")
+        }
+        self._used = {stream: _used_bytes(database, stream) for stream in STREAMS[RECORDS]}
+        self._oldest_ns: dict[Stream, int] = {}
+        self._again: list[RecordsJob] = []
+
+    def commit(self, jobs: Sequence[RecordsJob]) -> None:
+        """Store everything given in one transaction; a new log id is one of its own."""
+        batch: list[RecordsJob] = []
+        for job in jobs:
+            if isinstance(job, Renew):
+                self._store(batch)
+                batch = []
+                self._renew(job)
+            else:
+                batch.append(job)
+        self._store(batch)
+
+    def due_in_s(self) -> float | None:
+        """When the next gap report falls due."""
+        if self._again:
+            return RETRY_S
+        deadline_ns = self._ledger.next_deadline_ns()
+        if deadline_ns is None:
+            return None
+        return max(0.0, (deadline_ns - self.clock.monotonic_ns()) / 1e9)
+
+    def idle(self) -> None:
+        """Report gaps that fell due, evict what is past quota or retention."""
+        if self._again:
+            self._store(())
+        due_ns = self._ledger.next_deadline_ns()
+        if due_ns is not None and due_ns <= self.clock.monotonic_ns():
+            self._report(lambda: self._ledger.tick(self.clock.monotonic_ns()))
+        self._look_for_evictions()
+        self._reserve.restore()
+
+    def finish(self) -> None:
+        """Report every gap that is still open."""
+        self._store(())
+        self._report(self._ledger.close)
+
+    def make_room(self, failure: Exception) -> None:
+        """Give up the reserve when the disk is full."""
+        if isinstance(failure, (sqlite3.Error, OSError)):
+            self._reserve.give_up()
+
+    # ---- storing ------------------------------------------------------------------------------
+
+    def _store(self, jobs: Sequence[RecordsJob]) -> None:
+        jobs = (*self._again, *jobs)
+        self._again = []
+        if not jobs:
+            return
+        ledger = self._ledger.copy()
+        planned = self._plan(jobs)
+        outcome = planned.outcome
+
+        def work() -> None:
+            for record in outcome.records:
+                self.database.append(record)
+            self._write_others(jobs, planned)
+
+        error = self.transact(work, outcome.records)
+        if error:
+            self._ledger = ledger
+            self._keep_for_later(jobs, error)
+            outcome = Outcome(
+                self.epoch,
+                failed=[receipt for receipt, _ in outcome.done],
+                error=error,
+                released_bytes=outcome.released_bytes,
+                health=f"records are not stored: {error}",
+            )
+        else:
+            self.catalogues = planned.catalogues
+            outcome.catalogues = self.catalogue_sequences()
+            self._count(outcome.records)
+            if planned.promised:
+                self._evict_telemetry(planned.promised)
+        self._add_bounds(outcome)
+        self.post(outcome)
+
+    def _plan(self, jobs: Sequence[RecordsJob]) -> _Plan:
+        """Chain the records of all jobs and of the gap reports they give rise to."""
+        now_ns = self.clock.monotonic_ns()
+        plan = _Plan(Outcome(self.epoch, health=""), dict(self.catalogues))
+        outcome = plan.outcome
+        heads: dict[Stream, Record] = {}
+        reports: list[Gap] = []
+        for job in jobs:
+            if isinstance(job, PendingRecord):
+                record = self._chained(job.stream, job.payload, heads, outcome)
+                outcome.done.append((job.receipt, record.sequence))
+                outcome.state.update(job.state or {})
+                outcome.released_bytes += len(job.payload)
+                if job.keep is not None:
+                    base = self.database.heads[job.stream].base
+                    plan.catalogues[job.keep] = record.sequence + base
+            elif isinstance(job, Lost | PromiseEviction):
+                reports += self._ledger.add(job.gap, now_ns)
+            if isinstance(job, PromiseEviction):
+                plan.promised = max(plan.promised, job.last_id)
+        for gap in reports:
+            self._chained(Stream.EVENT, self._gap_payload(gap), heads, outcome)
+        return plan
+
+    def _count(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self._used[record.stream] += len(record.payload) + ROW_OVERHEAD_BYTES
+
+    def _chained(
+        self, stream: Stream, payload: bytes, heads: dict[Stream, Record], outcome: Outcome
+    ) -> Record:
+        record = self.chain(stream, payload, after=heads.get(stream))
+        heads[stream] = record
+        outcome.records.append(record)
+        return record
+
+    def _write_others(self, jobs: Sequence[RecordsJob], plan: _Plan) -> None:
+        connection = self.database.connection
+        connection.executemany(
+            "INSERT OR REPLACE INTO state VALUES (?, ?)", list(plan.outcome.state.items())
+        )
+        if plan.catalogues != self.catalogues:
+            connection.executemany(
+                "INSERT OR REPLACE INTO catalogue VALUES (?, ?)", list(plan.catalogues.items())
+            )
+        if any(isinstance(job, Lost | PromiseEviction) for job in jobs):
+            self._save_pending_gaps()
+        if plan.promised:
+            self.database.set_meta(EVICTED, plan.promised)
+        for job in jobs:
+            if isinstance(job, SaveCursors) and job.epoch == self.epoch:
+                rows = [
+                    (destination, int(stream), ranges_text(ranges))
+                    for (destination, stream), ranges in job.cursors.items()
+                ]
+                connection.executemany("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", rows)
+                self.database.set_meta(TELEMETRY_HIGH, job.telemetry_next - 1)
+
+    def _keep_for_later(self, jobs: Sequence[RecordsJob], error: str) -> None:
+        cause = "disk_full" if "full" in error else "io_error"
+        wall_ns = self.clock.wall_ns()
+        for job in jobs:
+            if isinstance(job, PendingRecord):
+                self._again.append(Lost(Gap(job.stream, cause, 0, 0, wall_ns, wall_ns, 1)))
+            elif isinstance(job, Lost | PromiseEviction):
+                self._again.append(job)
+
+    def _gap_payload(self, gap: Gap) -> bytes:
+        return self._encode_gap(gap, self.clock.wall_ns())
+
+    def _save_pending_gaps(self) -> None:
+        connection = self.database.connection
+        connection.execute("DELETE FROM pending_gap")
+        connection.executemany(
+            "INSERT INTO pending_gap VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    int(gap.stream),
+                    gap.cause,
+                    gap.first,
+                    gap.last,
+                    gap.first_ns,
+                    gap.last_ns,
+                    gap.count,
+                )
+                for gap in self._ledger.pending()
+            ],
+        )
+
+    def _report(self, take: Callable[[], list[Gap]]) -> None:
+        ledger = self._ledger.copy()
+        gaps = take()
+        if not gaps:
+            return
+        outcome = Outcome(self.epoch, health="")
+        heads: dict[Stream, Record] = {}
+        for gap in gaps:
+            self._chained(Stream.EVENT, self._gap_payload(gap), heads, outcome)
+
+        def work() -> None:
+            for record in outcome.records:
+                self.database.append(record)
+            self._save_pending_gaps()
+
+        if self.transact(work, outcome.records):
+            self._ledger = ledger
+            return
+        self._count(outcome.records)
+        self._add_bounds(outcome)
+        self.post(outcome)
+
+    # ---- bounds, usage, eviction, renewal -----------------------------------------------------
+
+    def catalogue_sequences(self) -> dict[bytes, int]:
+        """Sequence of each catalogue's event, by its hash."""
+        base = self.database.heads[Stream.EVENT].base
+        return {digest: row_id - base for digest, row_id in self.catalogues.items()}
+
+    def _add_bounds(self, outcome: Outcome) -> None:
+        for stream in STREAMS[RECORDS]:
+            head = self.database.heads[stream]
+            outcome.bounds[stream] = self.bounds(stream)
+            held_ns = max(0, self.clock.wall_ns() - self._oldest(stream))
+            outcome.usage[stream] = Usage(self._used[stream], head.next_id - head.first_id, held_ns)
+
+    def _oldest(self, stream: Stream) -> int:
+        found = self._oldest_ns.get(stream)
+        if found is None:
+            row = self.database.connection.execute(
+                f"SELECT time_ns FROM {TABLE[stream]} ORDER BY id LIMIT 1"  # noqa: S608
+            ).fetchone()
+            if row is None:
+                return self.clock.wall_ns()
+            found = self._oldest_ns[stream] = int(row[0])
+        return found
+
+    def _look_for_evictions(self) -> None:
+        oldest_ns = self.clock.wall_ns() - int(self.config.retention_days * DAY_NS)
+        for stream in self.order:
+            quota = self.config.quota_bytes[stream]
+            if self._used[stream] > quota or self._oldest(stream) < oldest_ns:
+                self._evict(stream, quota, oldest_ns)
+
+    def _evict(self, stream: Stream, quota: int, oldest_ns: int) -> None:
+        held_catalogues = self._catalogues_held()
+        live = {
+            row_id
+            for digest, row_id in self.catalogues.items()
+            if digest in held_catalogues and stream is Stream.EVENT
+        }
+        if self.catalogues and stream is Stream.EVENT:
+            live.add(max(self.catalogues.values()))
+        rows = self.database.connection.execute(
+            f"SELECT id, time_ns, length(payload) FROM {TABLE[stream]} ORDER BY id LIMIT 10000"  # noqa: S608
+        ).fetchall()
+        held = [
+            Held(row_id, row_id, at_ns, at_ns, size + ROW_OVERHEAD_BYTES, kept=row_id in live)
+            for row_id, at_ns, size in rows
+        ]
+        chosen = choose_evictions(
+            held[:-1], self._used[stream], quota, oldest_ns, expired_at_once=100
+        )
+        staying = (unit.first_ns for unit in held[:-1] if not unit.kept)
+        if not chosen:
+            self._oldest_ns[stream] = next(staying, self.clock.wall_ns())
+            return
+        ledger = self._ledger.copy()
+        base = self.database.heads[stream].base
+        now_ns = self.clock.monotonic_ns()
+        reports: list[Gap] = []
+        for cause, unit in chosen:
+            sequence = max(unit.first_id - base, 0)
+            gap = Gap(stream, cause, sequence, sequence, unit.first_ns, unit.last_ns, 1)
+            reports += self._ledger.add(gap, now_ns)
+        outcome = Outcome(self.epoch, health="")
+        heads: dict[Stream, Record] = {}
+        for gap in reports:
+            self._chained(Stream.EVENT, self._gap_payload(gap), heads, outcome)
+        last_id = chosen[-1][1].last_id
+
+        def work() -> None:
+            for record in outcome.records:
+                self.database.append(record)
+            self.database.delete_through(stream, last_id, live)
+            self._save_pending_gaps()
+
+        if self.transact(work, outcome.records):
+            self._ledger = ledger
+            return
+        self._used[stream] -= sum(unit.used_bytes for _, unit in chosen)
+        self._count(outcome.records)
+        self._oldest_ns.pop(stream, None)
+        self._add_bounds(outcome)
+        self.post(outcome)
+
+    def _renew(self, job: Renew) -> None:
+        self._report(self._ledger.close)
+        self.epoch = job.epoch
+        connection = self.database.connection
+
+        def work() -> None:
+            for stream in STREAMS[RECORDS]:
+                head = self.database.heads[stream]
+                from_id = max(head.first_id, head.base + job.carry_from.get(stream, 1))
+                if stream is Stream.EVENT and self.catalogues:
+                    from_id = min(from_id, *self.catalogues.values())
+                self.database.renumber(stream, from_id, job.log_id)
+            connection.execute("DELETE FROM cursor")
+            self.database.set_meta(TELEMETRY_HIGH, 0)
+
+        error = self.transact(work, ())
+        outcome = Outcome(self.epoch, health=f"log id not renewed: {error}" if error else "")
+        outcome.catalogues = self.catalogue_sequences()
+        self._add_bounds(outcome)
+        self.post(outcome)
+
+
+def ranges_text(ranges: RangeSet) -> str:
+    """Ranges as text: start-stop, half-open, comma-separated."""
+    return ",".join(f"{start}-{stop}" for start, stop in ranges)
+
+
+def ranges_of(text: str) -> RangeSet:
+    """Undo `ranges_text`; raises ValueError."""
+    ranges = RangeSet()
+    for piece in filter(None, text.split(",")):
+        start, _, stop = piece.partition("-")
+        ranges.add(int(start), int(stop))
+    return ranges
+
+
+def load_pending_gaps(database: Database) -> list[Gap]:
+    """Losses that were not yet reported when the log was last closed or killed."""
+    rows = database.connection.execute(
+        "SELECT stream, cause, first, last, first_ns, last_ns, count FROM pending_gap"
+    )
+    return [Gap(Stream(row[0]), *row[1:]) for row in rows]
+
+
+def _used_bytes(database: Database, stream: Stream) -> int:
+    row = database.connection.execute(
+        f"SELECT coalesce(sum(length(payload) + ?), 0) FROM {TABLE[stream]}",  # noqa: S608
+        (ROW_OVERHEAD_BYTES,),
+    ).fetchone()
+    return int(row[0])

@@ -1,0 +1,239 @@
+"""Opening a data directory: what is there is kept, what is broken is set aside, never deleted.
+
+Guarantees: an unusable directory raises `BufferPathError` with one clear sentence; anything else
+starts without a human. A file that is torn, foreign or of a newer version is renamed
+(`telemetry.db.set-aside-<time>`), what can be read of it is copied into a fresh file, what is
+missing becomes a gap of cause `corruption`.
+
+The log id stays only when both files are intact, name the same one, and neither is older than
+the other says. Otherwise it is new: what no destination has acknowledged gets sequences
+1, 2, ... under it, so that it is sent again under a name nobody has seen.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from buffer.contract import NO_HASH, BufferPathError, Gap, Stream, chain_hash
+from buffer.database import (
+    APPLICATION_ID,
+    RECORDS,
+    STREAMS,
+    TABLE,
+    TELEMETRY,
+    Database,
+    migrations,
+)
+from buffer.records_writer import EVICTED, TELEMETRY_HIGH, ranges_of
+from buffer.salvage import salvage
+
+VERIFY_WHOLE_BYTES = 64 << 20
+"""Files up to this size are verified row by row at every start (about 0.1 s); of larger ones
+the newest VERIFY_ROWS rows."""
+VERIFY_ROWS = 1_000
+
+
+class DamagedError(Exception):
+    """A database file cannot be trusted; says why."""
+
+
+@dataclass(slots=True)
+class Opened:
+    """A data directory that is ready. lock: handle that keeps other processes out."""
+
+    telemetry: Database
+    records: Database
+    log_id: bytes
+    lock: int
+    gaps: list[Gap] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def open_data_dir(path: Path, now_ns: int) -> Opened:
+    """Open both databases, repaired if need be; raises BufferPathError."""
+    _check_path(path)
+    lock = _lock(path)
+    try:
+        gaps: list[Gap] = []
+        notes: list[str] = []
+        telemetry, telemetry_whole = _open(path / "telemetry.db", TELEMETRY, now_ns, gaps, notes)
+        records, records_whole = _open(path / "records.db", RECORDS, now_ns, gaps, notes)
+        log_id = _settle_log_id(telemetry, records, notes, sure=telemetry_whole and records_whole)
+        _finish_eviction(telemetry, records)
+    except (sqlite3.Error, OSError) as failure:
+        os.close(lock)
+        raise BufferPathError(f"Data directory {path} cannot be used: {failure}.") from failure
+    except BaseException:
+        os.close(lock)
+        raise
+    return Opened(telemetry, records, log_id, lock, gaps, notes)
+
+
+def verify(database: Database) -> None:
+    """Raise DamagedError (or sqlite3.Error) where a file does not hold what was written to it."""
+    connection = database.connection
+    whole = database.path.stat().st_size <= VERIFY_WHOLE_BYTES
+    if whole:
+        report = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if report != "ok":
+            raise DamagedError(str(report))
+    for stream in STREAMS[database.kind]:
+        head = database.heads[stream]
+        start = head.base if whole else max(head.base, head.next_id - VERIFY_ROWS)
+        _verify_chain(database, stream, start)
+
+
+def _verify_chain(database: Database, stream: Stream, after_id: int) -> None:
+    base = database.heads[stream].base
+    previous: tuple[int, bytes] | None = (base, NO_HASH) if after_id == base else None
+    rows = database.connection.execute(
+        f"SELECT id, hash, payload FROM {TABLE[stream]} WHERE id > ? ORDER BY id",  # noqa: S608
+        (after_id,),
+    )
+    for row_id, digest, payload in rows:
+        if previous is not None and previous[0] == row_id - 1:
+            expected = chain_hash(previous[1], stream, row_id - base, payload)
+            if expected != digest:
+                raise DamagedError(f"{stream.name.lower()} record {row_id - base} is not intact")
+        previous = (row_id, digest)
+
+
+def _check_path(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".probe"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as failure:
+        raise BufferPathError(
+            f"Data directory {path} cannot be used: {failure.strerror or failure}."
+        ) from failure
+
+
+def _lock(path: Path) -> int:
+    handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as failure:
+        os.close(handle)
+        raise BufferPathError(f"Data directory {path} is in use by another process.") from failure
+    return handle
+
+
+def _open(
+    path: Path, kind: str, now_ns: int, gaps: list[Gap], notes: list[str]
+) -> tuple[Database, bool]:
+    """Open a file that is there, or make one; tells whether its past is certain."""
+    fresh = not path.exists()
+    if not fresh:
+        try:
+            _check_identity(path, kind)
+            database = Database(path, kind)
+        except (sqlite3.DatabaseError, DamagedError) as failure:
+            reason = str(failure)
+        else:
+            try:
+                verify(database)
+            except (sqlite3.DatabaseError, DamagedError) as failure:
+                reason = str(failure)
+                database.close()
+            else:
+                return database, True
+        aside = _set_aside(path, now_ns)
+        notes.append(f"{path.name} was set aside as {aside.name}: {reason}")
+        database = Database(path, kind)
+        gaps.extend(salvage(aside, database, now_ns))
+        return database, False
+    return Database(path, kind), True
+
+
+def _check_identity(path: Path, kind: str) -> None:
+    if path.stat().st_size == 0 and not path.with_name(path.name + "-wal").exists():
+        raise DamagedError("the file is empty")
+    connection = sqlite3.connect(path)
+    try:
+        application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        tables = int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+    finally:
+        connection.close()
+    if tables and application != APPLICATION_ID[kind]:
+        raise DamagedError("the file belongs to another program")
+    if version > len(migrations(kind)):
+        raise DamagedError(f"the file was written by a newer version (schema {version})")
+
+
+def _set_aside(path: Path, now_ns: int) -> Path:
+    aside = path.with_name(f"{path.name}.set-aside-{now_ns}")
+    number = 0
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.set-aside-{now_ns}-{number}")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def _settle_log_id(
+    telemetry: Database, records: Database, notes: list[str], *, sure: bool
+) -> bytes:
+    named = [bytes(database.meta("log_id", b"")) for database in (telemetry, records)]
+    head = telemetry.heads[Stream.TELEMETRY]
+    known = int(records.meta(TELEMETRY_HIGH, 0))
+    if sure and named[0] and named[0] == named[1] and head.next_id - head.base > known:
+        return named[0]
+    log_id = secrets.token_bytes(16)
+    if any(named) or not sure:
+        notes.append("log id is new: the files do not agree on one past")
+    carry = carry_from(records)
+    for database in (telemetry, records):
+        database.begin()
+        for stream in STREAMS[database.kind]:
+            start = database.heads[stream]
+            from_id = max(start.first_id, start.base + carry.get(stream, 1))
+            from_id = _group_start(database, stream, from_id)
+            database.renumber(stream, from_id, log_id)
+        if database.kind == RECORDS:
+            database.connection.execute("DELETE FROM cursor")
+            database.set_meta(TELEMETRY_HIGH, 0)
+        database.commit()
+    return log_id
+
+
+def carry_from(records: Database) -> dict[Stream, int]:
+    """Per stream the first sequence that some destination has not acknowledged."""
+    first: dict[Stream, int] = {}
+    for stream, text in records.connection.execute("SELECT stream, ranges FROM cursor"):
+        stop = ranges_of(text).contiguous_stop(1)
+        first[Stream(stream)] = min(first.get(Stream(stream), stop), stop)
+    return first
+
+
+def _group_start(database: Database, stream: Stream, from_id: int) -> int:
+    if stream is Stream.EVENT:
+        query = "SELECT min(event_id) FROM catalogue"
+        oldest = database.connection.execute(query).fetchone()[0]
+        return from_id if oldest is None else min(from_id, int(oldest))
+    if stream is not Stream.TELEMETRY:
+        return from_id
+    row = database.connection.execute(
+        "SELECT group_id FROM telemetry WHERE id = ?", (from_id,)
+    ).fetchone()
+    return from_id if row is None else int(row[0])
+
+
+def _finish_eviction(telemetry: Database, records: Database) -> None:
+    """Carry out an eviction that was promised (and reported) before a crash."""
+    promised = int(records.meta(EVICTED, 0))
+    if promised:
+        telemetry.begin()
+        telemetry.delete_through(Stream.TELEMETRY, promised)
+        telemetry.connection.execute("DELETE FROM finished_group WHERE id <= ?", (promised,))
+        telemetry.commit()

@@ -1,0 +1,160 @@
+"""Copying what can be read of a damaged database into a fresh one.
+
+Guarantees: the damaged file is opened read-only and left as it is; only rows that still carry
+the hash of their own content are taken; telemetry that lost its key is left out, since it cannot be
+decoded. What is missing between the rows taken becomes a gap.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from buffer.contract import NO_HASH, Gap, Record, Stream, chain_hash
+from buffer.database import COLUMNS, RECORDS, STREAMS, TABLE, Database
+
+ROWS_AT_ONCE = 200
+EMPTY_STRETCH_ROWS = 1 << 20
+"""Reading stops after so many unreadable rows in a row, when nothing says how many there were."""
+
+
+def salvage(aside: Path, fresh: Database, now_ns: int) -> list[Gap]:
+    """Copy what can be read; gives one gap per stream that lost something."""
+    gaps: list[Gap] = []
+    try:
+        source = sqlite3.connect(f"{aside.absolute().as_uri()}?mode=ro", uri=True)
+    except sqlite3.Error:
+        return [_unknown(stream, now_ns) for stream in STREAMS[fresh.kind]]
+    try:
+        fresh.begin()
+        for stream in STREAMS[fresh.kind]:
+            gaps += _copy_stream(source, fresh, stream, now_ns)
+        if fresh.kind == RECORDS:
+            _copy_tables(source, fresh)
+        fresh.commit()
+    finally:
+        source.close()
+    return gaps
+
+
+def _copy_stream(
+    source: sqlite3.Connection, fresh: Database, stream: Stream, now_ns: int
+) -> list[Gap]:
+    try:
+        base = _meta(source, f"base.{stream.value}", 0)
+        names = {int(key): bytes(value) for key, value in source.execute("SELECT * FROM name")}
+        top = int(source.execute(f"SELECT coalesce(max(id), 0) FROM {TABLE[stream]}").fetchone()[0])  # noqa: S608
+    except sqlite3.Error:
+        return [_unknown(stream, now_ns)]
+    previous: tuple[int, bytes] | None = None
+    key: int | None = None
+    missing: list[int] = []
+    expected: int | None = None
+    for row in _readable_rows(source, TABLE[stream], top):
+        row_id, digest, payload = row[0], row[7], row[12]
+        if expected is not None and row_id > expected:
+            missing += [expected, row_id - 1]
+        expected = row_id + 1
+        intact = (
+            previous is None
+            or previous[0] != row_id - 1
+            or row_id <= base
+            or chain_hash(previous[1], stream, row_id - base, payload) == digest
+        )
+        previous = (row_id, digest)
+        if row[8] == row_id:
+            key = row_id if intact else None
+        whole = stream is not Stream.TELEMETRY or (row[8] == key and not _holes(missing, key))
+        if not intact or not whole or row[5] not in names or row[6] not in names:
+            missing += [row_id, row_id]
+            continue
+        _append(fresh, stream, row, names, key)
+    return _gap_of(stream, missing, top, expected, now_ns)
+
+
+def _append(
+    fresh: Database, stream: Stream, row: tuple[Any, ...], names: dict[int, bytes], key: int | None
+) -> None:
+    head = fresh.heads[stream]
+    sequence = head.next_id - head.base
+    group = sequence
+    if stream is Stream.TELEMETRY and key is not None and key != row[0]:
+        group = sequence - (row[0] - key)
+    fresh.append(
+        Record(
+            stream=stream,
+            sequence=sequence,
+            time_ns=row[1],
+            monotonic_ns=row[2],
+            clock_offset_ns=row[3],
+            synchronised=bool(row[4]),
+            boot_id=names[row[5]],
+            catalogue=names[row[6]],
+            previous_hash=head.hash,
+            hash=chain_hash(head.hash or NO_HASH, stream, sequence, row[12]),
+            group=group,
+            first_ns=row[9],
+            last_ns=row[10],
+            samples=row[11],
+            payload=row[12],
+        )
+    )
+
+
+def _readable_rows(source: sqlite3.Connection, table: str, top: int) -> Iterator[tuple[Any, ...]]:
+    """Every row that can be read, in order; steps over stretches that cannot."""
+    after, step = 0, ROWS_AT_ONCE
+    skipped = 0
+    while after < top and skipped < EMPTY_STRETCH_ROWS:
+        query = f"SELECT {COLUMNS} FROM {table} WHERE id > ? AND id <= ? ORDER BY id"  # noqa: S608
+        try:
+            rows = source.execute(query, (after, after + step)).fetchall()
+        except sqlite3.Error:
+            if step > 1:
+                step = 1
+                continue
+            after += 1
+            skipped += 1
+            continue
+        yield from rows
+        skipped = 0 if rows else skipped + step
+        after += step
+        step = ROWS_AT_ONCE if after % ROWS_AT_ONCE == 0 else 1
+
+
+def _copy_tables(source: sqlite3.Connection, fresh: Database) -> None:
+    for table in ("state", "pending_gap"):
+        try:
+            rows = source.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608
+        except sqlite3.Error:
+            continue
+        if rows:
+            marks = ", ".join("?" * len(rows[0]))
+            fresh.connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608
+
+
+def _meta(source: sqlite3.Connection, key: str, default: int) -> int:
+    row = source.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return default if row is None else int(row[0])
+
+
+def _holes(missing: list[int], key: int | None) -> bool:
+    """Tell whether something is missing since the key."""
+    return key is None or (bool(missing) and missing[-1] >= key)
+
+
+def _gap_of(
+    stream: Stream, missing: list[int], top: int, expected: int | None, now_ns: int
+) -> list[Gap]:
+    if expected is not None and expected <= top:
+        missing += [expected, top]
+    if not missing:
+        return []
+    count = sum(last - first + 1 for first, last in zip(missing[::2], missing[1::2], strict=True))
+    return [Gap(stream, "corruption", 0, 0, 0, now_ns, count)]
+
+
+def _unknown(stream: Stream, now_ns: int) -> Gap:
+    return Gap(stream, "corruption", 0, 0, 0, now_ns, 0)

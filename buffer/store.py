@@ -1,0 +1,455 @@
+"""Buffer: the durable log with cursors, as the rest of the gateway uses it.
+
+Guarantees: those of `buffer.contract.Log`. All methods run on the event loop and none of them waits
+for the disk, except where they are coroutines. Encoding, hashing and SQLite happen in two writer
+threads; reading in a third; files in a fourth. Idle, nothing wakes up.
+
+How it works: batches wait on the loop until commit_ms or commit_bytes, then go to the telemetry
+writer in one piece; records go to the records writer at once. Each commit comes back as one
+`Outcome`, which completes receipts, moves bounds and calls the listeners.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from buffer.block import ColumnBatch, check_batch
+from buffer.contract import (
+    Bounds,
+    Capacity,
+    Clock,
+    Columns,
+    CommitListener,
+    Gap,
+    NotStoredError,
+    Record,
+    Stream,
+)
+from buffer.database import Reader
+from buffer.evidence import EvidenceFiles
+from buffer.policy import HOUR_NS, BufferConfig, CommitPolicy, capacity_hours
+from buffer.ranges import RangeSet
+from buffer.records_writer import (
+    EncodeGap,
+    Lost,
+    PendingRecord,
+    PromiseEviction,
+    RecordsWriter,
+    SaveCursors,
+    ranges_of,
+)
+from buffer.recover import Opened, open_data_dir
+from buffer.reserve import Reserve
+from buffer.telemetry_writer import Evict, PendingBatch, Renew, Store, TelemetryWriter
+from buffer.writer import Outcome, Session, Usage
+
+ResultT = TypeVar("ResultT")
+
+CURSOR_DELAY_S = 1.0
+REFUSE_FACTOR = 4
+"""Above this many times queue_bytes a batch is refused, with a gap of cause overload."""
+
+
+class Buffer:
+    """The log on disk. `async with Buffer.open(...) as log:`; leaving flushes everything."""
+
+    def __init__(
+        self,
+        path: Path,
+        config: BufferConfig,
+        opened: Opened,
+        *,
+        clock: Clock,
+        boot_id: bytes,
+        encode_gap: EncodeGap,
+    ) -> None:
+        self.notes: Sequence[str] = tuple(opened.notes)
+        self._path = path
+        self._config = config
+        self._clock = clock
+        self._lock = opened.lock
+        self._log_id = opened.log_id
+        self._epoch = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._policy = CommitPolicy(config)
+        self._waiting: list[PendingBatch] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._cursor_timer: asyncio.TimerHandle | None = None
+        self._key = False
+        self._catalogue = b""
+        self._queued_bytes = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self._listeners: list[CommitListener] = []
+        self._trouble: dict[bool, str] = {}
+        connection = opened.records.connection
+        self._state = {
+            str(key): bytes(value) for key, value in connection.execute("SELECT * FROM state")
+        }
+        self._cursors = {
+            (str(destination), Stream(stream)): ranges_of(text)
+            for destination, stream, text in connection.execute("SELECT * FROM cursor")
+        }
+        self._dirty: set[tuple[str, Stream]] = set()
+        session = Session(boot_id)
+        self._records_writer = RecordsWriter(
+            opened.records,
+            config,
+            clock,
+            session,
+            self._post,
+            encode_gap=encode_gap,
+            evict_telemetry=lambda last_id: self._telemetry_writer.put(Evict(last_id)),
+            catalogues_held=lambda: self._telemetry_writer.catalogues,
+            reserve=Reserve(path / "reserve", config.reserve_bytes, config.min_free_bytes),
+        )
+        self._telemetry_writer = TelemetryWriter(
+            opened.telemetry,
+            config,
+            clock,
+            session,
+            self._post,
+            promise=lambda gap, last_id: self._records_writer.put(PromiseEviction(gap, last_id)),
+            lost=lambda gap: self._records_writer.put(Lost(gap)),
+            policy=self._policy,
+        )
+        self._writers = (self._telemetry_writer, self._records_writer)
+        self._bounds = {
+            stream: writer.bounds(stream)
+            for writer in self._writers
+            for stream in writer.database.heads
+        }
+        self._usage = {stream: Usage(0, 0, 0) for stream in Stream}
+        self._catalogues = dict(self._records_writer.catalogue_sequences())
+        self._evidence = EvidenceFiles(path / "evidence")
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="buffer-read")
+        self._filing = ThreadPoolExecutor(1, thread_name_prefix="buffer-files")
+        self._readers: dict[bool, Reader] = {}
+        for gap in opened.gaps:
+            self._records_writer.put(Lost(gap))
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        config: BufferConfig,
+        *,
+        clock: Clock,
+        boot_id: bytes,
+        encode_gap: EncodeGap,
+    ) -> Buffer:
+        """Open or create the log in a data directory; raises BufferPathError.
+
+        boot_id: 16 bytes.  encode_gap(gap, time_ns) gives the payload of a gap record; it is
+        called in a writer thread. `notes` of the result says what had to be repaired.
+        """
+        path = path.absolute()
+        opened = open_data_dir(path, clock.wall_ns())
+        return cls(path, config, opened, clock=clock, boot_id=boot_id, encode_gap=encode_gap)
+
+    async def __aenter__(self) -> Buffer:
+        """Start the writers."""
+        self._loop = asyncio.get_running_loop()
+        for writer in self._writers:
+            writer.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Store everything queued, durably, and stop the threads."""
+        self._flush()
+        self._save_cursors()
+        loop = asyncio.get_running_loop()
+        for writer in self._writers:
+            writer.stop()
+            await loop.run_in_executor(self._filing, writer.join)
+        for reader in self._readers.values():
+            await loop.run_in_executor(self._reading, reader.close)
+        await asyncio.sleep(0)
+        self._reading.shutdown()
+        self._filing.shutdown()
+        os.close(self._lock)
+        self._loop = None
+
+    # ---- writing ------------------------------------------------------------------------------
+
+    @property
+    def log_id(self) -> bytes:
+        """16 random bytes naming this store; a new one whenever its past is uncertain."""
+        return self._log_id
+
+    def add_batch(
+        self,
+        points: npt.NDArray[np.int32],
+        values: Columns,
+        quality: npt.NDArray[np.uint16],
+        source_time_ns: npt.NDArray[np.int64] | int,
+        gateway_time_ns: int,
+    ) -> asyncio.Future[None]:
+        """Queue columns for the next telemetry record; ValueError where they do not fit."""
+        batch = ColumnBatch(points, values, quality, source_time_ns, gateway_time_ns)
+        check_batch(batch)
+        loop = self._running()
+        receipt: asyncio.Future[None] = loop.create_future()
+        raw_bytes = 64 + 20 * len(points)
+        if self._queued_bytes > REFUSE_FACTOR * self._config.queue_bytes:
+            self._refuse(receipt, batch)
+            return receipt
+        self._take_room(raw_bytes)
+        self._waiting.append(PendingBatch(batch, receipt, self._catalogue, raw_bytes))
+        if self._policy.add(len(points), self._clock.monotonic_ns()):
+            self._flush()
+        elif self._timer is None:
+            self._timer = loop.call_later(self._config.commit_ms / 1e3, self._flush)
+        return receipt
+
+    def add_record(
+        self,
+        stream: Stream,
+        payload: bytes,
+        *,
+        state: Mapping[str, bytes] | None = None,
+        keep: bytes | None = None,
+    ) -> asyncio.Future[int]:
+        """Queue one record (not TELEMETRY); the future gives its sequence once durable."""
+        if stream is Stream.TELEMETRY:
+            raise ValueError("telemetry is added by add_batch")
+        if keep is not None and stream is not Stream.EVENT:
+            raise ValueError("only an event record can define a catalogue")
+        receipt: asyncio.Future[int] = self._running().create_future()
+        self._take_room(len(payload))
+        self._records_writer.put(PendingRecord(stream, payload, receipt, state, keep))
+        return receipt
+
+    async def room(self) -> None:
+        """Wait until the writers' queues are below their bound."""
+        await self._room.wait()
+
+    def set_catalogue(self, catalogue_hash: bytes) -> None:
+        """Name the catalogue of all batches that follow; starts a new key."""
+        self._catalogue = catalogue_hash
+
+    def request_key(self) -> None:
+        """Make the next telemetry record a key."""
+        self._flush()
+        self._key = True
+
+    def set_clock_quality(self, offset_ns: int, *, synchronised: bool) -> None:
+        """Tell what is known of the wall clock's error; written on every record that follows."""
+        for writer in self._writers:
+            writer.session = Session(writer.session.boot_id, offset_ns, synchronised)
+
+    def state(self, key: str) -> bytes:
+        """Newest committed state value of that name, or empty bytes."""
+        return self._state.get(key, b"")
+
+    # ---- reading ------------------------------------------------------------------------------
+
+    def bounds(self, stream: Stream) -> Bounds:
+        """Committed sequences held now."""
+        return self._bounds[stream]
+
+    async def read(self, stream: Stream, first: int, *, last: int, max_bytes: int) -> list[Record]:
+        """Records first..last (inclusive) that are held, in order, about max_bytes of payload."""
+        log_id = self._log_id
+        return await self._read(
+            stream, lambda reader: reader.records(log_id, stream, first, last, max_bytes)
+        )
+
+    async def group_start(self, sequence: int) -> int:
+        """Sequence of the key that starts the telemetry group of `sequence`."""
+        log_id = self._log_id
+        return await self._read(
+            Stream.TELEMETRY, lambda reader: reader.group_start(log_id, sequence)
+        )
+
+    async def sequences_between(self, stream: Stream, from_ns: int, to_ns: int) -> tuple[int, int]:
+        """First and last sequence (inclusive) that may hold times in [from_ns, to_ns]."""
+        log_id = self._log_id
+        return await self._read(
+            stream, lambda reader: reader.between(log_id, stream, from_ns, to_ns)
+        )
+
+    def catalogue_records(self) -> Mapping[bytes, int]:
+        """Sequence in the EVENT stream of each catalogue kept, by its hash."""
+        return self._catalogues
+
+    def capacity(self, stream: Stream) -> Capacity:
+        """How full a stream is."""
+        usage, quota = self._usage[stream], self._config.quota_bytes[stream]
+        hours = capacity_hours(usage.used_bytes, quota, usage.held_ns)
+        return Capacity(usage.used_bytes, quota, usage.held_ns / HOUR_NS, hours, usage.records)
+
+    def health(self) -> tuple[bool, str]:
+        """Tell whether everything given is being stored, and in one sentence what is wrong."""
+        troubles = [text for text in self._trouble.values() if text]
+        return not troubles, "; ".join(troubles) or "everything given is being stored"
+
+    def add_listener(self, listener: CommitListener) -> Callable[[], None]:
+        """Call `listener` on the loop after each commit; returns how to stop."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    # ---- evidence -----------------------------------------------------------------------------
+
+    async def put_file(self, content: bytes) -> bytes:
+        """Store an evidence file by content; durable on return. Gives its SHA-256."""
+        try:
+            return await self._running().run_in_executor(self._filing, self._evidence.put, content)
+        except OSError as failure:
+            raise NotStoredError(f"evidence file: {failure.strerror}") from failure
+
+    async def read_file(self, sha256: bytes, offset: int, length: int) -> bytes:
+        """Part of an evidence file; empty at or past its end. FileNotFoundError if unknown."""
+        return await self._running().run_in_executor(
+            self._filing, self._evidence.read, sha256, offset, length
+        )
+
+    # ---- cursors and log id -------------------------------------------------------------------
+
+    def cursor(self, destination: str, stream: Stream) -> RangeSet:
+        """Ranges this destination has acknowledged under the present log id (a copy)."""
+        return self._cursors.get((destination, stream), RangeSet()).copy()
+
+    def acknowledge(self, destination: str, stream: Stream, ranges: RangeSet) -> None:
+        """Add ranges to a cursor; persisted within a second."""
+        self._cursors.setdefault((destination, stream), RangeSet()).update(ranges)
+        self._touch(destination, stream)
+
+    def replace_cursor(self, destination: str, stream: Stream, ranges: RangeSet) -> None:
+        """Set a cursor to what the receiver said in Welcome."""
+        self._cursors[destination, stream] = ranges.copy()
+        self._touch(destination, stream)
+
+    def renew_log_id(self, reason: str) -> bytes:
+        """Start a new log id; what no destination has acknowledged is carried into it.
+
+        Until the writers have renumbered it (`bounds` says Bounds(1, 1) meanwhile), reads give
+        nothing. Cursors start empty.
+        """
+        self._flush()
+        carry: dict[Stream, int] = {}
+        for (_, stream), ranges in self._cursors.items():
+            stop = ranges.contiguous_stop(1)
+            carry[stream] = min(carry.get(stream, stop), stop)
+        self._log_id = secrets.token_bytes(16)
+        self._epoch += 1
+        self._cursors.clear()
+        self._dirty.clear()
+        self._catalogues = {}
+        self._bounds = {stream: Bounds(1, 1) for stream in Stream}
+        self.notes = (*self.notes, f"log id is new: {reason}")
+        for writer in self._writers:
+            writer.put(Renew(self._log_id, self._epoch, carry))
+        return self._log_id
+
+    # ---- inside -------------------------------------------------------------------------------
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            raise RuntimeError("the buffer is not running: use it inside `async with`")
+        return self._loop
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._policy.taken()
+        if self._waiting:
+            self._telemetry_writer.put(Store(self._waiting, self._key))
+            self._waiting = []
+            self._key = False
+
+    def _take_room(self, count: int) -> None:
+        self._queued_bytes += count
+        if self._queued_bytes > self._config.queue_bytes:
+            self._room.clear()
+
+    def _refuse(self, receipt: asyncio.Future[None], batch: ColumnBatch) -> None:
+        receipt.set_exception(NotStoredError("the buffer is overloaded: its queue is full"))
+        at_ns = batch.gateway_time_ns
+        lost = Gap(Stream.TELEMETRY, "overload", 0, 0, at_ns, at_ns, len(batch))
+        self._records_writer.put(Lost(lost))
+        self._key = True
+
+    def _touch(self, destination: str, stream: Stream) -> None:
+        self._dirty.add((destination, stream))
+        if self._cursor_timer is None:
+            self._cursor_timer = self._running().call_later(CURSOR_DELAY_S, self._save_cursors)
+
+    def _save_cursors(self) -> None:
+        if self._cursor_timer is not None:
+            self._cursor_timer.cancel()
+            self._cursor_timer = None
+        if self._dirty:
+            cursors = {key: self._cursors[key].copy() for key in self._dirty}
+            held = self._bounds[Stream.TELEMETRY].next
+            self._records_writer.put(SaveCursors(cursors, self._epoch, held))
+            self._dirty.clear()
+
+    def _post(self, outcome: Outcome) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._settle, outcome)
+
+    def _settle(self, outcome: Outcome) -> None:
+        """Take in what a commit did; runs on the loop."""
+        self._queued_bytes -= outcome.released_bytes
+        if self._queued_bytes <= self._config.queue_bytes:
+            self._room.set()
+        if outcome.epoch == self._epoch:
+            self._bounds.update(outcome.bounds)
+            if outcome.catalogues is not None:
+                self._catalogues = outcome.catalogues
+        self._usage.update(outcome.usage)
+        self._state.update(outcome.state)
+        if outcome.health is not None:
+            self._trouble[Stream.TELEMETRY in outcome.bounds] = outcome.health
+        _complete(outcome)
+        if outcome.records and outcome.epoch == self._epoch:
+            self._tell(outcome.records)
+
+    def _tell(self, records: Sequence[Record]) -> None:
+        for stream in Stream:
+            found = [record for record in records if record.stream is stream]
+            if found:
+                for listener in tuple(self._listeners):
+                    listener(stream, found)
+
+    async def _read(self, stream: Stream, query: Callable[[Reader], ResultT]) -> ResultT:
+        telemetry = stream is Stream.TELEMETRY
+
+        def run() -> ResultT:
+            reader = self._readers.get(telemetry)
+            if reader is None:
+                name = "telemetry.db" if telemetry else "records.db"
+                reader = self._readers[telemetry] = Reader(self._path / name)
+            return query(reader)
+
+        return await self._running().run_in_executor(self._reading, run)
+
+
+def _complete(outcome: Outcome) -> None:
+    """Complete the receipts of a commit; a cancelled one is passed over."""
+    for kept in outcome.kept:
+        if not kept.done():
+            kept.set_result(None)
+    for done, sequence in outcome.done:
+        if not done.done():
+            done.set_result(sequence)
+    for failed in outcome.failed:
+        if not failed.done():
+            failed.set_exception(NotStoredError(outcome.error))

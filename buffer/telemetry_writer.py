@@ -1,0 +1,367 @@
+"""Writes telemetry: encodes batches into blocks, commits them, evicts the oldest groups.
+
+Guarantees: batches are stored in the order given; a record is a key or decodes after its
+predecessor; a loss forces a key. An eviction is first promised in the records database together
+with its gap record, then carried out, so that every loss is counted exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from buffer.block import (
+    MAX_BATCHES,
+    MAX_SAMPLES,
+    BlockEncoder,
+    BlockError,
+    ColumnBatch,
+    block_header,
+)
+from buffer.contract import Clock, Gap, Record, Stream
+from buffer.database import ROW_OVERHEAD_BYTES, Database
+from buffer.policy import (
+    DAY_NS,
+    BufferConfig,
+    CommitPolicy,
+    Held,
+    KeyPolicy,
+    choose_evictions,
+)
+from buffer.writer import Outcome, Post, Session, Usage, Writer
+
+VACUUM_FROM_PAGES = 16_384
+VACUUM_STEP_PAGES = 1_024
+"""Free pages are given back above 64 MiB of them, 4 MiB after a commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingBatch:
+    """A batch, its receipt, the catalogue it belongs to and its raw size."""
+
+    batch: ColumnBatch
+    receipt: asyncio.Future[None]
+    catalogue: bytes
+    raw_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Commit these batches; `key` asks for a key."""
+
+    batches: Sequence[PendingBatch]
+    key: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """The gap record is durable: delete rows up to `last_id`."""
+
+    last_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Start a new log id from the row that has sequence `carry_from` now."""
+
+    log_id: bytes
+    epoch: int
+    carry_from: dict[Stream, int]
+
+
+TelemetryJob = Store | Evict | Renew
+Promise = Callable[[Gap, int], None]
+"""Promise an eviction: record the gap, then send Evict(last_id) back."""
+
+
+class TelemetryWriter(Writer[TelemetryJob]):
+    """The writer of telemetry.db."""
+
+    def __init__(
+        self,
+        database: Database,
+        config: BufferConfig,
+        clock: Clock,
+        session: Session,
+        post: Post,
+        *,
+        promise: Promise,
+        lost: Callable[[Gap], None],
+        policy: CommitPolicy,
+    ) -> None:
+        super().__init__(database, config, clock, session, post)
+        self._promise = promise
+        self._lost = lost
+        self._policy = policy
+        self._encoder = BlockEncoder()
+        self._keys = KeyPolicy(config)
+        self._group = 0
+        self._groups: list[Held] = []
+        self._open: Held | None = None
+        self._promised_id = 0
+        self._shed = ""
+        self._catalogue = b""
+        self.catalogues: frozenset[bytes] = frozenset()
+        self._load_groups()
+
+    def commit(self, jobs: Sequence[TelemetryJob]) -> None:
+        """Store everything given in one transaction, then deletions, one transaction each."""
+        batches: list[PendingBatch] = []
+        key = False
+        for job in jobs:
+            if isinstance(job, Store):
+                batches.extend(job.batches)
+                key = key or job.key
+                continue
+            self._store(batches, key=key)
+            batches, key = [], False
+            if isinstance(job, Evict):
+                self._evict(job.last_id)
+            else:
+                self._renew(job)
+        self._store(batches, key=key)
+
+    def due_in_s(self) -> float | None:
+        """Only a job wakes this writer."""
+        return None
+
+    def idle(self) -> None:
+        """Nothing falls due."""
+
+    def finish(self) -> None:
+        """Nothing is left to write."""
+
+    # ---- storing ------------------------------------------------------------------------------
+
+    def _store(self, batches: Sequence[PendingBatch], *, key: bool) -> None:
+        if not batches:
+            return
+        if key:
+            self._keys.force()
+        records: list[Record] = []
+        error = self._room_for_telemetry()
+        group_before = self._group
+        if not error:
+            try:
+                for part in _parts(batches, self._policy.samples_a_record()):
+                    records.append(self._encode(part, records[-1] if records else None))
+                error = self.transact(lambda: self._append(records), records)
+            except BlockError as failure:
+                error = f"batch cannot be encoded: {failure}"
+        outcome = Outcome(self.epoch, released_bytes=sum(item.raw_bytes for item in batches))
+        if error:
+            self._group = group_before
+            self._keys.force()
+            self._report_loss(batches, error)
+            outcome.failed = [item.receipt for item in batches]
+            outcome.error = error
+        else:
+            self._shed = ""
+            outcome.kept = [item.receipt for item in batches]
+            outcome.records = records
+            self._account(records)
+            encoded = sum(len(record.payload) for record in records)
+            self._policy.observed(sum(record.samples for record in records), encoded)
+        outcome.health = self._shed
+        outcome.bounds[Stream.TELEMETRY] = self.bounds(Stream.TELEMETRY)
+        outcome.usage[Stream.TELEMETRY] = self._usage()
+        self.post(outcome)
+        if records and records[-1].group != group_before:
+            self._look_for_evictions()
+
+    def _encode(self, part: Sequence[PendingBatch], after: Record | None) -> Record:
+        now_ns = self.clock.monotonic_ns()
+        catalogue = part[0].catalogue
+        is_key = self._keys.starts(now_ns, catalogue)
+        columns = [item.batch for item in part]
+        try:
+            block = self._encoder.encode(columns, key=is_key, catalogue=catalogue)
+        except BlockError:
+            block = self._encoder.encode(columns, key=True, catalogue=catalogue)
+        header = block_header(block)
+        record = self.chain(
+            Stream.TELEMETRY,
+            block,
+            group=0 if header.is_key else self._group,
+            catalogue=catalogue,
+            first_ns=header.first_ns,
+            last_ns=header.last_ns,
+            samples=header.samples,
+            after=after,
+        )
+        if header.is_key:
+            self._group = record.sequence
+            self._keys.stored_key(now_ns, catalogue)
+        return record
+
+    def _append(self, records: Sequence[Record]) -> None:
+        database = self.database
+        open_group, catalogue = self._open, self._catalogue
+        base = database.heads[Stream.TELEMETRY].base
+        for record in records:
+            row_id = record.sequence + base
+            if record.group == record.sequence and open_group is not None:
+                database.connection.execute(
+                    "INSERT OR REPLACE INTO finished_group VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        open_group.first_id,
+                        open_group.last_id,
+                        open_group.first_ns,
+                        open_group.last_ns,
+                        record.time_ns,
+                        open_group.used_bytes,
+                        database.name_id(catalogue),
+                    ),
+                )
+                open_group = None
+            catalogue = record.catalogue
+            database.append(record)
+            open_group = _grown(open_group, record, row_id)
+
+    def _account(self, records: Sequence[Record]) -> None:
+        base = self.database.heads[Stream.TELEMETRY].base
+        for record in records:
+            if record.group == record.sequence and self._open is not None:
+                self._groups.append(self._open)
+                self._open = None
+            self._open = _grown(self._open, record, record.sequence + base)
+            self._catalogue = record.catalogue
+            if record.catalogue not in self.catalogues:
+                self.catalogues |= {record.catalogue}
+
+    def _room_for_telemetry(self) -> str:
+        try:
+            status = os.statvfs(self.database.path.parent)
+        except OSError as failure:
+            return f"data directory cannot be read: {failure.strerror}"
+        free = status.f_bavail * status.f_frsize
+        if free < self.config.min_free_bytes:
+            return f"disk is full: {free} bytes free, {self.config.min_free_bytes} kept for alarms"
+        return ""
+
+    def _report_loss(self, batches: Sequence[PendingBatch], error: str) -> None:
+        self._shed = f"telemetry is not stored: {error}"
+        times = [item.batch.gateway_time_ns for item in batches]
+        samples = sum(len(item.batch) for item in batches)
+        cause = "disk_full" if "full" in error else "io_error"
+        self._lost(Gap(Stream.TELEMETRY, cause, 0, 0, min(times), max(times), samples))
+
+    # ---- groups and eviction ------------------------------------------------------------------
+
+    def _load_groups(self) -> None:
+        connection = self.database.connection
+        head = self.database.heads[Stream.TELEMETRY]
+        self._groups = [
+            Held(*row)
+            for row in connection.execute(
+                "SELECT id, last_id, first_ns, last_ns, used_bytes FROM finished_group ORDER BY id"
+            )
+        ]
+        after = self._groups[-1].last_id if self._groups else 0
+        row = connection.execute(
+            "SELECT min(id), max(id), min(first_ns), max(last_ns),"
+            " sum(length(payload) + ?) FROM telemetry WHERE id > ?",
+            (ROW_OVERHEAD_BYTES, after),
+        ).fetchone()
+        self._open = Held(*row) if row[0] is not None else None
+        self._promised_id = 0
+        self._group = 0 if self._open is None else max(0, self._open.first_id - head.base)
+        if self._open is not None:
+            self._catalogue = bytes(
+                connection.execute(
+                    "SELECT n.value FROM telemetry t JOIN name n ON n.id = t.catalogue"
+                    " WHERE t.id = ?",
+                    (self._open.first_id,),
+                ).fetchone()[0]
+            )
+        self._load_catalogues()
+
+    def _load_catalogues(self) -> None:
+        rows = self.database.connection.execute(
+            "SELECT DISTINCT n.value FROM finished_group g JOIN name n ON n.id = g.catalogue"
+        )
+        self.catalogues = frozenset(bytes(row[0]) for row in rows) | {self._catalogue}
+
+    def _usage(self) -> Usage:
+        groups = [*self._groups, *([self._open] if self._open else [])]
+        head = self.database.heads[Stream.TELEMETRY]
+        held_ns = groups[-1].last_ns - groups[0].first_ns if groups else 0
+        used = sum(group.used_bytes for group in groups)
+        return Usage(used, head.next_id - head.first_id, held_ns)
+
+    def _look_for_evictions(self) -> None:
+        waiting = [group for group in self._groups if group.first_id > self._promised_id]
+        used = sum(group.used_bytes for group in waiting)
+        used += self._open.used_bytes if self._open else 0
+        oldest_ns = self.clock.wall_ns() - int(self.config.retention_days * DAY_NS)
+        quota = self.config.quota_bytes[Stream.TELEMETRY]
+        base = self.database.heads[Stream.TELEMETRY].base
+        for cause, group in choose_evictions(waiting, used, quota, oldest_ns):
+            self._promised_id = group.last_id
+            first, last = max(group.first_id - base, 0), max(group.last_id - base, 0)
+            count = group.last_id - group.first_id + 1
+            gap = Gap(Stream.TELEMETRY, cause, first, last, group.first_ns, group.last_ns, count)
+            self._promise(gap, group.last_id)
+
+    def _evict(self, last_id: int) -> None:
+        def work() -> None:
+            self.database.delete_through(Stream.TELEMETRY, last_id)
+            self.database.connection.execute("DELETE FROM finished_group WHERE id <= ?", (last_id,))
+
+        if self.transact(work, ()):
+            return  # promised: done again at the next start
+        self._groups = [group for group in self._groups if group.first_id > last_id]
+        self._load_catalogues()
+        free = int(self.database.connection.execute("PRAGMA freelist_count").fetchone()[0])
+        if free > VACUUM_FROM_PAGES:
+            self.database.connection.execute(f"PRAGMA incremental_vacuum({VACUUM_STEP_PAGES})")
+        outcome = Outcome(self.epoch)
+        outcome.bounds[Stream.TELEMETRY] = self.bounds(Stream.TELEMETRY)
+        outcome.usage[Stream.TELEMETRY] = self._usage()
+        self.post(outcome)
+
+    def _renew(self, job: Renew) -> None:
+        self.epoch = job.epoch
+        self._keys.force()
+        head = self.database.heads[Stream.TELEMETRY]
+        from_id = max(head.first_id, head.base + job.carry_from[Stream.TELEMETRY])
+        starts = [group.first_id for group in (*self._groups, self._open) if group is not None]
+        from_id = max((start for start in starts if start <= from_id), default=head.first_id)
+        error = self.transact(
+            lambda: self.database.renumber(Stream.TELEMETRY, from_id, job.log_id), ()
+        )
+        outcome = Outcome(self.epoch, health=f"log id not renewed: {error}" if error else "")
+        outcome.bounds[Stream.TELEMETRY] = self.bounds(Stream.TELEMETRY)
+        outcome.usage[Stream.TELEMETRY] = self._usage()
+        self.post(outcome)
+
+
+def _grown(group: Held | None, record: Record, row_id: int) -> Held:
+    used = len(record.payload) + ROW_OVERHEAD_BYTES
+    if group is None:
+        return Held(row_id, row_id, record.first_ns, record.last_ns, used)
+    return Held(
+        group.first_id,
+        row_id,
+        min(group.first_ns, record.first_ns),
+        max(group.last_ns, record.last_ns),
+        group.used_bytes + used,
+    )
+
+
+def _parts(batches: Sequence[PendingBatch], samples_a_record: int) -> list[list[PendingBatch]]:
+    """Split what waits into records: one, unless the writer is behind or the catalogue changed."""
+    parts: list[list[PendingBatch]] = [[]]
+    samples = 0
+    limit = min(MAX_SAMPLES, 2 * samples_a_record)
+    for item in batches:
+        part = parts[-1]
+        full = samples + len(item.batch) > limit or len(part) == MAX_BATCHES
+        if part and (full or part[0].catalogue != item.catalogue):
+            parts.append([])
+            samples = 0
+        parts[-1].append(item)
+        samples += len(item.batch)
+    return parts

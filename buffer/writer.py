@@ -1,0 +1,237 @@
+"""The writer threads: one per database, each the only one that writes to its file.
+
+Guarantees:
+
+- A job's outcome is posted to the event loop only after COMMIT has returned (durable) or after the
+  bounded number of attempts has failed. One `call_soon_threadsafe` a commit.
+- After a failed commit the file is closed, reopened and verified: what turns out to be stored is
+  reported as stored, never written twice; the rest is tried again, then fails with NotStoredError.
+- An idle writer sleeps on its queue; it wakes for work, and for a gap report that falls due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
+
+from buffer.contract import Bounds, Clock, NotStoredError, Record, Stream, chain_hash
+from buffer.database import Database, Head
+from buffer.policy import BufferConfig
+
+JobT = TypeVar("JobT")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What every record of this run carries: boot id, and what is known of the clock."""
+
+    boot_id: bytes
+    clock_offset_ns: int = 0
+    synchronised: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much of a stream is held."""
+
+    used_bytes: int
+    records: int
+    held_ns: int
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one commit did, for the event loop.
+
+    epoch: counts log ids; outcomes of a former log id move no bounds.
+    """
+
+    epoch: int
+    records: list[Record] = field(default_factory=list)
+    done: list[tuple[asyncio.Future[int], int]] = field(default_factory=list)
+    kept: list[asyncio.Future[None]] = field(default_factory=list)
+    failed: list[asyncio.Future[int] | asyncio.Future[None]] = field(default_factory=list)
+    error: str = ""
+    released_bytes: int = 0
+    bounds: dict[Stream, Bounds] = field(default_factory=dict)
+    usage: dict[Stream, Usage] = field(default_factory=dict)
+    state: dict[str, bytes] = field(default_factory=dict)
+    catalogues: dict[bytes, int] | None = None
+    health: str | None = None
+
+
+Post = Callable[[Outcome], None]
+"""Hand an outcome to the event loop; safe from any thread."""
+
+
+class Writer(Generic[JobT]):
+    """A thread, its queue and its database. Subclasses say what a job does."""
+
+    def __init__(
+        self, database: Database, config: BufferConfig, clock: Clock, session: Session, post: Post
+    ) -> None:
+        self.database = database
+        self.config = config
+        self.clock = clock
+        self.session = session
+        self.post = post
+        self.epoch = 0
+        self._queue: SimpleQueue[JobT | None] = SimpleQueue()
+        self._thread = threading.Thread(
+            target=self._run, name=f"buffer-{database.kind}", daemon=True
+        )
+        self._broken = False
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def put(self, job: JobT) -> None:
+        """Queue a job; from any thread."""
+        self._queue.put(job)
+
+    def stop(self) -> None:
+        """Finish everything queued, then end the thread and close the file."""
+        self._queue.put(None)
+
+    def join(self) -> None:
+        """Wait until the thread has ended (call off the loop)."""
+        self._thread.join()
+
+    @abstractmethod
+    def commit(self, jobs: Sequence[JobT]) -> None:
+        """Do the jobs and post their outcome."""
+
+    @abstractmethod
+    def due_in_s(self) -> float | None:
+        """Seconds until `idle` has something to do; None when only a job does."""
+
+    @abstractmethod
+    def idle(self) -> None:
+        """Do what fell due."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Write what is still to be written before the file is closed."""
+
+    def _run(self) -> None:
+        try:
+            while True:
+                jobs, last = self._next_jobs()
+                if jobs:
+                    self.commit(jobs)
+                self.idle()
+                if last:
+                    self.finish()
+                    return
+        finally:
+            self.database.close()
+            self.post(Outcome(self.epoch, health=f"{self.database.kind} writer has stopped"))
+
+    def _next_jobs(self) -> tuple[list[JobT], bool]:
+        jobs: list[JobT] = []
+        try:
+            job = self._queue.get(timeout=self.due_in_s())
+            while job is not None:
+                jobs.append(job)
+                job = self._queue.get_nowait()
+        except Empty:
+            return jobs, False
+        return jobs, True
+
+    # ---- one transaction, with its attempts ---------------------------------------------------
+
+    def transact(self, work: Callable[[], None], records: Sequence[Record]) -> str:
+        """Run `work` in one durable transaction; "" when stored, else why not.
+
+        `records` are those that `work` appends: after a failure they tell whether the commit
+        took place all the same.
+        """
+        error = ""
+        saved = self.database.saved_heads()
+        for _ in range(self.config.attempts):
+            try:
+                if self._broken:
+                    self.database.reopen()
+                    self._broken = False
+                    if records and self._is_stored(records[-1]):
+                        return ""
+                    self._check_heads(saved)
+                self.database.begin()
+                work()
+                self.database.commit()
+            except (sqlite3.Error, OSError, NotStoredError) as failure:
+                error = _cause(failure)
+                self._broken = True
+                self.database.heads = {**saved}
+                self.make_room(failure)
+                saved = self.database.saved_heads()
+            else:
+                return ""
+        return error
+
+    def make_room(self, failure: Exception) -> None:
+        """Called after a failed attempt; a place to give up a reserve."""
+
+    def _is_stored(self, record: Record) -> bool:
+        head = self.database.heads[record.stream]
+        return head.next_id == record.sequence + head.base + 1 and head.hash == record.hash
+
+    def _check_heads(self, saved: dict[Stream, Head]) -> None:
+        if self.database.heads != saved:
+            raise NotStoredError(f"{self.database.path.name} is not what was written to it")
+
+    def chain(
+        self,
+        stream: Stream,
+        payload: bytes,
+        *,
+        group: int = 0,
+        catalogue: bytes = b"",
+        first_ns: int | None = None,
+        last_ns: int | None = None,
+        samples: int = 1,
+        after: Record | None = None,
+    ) -> Record:
+        """Next record of a stream: after `after`, or else after the newest one stored."""
+        head = self.database.heads[stream]
+        if after is None:
+            sequence, previous = head.next_id - head.base, head.hash
+        else:
+            sequence, previous = after.sequence + 1, after.hash
+        time_ns = self.clock.wall_ns()
+        return Record(
+            stream=stream,
+            sequence=sequence,
+            time_ns=time_ns,
+            monotonic_ns=self.clock.monotonic_ns(),
+            boot_id=self.session.boot_id,
+            clock_offset_ns=self.session.clock_offset_ns,
+            synchronised=self.session.synchronised,
+            previous_hash=previous,
+            hash=chain_hash(previous, stream, sequence, payload),
+            payload=payload,
+            group=group or sequence,
+            catalogue=catalogue,
+            first_ns=time_ns if first_ns is None else first_ns,
+            last_ns=time_ns if last_ns is None else last_ns,
+            samples=samples,
+        )
+
+    def bounds(self, stream: Stream) -> Bounds:
+        """Sequences held, as the file says."""
+        head = self.database.heads[stream]
+        return Bounds(head.first_id - head.base, head.next_id - head.base)
+
+
+def _cause(failure: Exception) -> str:
+    text = str(failure)
+    if isinstance(failure, OSError):
+        text = failure.strerror or text
+    return "database or disk is full" if "full" in text else text

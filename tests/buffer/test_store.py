@@ -1,0 +1,151 @@
+"""Buffer on disk: receipts, chain, restart, reading, cursors, evidence."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from buffer.block import BlockDecoder
+from buffer.contract import (
+    NO_HASH,
+    BufferPathError,
+    Record,
+    Stream,
+    chain_hash,
+)
+from buffer.ranges import RangeSet
+from buffer.store import Buffer
+
+if TYPE_CHECKING:
+    from tests.buffer.conftest import HandClock, OpenBuffer
+
+POINTS = np.arange(10, dtype=np.int32)
+GOOD = np.zeros(10, np.uint16)
+
+
+START_NS = 1_790_000_000 * 10**9
+
+
+async def add(log: Buffer, value: float, at_ns: int = START_NS) -> None:
+    await log.add_batch(POINTS, np.full(10, value), GOOD, at_ns, at_ns)
+
+
+async def everything(log: Buffer, stream: Stream) -> list[Record]:
+    bounds = log.bounds(stream)
+    return await log.read(stream, bounds.first, last=bounds.next, max_bytes=1 << 30)
+
+
+def check_chain(records: Sequence[Record], previous: bytes = NO_HASH) -> None:
+    for record in records:
+        assert record.previous_hash == previous
+        previous = chain_hash(previous, record.stream, record.sequence, record.payload)
+        assert record.hash == previous
+
+
+async def test_receipt_completes_when_the_batch_can_be_read(open_buffer: OpenBuffer) -> None:
+    async with open_buffer() as log:
+        log.set_catalogue(b"c" * 32)
+        heard: list[Record] = []
+        log.add_listener(lambda stream, records: heard.extend(records))
+        for value in (1.5, 2.5, 3.5):
+            await add(log, value)
+        records = await everything(log, Stream.TELEMETRY)
+        assert records == heard
+        assert [record.sequence for record in records] == [1, 2, 3]
+        assert [record.group for record in records] == [1, 1, 1]
+        assert records[0].catalogue == b"c" * 32
+        check_chain(records)
+        decoder = BlockDecoder()
+        values = [decoder.feed(record.payload)[0].values[0] for record in records]
+        assert values == [1.5, 2.5, 3.5]
+        assert await log.group_start(3) == 1
+
+
+async def test_restart_continues_the_log(open_buffer: OpenBuffer) -> None:
+    async with open_buffer() as log:
+        name = log.log_id
+        await add(log, 1.0)
+        await add(log, 2.0)
+        assert await log.add_record(Stream.ALARM, b"one", state={"open": b"1"}) == 1
+        log.acknowledge("province", Stream.TELEMETRY, RangeSet([(1, 2)]))
+    async with open_buffer() as log:
+        assert log.log_id == name
+        assert log.state("open") == b"1"
+        assert list(log.cursor("province", Stream.TELEMETRY)) == [(1, 2)]
+        await add(log, 3.0)
+        assert await log.add_record(Stream.ALARM, b"two") == 2
+        records = await everything(log, Stream.TELEMETRY)
+        assert [(record.sequence, record.group) for record in records] == [(1, 1), (2, 1), (3, 3)]
+        check_chain(records)
+        check_chain(await everything(log, Stream.ALARM))
+        assert not log.notes
+
+
+async def test_leaving_stores_what_is_queued(open_buffer: OpenBuffer) -> None:
+    async with open_buffer(commit_ms=60_000) as log:
+        receipt = log.add_batch(POINTS, np.ones(10), GOOD, 1, 1)
+    assert receipt.done()
+    assert receipt.exception() is None
+    async with open_buffer() as log:
+        assert len(await everything(log, Stream.TELEMETRY)) == 1
+
+
+async def test_evidence_is_read_in_parts(open_buffer: OpenBuffer) -> None:
+    async with open_buffer() as log:
+        digest = await log.put_file(b"0123456789")
+        assert digest == hashlib.sha256(b"0123456789").digest()
+        assert await log.read_file(digest, 4, 3) == b"456"
+        assert await log.read_file(digest, 10, 3) == b""
+        with pytest.raises(FileNotFoundError):
+            await log.read_file(bytes(32), 0, 1)
+
+
+async def test_new_log_id_carries_what_nobody_acknowledged(open_buffer: OpenBuffer) -> None:
+    async with open_buffer(key_every_s=0) as log:
+        for value in range(5):
+            await add(log, float(value))
+        await log.add_record(Stream.ALARM, b"alarm")
+        log.acknowledge("province", Stream.TELEMETRY, RangeSet([(1, 4)]))
+        former = log.log_id
+        assert log.renew_log_id("the receiver knows more") != former
+        await add(log, 5.0)
+        assert await log.add_record(Stream.ALARM, b"next") == 2
+        records = await everything(log, Stream.TELEMETRY)
+        assert [record.sequence for record in records] == [1, 2, 3]
+        check_chain(records)
+        check_chain(await everything(log, Stream.ALARM))
+        decoded = [BlockDecoder().feed(record.payload)[0].values[0] for record in records]
+        assert decoded == [3.0, 4.0, 5.0]
+        assert not log.cursor("province", Stream.TELEMETRY)
+        name = log.log_id
+    async with open_buffer() as log:
+        assert log.log_id == name
+        assert len(await everything(log, Stream.TELEMETRY)) == 3
+
+
+async def test_time_range_gives_whole_groups(open_buffer: OpenBuffer, clock: HandClock) -> None:
+    async with open_buffer() as log:
+        for second in range(6):
+            if second % 2 == 0:
+                log.request_key()
+            await add(log, 1.0, START_NS + second)
+        assert await log.sequences_between(Stream.TELEMETRY, START_NS + 3, START_NS + 3) == (3, 4)
+        assert await log.sequences_between(Stream.TELEMETRY, START_NS + 1, START_NS + 4) == (1, 6)
+        assert await log.sequences_between(Stream.TELEMETRY, 0, 10) == (1, 0)
+
+
+async def test_second_process_is_kept_out(open_buffer: OpenBuffer) -> None:
+    async with open_buffer():
+        with pytest.raises(BufferPathError, match="in use"):
+            open_buffer()
+
+
+async def test_path_that_is_a_file_is_refused(open_buffer: OpenBuffer, tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"")
+    with pytest.raises(BufferPathError, match="cannot be used"):
+        open_buffer()
