@@ -164,14 +164,14 @@ class WireGateway:
         return answer
 
     async def acknowledged(self, count: int) -> set[int]:
-        """Collect Acks until `count` sequences are acknowledged; other answers are an error."""
-        found: set[int] = set()
+        """Collect Acks until `count` records are acknowledged; other answers are an error."""
+        found: set[tuple[int, int]] = set()
         while len(found) < count:
             message = await self.next()
             assert message.WhichOneof("body") == "ack", message
             for item in message.ack.ranges:
-                found.update(range(item.start, item.stop))
-        return found
+                found.update((message.ack.stream, n) for n in range(item.start, item.stop))
+        return {sequence for _, sequence in found}
 
     async def ended(self) -> grpc.aio.AioRpcError:
         """Read until the receiver ends the Exchange; returns how."""

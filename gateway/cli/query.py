@@ -1,0 +1,137 @@
+"""`plantgate query`: print what a receiver has stored, also while it runs.
+
+Exit 0, or 2 for a mistake in the options or a folder that holds no store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from gateway.receiver.query import Query
+    from gateway.receiver.read import StoreReader
+    from gateway.receiver.samples import Unread
+
+EXAMPLE = """\b
+Example:
+  plantgate query --store received --gateway SD-370800-000123-01 \\
+      --point gds-1/AT-101 --from 2026-05-01 --to 2026-05-02 --format csv
+  plantgate query --store received --alarms --json
+"""
+
+
+def _moment(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+    """ISO 8601 as ns since 1970 UTC; UTC where no offset is given."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        example = "2026-05-01T08:00:00Z or 2026-05-01T16:00+08:00"
+        raise click.BadParameter(f"{text!r} is no ISO 8601 time, for example {example}") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    since = moment - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    return (since // datetime.timedelta(microseconds=1)) * 1000
+
+
+@click.command("query", epilog=EXAMPLE)
+@click.option("--store", required=True, metavar="DIR", type=click.Path(path_type=Path),
+              help="Folder of the receiver's store.")  # fmt: skip
+@click.option("--gateway", metavar="ID", help="Only this gateway.")
+@click.option("--point", metavar="NAME", default="", help="Only this point (device/tag).")
+@click.option("--from", "from_ns", metavar="TIME", callback=_moment,
+              help="Only from this time on, ISO 8601; UTC if it names no offset.")  # fmt: skip
+@click.option("--to", "to_ns", metavar="TIME", callback=_moment,
+              help="Only before this time.")  # fmt: skip
+@click.option("--format", "style", type=click.Choice(["csv", "json", "parquet"]), default="csv",
+              show_default=True, help="json is one object a line.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--alarms", is_flag=True, help="Alarm records instead of telemetry.")
+@click.option("--events", is_flag=True, help="Event records instead of telemetry.")
+@click.option("--output", type=click.Path(path_type=Path), help="A file instead of the terminal.")
+def command(
+    store: Path,
+    gateway: str | None,
+    point: str,
+    from_ns: int | None,
+    to_ns: int | None,
+    style: str,
+    output: Path | None,
+    *,
+    as_json: bool,
+    alarms: bool,
+    events: bool,
+) -> None:
+    """Print what a receiver has stored, in order of sequence.
+
+    Columns: gateway, point, time (of the source, UTC), value, quality, historical.
+    """
+    from gateway.receiver.parquet import NoParquetError
+    from gateway.receiver.query import Query
+    from gateway.receiver.read import StoreReader
+    from gateway.receiver.samples import Wanted
+    from gateway.receiver.store import StorePathError
+
+    if alarms and events:
+        raise click.UsageError("--alarms and --events exclude each other")
+    if style == "parquet" and (alarms or events):
+        raise click.UsageError("alarms and events come as csv or json")
+    what = "alarms" if alarms else "events" if events else style
+    query = Query(gateway, Wanted(point, from_ns, to_ns), as_json or style == "json")
+    try:
+        with contextlib.closing(StoreReader(store)) as reader, _output(output) as file:
+            _report(_print(reader, query, what, file))
+    except (StorePathError, NoParquetError) as error:
+        print(f"plantgate query: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _print(reader: StoreReader, query: Query, what: str, file: IO[bytes]) -> Unread | None:
+    from gateway.receiver.parquet import write_parquet
+    from gateway.receiver.query import print_alarms, print_events, print_telemetry
+
+    if what == "parquet":
+        return write_parquet(reader, query, file)
+
+    def write(text: str) -> None:
+        file.write(text.encode())
+
+    match what:
+        case "alarms":
+            print_alarms(reader, query, write)
+        case "events":
+            print_events(reader, query, write)
+        case _:
+            return print_telemetry(reader, query, write)
+    return None
+
+
+@contextlib.contextmanager
+def _output(path: Path | None) -> Iterator[IO[bytes]]:
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    try:
+        file = path.open("wb")
+    except OSError as error:
+        raise click.UsageError(f"--output {path}: {error.strerror}") from None
+    with file:
+        yield file
+
+
+def _report(unread: Unread | None) -> None:
+    if unread is None:
+        return
+    if unread.waiting:
+        print(f"{unread.waiting} records wait for their key", file=sys.stderr)
+    if unread.damaged:
+        reasons = "; ".join(sorted(unread.reasons)[:3])
+        print(f"{unread.damaged} records cannot be decoded: {reasons}", file=sys.stderr)

@@ -1,0 +1,142 @@
+"""Reading a store beside its running receiver.
+
+Guarantees: the database is opened read-only; no read transaction outlives one page of PAGE_RECORDS
+records, so that a long query never makes the receiver's WAL grow; a query ends at the newest
+record that was there when it began. Memory is bounded by one page.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from buffer.contract import Stream
+from drivers.contract import ValueKind
+from gateway.receiver.store import DATABASE, StorePathError, stream_key
+from gateway.wire.v1 import uplink_pb2 as wire
+
+PAGE_RECORDS = 64
+"""At 80 KB, the most a gateway puts into a record, a page is 5 MB."""
+_BUSY_MS = 5_000
+_SEQUENCES = (1 << 40) - 1
+
+
+class Log(NamedTuple):
+    """One log of one gateway: its number in the store, the gateway's id, the log id."""
+
+    number: int
+    gateway: str
+    log_id: bytes
+
+
+class StoredRecord(NamedTuple):
+    """One record as a query needs it; `group` is the sequence of its key."""
+
+    sequence: int
+    group: int
+    historical: bool
+    catalogue: bytes
+    time_ns: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PointNames:
+    """Names and column kinds of one catalogue, by point id."""
+
+    names: dict[int, str]
+    kinds: dict[int, ValueKind]
+
+
+class StoreReader:
+    """Read-only view of one store. `close` it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open; raises StorePathError if there is no readable store in `folder`."""
+        self._path = folder / DATABASE
+        if not self._path.is_file():
+            raise StorePathError(f"{folder} holds no store ({DATABASE} is not there)")
+        try:
+            self._db = self._connect()
+        except sqlite3.Error as error:
+            raise StorePathError(f"store {folder}: {error}") from error
+
+    def close(self) -> None:
+        """Close; may be called twice."""
+        self._db.close()
+
+    def logs(self, gateway: str | None = None) -> list[Log]:
+        """Logs by gateway id, then in order of first sight; of one gateway if it is named."""
+        rows = self._db.execute(
+            "SELECT logs.id, gateways.name, logs.log_id FROM logs"
+            " JOIN gateways ON gateways.id = logs.gateway"
+            " WHERE ? IS NULL OR gateways.name = ? ORDER BY gateways.name, logs.id",
+            (gateway, gateway),
+        )
+        return [Log(*row) for row in rows]
+
+    def records(self, log: Log, stream: Stream) -> Iterator[StoredRecord]:
+        """Records of one stream in order of sequence, up to the newest one there now."""
+        base = stream_key(log.number, stream) << 40
+        (end,) = self._db.execute(
+            "SELECT max(id) FROM records WHERE id BETWEEN ? AND ?", (base, base + _SEQUENCES)
+        ).fetchone()
+        last = base
+        while end is not None and last < end:
+            page = self._db.execute(
+                "SELECT id, group_sequence, historical, catalogue, time_ns, payload FROM records"
+                " WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+                (last, end, PAGE_RECORDS),
+            ).fetchall()
+            if not page:
+                return
+            last = page[-1][0]
+            for number, group, historical, *rest in page:
+                yield StoredRecord(number - base, group, bool(historical), *rest)
+
+    def points(self, catalogue: bytes) -> PointNames | None:
+        """Names of a catalogue's points; None if the store does not hold it."""
+        row = self._db.execute(
+            "SELECT encoded FROM catalogues WHERE hash = ?", (catalogue,)
+        ).fetchone()
+        if row is None:
+            return None
+        points = wire.Catalogue.FromString(row[0]).points
+        known = set(ValueKind)
+        kinds = {
+            point.id: ValueKind(point.kind) if point.kind in known else ValueKind.FLOAT
+            for point in points
+        }
+        return PointNames({point.id: point.name for point in points}, kinds)
+
+    def attachments(self, gateway: str) -> dict[bytes, list[str]]:
+        """SHA-256s (hexadecimal) of the evidence of each alarm of a gateway."""
+        found: dict[bytes, list[str]] = {}
+        rows = self._db.execute(
+            "SELECT alarm_id, sha256 FROM attachments WHERE gateway ="
+            " (SELECT id FROM gateways WHERE name = ?) ORDER BY sha256",
+            (gateway,),
+        )
+        for alarm_id, sha256 in rows:
+            found.setdefault(alarm_id, []).append(sha256.hex())
+        return found
+
+    def _connect(self) -> sqlite3.Connection:
+        modes = ["mode=ro"]
+        if not self._path.with_name(DATABASE + "-wal").exists():
+            modes.append("immutable=1")  # a copy on read-only media, which nobody writes
+        for mode in modes:
+            db = sqlite3.connect(f"{self._path.absolute().as_uri()}?{mode}", uri=True)
+            try:
+                db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+                db.execute("SELECT count(*) FROM gateways").fetchone()
+            except sqlite3.OperationalError:
+                db.close()
+                if mode == modes[-1]:
+                    raise
+                continue
+            return db
+        raise AssertionError("one of the modes returned or raised")
