@@ -1,5 +1,7 @@
 """Finds drivers/<name>: a driver is a sub-package that exports DRIVER (drivers/contract.py).
 
+drivers/sim is the simulated plant, which stands on the other side of the wire, and no driver.
+
 Only the named driver is imported, so parts that are not configured cost nothing.
 """
 
@@ -12,6 +14,8 @@ from typing import Any
 import drivers
 from drivers.contract import DriverType
 
+_NO_DRIVERS = frozenset({"sim"})
+
 
 class UnknownDriverError(LookupError):
     """No such folder under drivers/, or it exports no DRIVER."""
@@ -19,7 +23,11 @@ class UnknownDriverError(LookupError):
 
 def names() -> list[str]:
     """Names of the driver folders, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(drivers.__path__) if m.ispkg)
+    return sorted(
+        m.name
+        for m in pkgutil.iter_modules(drivers.__path__)
+        if m.ispkg and m.name not in _NO_DRIVERS
+    )
 
 
 def find(name: str) -> DriverType[Any, Any]:

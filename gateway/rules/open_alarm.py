@@ -107,5 +107,6 @@ def checked_id(made: bytes) -> bytes:
 
 
 def describe(number: float, unit: str) -> str:
-    """Write a value with its unit, ten significant digits at most."""
-    return f"{number:.10g} {unit}".rstrip()
+    """Write a value with its unit, in the seven digits that a float32 register carries."""
+    text = f"{number:.0f}" if 1e7 <= abs(number) < 1e15 else f"{number:.7g}"
+    return f"{text} {unit}".rstrip()
