@@ -52,16 +52,6 @@ async def _running(folder: Path, tls: Tls | None = None) -> AsyncIterator[Runnin
         store.close()
 
 
-@pytest.fixture(autouse=True)
-async def _no_task_left() -> AsyncIterator[None]:
-    """Fail a test that leaves an asyncio task alive; the one that looks does not count."""
-    before = asyncio.all_tasks()
-    yield
-    await asyncio.sleep(0)
-    left = asyncio.all_tasks() - before - {asyncio.current_task()}
-    assert not left, f"tasks left alive: {left}"
-
-
 RunReceiver = Callable[..., AbstractAsyncContextManager[Running]]
 
 
