@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from buffer.store import Buffer
-
 from drivers.contract import DeviceError, Driver
 from gateway.model.catalogue import Catalogue, assign_ids, decode_ids, encode_ids
 from gateway.model.event import gap_event
@@ -23,6 +23,7 @@ from gateway.observe.health import Health
 from gateway.observe.http import ObserveServer
 from gateway.observe.log import logger
 from gateway.observe.metrics import Metrics
+from gateway.observe.parts import buffer_statistics, check_of
 from gateway.pipeline import HEADCOUNT_STATE, LIMITS_STATE, Pipeline
 from gateway.rules.headcount import HeadcountAlarms
 from gateway.rules.limits import LimitAlarms
@@ -39,6 +40,7 @@ ALARM_ID_BYTES = 16
 BACKOFF_BASE_MS = 500
 BACKOFF_CAP_MS = 10_000
 DRAIN_S = 3.0
+DRAIN_LOOK_NS = 20_000_000
 POINT_IDS_STATE = "point_ids"
 _LOG = logger("app")
 
@@ -62,15 +64,15 @@ async def run(site: Site, stop: asyncio.Event) -> None:
             await pipeline.announce({POINT_IDS_STATE: encode_ids(ids)})
         metrics, health = Metrics(), Health()
         metrics.register("flow", pipeline.statistics)
-        metrics.register("buffer", buffer.statistics)
-        health.register("buffer", buffer.health)
+        metrics.register("buffer", partial(buffer_statistics, buffer))
+        health.register("buffer", buffer.health, vital=True)
         sources = _sources(site, catalogue, clock)
         uplinks = _uplinks(site, buffer, pipeline, clock)
         for name, source in sources.items():
             metrics.register(f"source_{name}", source.statistics)
-        for uplink in uplinks:
-            metrics.register(f"uplink_{uplink.name}", uplink.statistics)
-            health.register(f"uplink_{uplink.name}", uplink.health)
+        for name, uplink in uplinks.items():
+            metrics.register(f"uplink_{name}", uplink.statistics)
+            health.register(f"uplink_{name}", check_of(uplink.health))
         async with ObserveServer(site.metrics.host, site.metrics.port, metrics, health) as observe:
             _LOG.info("running", site=str(site.path), points=len(catalogue.points),
                       metrics=f"http://{observe.address}/metrics")  # fmt: skip
@@ -80,12 +82,12 @@ async def run(site: Site, stop: asyncio.Event) -> None:
 async def _run_parts(
     sources: dict[str, Driver],
     pipeline: Pipeline,
-    uplinks: list[Uplink],
+    uplinks: dict[str, Uplink],
     clock: SystemClock,
     stop: asyncio.Event,
 ) -> None:
     async with asyncio.TaskGroup() as back:
-        sending = [back.create_task(uplink.run()) for uplink in uplinks]
+        sending = [back.create_task(uplink.run()) for uplink in uplinks.values()]
         judging = back.create_task(pipeline.run())
         async with asyncio.TaskGroup() as front:
             reading = [
@@ -96,7 +98,7 @@ async def _run_parts(
             for task in reading:
                 task.cancel()
         judging.cancel()
-        await _drain(uplinks)
+        await _drain(uplinks, clock)
         for task in sending:
             task.cancel()
 
@@ -118,12 +120,12 @@ async def _supervised(name: str, source: Driver, pipeline: Pipeline, clock: Syst
     )
 
 
-async def _drain(uplinks: list[Uplink]) -> None:
+async def _drain(uplinks: dict[str, Uplink], clock: SystemClock) -> None:
     """Give the uplinks a moment to send what is committed; what is left stays in the buffer."""
     try:
         async with asyncio.timeout(DRAIN_S):
-            for uplink in uplinks:
-                await uplink.drained()
+            while any(u.statistics()["backlog_records"] for u in uplinks.values()):
+                await clock.sleep_until(clock.monotonic_ns() + DRAIN_LOOK_NS)
     except TimeoutError:
         _LOG.info("stopped with a backlog; it stays in the buffer")
 
@@ -161,9 +163,11 @@ def _sources(site: Site, catalogue: Catalogue, clock: SystemClock) -> dict[str, 
     return sources
 
 
-def _uplinks(site: Site, buffer: Buffer, pipeline: Pipeline, clock: SystemClock) -> list[Uplink]:
+def _uplinks(
+    site: Site, buffer: Buffer, pipeline: Pipeline, clock: SystemClock
+) -> dict[str, Uplink]:
     if not site.uplinks:
-        return []
+        return {}
     from gateway.uplink.client import GatewayIdentity, Uplink
 
     identity = GatewayIdentity(
@@ -172,8 +176,8 @@ def _uplinks(site: Site, buffer: Buffer, pipeline: Pipeline, clock: SystemClock)
         software=SOFTWARE,
         boot_id=boot_id(),
     )
-    return [
-        Uplink(
+    return {
+        uplink.name: Uplink(
             uplink,
             log=buffer,
             clock=clock,
@@ -182,4 +186,4 @@ def _uplinks(site: Site, buffer: Buffer, pipeline: Pipeline, clock: SystemClock)
             rng=random.SystemRandom(),
         )
         for uplink in site.uplinks
-    ]
+    }

@@ -32,7 +32,7 @@ from gateway.wire.v1 import uplink_pb2 as wire
 LIMITS_STATE = "alarms.limits"
 HEADCOUNT_STATE = "alarms.headcount"
 JPEG = "image/jpeg"
-LOG_RENEWED = "log.renewed"
+LOG_RENEWED = "uplink.log_ahead"
 
 
 @dataclass(slots=True)
@@ -105,7 +105,9 @@ class Pipeline:
 
     def statistics(self) -> dict[str, float]:
         """Counters since start, for metrics."""
-        return {name: float(count) for name, count in asdict(self.counters).items()}
+        counted = {name: float(count) for name, count in asdict(self.counters).items()}
+        standing = self._limits.open_count + self._headcount.open_count
+        return {**counted, "alarms_standing": float(standing)}
 
     def note_uplink(self, kind: str, text: str, attributes: Mapping[str, str]) -> None:
         """Store an event of an uplink; after a new log id the catalogue is announced again."""
