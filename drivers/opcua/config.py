@@ -124,7 +124,7 @@ class OpcUaConfig(StrictModel):
     user: str | None = None
     password_file: FilePath | None = None
     publish_ms: Milliseconds = 500
-    sampling_ms: Milliseconds | None = None
+    sampling_ms: int | None = Field(default=None, ge=0, le=3_600_000)
     queue_size: int | None = Field(default=None, ge=1, le=100_000)
     items_per_call: int = Field(default=1000, ge=1, le=100_000)
     timeout_ms: int = Field(default=4000, ge=100, le=60_000)
@@ -150,13 +150,14 @@ class OpcUaConfig(StrictModel):
 
     @property
     def sampling_interval_ms(self) -> int:
-        """Requested sampling interval; the publishing interval unless set."""
-        return self.sampling_ms or self.publish_ms
+        """Requested sampling interval: the publishing interval unless set; 0 is every change."""
+        return self.publish_ms if self.sampling_ms is None else self.sampling_ms
 
     @property
     def item_queue_size(self) -> int:
         """Values kept per item at the server; by default two publishing intervals' worth."""
-        return self.queue_size or max(2, -(-2 * self.publish_ms // self.sampling_interval_ms))
+        fastest_ms = max(self.sampling_interval_ms, 10)  # where every change counts, 100 a second
+        return self.queue_size or max(2, -(-2 * self.publish_ms // fastest_ms))
 
 
 __all__ = ["Node", "OpcUaAddress", "OpcUaConfig"]

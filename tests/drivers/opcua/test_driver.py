@@ -5,67 +5,22 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from drivers.contract import Batch, DeviceError, DriverPoint, Quality, SourceEvent
+from drivers.contract import DeviceError, Quality
 from drivers.opcua import DRIVER
-from drivers.opcua.config import OpcUaAddress, OpcUaConfig
+from drivers.opcua.config import OpcUaConfig
 from gateway.runtime.clock import SystemClock
+from tests.fakes.opcua_collector import Collector, points, running, until
 from tests.fakes.opcua_server import NAMESPACE, OpcUaServer
 
 ROOT = Path(__file__).parents[3]
 GOOD, LOST = int(Quality.GOOD), int(Quality.BAD_NOT_CONNECTED)
-
-
-class Collector:
-    """An Emit that keeps what it is given; its receipts complete when told to."""
-
-    def __init__(self) -> None:
-        self.batches: list[Batch] = []
-        self.events: list[SourceEvent] = []
-        self.commit_at_once = True
-        self.pending: list[asyncio.Future[None]] = []
-
-    async def __call__(self, item: Batch | SourceEvent) -> asyncio.Future[None]:
-        receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if isinstance(item, Batch):
-            self.batches.append(item)
-        else:
-            self.events.append(item)
-        if self.commit_at_once:
-            receipt.set_result(None)
-        else:
-            self.pending.append(receipt)
-        return receipt
-
-    def samples(self, point: int) -> list[tuple[Any, int, int]]:
-        """(value, quality, source time) of one point, in order of arrival."""
-        found = []
-        for batch in self.batches:
-            for place in np.flatnonzero(batch.points == point).tolist():
-                times = batch.source_time_ns
-                time_ns = times if isinstance(times, int) else int(times[place])
-                found.append((batch.values[place], int(batch.quality[place]), time_ns))
-        return found
-
-    def kinds(self) -> list[str]:
-        return [event.kind for event in self.events]
-
-
-def points(*rows: tuple[str, str]) -> list[DriverPoint[OpcUaAddress]]:
-    """Points with ids 100, 101, … of (node, type)."""
-    return [
-        DriverPoint(
-            100 + i, f"T{i}", OpcUaAddress.model_validate_strings({"node": node, "type": kind})
-        )
-        for i, (node, kind) in enumerate(rows)
-    ]
 
 
 def config(endpoint: str, **more: Any) -> OpcUaConfig:
@@ -74,28 +29,6 @@ def config(endpoint: str, **more: Any) -> OpcUaConfig:
         | {"timeout_ms": 1500}
         | more
     )
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for a condition, at most so long."""
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("the condition did not come about")
-
-
-@asynccontextmanager
-async def running(driver: Any, emit: Collector) -> AsyncIterator[asyncio.Task[None]]:
-    """Run the driver; cancelled at the end unless it has ended."""
-    task: asyncio.Task[None] = asyncio.get_running_loop().create_task(driver.run(emit))
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()
 
 
 def node(name: str) -> str:
@@ -144,7 +77,7 @@ async def test_one_batch_per_kind_and_the_same_points_object_when_a_set_repeats(
             for turn in range(1, 4):
                 for i in range(50):
                     await server.set(f"D{i}", 1000.0 * turn + i)
-                await until(lambda turn=turn: len(emit.samples(149)) > turn)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                await until(partial(_counted, emit, turn))
     full = [batch for batch in emit.batches if len(batch) == 50]
     assert len({id(batch.points) for batch in full}) == 1
 
@@ -243,9 +176,7 @@ async def test_nothing_is_acknowledged_before_it_is_stored() -> None:
         async with running(driver, emit):
             for i in range(1, 5):
                 await server.set("D0", float(i * 10))
-                await until(
-                    lambda i=i: emit.samples(100)[-1:] != [] and emit.samples(100)[-1][0] == i * 10
-                )  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                await until(partial(_came, emit, i * 10.0))
             held = _held(server)
             assert len(held) >= 4
             for receipt in emit.pending:
@@ -253,6 +184,14 @@ async def test_nothing_is_acknowledged_before_it_is_stored() -> None:
             emit.commit_at_once = True
             await server.set("D0", 99.0)
             await until(lambda: len(_held(server)) <= 1)
+
+
+def _came(emit: Collector, value: float) -> bool:
+    return [sample[0] for sample in emit.samples(100)][-1:] == [value]
+
+
+def _counted(emit: Collector, turn: int) -> bool:
+    return len(emit.samples(149)) > turn
 
 
 def _held(server: OpcUaServer) -> list[int]:
