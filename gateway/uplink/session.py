@@ -1,1 +1,466 @@
-"""To be written next."""
+"""Uplink session of one lane over one connection: what to send next, and what answers mean. Pure.
+
+Guarantees:
+
+- The receiver owns the cursor: Welcome replaces what the gateway believed to be acknowledged.
+- Everything held is offered until it is acknowledged, refused or reported as a gap.
+- Nothing is sent twice within a session unless the receiver asks (NeedCatalogue, Request).
+- Unacknowledged bytes stay within the window; a single larger record goes when nothing else is
+  in flight. Alarms may exceed a full window by alarm_extra_bytes.
+- Live data goes before the past; the past is marked historical.
+- Silence of the receiver ends the session; so do records that make no progress.
+
+    WAITING ──Welcome──▶ OPEN ──silence, stall, LogAhead, protocol error──▶ CLOSED
+       └───────────── silence, anything but Welcome ─────────────────────────▲
+
+A session never goes back: the shell makes a new one for each connection. Its parts are the Sender
+(what goes next), a Ledger per stream (what is where) and the Window (how much at once).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+
+from buffer.contract import Bounds, Record, Stream
+from buffer.ranges import RangeSet
+from gateway.uplink.ledger import Flight, Ledger
+from gateway.uplink.outputs import (
+    CatalogueDelivered,
+    Close,
+    Counters,
+    Fetch,
+    FetchPart,
+    FindCatalogue,
+    FindPeriod,
+    Lane,
+    LogAhead,
+    Opened,
+    Output,
+    PersistCursor,
+    Region,
+    Relay,
+    Report,
+    RequestKey,
+    SendGaps,
+    SendHello,
+    SendResult,
+    SendStatus,
+    SessionSettings,
+)
+from gateway.uplink.quarantine import Quarantine
+from gateway.uplink.sender import Sender
+from gateway.wire.v1 import uplink_pb2 as wire
+
+_MILLISECOND_NS = 1_000_000
+_MINUTE_NS = 60_000_000_000
+_REQUESTS_PER_MINUTE = 10  # an operator's hand, not a program's loop
+_CATALOGUE_ATTEMPTS = 5  # a receiver that never stores a catalogue must not make us loop
+
+
+class State(enum.Enum):
+    """Where a session stands."""
+
+    WAITING = "waiting"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class LaneSession:
+    """One lane of one connection.
+
+    boot_id: 16 bytes naming this boot.  bounds, cursors: of the lane's streams, from the log at
+    connecting time; from then on every commit must be told.  quarantine: survives sessions.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        *,
+        settings: SessionSettings,
+        boot_id: bytes,
+        bounds: Mapping[Stream, Bounds],
+        cursors: Mapping[Stream, RangeSet],
+        quarantine: Quarantine,
+        counters: Counters,
+    ) -> None:
+        self._settings = settings
+        self._cursors = cursors
+        self._quarantine = quarantine
+        self._counters = counters
+        self._sender = Sender(lane, settings, boot_id, bounds, counters)
+        self._sender.set_aside = self._set_aside
+        self.state = State.WAITING
+        self._watched: dict[int, bytes] = {}  # event sequence -> catalogue hash
+        self._barriers: dict[bytes, int] = {}  # catalogue hash -> ping sent at its release
+        self._attempts: Counter[bytes] = Counter()
+        self._requests: deque[int] = deque()
+        self._heard_ns = 0
+        self._status_ns = 0
+
+    # ---- what the shell tells ------------------------------------------------------------
+
+    def start(self, *, now_ns: int) -> list[Output]:
+        """Begin: the connection is being made."""
+        self._heard_ns = self._status_ns = now_ns
+        self._sender.sent_ns = self._sender.progress_ns = now_ns
+        return [SendHello()]
+
+    def feed(self, message: wire.ReceiverMessage, *, now_ns: int) -> list[Output]:
+        """Take one message of the receiver."""
+        if self.state is State.CLOSED:
+            return []
+        self._heard_ns = now_ns
+        kind = message.WhichOneof("body")
+        if (self.state is State.WAITING) != (kind == "welcome"):
+            return self._close(f"The receiver sent {kind} where the protocol has no place for it.")
+        out = self._understand(kind, message, now_ns)
+        return out + self._pump(now_ns)
+
+    def committed(self, stream: Stream, records: Sequence[Record], *, now_ns: int) -> list[Output]:
+        """Take records that have just become durable."""
+        ledger = self._sender.ledgers.get(stream)
+        if ledger is None or not records:
+            return []
+        ledger.committed(records[-1].sequence + 1)
+        if self.state is not State.OPEN:
+            return []
+        self._sender.stage(stream, records)
+        return self._pump(now_ns)
+
+    def fetched(self, fetch: Fetch, records: Sequence[Record], *, now_ns: int) -> list[Output]:
+        """Take the answer to a Fetch: the records of its range that are held, in order."""
+        if self.state is not State.OPEN:
+            return []
+        return self._sender.fetched(fetch, records) + self._pump(now_ns)
+
+    def part_read(self, request: FetchPart, content: bytes | None, *, now_ns: int) -> list[Output]:
+        """Take the answer to a FetchPart; None where the file is not held any more."""
+        sequence = self._sender.evidence.sequence
+        if self.state is not State.OPEN or sequence is None:
+            return []
+        if content is not None and self._sender.evidence.part_read(request, content):
+            return self._pump(now_ns)
+        gone = RangeSet([(sequence, sequence + 1)])
+        self._sender.land(Stream.EVIDENCE, gone, now_ns)
+        self._counters.gap_records += 1
+        text = f"Evidence {request.sha256.hex()[:16]} is not held any more; it was not sent."
+        return [
+            SendGaps(Stream.EVIDENCE, gone),
+            PersistCursor(Stream.EVIDENCE, gone),
+            Report("uplink.evidence_missing", text, {"sequence": sequence}),
+            *self._pump(now_ns),
+        ]
+
+    def deliver_catalogue(self, catalogue: bytes, sequence: int) -> list[Output]:
+        """Send the event record that announces a catalogue ahead of all, sent before or not."""
+        if self.state is not State.OPEN:
+            return []
+        self._watched[sequence] = catalogue
+        flights = self._sender.ledgers[Stream.EVENT].flights
+        if any(flight.first <= sequence < flight.stop for flight in flights):
+            return []
+        return [Fetch(Stream.EVENT, sequence, sequence, 1, Region.URGENT)]
+
+    def catalogue_delivered(self, catalogue: bytes, *, now_ns: int) -> list[Output]:
+        """Send what was held back for a catalogue: the receiver has it now."""
+        ledger = self._sender.ledgers[Stream.TELEMETRY]
+        if self.state is not State.OPEN or catalogue not in ledger.held:
+            return []
+        if self._attempts[catalogue] > _CATALOGUE_ATTEMPTS:
+            return []
+        ledger.unhold(catalogue)
+        status = self._status(now_ns)
+        self._barriers[catalogue] = status.ping
+        return [status, *self._pump(now_ns)]
+
+    def resend(
+        self, request_id: int, stream: Stream, ranges: RangeSet, *, now_ns: int
+    ) -> list[Output]:
+        """Send acknowledged records again, marked historical, on the receiver's request."""
+        if self.state is not State.OPEN:
+            return []
+        ledger = self._sender.ledgers[stream]
+        waiting = self._sender.live[stream].run()
+        ledger.live_from = waiting[0] if waiting else ledger.next
+        reopened = ledger.reopen(ranges)
+        if stream is Stream.TELEMETRY:
+            self._sender.requested.update(reopened)
+        if stream is Stream.EVIDENCE:
+            ledger.live_from = ledger.first
+        text = f"{len(reopened)} records will be sent again"
+        return [SendResult(request_id, accepted=True, message=text), *self._pump(now_ns)]
+
+    def tick(self, now_ns: int) -> list[Output]:
+        """Do what is due by time."""
+        if self.state is State.CLOSED:
+            return []
+        settings = self._settings
+        if now_ns - self._heard_ns >= settings.silence_ms * _MILLISECOND_NS:
+            return self._close(f"The receiver was silent for {settings.silence_ms / 1000:g} s.")
+        if self.state is State.WAITING:
+            return []
+        if self._sender.busy() and now_ns >= self._stalled_ns():
+            span = f"{settings.stall_ms / 1000:g} s"
+            return self._close(f"The receiver answers, but acknowledged nothing for {span}.")
+        out: list[Output] = []
+        if now_ns >= self._heartbeat_ns():
+            out.append(self._status(now_ns))
+            out += self._quarantine.overdue(now_ns)
+        return out + self._pump(now_ns)
+
+    def next_deadline_ns(self) -> int | None:
+        """When `tick` is due next (monotonic ns); None when closed."""
+        if self.state is State.CLOSED:
+            return None
+        due = self._heard_ns + self._settings.silence_ms * _MILLISECOND_NS
+        if self.state is State.WAITING:
+            return due
+        due = min(due, self._heartbeat_ns())
+        if self._sender.busy():
+            due = min(due, self._stalled_ns())
+        ready_ns = self._sender.pace.ready_ns
+        if ready_ns > self._sender.sent_ns and self._sender.waiting():
+            due = min(due, ready_ns)
+        return due
+
+    def backlog_records(self) -> dict[Stream, int]:
+        """Held records that are not acknowledged, by stream."""
+        return {stream: ledger.backlog() for stream, ledger in self._sender.ledgers.items()}
+
+    # ---- what the receiver says ----------------------------------------------------------
+
+    def _understand(
+        self, kind: str | None, message: wire.ReceiverMessage, now_ns: int
+    ) -> list[Output]:
+        match kind:
+            case "ack":
+                return self._ack(message, now_ns)
+            case "welcome":
+                return self._welcome(message.welcome, now_ns)
+            case "need_catalogue":
+                return self._need_catalogue(message, now_ns)
+            case "reject":
+                return self._reject(message, now_ns)
+            case "throttle":
+                return self._throttle(message, now_ns)
+            case "request":
+                return self._request(message, now_ns)
+            case "evidence_need":
+                return self._evidence_need(message)
+            case _:
+                return []  # the schema grows; an older gateway ignores what it does not know
+
+    def _welcome(self, welcome: wire.Welcome, now_ns: int) -> list[Output]:
+        said = {stream: RangeSet() for stream in self._sender.ledgers}
+        for one in welcome.acknowledged:
+            ledger = self._ledger(one.stream)
+            if ledger is not None:
+                said[ledger.stream].update(_ranges(one.ranges))
+        for stream, ranges in said.items():
+            if ahead := self._ahead(self._sender.ledgers[stream], ranges):
+                return ahead
+        self.state = State.OPEN
+        self._sender.largest_bytes = welcome.max_message_bytes
+        self._sender.window.cap(welcome.window_bytes, welcome.max_message_bytes)
+        out: list[Output] = [Opened(), self._status(now_ns)]
+        for stream, ranges in said.items():
+            out += self._take_cursor(self._sender.ledgers[stream], ranges, now_ns)
+        return out
+
+    def _take_cursor(self, ledger: Ledger, ranges: RangeSet, now_ns: int) -> list[Output]:
+        stream = ledger.stream
+        lost = _lost(self._cursors[stream], ranges, ledger)
+        ranges.update(self._quarantine.ranges(stream))
+        ledger.welcome(ranges)
+        out: list[Output] = [PersistCursor(stream, ranges.copy(), replace=True)]
+        out += self._sender.gaps(stream, RangeSet([(1, ledger.first)]))
+        if lost:
+            text = (
+                f"The receiver no longer has {lost} records of stream {stream.name.lower()} "
+                "that it had acknowledged; they are sent again."
+            )
+            out.append(Report("uplink.receiver_lost", text, {"records": lost}))
+        self._sender.opened(stream, now_ns)
+        run = ledger.missing(ledger.first, ledger.next)
+        ledger.live_from = ledger.next
+        small = ledger.backlog() <= self._settings.small_backlog_records
+        if run is not None and (small or stream is Stream.EVIDENCE):
+            ledger.live_from = run[0]
+        elif run is not None and stream is Stream.TELEMETRY:
+            out.append(RequestKey())
+        return out
+
+    def _ack(self, message: wire.ReceiverMessage, now_ns: int) -> list[Output]:
+        ack = message.ack
+        out: list[Output] = []
+        if ack.pong:
+            self._sender.pong(ack.pong, now_ns)
+            for catalogue in [one for one, ping in self._barriers.items() if ping <= ack.pong]:
+                del self._barriers[catalogue]
+        if not ack.ranges:
+            return out
+        ledger = self._ledger(ack.stream)
+        if ledger is None:
+            return [Relay(message)]
+        ranges = _ranges(ack.ranges)
+        if ahead := self._ahead(ledger, ranges):
+            return ahead
+        self._sender.land(ledger.stream, ranges, now_ns)
+        out.append(PersistCursor(ledger.stream, ranges))
+        return out + self._watch(ledger.stream, ranges)
+
+    def _watch(self, stream: Stream, ranges: RangeSet) -> list[Output]:
+        if stream is not Stream.EVENT or not self._watched:
+            return []
+        landed = [sequence for sequence in self._watched if sequence in ranges]
+        return [CatalogueDelivered(self._watched.pop(sequence)) for sequence in landed]
+
+    def _reject(self, message: wire.ReceiverMessage, now_ns: int) -> list[Output]:
+        reject = message.reject
+        ledger = self._ledger(reject.stream)
+        if ledger is None:
+            return [Relay(message)]
+        if not ledger.first <= reject.sequence < ledger.next:  # a complaint about no record of ours
+            return [*self._quarantine.add(ledger.stream, 0, reject.reason, now_ns)]
+        return self._set_aside(ledger.stream, reject.sequence, reject.reason, now_ns)
+
+    def _set_aside(self, stream: Stream, sequence: int, reason: str, now_ns: int) -> list[Output]:
+        ranges = RangeSet([(sequence, sequence + 1)])
+        self._counters.rejected_records += 1
+        self._sender.land(stream, ranges, now_ns)
+        return [
+            PersistCursor(stream, ranges),
+            *self._quarantine.add(stream, sequence, reason, now_ns),
+        ]
+
+    def _need_catalogue(self, message: wire.ReceiverMessage, now_ns: int) -> list[Output]:
+        ledger = self._sender.ledgers.get(Stream.TELEMETRY)
+        if ledger is None:
+            return [Relay(message)]
+        out: list[Output] = []
+        for catalogue in message.need_catalogue.hashes:
+            if catalogue in self._barriers:
+                continue  # said before the receiver saw that catalogue
+            known = catalogue in ledger.held
+            ledger.held.setdefault(catalogue, RangeSet())
+            ledger.recall(catalogue, self._recalled)
+            self._sender.progress_ns = now_ns
+            if known:
+                continue
+            self._attempts[catalogue] += 1
+            if self._attempts[catalogue] <= _CATALOGUE_ATTEMPTS:
+                out.append(FindCatalogue(catalogue))
+                continue
+            text = (
+                f"The receiver asks for catalogue {catalogue.hex()[:16]} again and again; "
+                "its telemetry waits for the next connection."
+            )
+            out.append(Report("uplink.catalogue_refused", text))
+        return out
+
+    def _recalled(self, flight: Flight) -> None:
+        self._sender.window.recalled(flight.ticket)
+
+    def _throttle(self, message: wire.ReceiverMessage, now_ns: int) -> list[Output]:
+        if Stream.TELEMETRY not in self._sender.ledgers:
+            return [Relay(message)]
+        throttle = message.throttle
+        self._sender.pace.throttle(throttle.bytes_per_s, throttle.pause_ms, now_ns)
+        return []
+
+    def _evidence_need(self, message: wire.ReceiverMessage) -> list[Output]:
+        if Stream.EVIDENCE not in self._sender.ledgers:
+            return [Relay(message)]
+        need = message.evidence_need
+        self._sender.evidence.need(need.sha256, need.offset)
+        return []
+
+    def _request(self, message: wire.ReceiverMessage, now_ns: int) -> list[Output]:
+        request = message.request
+        what = request.WhichOneof("what")
+        number = request.request_id
+        if what in ("resend", "resend_period"):
+            named = request.resend.stream if what == "resend" else request.resend_period.stream
+            ledger = self._ledger(named)
+            if ledger is None and _known(named):
+                return [Relay(message)]
+        if what == "catalogue" and Stream.EVENT not in self._sender.ledgers:
+            return [Relay(message)]
+        while self._requests and now_ns - self._requests[0] > _MINUTE_NS:
+            self._requests.popleft()
+        if len(self._requests) >= _REQUESTS_PER_MINUTE:
+            text = f"more than {_REQUESTS_PER_MINUTE} requests a minute"
+            return [SendResult(number, accepted=False, message=text)]
+        self._requests.append(now_ns)
+        audit = Report("uplink.request", f"The receiver requested {what}.", {"request_id": number})
+        return [audit, *self._answer(what, request, now_ns)]
+
+    def _answer(self, what: str | None, request: wire.Request, now_ns: int) -> list[Output]:
+        number = request.request_id
+        match what:
+            case "resend" if (ledger := self._ledger(request.resend.stream)) is not None:
+                ranges = _ranges(request.resend.ranges)
+                return self.resend(number, ledger.stream, ranges, now_ns=now_ns)
+            case "resend_period" if ledger := self._ledger(request.resend_period.stream):
+                period = request.resend_period
+                return [FindPeriod(number, ledger.stream, period.from_ns, period.to_ns)]
+            case "catalogue":
+                done = SendResult(number, accepted=True, message="the catalogue will be sent again")
+                return [FindCatalogue(request.catalogue), done]
+            case "status":
+                done = SendResult(number, accepted=True, message="status sent")
+                return [self._status(now_ns), done]
+            case "snapshot":
+                return [SendResult(number, accepted=False, message="not built yet")]
+            case _:
+                return [SendResult(number, accepted=False, message="no such request")]
+
+    # ---- the rest ------------------------------------------------------------------------
+
+    def _pump(self, now_ns: int) -> list[Output]:
+        return self._sender.pump(now_ns) if self.state is State.OPEN else []
+
+    def _ledger(self, stream: int) -> Ledger | None:
+        return self._sender.ledgers.get(Stream(stream)) if _known(stream) else None
+
+    def _ahead(self, ledger: Ledger, ranges: RangeSet) -> list[Output]:
+        top = max((stop for _, stop in ranges), default=0)
+        if top <= ledger.next:
+            return []
+        self.state = State.CLOSED
+        return [LogAhead(ledger.stream, top, ledger.next)]
+
+    def _status(self, now_ns: int) -> SendStatus:
+        self._status_ns = now_ns
+        return self._sender.ping(now_ns)
+
+    def _heartbeat_ns(self) -> int:
+        quiet_ns = max(self._status_ns, min(self._sender.sent_ns, self._heard_ns))
+        return quiet_ns + self._settings.heartbeat_ms * _MILLISECOND_NS
+
+    def _stalled_ns(self) -> int:
+        return self._sender.progress_ns + self._settings.stall_ms * _MILLISECOND_NS
+
+    def _close(self, reason: str) -> list[Output]:
+        self.state = State.CLOSED
+        return [Close(reason)]
+
+
+def _known(stream: int) -> bool:
+    return Stream.ALARM <= stream <= Stream.EVIDENCE
+
+
+def _ranges(ranges: Sequence[wire.Range]) -> RangeSet:
+    return RangeSet((part.start, part.stop) for part in ranges)
+
+
+def _lost(cursor: RangeSet, said: RangeSet, ledger: Ledger) -> int:
+    """Count of held records that were acknowledged before and are not any more."""
+    lost = 0
+    for start, stop in cursor:
+        low, high = max(start, ledger.first), min(stop, ledger.next)
+        if low < high:
+            lost += len(said.missing(low, high))
+    return lost

@@ -1,0 +1,297 @@
+"""Uplink: keeps the two connections to one destination, and hands each commit to its lane.
+
+Guarantees:
+
+- The lanes live and die apart: a dead bulk connection never holds up an alarm.
+- While the receiver is away, attempts are at most 2 s apart for the first minutes and at most 5 s
+  apart later, each after a random delay (full jitter); what only a human can change (a refused
+  certificate) is tried again after up to 60 s, and `health` says why.
+- link.up and link.down are reported on change only.
+- Every commit costs at most one Push; nothing polls.
+
+`run` until cancelled; cancelling closes both connections. What was sent and not acknowledged is
+sent again by the next run; the receiver drops what it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from buffer.contract import Log, Record, Stream
+from drivers.contract import Clock
+from gateway.runtime.backoff import FullJitter
+from gateway.uplink import encode
+from gateway.uplink.channel import Destination, Ended
+from gateway.uplink.encode import GatewayIdentity, Moment
+from gateway.uplink.link import LaneLink, Surroundings
+from gateway.uplink.outputs import STREAMS, Counters, Lane, LogAhead, SessionSettings
+from gateway.uplink.quarantine import Quarantine
+from gateway.wire.v1 import uplink_pb2 as wire
+
+Events = Callable[[str, str, dict[str, Any]], None]
+
+_BASE_MS = 200.0
+_EARLY_CAP_MS = 2_000.0
+_LATE_CAP_MS = 5_000.0
+_EARLY_NS = 180_000_000_000  # how long an outage counts as young: a receiver's restart or update
+_PERMANENT_MS = 60_000.0
+_STEADY_NS = 5_000_000_000  # a connection that lived so long starts the back-off anew
+_RATE_NS = 1_000_000_000  # shortest span over which values per second are measured
+
+
+class Patience:
+    """When to try again. Pure."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._early = FullJitter(_BASE_MS, _EARLY_CAP_MS, rng)
+        self._late = FullJitter(_LATE_CAP_MS, _LATE_CAP_MS, rng)
+        self._away_since_ns: int | None = None
+
+    def delay_ms(self, ended: Ended, *, open_ns: int, now_ns: int) -> float:
+        """Delay after a connection that was open for open_ns ended."""
+        if open_ns >= _STEADY_NS:
+            self._early.reset()
+            self._away_since_ns = None
+        if self._away_since_ns is None:
+            self._away_since_ns = now_ns
+        if ended.permanent:
+            return self._rng.uniform(_PERMANENT_MS / 2, _PERMANENT_MS)
+        early = now_ns - self._away_since_ns < _EARLY_NS
+        return (self._early if early else self._late).next_delay_ms()
+
+
+class Uplink:
+    """Both lanes to one destination.
+
+    events: called on the loop with kind, one clear sentence and flat attributes; it must not block.
+    health: first word ok, degraded or failed, as sent in each heartbeat.
+    """
+
+    def __init__(
+        self,
+        config: Destination,
+        *,
+        log: Log,
+        clock: Clock,
+        identity: GatewayIdentity,
+        events: Events,
+        rng: random.Random,
+        settings: SessionSettings | None = None,
+        health: Callable[[], str] = lambda: "ok",
+    ) -> None:
+        settings = replace(
+            settings or SessionSettings(),
+            history_share=config.history_share,
+            rate_bytes_per_s=config.rate_bytes_per_s,
+        )
+        self._around = Surroundings(config, identity, log, clock, settings)
+        self._config = config
+        self._log = log
+        self._clock = clock
+        self._events = events
+        self._rng = rng
+        self._site_health = health
+        self._quarantine = Quarantine()
+        self._counters = {lane: Counters() for lane in Lane}
+        self._links: dict[Lane, LaneLink] = {}
+        self._opened_ns: dict[Lane, int] = {}
+        self._wanted: dict[bytes, int] = {}  # catalogue -> sequence of its event
+        self._state: tuple[bool, bool] | None = None  # up, permanently refused
+        self._reason = "not connected yet"
+        self._reconnects = 0
+        self._samples = 0
+        self._rate_from: tuple[int, int] = (0, 0)
+        self._values_per_s = 0.0
+        self._moved = asyncio.Event()  # an acknowledgement came
+
+    async def run(self) -> None:
+        """Keep both lanes connected until cancelled."""
+        stop = self._log.add_listener(self._committed)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for lane in Lane:
+                    group.create_task(self._keep(lane))
+        finally:
+            stop()
+
+    @property
+    def name(self) -> str:
+        """Name of the destination."""
+        return self._config.name
+
+    def health(self) -> tuple[bool, str]:
+        """Tell whether both lanes are up, and if not, why, in one sentence."""
+        if self._is_up():
+            return True, f"connected to {self._config.target}"
+        return False, self._reason
+
+    async def drained(self) -> None:
+        """Wait until everything held is acknowledged; for stopping, and not for ever."""
+        while self._backlog_records():
+            self._moved.clear()
+            await self._moved.wait()
+
+    def statistics(self) -> dict[str, float]:
+        """Counters for metrics: flat names with units."""
+        total = list(self._counters.values())
+        bulk = self._counters[Lane.BULK]
+        return {
+            "connected": float(self._is_up()),
+            "reconnects": self._reconnects,
+            "sent_bytes": sum(one.sent_bytes for one in total),
+            "sent_records": sum(one.sent_records for one in total),
+            "sent_historical_records": sum(one.sent_historical_records for one in total),
+            "acknowledged_records": sum(one.acknowledged_records for one in total),
+            "rejected_records": sum(one.rejected_records for one in total),
+            "gap_records": sum(one.gap_records for one in total),
+            "backlog_records": self._backlog_records(),
+            "live_lag_ms": bulk.live_lag_ms,
+            "window_bytes": bulk.window_bytes,
+            "in_flight_bytes": bulk.in_flight_bytes,
+        }
+
+    # ---- Hub: what links tell ------------------------------------------------------------
+
+    def acknowledged(self) -> None:
+        """Wake who waits for the backlog to be gone."""
+        self._moved.set()
+
+    def opened(self, lane: Lane) -> None:
+        """Note that a lane is up."""
+        self._opened_ns[lane] = self._clock.monotonic_ns()
+        if lane is Lane.PRIORITY:
+            for catalogue, sequence in self._wanted.items():
+                self._links[lane].deliver_catalogue(catalogue, sequence)
+        if self._is_up() and self._state != (True, False):
+            self._state = (True, False)
+            text = f"Uplink {self._config.name} to {self._config.target} is up."
+            self.report("link.up", text, {"target": self._config.target})
+
+    def relay(self, lane: Lane, message: wire.ReceiverMessage) -> None:
+        """Give a message to the other lane, if that is open."""
+        other = self._links.get(Lane.BULK if lane is Lane.PRIORITY else Lane.PRIORITY)
+        if other is not None and other.is_open:
+            other.feed(message)
+
+    def catalogue_wanted(self, catalogue: bytes) -> None:
+        """Have the priority lane deliver a catalogue's event, now or when it is open again."""
+        sequence = self._log.catalogue_records().get(catalogue)
+        if sequence is None:
+            text = f"The receiver needs catalogue {catalogue.hex()[:16]}, which is not held here."
+            self.report("uplink.catalogue_missing", text, {"catalogue": catalogue.hex()})
+            return
+        self._wanted[catalogue] = sequence
+        link = self._links.get(Lane.PRIORITY)
+        if link is not None:
+            link.deliver_catalogue(catalogue, sequence)
+
+    def catalogue_delivered(self, catalogue: bytes) -> None:
+        """Tell the bulk lane."""
+        self._wanted.pop(catalogue, None)
+        link = self._links.get(Lane.BULK)
+        if link is not None:
+            link.catalogue_delivered(catalogue)
+
+    def log_ahead(self, lane: Lane, found: LogAhead) -> None:
+        """Renew the log id: what the receiver has cannot have come from this log as it is now."""
+        reason = (
+            f"The receiver {self._config.name} holds {found.stream.name.lower()} up to "
+            f"{found.receiver_next - 1}, this log only up to {found.next - 1}: a restored backup, "
+            "a swapped disk or a second box with this id."
+        )
+        if self._links[lane].log_id == self._log.log_id:  # else the other lane said so first
+            self._log.renew_log_id(reason)
+            self.report("uplink.log_ahead", reason, {"stream": found.stream.name.lower()})
+        self._end_outdated()
+
+    def report(self, kind: str, text: str, attributes: dict[str, Any]) -> None:
+        """Record an event of this uplink."""
+        self._events(kind, text, {"uplink": self._config.name, **attributes})
+
+    def status(self, ping: int, moment: Moment) -> wire.GatewayMessage:
+        """Make the heartbeat."""
+        backlog = self._backlog_records()
+        bulk = self._counters[Lane.BULK]
+        mean_bytes = bulk.sent_bytes / bulk.sent_records if bulk.sent_records else 0.0
+        self._measure_rate(moment.monotonic_ns)
+        return encode.status(
+            ping=ping,
+            moment=moment,
+            bounds={stream: self._log.bounds(stream) for stream in Stream},
+            backlog_records=backlog,
+            backlog_bytes=int(backlog * mean_bytes),  # the log does not count bytes: an estimate
+            values_per_s=self._values_per_s,
+            health=self._site_health(),
+        )
+
+    # ---- the rest ------------------------------------------------------------------------
+
+    async def _keep(self, lane: Lane) -> None:
+        patience = Patience(self._rng)
+        while True:
+            link = LaneLink(lane, self._around, self, self._quarantine, self._counters[lane])
+            self._links[lane] = link
+            self._opened_ns.pop(lane, None)
+            try:
+                ended = await link.run()
+            finally:
+                del self._links[lane]
+            now_ns = self._clock.monotonic_ns()
+            self._down(ended)
+            self._reconnects += 1
+            open_ns = now_ns - self._opened_ns.pop(lane, now_ns)
+            delay_ms = patience.delay_ms(ended, open_ns=open_ns, now_ns=now_ns)
+            await self._clock.sleep_until(now_ns + int(delay_ms * 1e6))
+
+    def _down(self, ended: Ended) -> None:
+        self._reason = ended.reason
+        if self._state == (False, ended.permanent):
+            return
+        self._state = (False, ended.permanent)
+        text = f"Uplink {self._config.name} is down: {ended.reason}"
+        self.report("link.down", text, {"permanent": ended.permanent})
+
+    def _committed(self, stream: Stream, records: Sequence[Record]) -> None:
+        if stream is Stream.TELEMETRY:
+            self._samples += sum(record.samples for record in records)
+        lane = Lane.PRIORITY if stream in STREAMS[Lane.PRIORITY] else Lane.BULK
+        link = self._links.get(lane)
+        if link is not None and link.log_id == self._log.log_id:
+            link.committed(stream, records)
+        else:
+            self._end_outdated()
+
+    def _end_outdated(self) -> None:
+        """End connections that speak for a log id that is no more."""
+        outdated = [link for link in self._links.values() if link.log_id != self._log.log_id]
+        for link in outdated:
+            link.end("The log has a new id.")
+        if outdated:
+            self._quarantine = Quarantine()
+            self._wanted.clear()
+
+    def _is_up(self) -> bool:
+        return len(self._links) == len(Lane) and all(link.is_open for link in self._links.values())
+
+    def _backlog_records(self) -> int:
+        total = 0
+        for stream in Stream:
+            bounds = self._log.bounds(stream)
+            cursor = self._log.cursor(self._config.name, stream)
+            if cursor.contiguous_stop(bounds.first) < bounds.next:
+                total += len(cursor.missing(bounds.first, bounds.next))
+        return total
+
+    def _measure_rate(self, now_ns: int) -> None:
+        since_ns, samples = self._rate_from
+        if now_ns - since_ns >= _RATE_NS:
+            self._values_per_s = (self._samples - samples) * 1e9 / (now_ns - since_ns)
+            self._rate_from = (now_ns, self._samples)
+
+
+__all__ = ["Destination", "GatewayIdentity", "Patience", "Uplink"]

@@ -1,0 +1,369 @@
+"""One connection of one lane: the shell that carries out what its session decides.
+
+Guarantees: one writer, one reader and one task for reads of the log per connection; messages leave
+in the order in which the session made them. `run` returns why the connection ended, and leaves no
+task, timer or socket behind, cancelled or not. Nothing polls: commits, messages and one coarse
+timer wake it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from buffer.contract import Bounds, BufferPathError, Log, Record, Stream
+from buffer.ranges import RangeSet
+from drivers.contract import Clock
+from gateway.uplink import encode
+from gateway.uplink.channel import METHOD, ChannelError, Destination, Ended, explain, open_channel
+from gateway.uplink.encode import GatewayIdentity, Moment
+from gateway.uplink.outputs import (
+    STREAMS,
+    CatalogueDelivered,
+    Close,
+    Counters,
+    Fetch,
+    FetchPart,
+    FindCatalogue,
+    FindPeriod,
+    Lane,
+    LogAhead,
+    Opened,
+    Output,
+    PersistCursor,
+    Relay,
+    Report,
+    RequestKey,
+    SendGaps,
+    SendHello,
+    SendPart,
+    SendRecords,
+    SendResult,
+    SendStatus,
+    SessionSettings,
+)
+from gateway.uplink.quarantine import Quarantine
+from gateway.uplink.session import LaneSession, State
+from gateway.wire.v1 import uplink_pb2 as wire
+
+Errand = Fetch | FetchPart | FindPeriod
+
+_NOBODY_NS = 1_000_000  # a timer is never set closer than this
+
+
+class Hub(Protocol):
+    """What a link needs of the Uplink that owns it: the other lane, and the world."""
+
+    def opened(self, lane: Lane) -> None:
+        """The receiver welcomed this lane."""
+        ...
+
+    def acknowledged(self) -> None:
+        """The cursor moved."""
+        ...
+
+    def relay(self, lane: Lane, message: wire.ReceiverMessage) -> None:
+        """Give a message to the lane that is not this one."""
+        ...
+
+    def catalogue_wanted(self, catalogue: bytes) -> None:
+        """Have the priority lane deliver the event that announces this catalogue."""
+        ...
+
+    def catalogue_delivered(self, catalogue: bytes) -> None:
+        """Tell the bulk lane that the receiver has a catalogue."""
+        ...
+
+    def log_ahead(self, lane: Lane, found: LogAhead) -> None:
+        """Give the log a new id; every connection must then be made anew."""
+        ...
+
+    def report(self, kind: str, text: str, attributes: dict[str, Any]) -> None:
+        """Record an event."""
+        ...
+
+    def status(self, ping: int, moment: Moment) -> wire.GatewayMessage:
+        """Make the heartbeat."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every link of one uplink works with."""
+
+    destination: Destination
+    identity: GatewayIdentity
+    log: Log
+    clock: Clock
+    settings: SessionSettings
+
+
+class LaneLink:
+    """One connection of one lane. `run` once."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        around: Surroundings,
+        hub: Hub,
+        quarantine: Quarantine,
+        counters: Counters,
+    ) -> None:
+        self.lane = lane
+        self._around = around
+        self._hub = hub
+        self._counters = counters
+        log = around.log
+        self.log_id = log.log_id
+        streams = STREAMS[lane]
+        self.session = LaneSession(
+            lane,
+            settings=around.settings,
+            boot_id=around.identity.boot_id,
+            bounds={stream: log.bounds(stream) for stream in streams},
+            cursors={stream: log.cursor(around.destination.name, stream) for stream in streams},
+            quarantine=quarantine,
+            counters=counters,
+        )
+        self._heads: dict[Stream, Record] = {}
+        self._outbox: deque[wire.GatewayMessage | bytes] = deque()
+        self._errands: deque[Errand] = deque()
+        self._to_write = asyncio.Event()
+        self._to_read = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[Ended] = self._loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due_ns = 0
+        self._call: Any = None
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether the receiver has welcomed this connection and it still stands."""
+        return self.session.state is State.OPEN and not self._ended.done()
+
+    async def run(self) -> Ended:
+        """Connect, exchange until the connection ends, and say why it did."""
+        try:
+            channel = open_channel(self._around.destination)
+        except ChannelError as error:
+            return Ended(str(error), permanent=True)
+        try:
+            await self._read_heads()
+            self._call = channel.stream_stream(METHOD)()
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._write_messages()),
+                    group.create_task(self._read_messages()),
+                    group.create_task(self._run_errands()),
+                ]
+                self._carry_out(self.session.start(now_ns=self._now_ns()))
+                ended = await self._ended
+                for task in tasks:
+                    task.cancel()
+            return ended
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._call is not None:
+                self._call.cancel()
+            await channel.close(None)
+
+    def end(self, reason: str, *, permanent: bool = False) -> None:
+        """End the connection soon; the first reason counts."""
+        if not self._ended.done():
+            self._ended.set_result(Ended(reason, permanent))
+
+    def committed(self, stream: Stream, records: Sequence[Record]) -> None:
+        """Tell the session of records that have just become durable."""
+        self._carry_out(self.session.committed(stream, records, now_ns=self._now_ns()))
+
+    def feed(self, message: wire.ReceiverMessage) -> None:
+        """Give the session a message that came on the other lane."""
+        self._carry_out(self.session.feed(message, now_ns=self._now_ns()))
+
+    def deliver_catalogue(self, catalogue: bytes, sequence: int) -> None:
+        """Send an event ahead of all others (priority lane)."""
+        self._carry_out(self.session.deliver_catalogue(catalogue, sequence))
+
+    def catalogue_delivered(self, catalogue: bytes) -> None:
+        """Send what was held back for a catalogue (bulk lane)."""
+        self._carry_out(self.session.catalogue_delivered(catalogue, now_ns=self._now_ns()))
+
+    # ---- tasks ---------------------------------------------------------------------------
+
+    async def _write_messages(self) -> None:
+        while True:
+            await self._to_write.wait()
+            self._to_write.clear()
+            while self._outbox:
+                message = self._outbox.popleft()
+                encoded = message if isinstance(message, bytes) else message.SerializeToString()
+                try:
+                    await self._call.write(encoded)
+                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                    return  # the reader learns why and says so
+                self._counters.sent_bytes += len(encoded)
+
+    async def _read_messages(self) -> None:
+        destination = self._around.destination
+        try:
+            while (encoded := await self._call.read()) is not grpc.aio.EOF:
+                message = wire.ReceiverMessage.FromString(encoded)
+                self._carry_out(self.session.feed(message, now_ns=self._now_ns()))
+            code, details = await self._call.code(), await self._call.details()
+        except grpc.aio.AioRpcError as error:
+            code, details = error.code(), error.details()
+        except DecodeError:
+            self.end(f"{destination.target} sent a message that is none of plantgate.wire.v1.")
+            return
+        ended = explain(code, details or "", destination)
+        self.end(ended.reason, permanent=ended.permanent)
+
+    async def _run_errands(self) -> None:
+        try:
+            while True:
+                await self._to_read.wait()
+                self._to_read.clear()
+                while self._errands:
+                    await self._run_errand(self._errands.popleft())
+        except (OSError, sqlite3.Error, BufferPathError) as error:
+            self.end(f"The buffer could not be read: {error}.")
+
+    async def _run_errand(self, errand: Errand) -> None:
+        log, session = self._around.log, self.session
+        match errand:
+            case Fetch(stream, first, last, max_bytes):
+                records = await log.read(stream, first, last=last, max_bytes=max_bytes)
+                self._carry_out(session.fetched(errand, records, now_ns=self._now_ns()))
+            case FetchPart(sha256, offset, length):
+                content: bytes | None = None
+                with suppress(FileNotFoundError):
+                    content = await log.read_file(sha256, offset, length)
+                self._carry_out(session.part_read(errand, content, now_ns=self._now_ns()))
+            case FindPeriod(request_id, stream, from_ns, to_ns):
+                first, last = await log.sequences_between(stream, from_ns, to_ns)
+                ranges, now_ns = RangeSet([(first, last + 1)]), self._now_ns()
+                self._carry_out(session.resend(request_id, stream, ranges, now_ns=now_ns))
+
+    async def _read_heads(self) -> None:
+        for stream in Stream:
+            newest = self._around.log.bounds(stream).next - 1
+            records: list[Record] = []
+            if newest >= self._around.log.bounds(stream).first:
+                records = await self._around.log.read(stream, newest, last=newest, max_bytes=1)
+            if records:
+                self._heads[stream] = records[-1]
+
+    # ---- outputs -------------------------------------------------------------------------
+
+    def _carry_out(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            self._carry_out_one(output)
+        self._arm()
+
+    def _carry_out_one(self, output: Output) -> None:
+        match output:
+            case SendRecords():
+                self._send(encode.push(output, self._around.identity.boot_id))
+            case PersistCursor(stream, ranges, replace):
+                log, name = self._around.log, self._around.destination.name
+                (log.replace_cursor if replace else log.acknowledge)(name, stream, ranges)
+                self._hub.acknowledged()
+            case SendStatus(ping):
+                self._send(self._hub.status(ping, self._moment()))
+            case Fetch() | FetchPart() | FindPeriod():
+                self._errands.append(output)
+                self._to_read.set()
+            case Close(reason):
+                self.end(reason)
+            case SendHello() | SendGaps() | SendPart() | SendResult():
+                self._send(self._encode_rare(output))
+            case _:
+                self._tell_hub(output)
+
+    def _encode_rare(
+        self, output: SendHello | SendGaps | SendPart | SendResult
+    ) -> wire.GatewayMessage:
+        match output:
+            case SendGaps():
+                return encode.gaps(output)
+            case SendPart():
+                return encode.part(output)
+            case SendResult():
+                return encode.result(output)
+            case SendHello():
+                catalogues = self._around.log.catalogue_records()
+                return encode.hello(
+                    self._around.identity,
+                    lane=self.lane,
+                    log_id=self.log_id,
+                    destination="",
+                    streams=[self._state(stream) for stream in Stream],
+                    catalogues=sorted(catalogues, key=lambda name: catalogues[name]),
+                    moment=self._moment(),
+                )
+
+    def _tell_hub(self, output: Output) -> None:
+        match output:
+            case Opened():
+                self._hub.opened(self.lane)
+            case Relay(message):
+                self._hub.relay(self.lane, message)
+            case FindCatalogue(catalogue):
+                self._hub.catalogue_wanted(catalogue)
+            case CatalogueDelivered(catalogue):
+                self._hub.catalogue_delivered(catalogue)
+            case Report(kind, text, attributes):
+                self._hub.report(kind, text, dict(attributes))
+            case RequestKey():
+                self._around.log.request_key()
+            case LogAhead():
+                self._hub.log_ahead(self.lane, output)
+            case _:
+                raise TypeError(f"no way to carry out {output}")
+
+    def _state(self, stream: Stream) -> wire.StreamState:
+        bounds: Bounds = self._around.log.bounds(stream)
+        head = self._heads.get(stream)
+        current = head is not None and head.sequence == bounds.next - 1
+        return encode.stream_state(stream, bounds, head.hash if current and head else b"")
+
+    def _send(self, message: wire.GatewayMessage) -> None:
+        self._outbox.append(message)
+        self._to_write.set()
+
+    def _arm(self) -> None:
+        """Set the timer if nothing earlier is set; a later deadline is found when it fires."""
+        due_ns = self.session.next_deadline_ns()
+        if due_ns is None or self._call is None or self._ended.done():
+            return
+        if self._timer is not None:
+            if self._timer_due_ns <= due_ns:
+                return
+            self._timer.cancel()
+        self._timer_due_ns = due_ns
+        delay_ns = max(due_ns - self._now_ns(), _NOBODY_NS)
+        self._timer = self._loop.call_later(delay_ns / 1e9, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if not self._ended.done():
+            self._carry_out(self.session.tick(self._now_ns()))
+
+    def _now_ns(self) -> int:
+        return self._around.clock.monotonic_ns()
+
+    def _moment(self) -> Moment:
+        return Moment(self._around.clock.wall_ns(), self._now_ns())
+
+
+__all__ = ["Hub", "LaneLink", "Surroundings"]

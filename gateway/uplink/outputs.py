@@ -1,0 +1,254 @@
+"""What an uplink session asks its shell to do, and the settings it works by. Pure vocabulary.
+
+A session (gateway/uplink/session.py) returns these; the shell (gateway/uplink/link.py) carries them
+out in order and gives answers back (`fetched`, `part_read`, `deliver_catalogue` ...).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from buffer.contract import Record, Stream
+from buffer.ranges import RangeSet
+from gateway.wire.v1 import uplink_pb2 as wire
+
+
+class Lane(enum.IntEnum):
+    """The two connections to a destination; numbers are those of the wire."""
+
+    PRIORITY = 1
+    BULK = 2
+
+
+STREAMS: Mapping[Lane, tuple[Stream, ...]] = {
+    Lane.PRIORITY: (Stream.ALARM, Stream.EVENT),
+    Lane.BULK: (Stream.TELEMETRY, Stream.EVIDENCE),
+}
+"""Streams of each lane, in order of priority."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """Numbers a session works by. Sources: the design's uplink section unless said otherwise.
+
+    heartbeat_ms: a Status with a ping goes out when nothing was sent, or nothing heard, for that
+    long.  silence_ms: with nothing heard for that long the link counts as half-open.
+    stall_ms: records unacknowledged without any progress for that long, on a link that answers
+    pings: the receiver is stuck, so reconnect.  window_ms: unacknowledged bytes are at most this
+    much of the measured throughput, between window_floor_bytes and window_ceiling_bytes.
+    message_floor_bytes: half the smallest window, so that two messages keep a slow line busy.
+    message_ceiling_bytes: larger ones gain nothing (1 MB messages are slower, measured).
+    alarm_extra_bytes: by so much alarms may exceed a window that is full of events.
+    staged_bytes: new records kept in memory for sending; beyond it they are read back from disk.
+    small_backlog_records: up to so many are simply sent in order before live data.
+    recent_ms: records younger than that when the session opens are not historical.
+    history_share: share of history in what live telemetry leaves; evidence has the rest.
+    rate_bytes_per_s: limit on bulk, 0 for none.
+    """
+
+    heartbeat_ms: int = 3_000
+    silence_ms: int = 10_000
+    stall_ms: int = 60_000
+    window_ms: int = 250
+    window_floor_bytes: int = 8 * 1024
+    window_ceiling_bytes: int = 4 * 1024 * 1024
+    message_floor_bytes: int = 4 * 1024
+    message_ceiling_bytes: int = 128 * 1024
+    part_bytes: int = 64 * 1024
+    alarm_extra_bytes: int = 64 * 1024
+    staged_bytes: int = 1024 * 1024
+    small_backlog_records: int = 20
+    recent_ms: int = 2_000
+    history_share: float = 0.5
+    rate_bytes_per_s: int = 0
+
+
+@dataclass(slots=True)
+class Counters:
+    """Totals of one lane over all its sessions; owned by the shell, counted by the session."""
+
+    sent_bytes: int = 0
+    sent_records: int = 0
+    sent_historical_records: int = 0
+    acknowledged_records: int = 0
+    acknowledged_bytes: int = 0
+    rejected_records: int = 0
+    gap_records: int = 0
+    live_lag_ms: float = 0.0
+    window_bytes: int = 0
+    in_flight_bytes: int = 0
+
+
+class Region(enum.Enum):
+    """Which part of a stream a read serves."""
+
+    LIVE = "live"
+    HISTORY = "history"
+    URGENT = "urgent"
+
+
+@dataclass(frozen=True, slots=True)
+class SendHello:
+    """Introduce the gateway; the shell fills in identity, bounds and head hashes."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendRecords:
+    """One Push of consecutive records."""
+
+    stream: Stream
+    records: tuple[Record, ...]
+    historical: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SendGaps:
+    """Sequences that no longer exist here."""
+
+    stream: Stream
+    ranges: RangeSet
+
+
+@dataclass(frozen=True, slots=True)
+class SendStatus:
+    """Heartbeat; `ping` comes back as Ack.pong."""
+
+    ping: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendPart:
+    """Part of an evidence file."""
+
+    sha256: bytes
+    offset: int
+    total_bytes: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """Answer to a Request."""
+
+    request_id: int
+    accepted: bool
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Read records first..last (inclusive), about max_bytes; answer with `fetched`."""
+
+    stream: Stream
+    first: int
+    last: int
+    max_bytes: int
+    region: Region
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPart:
+    """Read part of an evidence file; answer with `part_read`."""
+
+    sha256: bytes
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class PersistCursor:
+    """Acknowledged ranges to add to the log's cursor, or to replace it with."""
+
+    stream: Stream
+    ranges: RangeSet
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """Make the next telemetry record a key: live data must decode without the missed past."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindCatalogue:
+    """Find the event record that announces this catalogue; have the priority lane send it."""
+
+    catalogue: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueDelivered:
+    """The receiver acknowledged this catalogue's event; tell the bulk lane."""
+
+    catalogue: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FindPeriod:
+    """Find the sequences of a time range (wall clock, ns) and answer with `resend`."""
+
+    request_id: int
+    stream: Stream
+    from_ns: int
+    to_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogAhead:
+    """The receiver acknowledged more than this log ever held: it needs a new log id."""
+
+    stream: Stream
+    receiver_next: int
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An event for people: dotted kind, one clear sentence, flat attributes."""
+
+    kind: str
+    text: str
+    attributes: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A message that concerns the streams of the other lane."""
+
+    message: wire.ReceiverMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The receiver's Welcome came: the lane is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End this connection and make a new one; the reason is one clear sentence."""
+
+    reason: str
+
+
+Output = (
+    SendHello
+    | SendRecords
+    | SendGaps
+    | SendStatus
+    | SendPart
+    | SendResult
+    | Fetch
+    | FetchPart
+    | PersistCursor
+    | RequestKey
+    | FindCatalogue
+    | CatalogueDelivered
+    | FindPeriod
+    | LogAhead
+    | Report
+    | Relay
+    | Opened
+    | Close
+)

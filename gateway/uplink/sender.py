@@ -1,0 +1,297 @@
+"""Sender: decides what one lane sends next, within window, pace and shares. Pure.
+
+Order on the priority lane: catalogue events the receiver waits for, alarms, events; on the bulk
+lane: live telemetry, then evidence and history by their shares of what is left. In each stream
+live records go before the past, oldest first within each.
+
+A blocked higher class is never overtaken by a lower one that happens to fit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+from buffer.contract import Bounds, Record, Stream
+from buffer.ranges import RangeSet
+from gateway.uplink.evidence import EvidenceSender
+from gateway.uplink.ledger import Flight, Ledger, wire_bytes
+from gateway.uplink.outputs import (
+    STREAMS,
+    Counters,
+    Fetch,
+    FetchPart,
+    Lane,
+    Output,
+    PersistCursor,
+    Region,
+    SendGaps,
+    SendPart,
+    SendRecords,
+    SendStatus,
+    SessionSettings,
+)
+from gateway.uplink.pacing import Pace, Shares, Ticket, Window
+from gateway.uplink.queues import Queue
+
+_MILLISECOND_NS = 1_000_000
+_FETCH_MESSAGES = 4  # messages a read brings, so that reads are few and memory stays small
+
+
+class Sender:
+    """Ledgers, queues and limits of one lane in one session."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        settings: SessionSettings,
+        boot_id: bytes,
+        bounds: Mapping[Stream, Bounds],
+        counters: Counters,
+    ) -> None:
+        self._lane = lane
+        self._settings = settings
+        self._boot_id = boot_id
+        self._counters = counters
+        self.ledgers = {stream: Ledger(stream, bounds[stream]) for stream in STREAMS[lane]}
+        self.live = {stream: Queue(one, Region.LIVE) for stream, one in self.ledgers.items()}
+        self._past = {stream: Queue(one, Region.HISTORY) for stream, one in self.ledgers.items()}
+        self.window = Window(settings)
+        self.pace = Pace(settings.rate_bytes_per_s)
+        self._shares = Shares(settings.history_share)
+        self.evidence = EvidenceSender()
+        self.urgent: deque[Record] = deque()
+        self.requested = RangeSet()  # telemetry to be marked historical because it was asked for
+        self.largest_bytes = 0  # most the receiver takes in one message, 0 for no limit
+        self.set_aside: Callable[[Stream, int, str, int], list[Output]] | None = None
+        self._opened_ns = 0
+        self._opened_next: dict[Stream, int] = {}
+        self._pings: deque[tuple[int, int, Ticket | None]] = deque()
+        self.last_ping = 0
+        self.sent_ns = 0
+        self.progress_ns = 0
+
+    def opened(self, stream: Stream, now_ns: int) -> None:
+        """Note where live begins: what is older and not fresh is historical."""
+        self._opened_ns = now_ns
+        self._opened_next[stream] = self.ledgers[stream].next
+
+    def busy(self) -> bool:
+        """Tell whether anything waits for an acknowledgement."""
+        return self.window.in_flight_bytes > 0 or any(
+            ledger.flights for ledger in self.ledgers.values()
+        )
+
+    def waiting(self) -> bool:
+        """Tell whether anything is at hand and not yet sent."""
+        at_hand = any(queue.head() for queue in (*self.live.values(), *self._past.values()))
+        return at_hand or self.evidence.staged is not None
+
+    def ping(self, now_ns: int, ticket: Ticket | None = None) -> SendStatus:
+        """Make a Status whose pong confirms what was sent before it."""
+        self.last_ping += 1
+        self._pings.append((self.last_ping, now_ns, ticket))
+        self.sent_ns = now_ns
+        return SendStatus(self.last_ping)
+
+    def pong(self, pong: int, now_ns: int) -> None:
+        """Take the echo of a ping: everything sent before it has arrived."""
+        while self._pings and self._pings[0][0] <= pong:
+            ping, sent_ns, ticket = self._pings.popleft()
+            if ticket is not None:
+                self.window.landed(ticket, now_ns)
+                self.progress_ns = now_ns
+            elif ping == pong:
+                self.window.round_trip(now_ns - sent_ns)
+
+    def stage(self, stream: Stream, records: Sequence[Record]) -> None:
+        """Keep new records at hand, as far as memory allows; the rest is read back later."""
+        queue = self.live[stream]
+        for record in records:
+            if queue.staged_bytes + wire_bytes(record) <= self._settings.staged_bytes:
+                queue.stage(record)
+
+    def fetched(self, fetch: Fetch, records: Sequence[Record]) -> list[Output]:
+        """Take what was read; sequences that turned out not to exist become gaps."""
+        if fetch.region is Region.URGENT:
+            flights = self.ledgers[fetch.stream].flights
+            if not any(one.first <= fetch.first < one.stop for one in flights):
+                self.urgent.extend(records)
+            return []
+        queues = self.live if fetch.region is Region.LIVE else self._past
+        return self.gaps(fetch.stream, queues[fetch.stream].fetched(fetch, records))
+
+    def gaps(self, stream: Stream, ranges: RangeSet) -> list[Output]:
+        """Write off what no longer exists and tell the receiver."""
+        gone = RangeSet()
+        for start, stop in ranges:
+            gone.update(self.ledgers[stream].write_off(start, stop))
+        if not gone:
+            return []
+        self._counters.gap_records += len(gone)
+        return [SendGaps(stream, gone), PersistCursor(stream, gone)]
+
+    def land(self, stream: Stream, ranges: RangeSet, now_ns: int) -> None:
+        """Take acknowledged (or refused) ranges."""
+        self.progress_ns = now_ns
+        counters = self._counters
+        ledger = self.ledgers[stream]
+        for flight in ledger.acknowledge(ranges):
+            counters.acknowledged_records += flight.stop - flight.first
+            if flight.ticket.size_bytes:
+                self.window.landed(flight.ticket, now_ns)
+            if stream is Stream.TELEMETRY and not flight.historical:
+                counters.live_lag_ms = (now_ns - flight.newest_ns) / _MILLISECOND_NS
+        if stream is Stream.EVIDENCE and (self.evidence.sequence or 0) in ledger.acknowledged:
+            self.evidence.end()
+
+    def pump(self, now_ns: int) -> list[Output]:
+        """Send what may be sent now, and ask for what comes next."""
+        out: list[Output] = []
+        while now_ns >= self.pace.ready_ns or self._lane is Lane.PRIORITY:
+            step = self._step(now_ns)
+            if not step:
+                break
+            out += step
+        most = _FETCH_MESSAGES * self.window.message_bytes
+        for stream in self.ledgers:
+            for queue in (self.live[stream], self._past[stream]):
+                if stream is Stream.EVIDENCE and self.evidence.sequence is not None:
+                    continue
+                if (fetch := queue.want(most)) is not None:
+                    out.append(fetch)
+        if self._lane is Lane.BULK and (part := self._want_part()) is not None:
+            out.append(part)
+        self._counters.window_bytes = self.window.limit_bytes
+        self._counters.in_flight_bytes = self.window.in_flight_bytes
+        return out
+
+    def _step(self, now_ns: int) -> list[Output]:
+        if self.urgent:
+            record = self.urgent.popleft()
+            return self._launch(Stream.EVENT, [record], wire_bytes(record), now_ns)
+        if self._lane is Lane.BULK:
+            return self._bulk_step(now_ns)
+        for stream in self.ledgers:
+            for queue in (self.live[stream], self._past[stream]):
+                if self._ready(queue):
+                    return self._push(queue, now_ns)
+        return []
+
+    def _bulk_step(self, now_ns: int) -> list[Output]:
+        live = self.live[Stream.TELEMETRY]
+        if self._ready(live):
+            return self._push(live, now_ns)
+        past = self._past[Stream.TELEMETRY]
+        files = self.live[Stream.EVIDENCE]
+        idle = self.evidence.sequence is None
+        history = self._ready(past)
+        evidence = self.evidence.staged is not None or (idle and self._ready(files))
+        before = self.window.in_flight_bytes
+        if history and (not evidence or self._shares.history_first()):
+            out = self._push(past, now_ns)
+        elif evidence:
+            history = False
+            out = self._send_part(now_ns) if self.evidence.staged else self._push(files, now_ns)
+        else:
+            return []
+        used = self.window.in_flight_bytes - before
+        alone = not (evidence if history else self._ready(past))
+        self._shares.used(history=history, size_bytes=used, alone=alone)
+        return out
+
+    def _ready(self, queue: Queue) -> bool:
+        """Tell whether the head of a queue is at hand, after setting aside what must wait."""
+        while (record := queue.head()) is not None:
+            if record.catalogue in queue.ledger.held:
+                queue.ledger.hold(record.catalogue, record.sequence, record.sequence + 1)
+                queue.drop(record)
+                continue
+            return True
+        return False
+
+    def _push(self, queue: Queue, now_ns: int) -> list[Output]:
+        head = queue.head()
+        room = self.window.room_bytes
+        stream = queue.ledger.stream
+        if head is None:
+            return []
+        if self.largest_bytes and wire_bytes(head) > self.largest_bytes and self.set_aside:
+            queue.drop(head)
+            reason = f"{len(head.payload)} bytes, the receiver takes {self.largest_bytes}"
+            return self.set_aside(stream, head.sequence, reason, now_ns)
+        if stream is Stream.ALARM:
+            room += self._settings.alarm_extra_bytes
+        least = wire_bytes(head)
+        if queue.region is Region.HISTORY:  # worth a message of its own
+            least = max(least, min(self.window.message_bytes, self.window.limit_bytes))
+        if least > room and self.window.in_flight_bytes > 0:
+            return []
+        limit = min(self.window.message_bytes, max(room, 0))
+        records, size = queue.take(limit, self._is_historical)
+        return self._launch(stream, records, size, now_ns)
+
+    def _launch(
+        self, stream: Stream, records: Sequence[Record], size: int, now_ns: int
+    ) -> list[Output]:
+        historical = self._is_historical(records[0])
+        self._count(len(records), size, historical, now_ns)
+        ticket = self.window.sent(size, now_ns)
+        newest = records[-1]
+        # An evidence record is acknowledged when its file is complete, which may take minutes:
+        # its bytes leave the window with the pong that follows it instead.
+        landing = Ticket(0, now_ns, 0) if stream is Stream.EVIDENCE else ticket
+        self.ledgers[stream].launch(
+            Flight(
+                records[0].sequence,
+                newest.sequence + 1,
+                landing,
+                newest.catalogue,
+                newest.monotonic_ns,
+                historical,
+            )
+        )
+        out: list[Output] = [SendRecords(stream, tuple(records), historical)]
+        if stream is Stream.EVIDENCE:
+            self.evidence.begin(newest)
+            out.append(self.ping(now_ns, ticket))
+        return out
+
+    def _send_part(self, now_ns: int) -> list[Output]:
+        staged = self.evidence.staged
+        if staged is None:
+            return []
+        size = len(staged.content)
+        if size > self.window.room_bytes and self.window.in_flight_bytes > 0:
+            return []
+        part = self.evidence.take()
+        assert part is not None  # noqa: S101 - staged above; mypy cannot see it
+        self._count(0, size, False, now_ns)
+        ticket = self.window.sent(size, now_ns)
+        out: list[Output] = [
+            SendPart(part.sha256, part.offset, part.total_bytes, part.content),
+            self.ping(now_ns, ticket),
+        ]
+        if (request := self._want_part()) is not None:
+            out.append(request)
+        return out
+
+    def _want_part(self) -> FetchPart | None:
+        return self.evidence.want(min(self._settings.part_bytes, self.window.message_bytes))
+
+    def _count(self, records: int, size: int, historical: bool, now_ns: int) -> None:
+        if not self.busy():
+            self.progress_ns = now_ns  # nothing could have made progress before
+        self.sent_ns = now_ns
+        self.pace.sent(size, now_ns)
+        self._counters.sent_records += records
+        self._counters.sent_historical_records += records if historical else 0
+
+    def _is_historical(self, record: Record) -> bool:
+        asked = self.requested and record.stream is Stream.TELEMETRY
+        if asked and record.sequence in self.requested:
+            return True
+        if record.sequence >= self._opened_next.get(record.stream, 0):
+            return False
+        fresh_ns = self._opened_ns - self._settings.recent_ms * _MILLISECOND_NS
+        return record.boot_id != self._boot_id or record.monotonic_ns < fresh_ns
