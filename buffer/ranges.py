@@ -44,23 +44,26 @@ class RangeSet:
 
     def discard(self, start: int, stop: int) -> None:
         """Remove [start, stop)."""
-        kept = [
-            piece
-            for low, high in self
-            for piece in ((low, min(high, start)), (max(low, stop), high))
-            if piece[0] < piece[1]
-        ]
-        self._starts = [low for low, _ in kept]
-        self._stops = [high for _, high in kept]
+        if stop <= start:
+            return
+        left = bisect_right(self._stops, start)
+        right = bisect_left(self._starts, stop)
+        if left >= right:
+            return
+        pieces = ((self._starts[left], start), (stop, self._stops[right - 1]))
+        kept = [piece for piece in pieces if piece[0] < piece[1]]
+        self._starts[left:right] = [low for low, _ in kept]
+        self._stops[left:right] = [high for _, high in kept]
 
     def missing(self, start: int, stop: int) -> RangeSet:
         """Return the part of [start, stop) that is not in the set."""
-        gaps = RangeSet([(start, stop)])
-        first = max(0, bisect_right(self._starts, start) - 1)
-        for low, high in zip(self._starts[first:], self._stops[first:], strict=True):
-            if low >= stop:
-                break
-            gaps.discard(low, high)
+        gaps = RangeSet()
+        left = bisect_right(self._stops, start)
+        right = bisect_left(self._starts, stop)
+        for low, high in zip(self._starts[left:right], self._stops[left:right], strict=True):
+            gaps.add(start, low)
+            start = high
+        gaps.add(start, stop)
         return gaps
 
     def contiguous_stop(self, start: int) -> int:

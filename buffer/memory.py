@@ -1,0 +1,326 @@
+"""MemoryLog: the Log in memory, for tests of others and as the model of the Log on disk.
+
+Guarantees: the same contract as `buffer.store.Buffer` but for durability: everything given within
+one pass of the event loop is one commit. Telemetry is encoded as on disk. No thread, no file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from buffer.block import BlockEncoder, ColumnBatch, block_header, check_batch
+from buffer.contract import (
+    NO_HASH,
+    Bounds,
+    Capacity,
+    Clock,
+    Columns,
+    CommitListener,
+    Record,
+    Stream,
+    chain_hash,
+)
+from buffer.ranges import RangeSet
+
+
+class MemoryLog:
+    """A Log without a disk; `evict` and `restart` do by hand what happens to a Buffer."""
+
+    def __init__(self, *, clock: Clock, boot_id: bytes = bytes(16)) -> None:
+        self._clock = clock
+        self._boot_id = boot_id
+        self._log_id = secrets.token_bytes(16)
+        self._records: dict[Stream, list[Record]] = {stream: [] for stream in Stream}
+        self._next = dict.fromkeys(Stream, 1)
+        self._heads = dict.fromkeys(Stream, NO_HASH)
+        self._waiting: list[tuple[ColumnBatch, asyncio.Future[None], bytes]] = []
+        self._queued: list[tuple[asyncio.Future[int], Record]] = []
+        self._scheduled = False
+        self._encoder = BlockEncoder()
+        self._key = True
+        self._group = 0
+        self._catalogue = b""
+        self._group_catalogue = b""
+        self._state: dict[str, bytes] = {}
+        self._files: dict[bytes, bytes] = {}
+        self._cursors: dict[tuple[str, Stream], RangeSet] = {}
+        self._catalogues: dict[bytes, int] = {}
+        self._listeners: list[CommitListener] = []
+
+    @property
+    def log_id(self) -> bytes:
+        """16 random bytes naming this log."""
+        return self._log_id
+
+    async def __aenter__(self) -> MemoryLog:
+        """Nothing to start; lets a MemoryLog stand where a Buffer stands."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Commit what waits."""
+        self._commit()
+
+    def add_batch(
+        self,
+        points: npt.NDArray[np.int32],
+        values: Columns,
+        quality: npt.NDArray[np.uint16],
+        source_time_ns: npt.NDArray[np.int64] | int,
+        gateway_time_ns: int,
+    ) -> asyncio.Future[None]:
+        """Queue columns for the next telemetry record; ValueError where they do not fit."""
+        batch = ColumnBatch(points, values, quality, source_time_ns, gateway_time_ns)
+        check_batch(batch)
+        receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((batch, receipt, self._catalogue))
+        self._schedule()
+        return receipt
+
+    def add_record(
+        self,
+        stream: Stream,
+        payload: bytes,
+        *,
+        state: Mapping[str, bytes] | None = None,
+        keep: bytes | None = None,
+    ) -> asyncio.Future[int]:
+        """Queue one record (not TELEMETRY); the future gives its sequence once committed."""
+        if stream is Stream.TELEMETRY:
+            raise ValueError("telemetry is added by add_batch")
+        if keep is not None and stream is not Stream.EVENT:
+            raise ValueError("only an event record can define a catalogue")
+        receipt: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        record = self._chain(stream, payload)
+        if keep is not None:
+            self._catalogues[keep] = record.sequence
+        self._state.update(state or {})
+        self._queued.append((receipt, record))
+        self._schedule()
+        return receipt
+
+    def state(self, key: str) -> bytes:
+        """Newest state value of that name, or empty bytes."""
+        return self._state.get(key, b"")
+
+    async def put_file(self, content: bytes) -> bytes:
+        """Keep a file by content."""
+        digest = hashlib.sha256(content).digest()
+        self._files[digest] = content
+        return digest
+
+    async def read_file(self, sha256: bytes, offset: int, length: int) -> bytes:
+        """Part of a file; FileNotFoundError if unknown."""
+        if sha256 not in self._files:
+            raise FileNotFoundError(sha256.hex())
+        return self._files[sha256][offset : offset + length]
+
+    async def room(self) -> None:
+        """There is always room."""
+
+    def set_catalogue(self, catalogue_hash: bytes) -> None:
+        """Name the catalogue of all batches that follow; starts a new key."""
+        self._catalogue = catalogue_hash
+
+    def request_key(self) -> None:
+        """Make the next telemetry record a key."""
+        self._commit()
+        self._key = True
+
+    def bounds(self, stream: Stream) -> Bounds:
+        """Sequences held now."""
+        held = self._records[stream]
+        stop = held[-1].sequence + 1 if held else self._next[stream]
+        return Bounds(held[0].sequence if held else stop, stop)
+
+    async def read(self, stream: Stream, first: int, *, last: int, max_bytes: int) -> list[Record]:
+        """Records first..last (inclusive) that are held, about max_bytes of payload."""
+        found: list[Record] = []
+        for record in self._records[stream]:
+            if first <= record.sequence <= last and (max_bytes > 0 or not found):
+                found.append(record)
+                max_bytes -= len(record.payload)
+        return found
+
+    async def group_start(self, sequence: int) -> int:
+        """Sequence of the key that starts the telemetry group of `sequence`; itself if unknown."""
+        for record in self._records[Stream.TELEMETRY]:
+            if record.sequence == sequence:
+                return record.group
+        return sequence
+
+    async def sequences_between(self, stream: Stream, from_ns: int, to_ns: int) -> tuple[int, int]:
+        """First and last sequence of the groups that touch [from_ns, to_ns]; (1, 0) if none."""
+        spans: dict[int, list[Record]] = {}
+        for record in self._records[stream]:
+            spans.setdefault(record.group, []).append(record)
+        touched = [
+            record.sequence
+            for group in spans.values()
+            if min(item.first_ns for item in group) <= to_ns
+            and max(item.last_ns for item in group) >= from_ns
+            for record in group
+        ]
+        return (touched[0], touched[-1]) if touched else (1, 0)
+
+    def catalogue_records(self) -> Mapping[bytes, int]:
+        """Sequence in the EVENT stream of each catalogue kept, by its hash."""
+        return self._catalogues
+
+    def capacity(self, stream: Stream) -> Capacity:
+        """Bytes held; there is no quota."""
+        held = self._records[stream]
+        used = sum(len(record.payload) for record in held)
+        return Capacity(used, 1 << 62, 0.0, float("inf"), len(held))
+
+    def health(self) -> tuple[bool, str]:
+        """Memory is always well."""
+        return True, "everything given is being stored"
+
+    def add_listener(self, listener: CommitListener) -> Callable[[], None]:
+        """Call `listener` after each commit; returns how to stop."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def cursor(self, destination: str, stream: Stream) -> RangeSet:
+        """Ranges this destination has acknowledged (a copy)."""
+        return self._cursors.get((destination, stream), RangeSet()).copy()
+
+    def acknowledge(self, destination: str, stream: Stream, ranges: RangeSet) -> None:
+        """Add ranges to a cursor."""
+        self._cursors.setdefault((destination, stream), RangeSet()).update(ranges)
+
+    def replace_cursor(self, destination: str, stream: Stream, ranges: RangeSet) -> None:
+        """Set a cursor to what the receiver said in Welcome."""
+        self._cursors[destination, stream] = ranges.copy()
+
+    def renew_log_id(self, reason: str) -> bytes:
+        """Start a new log id with what no destination has acknowledged; cursors start empty."""
+        del reason
+        self._commit()
+        carry: dict[Stream, int] = {}
+        for (_, stream), ranges in self._cursors.items():
+            stop = ranges.contiguous_stop(1)
+            carry[stream] = min(carry.get(stream, stop), stop)
+        for stream in Stream:
+            self._carry(stream, carry.get(stream, 1))
+        self._log_id = secrets.token_bytes(16)
+        self._cursors.clear()
+        self._key = True
+        return self._log_id
+
+    # ---- what only a test does ----------------------------------------------------------------
+
+    def evict(self, stream: Stream, through: int) -> None:
+        """Drop records up to sequence `through`."""
+        held = self._records[stream]
+        self._records[stream] = [record for record in held if record.sequence > through]
+
+    def restart(self) -> None:
+        """What a restart does: the next telemetry record is a key."""
+        self._commit()
+        self._key = True
+
+    # ---- inside -------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._commit)
+
+    def _commit(self) -> None:
+        self._scheduled = False
+        waiting, self._waiting = self._waiting, []
+        queued, self._queued = self._queued, []
+        records = [record for _, record in queued]
+        while waiting:
+            catalogue = waiting[0][2]
+            part = [batch for batch, _, name in waiting if name == catalogue]
+            receipts = [receipt for _, receipt, name in waiting if name == catalogue]
+            waiting = [item for item in waiting if item[2] != catalogue]
+            records.append(self._encode(part, catalogue))
+            for receipt in receipts:
+                if not receipt.done():
+                    receipt.set_result(None)
+        for record in records:
+            self._records[record.stream].append(record)
+        for done, record in queued:
+            if not done.done():
+                done.set_result(record.sequence)
+        self._tell(records)
+
+    def _tell(self, records: Sequence[Record]) -> None:
+        for stream in Stream:
+            found = [record for record in records if record.stream is stream]
+            if found:
+                for listener in tuple(self._listeners):
+                    listener(stream, found)
+
+    def _encode(self, batches: Sequence[ColumnBatch], catalogue: bytes) -> Record:
+        key = self._key or catalogue != self._group_catalogue
+        block = self._encoder.encode(batches, key=key, catalogue=catalogue)
+        header = block_header(block)
+        if header.is_key:
+            self._group = self._next[Stream.TELEMETRY]
+            self._group_catalogue = catalogue
+            self._key = False
+        return replace(
+            self._chain(Stream.TELEMETRY, block),
+            group=self._group,
+            catalogue=catalogue,
+            first_ns=header.first_ns,
+            last_ns=header.last_ns,
+            samples=header.samples,
+        )
+
+    def _chain(self, stream: Stream, payload: bytes) -> Record:
+        sequence, previous = self._next[stream], self._heads[stream]
+        self._next[stream] += 1
+        self._heads[stream] = chain_hash(previous, stream, sequence, payload)
+        time_ns = self._clock.wall_ns()
+        return Record(
+            stream=stream,
+            sequence=sequence,
+            time_ns=time_ns,
+            monotonic_ns=self._clock.monotonic_ns(),
+            boot_id=self._boot_id,
+            clock_offset_ns=0,
+            synchronised=False,
+            previous_hash=previous,
+            hash=self._heads[stream],
+            payload=payload,
+            group=sequence,
+            first_ns=time_ns,
+            last_ns=time_ns,
+        )
+
+    def _carry(self, stream: Stream, first: int) -> None:
+        held = self._records[stream]
+        if stream is Stream.TELEMETRY:
+            first = max((r.group for r in held if r.group <= first), default=first)
+        if stream is Stream.EVENT:
+            first = min((first, *self._catalogues.values()))
+        if held:
+            first = max(first, held[0].sequence)
+        carried = [record for record in held if record.sequence >= first]
+        self._next[stream], self._heads[stream] = 1, NO_HASH
+        self._records[stream] = []
+        for record in carried:
+            anew = self._chain(stream, record.payload)
+            self._records[stream].append(
+                replace(
+                    record,
+                    sequence=anew.sequence,
+                    group=record.group - first + 1,
+                    previous_hash=anew.previous_hash,
+                    hash=anew.hash,
+                )
+            )
+        if stream is Stream.EVENT:
+            self._catalogues = {k: at - first + 1 for k, at in self._catalogues.items()}
