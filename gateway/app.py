@@ -23,7 +23,7 @@ from gateway.observe.health import Health
 from gateway.observe.http import ObserveServer
 from gateway.observe.log import logger
 from gateway.observe.metrics import Metrics
-from gateway.observe.parts import buffer_statistics, check_of
+from gateway.observe.parts import buffer_statistics
 from gateway.pipeline import HEADCOUNT_STATE, LIMITS_STATE, Pipeline
 from gateway.rules.headcount import HeadcountAlarms
 from gateway.rules.limits import LimitAlarms
@@ -72,7 +72,7 @@ async def run(site: Site, stop: asyncio.Event) -> None:
             metrics.register(f"source_{name}", source.statistics)
         for name, uplink in uplinks.items():
             metrics.register(f"uplink_{name}", uplink.statistics)
-            health.register(f"uplink_{name}", check_of(uplink.health))
+            health.register(f"uplink_{name}", uplink.health)
         async with ObserveServer(site.metrics.host, site.metrics.port, metrics, health) as observe:
             _LOG.info("running", site=str(site.path), points=len(catalogue.points),
                       metrics=f"http://{observe.address}/metrics")  # fmt: skip

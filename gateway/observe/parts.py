@@ -1,8 +1,6 @@
-"""How parts that know nothing of metrics and health are shown in them."""
+"""How the buffer is shown in the metrics."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from buffer.contract import Log, Stream
 
@@ -16,13 +14,3 @@ def buffer_statistics(log: Log) -> dict[str, float]:
         found[f"held_hours_{name}"] = capacity.held_hours
         found[f"capacity_hours_{name}"] = capacity.capacity_hours
     return found
-
-
-def check_of(state: Callable[[], tuple[str, str]]) -> Callable[[], tuple[bool, str]]:
-    """Make a health check of a part that says ok, degraded or failed, and one sentence."""
-
-    def check() -> tuple[bool, str]:
-        word, text = state()
-        return word == "ok", text
-
-    return check

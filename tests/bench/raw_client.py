@@ -12,6 +12,7 @@ import resource
 import struct
 import sys
 import time
+from typing import cast
 
 from gateway.runtime.loop import loop_factory
 
@@ -28,8 +29,7 @@ class Reader(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
 
     def poll(self) -> None:
         if self._missing == 0 and self._next in {0, len(self._blocks)}:
