@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -32,14 +30,3 @@ def vtest() -> Path:
             pytest.fail(text)
         pytest.skip(text)
     return clip
-
-
-@pytest.fixture(autouse=True)
-async def _no_task_left() -> AsyncIterator[None]:
-    """Fail a test that leaves an asyncio task alive (the fixture's own is not one)."""
-    before = asyncio.all_tasks()
-    yield
-    await asyncio.sleep(0)
-    own = {asyncio.current_task()}
-    left = [task for task in asyncio.all_tasks() - before - own if not task.done()]
-    assert not left, f"tasks left alive: {left}"
