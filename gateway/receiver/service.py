@@ -25,7 +25,7 @@ from gateway.receiver.commit import Committer, StoreFailedError
 from gateway.receiver.evidence import EvidenceFiles
 from gateway.receiver.exchange import EndedError, Exchange, Read, broken, to_wire
 from gateway.receiver.identity import identities, refusal
-from gateway.receiver.store import Entries, Greeting, Known, Store
+from gateway.receiver.store import Entries, Greeting, Known, Outcome, Store, Work
 from gateway.wire.v1 import uplink_pb2 as wire
 
 Context = grpc.aio.ServicerContext[bytes, wire.ReceiverMessage]
@@ -194,10 +194,7 @@ class Receiver:
             hello.log_id,
             tuple(hello.catalogue_hashes),
         )
-        try:
-            known = await (await self._committer.submit(greeting, 0, urgent=True))
-        except StoreFailedError as error:
-            raise EndedError(grpc.StatusCode.UNAVAILABLE, str(error)) from None
+        known = await self._commit(greeting)
         if not isinstance(known, Known):
             raise TypeError("a Greeting's outcome is a Known")
         return known
@@ -208,9 +205,13 @@ class Receiver:
         if older.log_id != newer.log_id:
             reason = f"log {older.log_id.hex()} was connected when this log came with its name"
             fault = Fault(0, "second_log", b"", reason)
-            await self._committer.submit(
-                Entries(log, Stream.EVENT, (), faults=[fault]), 0, urgent=True
-            )
+            await self._commit(Entries(log, Stream.EVENT, (), faults=[fault]))
+
+    async def _commit(self, work: Work) -> Outcome:
+        try:
+            return await (await self._committer.submit(work, 0, urgent=True))
+        except StoreFailedError as error:
+            raise EndedError(grpc.StatusCode.UNAVAILABLE, str(error)) from None
 
     def _welcome(self, known: Known) -> wire.ReceiverMessage:
         welcome = wire.Welcome(
