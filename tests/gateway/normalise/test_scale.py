@@ -164,3 +164,14 @@ def test_overflow_is_infinite_and_out_of_range() -> None:
     out = normaliser.apply(batch([1], floats(1e300)))
     assert float(out.values[0]) == math.inf
     assert out.quality.tolist() == [int(Quality.UNCERTAIN_OUT_OF_RANGE)]
+
+
+@pytest.mark.parametrize(("low", "high", "outside"), [(0.0, None, [-1.0]), (None, 9.0, [10.0])])
+def test_a_range_may_be_open_at_one_end(
+    low: float | None, high: float | None, outside: list[float]
+) -> None:
+    normaliser = Normaliser([Point(1, "d/a", range_low=low, range_high=high)])
+    values = [-1.0, 0.0, 9.0, 10.0]
+    out = normaliser.apply(batch([1] * 4, floats(*values)))
+    said = [v for v, q in zip(values, out.quality.tolist(), strict=True) if q]
+    assert said == outside

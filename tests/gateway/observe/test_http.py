@@ -100,6 +100,18 @@ async def test_a_request_in_pieces_is_answered_once() -> None:
     assert answer.count(b"HTTP/1.1 200 OK") == 1
 
 
+async def test_a_second_request_on_one_connection_is_not_answered() -> None:
+    request = b"GET /healthz HTTP/1.1\r\n\r\n"
+    async with server() as listening:
+        host, _, port = listening.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(request * 2)
+        writer.write(request)
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+    assert answer.count(b"HTTP/1.1") == 1
+
+
 async def test_too_many_connections_are_closed_unanswered_and_the_rest_still_served() -> None:
     async with server() as listening:
         host, _, port = listening.address.rpartition(":")

@@ -169,6 +169,37 @@ def test_off_delay_holds_the_alarm() -> None:
     assert said(judge.tick(6 * S)) == [("d/t", "high", RETURNED)]
 
 
+@pytest.mark.parametrize(
+    ("limits", "beyond", "inside", "edge"),
+    [
+        (Limits(low=5.0, deadband=0.5, off_delay_s=3.0), 4.0, 5.6, 5.5),
+        (Limits(high=5.0, deadband=0.5, off_delay_s=3.0), 6.0, 4.4, 4.5),
+    ],
+)
+def test_a_value_on_the_edge_of_the_deadband_stops_a_running_return(
+    limits: Limits, beyond: float, inside: float, edge: float
+) -> None:
+    judge = alarms(Point(1, "d/t", limits=limits))
+    feed_one(judge, beyond, 0.0)
+    feed_one(judge, inside, 1.0)
+    assert judge.next_deadline_ns() == 4 * S
+    feed_one(judge, edge, 2.0)
+    assert judge.next_deadline_ns() is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "beyond", "edge"), [(Limits(low=5.0, on_delay_s=3.0), 4.0, 5.0),
+                                   (Limits(high=5.0, on_delay_s=3.0), 6.0, 5.0)]
+)  # fmt: skip
+def test_a_value_on_the_limit_keeps_a_running_raise(
+    limits: Limits, beyond: float, edge: float
+) -> None:
+    judge = alarms(Point(1, "d/t", limits=limits))
+    feed_one(judge, beyond, 1.0)
+    feed_one(judge, edge, 2.0)
+    assert judge.next_deadline_ns() == 4 * S
+
+
 HELD = [code for code in Quality if code >= 0x8000] + [
     Quality.GOOD_SIMULATED,
     Quality.UNCERTAIN_INHIBITED,
