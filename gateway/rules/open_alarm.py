@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 from drivers.contract import Quality
 from gateway.model.alarm import AlarmChange, AlarmState
@@ -25,9 +26,12 @@ class StateError(ValueError):
     """The stored state of open alarms cannot be read."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OpenAlarm:
-    """An alarm that was raised and has not returned; fields as in AlarmChange, at its raise."""
+    """An alarm that was raised and has not returned; fields as in AlarmChange, at its raise.
+
+    Its encoding is made once and kept, so that the state of a flood of alarms is a join.
+    """
 
     alarm_id: bytes
     source: str
@@ -46,7 +50,13 @@ class OpenAlarm:
     @classmethod
     def of(cls, raised: AlarmChange) -> OpenAlarm:
         """Remember what was raised."""
-        return cls(**{name: getattr(raised, name) for name in cls.__slots__})
+        return cls(**{name: getattr(raised, name) for name in _FIELDS})
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """One JSON object."""
+        row = {name: getattr(self, name) for name in _FIELDS} | {"alarm_id": self.alarm_id.hex()}
+        return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
 
     def removed(self, gateway_time_ns: int) -> AlarmChange:
         """Return the alarm because nothing judges it any more: its limit or zone was removed.
@@ -75,11 +85,13 @@ class OpenAlarm:
         )
 
 
+_FIELDS = tuple(field.name for field in fields(OpenAlarm))
+
+
 def encode_open(alarms: Iterable[OpenAlarm]) -> bytes:
     """Encode for the log's state."""
-    rows = [asdict(alarm) | {"alarm_id": alarm.alarm_id.hex()} for alarm in alarms]
-    state = {"version": _VERSION, "open": rows}
-    return json.dumps(state, ensure_ascii=False, separators=(",", ":")).encode()
+    rows = b",".join(alarm.encoded for alarm in alarms)
+    return b'{"version":%d,"open":[%s]}' % (_VERSION, rows)
 
 
 def decode_open(encoded: bytes) -> tuple[OpenAlarm, ...]:
