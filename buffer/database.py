@@ -69,6 +69,7 @@ class Database:
 
     def __init__(self, path: Path, kind: str) -> None:
         self.path = path
+        self.lock_wait_ms = 1_000
         self.kind = kind
         self.heads: dict[Stream, Head] = {}
         self._names: dict[bytes, int] = {}
@@ -82,7 +83,10 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, isolation_level=None, check_same_thread=False, timeout=1.0
+            self.path,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=self.lock_wait_ms / 1e3,
         )
         fresh = self.path.stat().st_size == 0 if self.path.exists() else True
         if fresh:
@@ -103,6 +107,11 @@ class Database:
                 f" PRAGMA application_id = {APPLICATION_ID[self.kind]};"
                 f" PRAGMA user_version = {number + 1}; COMMIT;"
             )
+
+    def set_lock_wait(self, lock_wait_ms: int) -> None:
+        """Wait so long for another process to let go of the file."""
+        self.lock_wait_ms = lock_wait_ms
+        self.connection.execute(f"PRAGMA busy_timeout = {lock_wait_ms}")
 
     def load(self) -> None:
         """Read from the file where each stream stands."""

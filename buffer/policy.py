@@ -31,6 +31,7 @@ class BufferConfig:
     min_free_bytes: telemetry sheds when the file system has less room than this.
     reserve_bytes: pre-allocated for alarms and gap records, given up when the disk is full.
     gap_interval_s: an open gap is reported again at most that often.
+    lock_wait_ms: a commit waits so long for another process (inspection) to let go of the file.
     attempts: commits are tried so often, with close, reopen and verify between.
     """
 
@@ -51,6 +52,7 @@ class BufferConfig:
     reserve_bytes: int = 16 * MIB
     gap_interval_s: int = 3_600
     attempts: int = 3
+    lock_wait_ms: int = 1_000
 
 
 class CommitPolicy:

@@ -29,8 +29,12 @@ def salvage(aside: Path, fresh: Database, now_ns: int) -> list[Gap]:
         return [_unknown(stream, now_ns) for stream in STREAMS[fresh.kind]]
     try:
         fresh.begin()
+        new_ids: dict[int, int] = {}
         for stream in STREAMS[fresh.kind]:
-            gaps += _copy_stream(source, fresh, stream, now_ns)
+            new_ids.clear()
+            gaps += _copy_stream(source, fresh, stream, now_ns, new_ids)
+            if stream is Stream.EVENT:
+                _copy_catalogues(source, fresh, new_ids)
         if fresh.kind == RECORDS:
             _copy_tables(source, fresh)
         fresh.commit()
@@ -40,8 +44,13 @@ def salvage(aside: Path, fresh: Database, now_ns: int) -> list[Gap]:
 
 
 def _copy_stream(
-    source: sqlite3.Connection, fresh: Database, stream: Stream, now_ns: int
+    source: sqlite3.Connection,
+    fresh: Database,
+    stream: Stream,
+    now_ns: int,
+    new_ids: dict[int, int],
 ) -> list[Gap]:
+    """Copy one stream; `new_ids` is filled with the new row of each row taken."""
     try:
         base = _meta(source, f"base.{stream.value}", 0)
         names = {int(key): bytes(value) for key, value in source.execute("SELECT * FROM name")}
@@ -70,6 +79,7 @@ def _copy_stream(
         if not intact or not whole or row[5] not in names or row[6] not in names:
             missing += [row_id, row_id]
             continue
+        new_ids[row_id] = fresh.heads[stream].next_id
         _append(fresh, stream, row, names, key)
     return _gap_of(stream, missing, top, expected, now_ns)
 
@@ -122,6 +132,15 @@ def _readable_rows(source: sqlite3.Connection, table: str, top: int) -> Iterator
         skipped = 0 if rows else skipped + step
         after += step
         step = ROWS_AT_ONCE if after % ROWS_AT_ONCE == 0 else 1
+
+
+def _copy_catalogues(source: sqlite3.Connection, fresh: Database, new_ids: dict[int, int]) -> None:
+    try:
+        rows = source.execute("SELECT hash, event_id FROM catalogue").fetchall()
+    except sqlite3.Error:
+        return
+    known = [(digest, new_ids[row_id]) for digest, row_id in rows if row_id in new_ids]
+    fresh.connection.executemany("INSERT INTO catalogue VALUES (?, ?)", known)
 
 
 def _copy_tables(source: sqlite3.Connection, fresh: Database) -> None:

@@ -295,6 +295,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
         waiting = [group for group in self._groups if group.first_id > self._promised_id]
         used = sum(group.used_bytes for group in waiting)
         used += self._open.used_bytes if self._open else 0
+        used += waiting[-1].used_bytes if waiting else 0  # room for the group that begins
         oldest_ns = self.clock.wall_ns() - int(self.config.retention_days * DAY_NS)
         quota = self.config.quota_bytes[Stream.TELEMETRY]
         base = self.database.heads[Stream.TELEMETRY].base

@@ -77,6 +77,7 @@ class Writer(Generic[JobT]):
         self, database: Database, config: BufferConfig, clock: Clock, session: Session, post: Post
     ) -> None:
         self.database = database
+        database.set_lock_wait(config.lock_wait_ms)
         self.config = config
         self.clock = clock
         self.session = session

@@ -228,7 +228,7 @@ def test_batches_that_cannot_be_encoded_are_named() -> None:
     with pytest.raises(ValueError, match="int32"):
         check_batch(ColumnBatch(points.astype(np.int64), np.zeros(2), good, 0, 0))
     with pytest.raises(ValueError, match="float64"):
-        check_batch(ColumnBatch(points, np.zeros(2, np.float32), good, 0, 0))
+        check_batch(ColumnBatch(points, np.zeros(2, np.float32), good, 0, 0))  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="length"):
         check_batch(ColumnBatch(points, np.zeros(3), good, 0, 0))
     with pytest.raises(ValueError, match="source times"):

@@ -1,0 +1,166 @@
+"""Quota and retention: what goes, what stays, and that every loss is in exactly one gap record."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from buffer.contract import Gap, NotStoredError, Record, Stream
+from buffer.policy import DAY_NS, GapLedger, Held, choose_evictions
+from buffer.store import Buffer
+from tests.buffer.test_store import GOOD, POINTS, START_NS, check_chain, everything
+
+if TYPE_CHECKING:
+    from tests.buffer.conftest import HandClock, OpenBuffer
+
+QUOTA = {Stream.ALARM: 10**6, Stream.EVENT: 10**6, Stream.TELEMETRY: 3_000, Stream.EVIDENCE: 10**6}
+
+
+async def until_first(log: Buffer, stream: Stream, first: int) -> None:
+    """Wait until everything below `first` is evicted."""
+    for _ in range(500):
+        if log.bounds(stream).first >= first:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{stream.name} begins at {log.bounds(stream).first}, not {first}")
+
+
+def gaps_of(events: list[Record]) -> dict[tuple[str, str], tuple[int, int, int]]:
+    """Sum of the gap records per stream and cause: lowest, highest sequence, count."""
+    found: dict[tuple[str, str], tuple[int, int, int]] = {}
+    for event in events:
+        word, stream, cause, first, last, count = event.payload.decode().split()
+        assert word == "gap"
+        low, high, total = found.get((stream, cause), (1 << 62, 0, 0))
+        found[stream, cause] = (min(low, int(first)), max(high, int(last)), total + int(count))
+    return found
+
+
+async def add_noise(log: Buffer, clock: HandClock, count: int) -> None:
+    rng = np.random.default_rng(count)
+    for _ in range(count):
+        clock.advance(1)
+        await log.add_batch(POINTS, rng.random(10), GOOD, clock.wall, clock.wall)
+
+
+async def test_quota_takes_the_oldest_groups_and_says_so(
+    open_buffer: OpenBuffer, clock: HandClock
+) -> None:
+    async with open_buffer(quota_bytes=QUOTA, key_every_s=5) as log:
+        await add_noise(log, clock, 100)
+        bounds = log.bounds(Stream.TELEMETRY)
+        assert bounds.next == 101
+        await until_first(log, Stream.TELEMETRY, 70)
+        first = log.bounds(Stream.TELEMETRY).first
+        records = await everything(log, Stream.TELEMETRY)
+        assert records[0].sequence == first == records[0].group
+        check_chain(records, records[0].previous_hash)
+        assert log.capacity(Stream.TELEMETRY).used_bytes <= 3_000
+    async with open_buffer(quota_bytes=QUOTA) as log:
+        assert log.bounds(Stream.TELEMETRY).first == first
+        found = gaps_of(await everything(log, Stream.EVENT))
+        assert found == {("TELEMETRY", "quota"): (1, first - 1, first - 1)}
+
+
+async def test_retention_takes_what_is_too_old(open_buffer: OpenBuffer, clock: HandClock) -> None:
+    async with open_buffer(key_every_s=5, retention_days=1) as log:
+        await add_noise(log, clock, 10)
+        await log.add_record(Stream.ALARM, b"old")
+        await log.add_record(Stream.ALARM, b"newest stays")
+        clock.advance(2 * 86_400)
+        await add_noise(log, clock, 1)
+        await log.add_record(Stream.EVENT, b"gap NONE none 0 0 0")
+        await until_first(log, Stream.TELEMETRY, 11)
+        await until_first(log, Stream.ALARM, 2)
+    async with open_buffer() as log:
+        found = gaps_of(await everything(log, Stream.EVENT))
+        assert found["TELEMETRY", "retention"] == (1, 10, 10)
+        assert found["ALARM", "retention"] == (1, 1, 1)
+
+
+async def test_catalogue_of_a_group_held_is_never_evicted(
+    open_buffer: OpenBuffer, clock: HandClock
+) -> None:
+    async with open_buffer(quota_bytes={**QUOTA, Stream.EVENT: 4_000}) as log:
+        name = b"n" * 32
+        await log.add_record(Stream.EVENT, b"before")
+        assert await log.add_record(Stream.EVENT, b"catalogue", keep=name) == 2
+        log.set_catalogue(name)
+        await add_noise(log, clock, 3)
+        for _ in range(100):
+            await log.add_record(Stream.EVENT, bytes(100))
+        assert log.catalogue_records() == {name: 2}
+        assert log.bounds(Stream.EVENT).first == 2
+        held = await everything(log, Stream.EVENT)
+        assert [record.payload for record in held[:1]] == [b"catalogue"]
+        assert len(held) < 30
+        assert held[1].sequence > 70
+        again = await log.read(Stream.EVENT, held[1].sequence, last=1_000, max_bytes=1 << 20)
+        check_chain(again, again[0].previous_hash)
+        await log.add_record(Stream.EVENT, b"catalogue", keep=b"m" * 32)
+
+
+async def test_shedding_on_a_full_disk_spares_alarms(
+    open_buffer: OpenBuffer, clock: HandClock
+) -> None:
+    async with open_buffer(min_free_bytes=1 << 62) as log:
+        for _ in range(3):
+            with pytest.raises(NotStoredError, match="full"):
+                await log.add_batch(POINTS, np.ones(10), GOOD, START_NS, START_NS)
+        assert await log.add_record(Stream.ALARM, b"alarm") == 1
+        good, text = log.health()
+        assert not good
+        assert "telemetry" in text
+    async with open_buffer() as log:
+        found = gaps_of(await everything(log, Stream.EVENT))
+        assert found == {("TELEMETRY", "disk_full"): (0, 0, 30)}
+        await log.add_batch(POINTS, np.ones(10), GOOD, START_NS, START_NS)
+        assert log.health()[0]
+
+
+async def test_overload_is_refused_and_counted(open_buffer: OpenBuffer, clock: HandClock) -> None:
+    async with open_buffer(queue_bytes=1_000, commit_ms=60_000) as log:
+        for _ in range(30):
+            receipt = log.add_batch(POINTS, np.ones(10), GOOD, START_NS, START_NS)
+            if receipt.done():
+                break
+        assert isinstance(receipt.exception(), NotStoredError)
+        room = asyncio.timeout(0.01)
+        try:
+            async with room:
+                await log.room()
+        except TimeoutError:
+            assert room.expired()
+        log.request_key()
+        await log.room()
+    async with open_buffer() as log:
+        found = gaps_of(await everything(log, Stream.EVENT))
+        assert found == {("TELEMETRY", "overload"): (0, 0, 10)}
+
+
+def test_ledger_reports_at_once_then_adds_up() -> None:
+    def gap(first: int) -> Gap:
+        return Gap(Stream.TELEMETRY, "quota", first, first, first, first, 1)
+
+    ledger = GapLedger(100)
+    assert ledger.add(gap(1), 0) == [gap(1)]
+    assert ledger.add(gap(2), 50) == []
+    assert ledger.add(gap(3), 60) == []
+    assert ledger.next_deadline_ns() == 100
+    twin = ledger.copy()
+    assert ledger.tick(100) == [Gap(Stream.TELEMETRY, "quota", 2, 3, 2, 3, 2)]
+    assert ledger.tick(199) == []
+    assert ledger.tick(200) == []
+    assert ledger.add(gap(4), 201) == [gap(4)]
+    assert ledger.next_deadline_ns() is None
+    assert twin.close() == [Gap(Stream.TELEMETRY, "quota", 2, 3, 2, 3, 2)]
+    assert GapLedger(100, [gap(9)]).tick(0) == [gap(9)]
+
+
+def test_a_clock_far_ahead_does_not_empty_the_log() -> None:
+    held = [Held(number, number, number, number, 1) for number in range(100)]
+    chosen = choose_evictions(held, 100, 1_000, 400 * DAY_NS)
+    assert [unit.first_id for _, unit in chosen] == [0, 1]

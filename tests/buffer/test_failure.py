@@ -1,0 +1,99 @@
+"""Commits that fail: bounded attempts, receipts that say so, and recovery without a hand."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from buffer.block import BlockDecoder
+from buffer.contract import NotStoredError, Stream
+from buffer.store import Buffer
+from tests.buffer.test_eviction import gaps_of
+from tests.buffer.test_store import GOOD, POINTS, START_NS, add, check_chain, everything
+
+if TYPE_CHECKING:
+    from tests.buffer.conftest import OpenBuffer
+
+
+@contextmanager
+def blocked(path: Path) -> Iterator[None]:
+    """Another connection holds the write lock, so that every commit fails."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+        connection.close()
+
+
+async def test_telemetry_that_cannot_be_stored_fails_and_recovers(
+    open_buffer: OpenBuffer, tmp_path: Path
+) -> None:
+    async with open_buffer(attempts=2, lock_wait_ms=1) as log:
+        await add(log, 1.0)
+        with blocked(tmp_path / "data" / "telemetry.db"):
+            with pytest.raises(NotStoredError, match="locked"):
+                await add(log, 2.0)
+            assert not log.health()[0]
+            assert await log.add_record(Stream.ALARM, b"alarm") == 1
+        await add(log, 3.0)
+        assert log.health()[0]
+        records = await everything(log, Stream.TELEMETRY)
+        check_chain(records)
+        assert [record.group for record in records] == [1, 2]
+        values = [BlockDecoder().feed(record.payload)[0].values[0] for record in records]
+        assert values == [1.0, 3.0]
+    async with open_buffer() as log:
+        found = gaps_of(await everything(log, Stream.EVENT))
+        assert found == {("TELEMETRY", "io_error"): (0, 0, 10)}
+
+
+async def test_alarm_that_cannot_be_stored_fails_and_is_counted(
+    open_buffer: OpenBuffer, tmp_path: Path
+) -> None:
+    async with open_buffer(attempts=2, lock_wait_ms=1) as log:
+        with blocked(tmp_path / "data" / "records.db"):
+            with pytest.raises(NotStoredError, match="locked"):
+                await log.add_record(Stream.ALARM, b"lost", state={"k": b"v"})
+            assert log.state("k") == b""
+            assert not log.health()[0]
+        assert await log.add_record(Stream.ALARM, b"next") == 1
+        assert log.health()[0]
+    async with open_buffer() as log:
+        found = gaps_of(await everything(log, Stream.EVENT))
+        assert found == {("ALARM", "io_error"): (0, 0, 1)}
+
+
+async def test_file_changed_by_another_hand_is_not_written_to(
+    open_buffer: OpenBuffer, tmp_path: Path
+) -> None:
+    async with open_buffer(attempts=2, lock_wait_ms=1) as log:
+        await add(log, 1.0)
+        await add(log, 2.0)
+        other = sqlite3.connect(tmp_path / "data" / "telemetry.db", isolation_level=None)
+        other.execute("DELETE FROM telemetry WHERE id = 2")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(NotStoredError):
+            await add(log, 3.0)
+        other.execute("ROLLBACK")
+        other.close()
+        with pytest.raises(NotStoredError, match="not what was written"):
+            await add(log, 4.0)
+
+
+async def test_use_outside_of_with_is_an_error(open_buffer: OpenBuffer) -> None:
+    log: Buffer = open_buffer()
+    with pytest.raises(RuntimeError, match="not running"):
+        log.add_batch(POINTS, np.ones(10), GOOD, START_NS, START_NS)
+    async with log:
+        with pytest.raises(ValueError, match="add_batch"):
+            log.add_record(Stream.TELEMETRY, b"")
+        with pytest.raises(ValueError, match="event"):
+            log.add_record(Stream.ALARM, b"", keep=b"c" * 32)
