@@ -1,9 +1,9 @@
 """One Exchange: what a gateway sends on one connection, and what it is told.
 
-Guarantees: an Ack leaves only after the commit of what it acknowledges. Records are proven
-(check.py) before they are queued. At most REPLIES messages wait for their commit, so a gateway
-that does not read its answers is not read from either. A message that breaks the protocol ends
-the Exchange with a status that says why; a record that cannot be taken is rejected alone.
+Guarantees: records are proven (check.py) before they are queued. The number of messages that wait
+for their commit is bounded, so a gateway that does not read its answers is not read from either.
+A message that breaks the protocol ends the Exchange with a status that says why; a record that
+cannot be taken is rejected alone.
 
     reader ──check──▶ committer ──commit──▶ replies (in order) ──▶ writer
        └── evidence parts ──▶ file, synced and verified ──▶ its records ──▶ committer
@@ -12,14 +12,13 @@ the Exchange with a status that says why; a record that cannot be taken is rejec
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from buffer.contract import Stream
-from buffer.ranges import RangeSet
 from drivers.contract import Clock
 from gateway.receiver.check import (
     Checked,
@@ -32,34 +31,14 @@ from gateway.receiver.check import (
 )
 from gateway.receiver.commit import Committer, StoreFailedError
 from gateway.receiver.evidence import EvidenceFiles
-from gateway.receiver.store import Entries, Gaps, Outcome, Seen, Stored
+from gateway.receiver.replies import EndedError, Replies, Reply, Write
+from gateway.receiver.store import Entries, Gaps, Seen
 from gateway.wire.v1 import uplink_pb2 as wire
 
-REPLIES = 256
-"""Messages whose commit is awaited at once; 256 of 8 KB cover the largest window of a gateway."""
 WAITING_FILES = 256
 """Evidence records that may wait for their file on one connection."""
 
 Read = Callable[[], Awaitable[bytes | None]]
-Write = Callable[[wire.ReceiverMessage], Awaitable[None]]
-
-
-class EndedError(Exception):
-    """The Exchange ends with this gRPC status and sentence."""
-
-    def __init__(self, code: grpc.StatusCode, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-        self.text = text
-
-
-@dataclass(slots=True)
-class _Reply:
-    """What a message is answered with: once `done` completes, or `message` at once."""
-
-    stream: Stream | None = None
-    done: asyncio.Future[Outcome] | None = None
-    messages: list[wire.ReceiverMessage] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -89,7 +68,7 @@ class Exchange:
         self._committer = committer
         self._files = files
         self._clock = clock
-        self._replies: asyncio.Queue[_Reply | None] = asyncio.Queue(REPLIES)
+        self._replies = Replies(clock)
         self._waiting: dict[bytes, _Waiting] = {}
         self._end: asyncio.Future[EndedError] = asyncio.get_running_loop().create_future()
 
@@ -106,7 +85,7 @@ class Exchange:
         try:
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(self._watch())
-                group.create_task(self._write_replies(write))
+                group.create_task(self._replies.run(write))
                 await self._read_messages(read)
                 await self._replies.put(None)
                 watch.cancel()
@@ -145,7 +124,7 @@ class Exchange:
                 stream = stream_of(message.gaps.stream)
                 gaps = Gaps(self._log, stream, check_ranges(message.gaps.ranges))
                 done = await self._committer.submit(gaps, size_bytes, urgent=False)
-                await self._replies.put(_Reply(stream, done))
+                await self._replies.put(Reply(stream, done))
             case "hello":
                 raise ProtocolError("a second Hello on one Exchange")
             case _:
@@ -169,7 +148,7 @@ class Exchange:
         )
         urgent = checked.stream in {Stream.ALARM, Stream.EVENT}
         done = await self._committer.submit(work, size_bytes, urgent=urgent)
-        await self._replies.put(_Reply(checked.stream, done, needs))
+        await self._replies.put(Reply(checked.stream, done, needs))
 
     async def _await_file(self, item: Evidence) -> list[wire.ReceiverMessage]:
         waiting = self._waiting.get(item.sha256)
@@ -196,7 +175,7 @@ class Exchange:
         if skip < 0:
             if not waiting.told:
                 waiting.told = True
-                await self._replies.put(_Reply(messages=[_need(part.sha256, waiting.held)]))
+                await self._replies.put(Reply(messages=[_need(part.sha256, waiting.held)]))
             return
         content = part.content[skip:]
         if not content:
@@ -213,7 +192,7 @@ class Exchange:
             entries, faults = [item.entry for item in waiting.records], []
         elif waiting.failures == 0:  # its first part may be of a cut that damaged the file here
             waiting.failures, waiting.held, waiting.told = 1, 0, True
-            await self._replies.put(_Reply(messages=[_need(sha256, 0)]))
+            await self._replies.put(Reply(messages=[_need(sha256, 0)]))
             return
         else:
             text = f"the file's SHA-256 is not {sha256.hex()}"
@@ -227,46 +206,12 @@ class Exchange:
         del self._waiting[sha256]
         work = Entries(self._log, Stream.EVIDENCE, entries, faults=faults)
         done = await self._committer.submit(work, 0, urgent=False)
-        await self._replies.put(_Reply(Stream.EVIDENCE, done))
+        await self._replies.put(Reply(Stream.EVIDENCE, done))
 
     async def _status(self, status: wire.Status) -> None:
         self._committer.note_seen(Seen(self._log, status.SerializeToString()))
         ack = wire.Ack(pong=status.ping, server_time_ns=self._clock.wall_ns())
-        await self._replies.put(_Reply(messages=[wire.ReceiverMessage(ack=ack)]))
-
-    async def _write_replies(self, write: Write) -> None:
-        while (reply := await self._replies.get()) is not None:
-            for message in reply.messages:
-                await write(message)
-            if reply.done is None:
-                continue
-            try:
-                outcome = await reply.done
-            except StoreFailedError as error:
-                raise EndedError(grpc.StatusCode.UNAVAILABLE, str(error)) from None
-            if isinstance(outcome, Stored) and reply.stream is not None:
-                for message in self._answers(reply.stream, outcome):
-                    await write(message)
-
-    def _answers(self, stream: Stream, outcome: Stored) -> Iterable[wire.ReceiverMessage]:
-        number = wire.Stream.ValueType(int(stream))
-        if outcome.acknowledged:
-            ack = wire.Ack(
-                stream=number,
-                ranges=to_wire(outcome.acknowledged),
-                server_time_ns=self._clock.wall_ns(),
-            )
-            yield wire.ReceiverMessage(ack=ack)
-        if outcome.needed:
-            yield wire.ReceiverMessage(need_catalogue=wire.NeedCatalogue(hashes=outcome.needed))
-        for fault in outcome.refused:
-            reject = wire.Reject(stream=number, sequence=fault.sequence, reason=fault.reason)
-            yield wire.ReceiverMessage(reject=reject)
-
-
-def to_wire(ranges: RangeSet) -> list[wire.Range]:
-    """Ranges as the wire has them."""
-    return [wire.Range(start=start, stop=stop) for start, stop in ranges]
+        await self._replies.put(Reply(messages=[wire.ReceiverMessage(ack=ack)]))
 
 
 def _need(sha256: bytes, offset: int) -> wire.ReceiverMessage:
@@ -281,6 +226,3 @@ def _leaf(errors: BaseExceptionGroup[EndedError]) -> EndedError:
 def broken(text: str) -> EndedError:
     """Say what of the protocol was broken."""
     return EndedError(grpc.StatusCode.INVALID_ARGUMENT, text)
-
-
-__all__ = ["REPLIES", "WAITING_FILES", "EndedError", "Exchange", "broken", "to_wire"]

@@ -23,8 +23,9 @@ from drivers.contract import Clock
 from gateway.receiver.check import MAX_MESSAGE_BYTES, Fault
 from gateway.receiver.commit import Committer, StoreFailedError
 from gateway.receiver.evidence import EvidenceFiles
-from gateway.receiver.exchange import EndedError, Exchange, Read, broken, to_wire
+from gateway.receiver.exchange import Exchange, Read, broken
 from gateway.receiver.identity import identities, refusal
+from gateway.receiver.replies import EndedError, to_wire
 from gateway.receiver.store import Entries, Greeting, Known, Outcome, Store, Work
 from gateway.wire.v1 import uplink_pb2 as wire
 
