@@ -45,6 +45,8 @@ _PERMANENT = frozenset(
     }
 )
 _LONGEST_DETAIL = 200
+# What grpcio itself says where a write met a stream that had just ended, in place of the status.
+_LOCAL_FAILURE = "Internal error from Core"
 
 
 class Destination(Protocol):
@@ -128,15 +130,17 @@ def explain(code: grpc.StatusCode, details: str, destination: Destination) -> En
     detail = " ".join(details.split())[:_LONGEST_DETAIL]
     target = destination.target
     lowered = details.lower()
-    if "certificate_verify_failed" in lowered or "peer did not return" in lowered:
+    if "alert" in lowered and ("certificate" in lowered or "unknown ca" in lowered):
+        text = f"{target} refuses the certificate {destination.certificate} ({detail})."
+        return Ended(text, permanent=True)
+    if "ssl_error_ssl" in lowered or "peer name" in lowered:
         text = (
             f"The certificate of {target} is refused: it is not signed by {destination.ca}, or "
             f"names another host ({detail})."
         )
         return Ended(text, permanent=True)
-    if "alert" in lowered and ("certificate" in lowered or "unknown ca" in lowered):
-        text = f"{target} refuses the certificate {destination.certificate} ({detail})."
-        return Ended(text, permanent=True)
+    if details == _LOCAL_FAILURE:
+        return Ended(f"{target} ended the connection while it was written to.")
     match code:
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             text = f"{target} refuses this gateway's certificate or id: {detail}"
@@ -151,6 +155,12 @@ def explain(code: grpc.StatusCode, details: str, destination: Destination) -> En
             text = f"{target} cannot work with what this gateway says: {detail}"
         case grpc.StatusCode.UNAVAILABLE:
             text = f"{target} cannot be reached ({detail})."
+            if "socket closed" in lowered and not destination.insecure:
+                # In TLS 1.3 a server refuses a client's certificate after the handshake, and gRPC
+                # loses the alert that says so: it looks like a receiver that goes away.
+                text += (
+                    f" If it is up, it does not accept the certificate {destination.certificate}."
+                )
         case grpc.StatusCode.OK:
             text = f"{target} ended the connection."
         case _:

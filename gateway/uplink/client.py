@@ -39,6 +39,7 @@ _EARLY_CAP_MS = 2_000.0
 _LATE_CAP_MS = 5_000.0
 _EARLY_NS = 180_000_000_000  # how long an outage counts as young: a receiver's restart or update
 _PERMANENT_MS = 60_000.0
+_PERMANENT_COUNT = 3  # so often in a row; a proxy or receiver that restarts may say so once
 _STEADY_NS = 5_000_000_000  # a connection that lived so long starts the back-off anew
 _RATE_NS = 1_000_000_000  # shortest span over which values per second are measured
 
@@ -51,6 +52,7 @@ class Patience:
         self._early = FullJitter(_BASE_MS, _EARLY_CAP_MS, rng)
         self._late = FullJitter(_LATE_CAP_MS, _LATE_CAP_MS, rng)
         self._away_since_ns: int | None = None
+        self._refusals = 0
 
     def delay_ms(self, ended: Ended, *, open_ns: int, now_ns: int) -> float:
         """Delay after a connection that was open for open_ns ended."""
@@ -59,7 +61,8 @@ class Patience:
             self._away_since_ns = None
         if self._away_since_ns is None:
             self._away_since_ns = now_ns
-        if ended.permanent:
+        self._refusals = self._refusals + 1 if ended.permanent else 0
+        if self._refusals >= _PERMANENT_COUNT:
             return self._rng.uniform(_PERMANENT_MS / 2, _PERMANENT_MS)
         early = now_ns - self._away_since_ns < _EARLY_NS
         return (self._early if early else self._late).next_delay_ms()

@@ -226,7 +226,9 @@ class LaneLink:
             self.end(f"{destination.target} sent a message that is none of plantgate.wire.v1.")
             return
         ended = explain(code, details or "", destination)
-        self.end(ended.reason, permanent=ended.permanent)
+        # A receiver that has welcomed us and then goes may say anything while it does.
+        refused = ended.permanent and self.session.state is State.WAITING
+        self.end(ended.reason, permanent=refused)
 
     async def _run_errands(self) -> None:
         try:

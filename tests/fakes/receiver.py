@@ -150,6 +150,9 @@ class FakeReceiver:
     async def stop(self) -> None:
         """Drop all connections and stop listening; what is stored stays."""
         await self._server.stop(None)
+        async with asyncio.timeout(5):
+            while any(_serves(one) for one in asyncio.all_tasks()):  # noqa: ASYNC110
+                await asyncio.sleep(0)  # gRPC ends its own tasks a few turns later
 
     async def drop_connections(self) -> None:
         """End every Exchange at once."""
@@ -343,6 +346,10 @@ class FakeReceiver:
             return []
         ack = wire.Ack(stream=wire.Stream.ValueType(int(stream)), ranges=_wire(ranges))
         return [wire.ReceiverMessage(ack=ack)]
+
+
+def _serves(task: asyncio.Task[Any]) -> bool:
+    return task.get_name().startswith(("HandleExceptions", "rpc_task"))
 
 
 def _wire(ranges: RangeSet) -> list[wire.Range]:

@@ -137,12 +137,14 @@ async def test_reconnects_after_a_restart_of_the_receiver() -> None:
 async def test_cut_in_mid_stream_is_exactly_once_by_identity() -> None:
     log = SmallLog()
     log.put(Stream.TELEMETRY, *payloads(2000, size=1000))
-    async with FakeReceiver() as receiver, running(Destination(receiver.target), log):
+    async with (
+        FakeReceiver(window_bytes=8192) as receiver,
+        running(Destination(receiver.target), log),
+    ):
         for cut in range(3):
-            await until(lambda: len(receiver.arrivals) > 0)
+            await until(lambda seen=200 * cut: len(receiver.arrivals) > seen)  # type: ignore[misc]  # bound per turn
             await receiver.drop_connections()
             log.put(Stream.TELEMETRY, *payloads(5, seed=cut))
-            receiver.arrivals.clear()
         await until(all_there(receiver, log))
         stored = receiver.stored(Stream.TELEMETRY)
         assert sorted(stored) == list(range(1, 2016))
@@ -295,7 +297,7 @@ async def test_certificate_of_another_gateway_is_named_as_the_cause(tmp_path: Pa
 
 
 async def test_receiver_of_another_authority_is_refused(tmp_path: Path) -> None:
-    ours, theirs = Authority(tmp_path / "ours"), Authority(tmp_path / "theirs")
+    ours, theirs = Authority(tmp_path / "ours", "ours"), Authority(tmp_path / "theirs", "theirs")
     own = ours.issue_gateway("SD-1")
     async with FakeReceiver(authority=theirs, pair=theirs.issue("receiver")) as receiver:
         destination = Destination(
@@ -304,6 +306,19 @@ async def test_receiver_of_another_authority_is_refused(tmp_path: Path) -> None:
         async with running(destination, SmallLog()) as gateway:
             await until(lambda: "link.down" in gateway.kinds())
             assert f"The certificate of {receiver.target} is refused" in gateway.text("link.down")
+
+
+async def test_certificate_of_another_authority_is_refused_by_the_receiver(tmp_path: Path) -> None:
+    ours, theirs = Authority(tmp_path / "ours", "ours"), Authority(tmp_path / "theirs", "theirs")
+    own = ours.issue_gateway("SD-1")
+    async with FakeReceiver(authority=theirs, pair=theirs.issue("receiver")) as receiver:
+        destination = Destination(
+            receiver.target, ca=theirs.ca, certificate=own.certificate, key=own.key, insecure=False
+        )
+        async with running(destination, SmallLog()) as gateway:
+            await until(lambda: "link.down" in gateway.kinds())
+            named = f"does not accept the certificate {own.certificate}"
+            assert named in gateway.text("link.down")
 
 
 async def test_missing_key_file_is_named() -> None:
