@@ -56,6 +56,7 @@ ALLOWED_REQUESTS: frozenset[type] = frozenset(
         ua.ReadRequest,
         ua.CreateSubscriptionRequest,
         ua.CreateMonitoredItemsRequest,
+        ua.DeleteMonitoredItemsRequest,
         ua.PublishRequest,
         ua.RepublishRequest,
     }
@@ -143,6 +144,14 @@ class Subscription:
     publishing_ms: float
     keep_alive_count: int
     lifetime_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """What the server said to one monitored item: StatusCode, and its id where that is good."""
+
+    status: int
+    item_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,10 +255,10 @@ class Link:
 
     async def create_items(
         self, subscription: Subscription, items: Sequence[tuple[int, Node, int]]
-    ) -> list[int]:
+    ) -> list[ItemResult]:
         """Create monitored items of (client handle, node, namespace index).
 
-        Returns one StatusCode each. The caller keeps to the server's limit of items per call.
+        The caller keeps to the server's limit of items per call.
         """
         request = ua.CreateMonitoredItemsRequest()
         request.Parameters.SubscriptionId = subscription.id
@@ -257,10 +266,21 @@ class Link:
         request.Parameters.ItemsToCreate = [self._item(*item) for item in items]
         with self._speaking("creating monitored items"):
             response = await self._call(request, ua.CreateMonitoredItemsResponse, _CREATE_SECONDS)
-            statuses = [int(result.StatusCode.value) for result in response.Results]
-            if len(statuses) != len(items):
-                raise ValueError(f"{len(statuses)} results for {len(items)} items")
-            return statuses
+            results = [
+                ItemResult(int(result.StatusCode.value), int(result.MonitoredItemId))
+                for result in response.Results
+            ]
+            if len(results) != len(items):
+                raise ValueError(f"{len(results)} results for {len(items)} items")
+            return results
+
+    async def delete_items(self, subscription: Subscription, item_ids: Sequence[int]) -> None:
+        """Stop watching items; their nodes are untouched."""
+        request = ua.DeleteMonitoredItemsRequest()
+        request.Parameters.SubscriptionId = subscription.id
+        request.Parameters.MonitoredItemIds = list(item_ids)
+        with self._speaking("removing monitored items"):
+            await self._call(request, ua.DeleteMonitoredItemsResponse)
 
     def _item(self, handle: int, node: Node, namespace: int) -> object:
         item = ua.MonitoredItemCreateRequest()
@@ -413,6 +433,7 @@ def quiet_library() -> None:
 __all__ = [
     "ALLOWED_REQUESTS",
     "ForbiddenRequestError",
+    "ItemResult",
     "Link",
     "ReadOnlyProtocol",
     "Subscription",

@@ -127,6 +127,7 @@ class OpcUaConfig(StrictModel):
     sampling_ms: int | None = Field(default=None, ge=0, le=3_600_000)
     queue_size: int | None = Field(default=None, ge=1, le=100_000)
     items_per_call: int = Field(default=1000, ge=1, le=100_000)
+    retry_s: int = Field(default=60, ge=1, le=86_400)
     timeout_ms: int = Field(default=4000, ge=100, le=60_000)
 
     @model_validator(mode="after")

@@ -24,8 +24,9 @@ from drivers.contract import (
 from drivers.opcua.batches import BatchMaker
 from drivers.opcua.client import Link, quiet_library
 from drivers.opcua.config import OpcUaAddress, OpcUaConfig
+from drivers.opcua.device import Device
 from drivers.opcua.events import EventMaker
-from drivers.opcua.session import Device, Session
+from drivers.opcua.session import Session
 from drivers.opcua.trust import TrustError, load_certificate, load_identity, read_password
 
 

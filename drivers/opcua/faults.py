@@ -13,6 +13,9 @@ from drivers.contract import DeviceError
 BAD_TIMEOUT = 0x800A_0000
 BAD_TOO_MANY_PUBLISH_REQUESTS = 0x8078_0000
 BAD_NODE_ID_UNKNOWN = 0x8034_0000
+NODE_GONE = (0x8033, 0x8034)
+"""Qualities BadNodeIdInvalid and BadNodeIdUnknown: what servers send for a deleted node."""
+
 TOO_MUCH_AT_ONCE = frozenset({0x8010_0000, 0x80B8_0000, 0x80B9_0000, 0x8008_0000})
 """BadTooManyOperations, BadRequestTooLarge, BadResponseTooLarge, BadEncodingLimitsExceeded."""
 

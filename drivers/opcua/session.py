@@ -10,31 +10,27 @@ The tasks, all children of one TaskGroup:
     publish x3   PublishRequest with the acknowledgements due → raw response → inbox (3 deep)
     consume      inbox → follow sequence numbers, republish what is missing → decode → emit
     acknowledge  receipts, in order → acknowledgements due
-    items        create monitored items in chunks; ask again for refused ones every 60 s
+    items        create monitored items, ask again for refused ones (items.py)
     watch        read the server's state; judge silence; renew the channel
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from drivers.contract import Clock, DeviceError, DriverPoint, Emit, Receipt
-from drivers.opcua.batches import BatchMaker
+from drivers.contract import DeviceError, Emit, Receipt
 from drivers.opcua.client import Link, Subscription
 from drivers.opcua.codec import CodecError, decode_data_change
-from drivers.opcua.config import OpcUaAddress, OpcUaConfig
-from drivers.opcua.events import EventMaker, OverflowTally
+from drivers.opcua.device import Device
 from drivers.opcua.faults import (
-    BAD_NODE_ID_UNKNOWN,
     BAD_TIMEOUT,
     BAD_TOO_MANY_PUBLISH_REQUESTS,
-    TOO_MUCH_AT_ONCE,
+    NODE_GONE,
     StatusError,
 )
+from drivers.opcua.items import ItemKeeper
 from drivers.opcua.publish import (
     Notification,
     SequenceFollower,
@@ -49,43 +45,7 @@ PUBLISH_REQUESTS = 3
 
 _KEEP_ALIVE_MS = 2_000  # without changes the server answers this often
 _WATCH_MS = 2_000
-_RETRY_REFUSED_NS = 60 * 10**9
 _MOST_REPUBLISHED = 100  # more than servers keep
-
-
-@dataclass(slots=True)
-class Counters:
-    """Counts since start, over all sessions."""
-
-    notifications: int = 0
-    values: int = 0
-    gaps: int = 0
-    republished: int = 0
-    sessions: int = 0
-    overflows: int = 0
-    unknown_handles: int = 0
-    not_stored: int = 0
-    refused: int = 0
-
-
-@dataclass(slots=True)
-class Device:
-    """What outlives a session.
-
-    last_value_ns: wall clock of the last values received, or None before the first ever.
-    """
-
-    name: str
-    config: OpcUaConfig
-    points: Sequence[DriverPoint[OpcUaAddress]]
-    clock: Clock
-    batches: BatchMaker
-    events: EventMaker
-    counters: Counters = field(default_factory=Counters)
-    overflow: OverflowTally = field(default_factory=OverflowTally)
-    misfits: set[int] = field(default_factory=set)
-    last_value_ns: int | None = None
-    indexes_told: bool = False
 
 
 class Session:
@@ -103,7 +63,7 @@ class Session:
         self._waiting = 0
         self._heard_ns = 0
         self._gap_from_ns = device.last_value_ns
-        self._qualities: dict[int, int] = {}
+        self._keeper = ItemKeeper(device, link, emit)
 
     async def run(self) -> None:
         """Serve until cancelled; raises DeviceError, alone or in an ExceptionGroup."""
@@ -118,7 +78,7 @@ class Session:
                 tasks.create_task(self._publish(subscription))
             tasks.create_task(self._consume(subscription))
             tasks.create_task(self._acknowledge())
-            tasks.create_task(self._items(subscription))
+            tasks.create_task(self._keeper.run(subscription))
             tasks.create_task(self._watch(subscription))
 
     async def _announce(self, subscription: Subscription) -> None:
@@ -207,6 +167,8 @@ class Session:
             notification = read_republish_response(body)
         except (StatusError, ServiceFaultError, CodecError):
             return False
+        if notification.sequence != sequence:  # some servers answer with an empty message
+            return False
         await self._deliver(notification)
         return True
 
@@ -223,6 +185,10 @@ class Session:
             await self._close_gap(now_ns)
             for batch in device.batches.of_change(change, now_ns):
                 receipts.append(await self._emit(batch))
+            for column in change.columns:
+                gone = column.handles[np.isin(column.quality, NODE_GONE)]
+                if len(gone):
+                    self._keeper.vanished(gone.tolist())
             device.last_value_ns = now_ns
             device.counters.values += len(change)
             device.counters.unknown_handles += change.unknown
@@ -273,68 +239,6 @@ class Session:
             else:
                 self._device.counters.not_stored += 1
 
-    # items
-
-    async def _items(self, subscription: Subscription) -> None:
-        """Create all items; what the server refuses is bad, and asked for again."""
-        handles = list(range(len(self._device.points)))
-        while handles:
-            statuses = await self._create(subscription, handles)
-            refused = {h: s >> 16 for h, s in statuses.items() if s & 0x8000_0000}
-            await self._tell_refused(refused)
-            handles = list(refused)
-            if handles:
-                clock = self._device.clock
-                await clock.sleep_until(clock.monotonic_ns() + _RETRY_REFUSED_NS)
-
-    async def _create(self, subscription: Subscription, handles: list[int]) -> dict[int, int]:
-        """Create items in chunks; returns a StatusCode for each handle."""
-        surroundings = await self._link.surroundings()
-        indexes = {uri: index for index, uri in enumerate(surroundings.namespaces)}
-        statuses: dict[int, int] = {}
-        wanted = []
-        for handle in handles:
-            node = self._device.points[handle].address.target()
-            known = indexes.get(node.namespace) if isinstance(node.namespace, str) else (
-                node.namespace
-            )  # fmt: skip
-            if known is None:
-                statuses[handle] = BAD_NODE_ID_UNKNOWN
-            else:
-                wanted.append((handle, node, known))
-        limit = surroundings.max_items_per_call or len(wanted)
-        chunk = max(1, min(self._device.config.items_per_call, limit))
-        while wanted:
-            now = wanted[:chunk]
-            try:
-                answers = await self._link.create_items(subscription, now)
-            except StatusError as fault:
-                if fault.status not in TOO_MUCH_AT_ONCE:
-                    raise
-                if len(now) > 1:
-                    chunk = len(now) // 2
-                    continue
-                answers = [fault.status]
-            statuses.update(zip((item[0] for item in now), answers, strict=True))
-            wanted = wanted[chunk:]
-        return statuses
-
-    async def _tell_refused(self, refused: dict[int, int]) -> None:
-        """Emit refused points once, and again when the reason has changed."""
-        device = self._device
-        device.counters.refused = len(refused)
-        changed = {h: q for h, q in refused.items() if self._qualities.get(h) != q}
-        self._qualities = refused
-        if not changed:
-            return
-        now_ns = device.clock.wall_ns()
-        handles = np.fromiter(changed.keys(), np.uint32, len(changed))
-        qualities = np.fromiter(changed.values(), np.uint16, len(changed))
-        for batch in device.batches.of_quality(handles, qualities, now_ns):
-            await self._emit(batch)
-        tags = {device.points[handle].tag: quality for handle, quality in changed.items()}
-        await self._emit(device.events.refused(now_ns, tags))
-
     # life
 
     async def _watch(self, subscription: Subscription) -> None:
@@ -362,4 +266,4 @@ class Session:
         return DeviceError(f"{self._device.config.endpoint}: {what}")
 
 
-__all__ = ["Counters", "Device", "Session"]
+__all__ = ["Session"]

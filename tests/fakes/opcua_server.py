@@ -125,11 +125,24 @@ class OpcUaServer:
         data_value = ua.DataValue(ua.Variant(value, kind), ua.StatusCode(status), moment)
         await self._server.write_attribute_value(node_id, data_value)
 
-    async def remove(self, name: str) -> None:
-        """Delete a variable's node."""
+    async def lose(self, *, keep: bool) -> None:
+        """Take the notifications that are ready out of the publish queue, as a bad link would.
+
+        keep: whether the server can publish them again on request.
+        """
         assert self._server is not None, "the fake server is not running"
-        node_id, _ = self._variables.pop(name)
-        await self._server.delete_nodes([self._server.get_node(node_id)])
+        inner: Any = self._server.iserver
+        for subscription in inner.subscription_service.subscriptions.values():
+            result = subscription._pop_publish_result()
+            if not keep:
+                subscription.publish([result.NotificationMessage.SequenceNumber])
+
+    def held(self) -> list[int]:
+        """Sequence numbers kept for publishing again, because nobody has acknowledged them."""
+        assert self._server is not None, "the fake server is not running"
+        inner: Any = self._server.iserver
+        subscriptions = inner.subscription_service.subscriptions.values()
+        return [number for sub in subscriptions for number in sub._not_acknowledged_results]
 
 
 async def _end_leftovers() -> None:

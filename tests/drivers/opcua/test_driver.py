@@ -177,13 +177,13 @@ async def test_nothing_is_acknowledged_before_it_is_stored() -> None:
             for i in range(1, 5):
                 await server.set("D0", float(i * 10))
                 await until(partial(_came, emit, i * 10.0))
-            held = _held(server)
+            held = server.held()
             assert len(held) >= 4
             for receipt in emit.pending:
                 receipt.set_result(None)
             emit.commit_at_once = True
             await server.set("D0", 99.0)
-            await until(lambda: len(_held(server)) <= 1)
+            await until(lambda: len(server.held()) <= 1)
 
 
 def _came(emit: Collector, value: float) -> bool:
@@ -192,13 +192,6 @@ def _came(emit: Collector, value: float) -> bool:
 
 def _counted(emit: Collector, turn: int) -> bool:
     return len(emit.samples(149)) > turn
-
-
-def _held(server: OpcUaServer) -> list[int]:
-    """Sequence numbers that the server still holds for retransmission."""
-    inner: Any = server._server
-    subscriptions = inner.iserver.subscription_service.subscriptions.values()
-    return [number for sub in subscriptions for number in sub._not_acknowledged_results]
 
 
 async def test_a_bare_index_is_accepted_with_a_warning() -> None:
@@ -221,3 +214,29 @@ async def test_items_are_created_in_chunks() -> None:
             await until(lambda: all(emit.samples(100 + i) for i in range(25)))
     assert [emit.samples(100 + i)[0][0] for i in range(25)] == [float(i) for i in range(25)]
     assert NAMESPACE in table[0].address.node
+
+
+@pytest.mark.parametrize("keep", [True, False])
+async def test_a_lost_notification_is_asked_for_again_or_told_as_a_gap(keep: bool) -> None:
+    emit = Collector()
+    async with OpcUaServer(2) as server:
+        # publishing is slow, so that `lose` comes before the server's own turn
+        slow = config(server.endpoint, publish_ms=700)
+        table = points((node("D0"), "float"), (node("D1"), "float"))
+        driver = DRIVER.open("dcs", slow, table, SystemClock())
+        async with running(driver, emit):
+            await until(lambda: bool(emit.samples(100)) and bool(emit.samples(101)))
+            await server.set("D0", 11.0)
+            await server.lose(keep=keep)
+            await server.set("D0", 22.0)
+            await until(lambda: [s[0] for s in emit.samples(100)][-1:] == [22.0])
+    values = [sample[0] for sample in emit.samples(100)]
+    if keep:
+        assert values[-2:] == [11.0, 22.0]
+        assert driver.statistics()["republished"] == 1
+        assert "opcua.gap" not in emit.kinds()
+    else:
+        assert 11.0 not in values
+        gaps = [event for event in emit.events if event.kind == "opcua.gap"]
+        assert [gap.attributes["count"] for gap in gaps] == [1]
+        assert driver.statistics()["gaps"] == 1

@@ -45,7 +45,7 @@ async function main() {
     certificateFile: options.certificate,
     privateKeyFile: options.key,
     serverInfo: { applicationUri: options.uri },
-    allowAnonymous: false,
+    allowAnonymous: Boolean(options.anonymous),
     userManager: { isValidUser: (user, password) => user === options.user && password === options.password },
     securityPolicies: [
       ua.SecurityPolicy.None,
@@ -68,12 +68,19 @@ async function main() {
     });
     return { name, node, type: ua.DataType[type], value, write };
   });
-  for (let i = 0; i < options.items; i++) {
+  const add = (i) => {
     const node = namespace.addVariable({
       componentOf: folder, browseName: `D${i}`, nodeId: `s=D${i}`, dataType: "Double", minimumSamplingInterval: 0,
     });
     variables.push({ name: `D${i}`, node, type: ua.DataType.Double, value: (n) => n + i, write: null });
-  }
+  };
+  for (let i = 0; i < options.items; i++) add(i);
+  // the node D0 goes and comes back
+  process.on("SIGUSR2", () => {
+    const place = variables.findIndex(({ name }) => name === "D0");
+    if (place < 0) return add(0);
+    namespace.deleteNode(variables.splice(place, 1)[0].node);
+  });
   let change = 0;
   const step = () => {
     change += 1;

@@ -245,3 +245,22 @@ async def test_a_frozen_server_is_left(tmp_path: Path) -> None:
             peer.process.send_signal(signal.SIGSTOP)
             await asyncio.wait([task], timeout=30)
             assert isinstance(task.exception(), DeviceError)
+
+
+async def test_a_node_that_vanishes_and_returns_is_watched_again(tmp_path: Path) -> None:
+    rows = points(*[(f"nsu=urn:plantgate:peer;s=D{i}", "float") for i in range(2)])
+    async with serving(tmp_path, items=2) as peer:
+        emit = Collector()
+        driver = DRIVER.open("dcs", peer.config(retry_s=1), rows, SystemClock())
+        async with running(driver, emit):
+            await until(lambda: len(emit.samples(100)) > 1 and len(emit.samples(101)) > 1)
+            assert peer.process is not None
+            peer.process.send_signal(signal.SIGUSR2)
+            await until(lambda: emit.samples(100)[-1][1] in (0x8033, 0x8034))
+            peer.process.send_signal(signal.SIGUSR2)
+            await until(lambda: emit.samples(100)[-1][1] == 0)
+            count = len(emit.samples(100))
+            await until(lambda: len(emit.samples(100)) > count + 5)
+        times = [sample[2] for sample in emit.samples(100) if sample[1] == 0]
+        assert len(times) == len(set(times)), "a value came twice"
+        assert {sample[1] for sample in emit.samples(101)} == {0}
