@@ -34,3 +34,8 @@ class Link:
             received = b""
         self.closed = self.closed or not received
         return self._decoder.feed(received)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.closed = True
+        self._socket.close()

@@ -84,17 +84,19 @@ class CameraSource:
         self._sequence = 0
         self._starts = 0
         self._worker: dict[str, float] = {}
+        self._headcount: dict[str, float] = {}
         self.pid: int | None = None
 
     def statistics(self) -> Mapping[str, float]:
-        """Counters: starts, batches, and the child's own (frames_received, cpu_s and others)."""
-        return {"starts": float(self._starts), "batches": float(self._sequence), **self._worker}
+        """Counters, the child's own (frames_received, cpu_s ...), and headcount_<zone> now."""
+        counted = {"starts": float(self._starts), "batches": float(self._sequence)}
+        return {**counted, **self._worker, **self._headcount}
 
     async def run(self, emit: Emit) -> None:
         """Run the child until cancelled; raises DeviceError when it is lost."""
         try:
             await self._session(emit)
-        except (DeviceError, OSError) as error:
+        except DeviceError as error:
             now_ns = self._clock.wall_ns()
             await emit(self._bad(now_ns))
             text = f"The process of camera {self._config.name} is lost: {error}"
@@ -102,9 +104,15 @@ class CameraSource:
             raise DeviceError(text) from error
 
     async def _session(self, emit: Emit) -> None:
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise DeviceError(f"no socket for it: {error.strerror}.") from error
         try:
             process = await self._start(theirs)
+        except OSError as error:
+            ours.close()
+            raise DeviceError(f"it cannot be started: {error.strerror}.") from error
         except BaseException:
             ours.close()
             raise
@@ -212,6 +220,10 @@ class CameraSource:
 
     def _batch(self, sample: Sample, now_ns: int) -> Batch:
         values = [np.nan if count is None else float(count) for count in sample.counts]
+        zones = (zone.name for zone in self._config.zones)
+        self._headcount = {
+            f"headcount_{zone}": count for zone, count in zip(zones, values, strict=True)
+        }
         values.append(sample.analysed_fps)
         quality = [sample.quality] * len(sample.counts) + [int(Quality.GOOD)]
         good = sample.quality == Quality.GOOD and sample.frame_wall_ns > 0

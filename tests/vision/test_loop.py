@@ -1,0 +1,118 @@
+"""The loop with a source that hangs in native code: replaced, and given up in the end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+
+import numpy as np
+import pytest
+
+from vision.analyser import Analyser
+from vision.config import CameraConfig
+from vision.events import MessageDecoder, Sample, Stop, encode
+from vision.frames import Frame, LinkState
+from vision.link import Link
+from vision.loop import MOST_ABANDONED, CameraLoop
+from vision.postprocess import Detections
+from vision.zones import BAD_NOT_CONNECTED, GOOD
+
+CONFIG = CameraConfig.model_validate(
+    {
+        "name": "cam",
+        "source": "clip.avi",
+        "analyse_fps": 20,
+        "zone": [{"name": "all", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]]}],
+    }
+)
+
+
+class Source:
+    """A FrameSource whose reader last gave a sign of life at `alive_ns`."""
+
+    def __init__(self, alive_ns: int | None, frames: bool) -> None:
+        self._alive_ns = alive_ns
+        self._frames = frames
+        self._descriptor = os.eventfd(0, os.EFD_NONBLOCK)
+        self._number = 0
+        self.closed = False
+
+    def start(self) -> None:
+        pass
+
+    def request(self) -> None:
+        if self._frames:
+            os.eventfd_write(self._descriptor, 1)
+
+    def take(self) -> Frame | None:
+        try:
+            os.eventfd_read(self._descriptor)
+        except BlockingIOError:
+            return None
+        self._number += 1
+        image = np.zeros((50, 100, 3), np.uint8)
+        return Frame(image, self._number, self._number, 10**18, self._number == 1)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def link(self) -> LinkState:
+        forever = 2**62
+        alive_ns = forever if self._alive_ns is None else self._alive_ns
+        return LinkState(forever if self._frames else None, alive_ns, "")
+
+    def statistics(self) -> dict[str, float]:
+        return {}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def detect(_: np.ndarray, __: float) -> tuple[Detections, np.ndarray]:
+    """Three people in a view full of contrast that is never the same."""
+    boxes = np.array([[10, 5, 20, 40], [40, 5, 50, 40], [70, 5, 80, 40]], np.float32)
+    pixels = np.random.default_rng().integers(0, 255, (8, 8), np.uint8)
+    return Detections(boxes, np.full(3, 0.9, np.float32)), pixels
+
+
+def test_readers_that_hang_are_replaced_and_given_up_in_the_end() -> None:
+    ours, theirs = socket.socketpair()
+    opened: list[Source] = []
+
+    def hanging() -> Source:
+        opened.append(Source(alive_ns=-(10**12), frames=False))
+        return opened[-1]
+
+    with ours:
+        link = Link(theirs.detach())
+        loop = CameraLoop(link, CONFIG, Analyser(CONFIG, detect, start_ns=0), hanging, {})
+        with pytest.raises(RuntimeError, match="hang in native code"):
+            loop.run()
+        samples = MessageDecoder().feed(ours.recv(65536))
+        link.close()
+    assert len(opened) == MOST_ABANDONED + 1
+    assert [source.closed for source in opened] == [True] * MOST_ABANDONED + [False]
+    assert any(isinstance(sample, Sample) and sample.quality != GOOD for sample in samples)
+
+
+def test_samples_flow_until_stop() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.settimeout(30)
+        analyser = Analyser(CONFIG, detect, start_ns=0)
+        link = Link(theirs.detach())
+        loop = CameraLoop(link, CONFIG, analyser, lambda: Source(None, frames=True), {})
+        thread = threading.Thread(target=loop.run)
+        thread.start()
+        decoder = MessageDecoder()
+        samples: list[Sample] = []
+        while not any(sample.quality == GOOD for sample in samples):
+            received = decoder.feed(ours.recv(65536))
+            samples += [message for message in received if isinstance(message, Sample)]
+        ours.sendall(encode(Stop()))
+        thread.join(30)
+        assert not thread.is_alive()
+        link.close()
+    assert samples[-1].counts == [3]
+    assert BAD_NOT_CONNECTED not in {sample.quality for sample in samples}
