@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -24,12 +25,12 @@ from gateway.observe.http import ObserveServer
 from gateway.observe.log import logger
 from gateway.observe.metrics import Metrics
 from gateway.observe.parts import buffer_statistics
-from gateway.pipeline import HEADCOUNT_STATE, LIMITS_STATE, Pipeline
-from gateway.rules.headcount import HeadcountAlarms
-from gateway.rules.limits import LimitAlarms
+from gateway.pipeline import Pipeline
+from gateway.rules.judge import Judge
 from gateway.runtime.backoff import FullJitter
 from gateway.runtime.clock import SystemClock, boot_id
 from gateway.runtime.supervise import supervise
+from gateway.sources.build import open_sources
 
 if TYPE_CHECKING:
     from gateway.config.load import Site
@@ -57,16 +58,18 @@ async def run(site: Site, stop: asyncio.Event) -> None:
     )
     async with buffer:
         catalogue, ids = _catalogue(buffer, site)
-        pipeline = _pipeline(buffer, catalogue, clock)
+        judge = _judge(buffer, site, catalogue)
+        pipeline = Pipeline(buffer, catalogue, judge, clock)
         if catalogue.hash in buffer.catalogue_records():
             buffer.set_catalogue(catalogue.hash)
         else:
             await pipeline.announce({POINT_IDS_STATE: encode_ids(ids)})
+        pipeline.begin()
         metrics, health = Metrics(), Health()
         metrics.register("flow", pipeline.statistics)
         metrics.register("buffer", partial(buffer_statistics, buffer))
         health.register("buffer", buffer.health, vital=True)
-        sources = _sources(site, catalogue, clock)
+        sources = open_sources(site, catalogue, judge, clock)
         uplinks = _uplinks(site, buffer, pipeline, clock)
         for name, source in sources.items():
             metrics.register(f"source_{name}", source.statistics)
@@ -87,11 +90,16 @@ async def _run_parts(
     stop: asyncio.Event,
 ) -> None:
     async with asyncio.TaskGroup() as back:
-        sending = [back.create_task(uplink.run()) for uplink in uplinks.values()]
+        sending = [
+            back.create_task(_supervised(f"uplink {name}", uplink.run, pipeline, clock))
+            for name, uplink in uplinks.items()
+        ]
         judging = back.create_task(pipeline.run())
         async with asyncio.TaskGroup() as front:
             reading = [
-                front.create_task(_supervised(name, source, pipeline, clock))
+                front.create_task(
+                    _supervised(name, partial(source.run, pipeline.accept), pipeline, clock)
+                )
                 for name, source in sources.items()
             ]
             await stop.wait()
@@ -103,16 +111,18 @@ async def _run_parts(
             task.cancel()
 
 
-async def _supervised(name: str, source: Driver, pipeline: Pipeline, clock: SystemClock) -> None:
+async def _supervised(
+    name: str, run_once: Callable[[], Awaitable[None]], pipeline: Pipeline, clock: SystemClock
+) -> None:
     def report(source_name: str, error: Exception, delay_ms: float) -> None:
         expected = isinstance(error, DeviceError)
-        _LOG.warning("source failed", source=source_name, error=str(error),
+        _LOG.warning("part failed", name=source_name, error=str(error),
                      again_in_ms=round(delay_ms), exc_info=None if expected else error)  # fmt: skip
-        pipeline.note("source.failed", source_name, str(error), {"expected": str(expected).lower()})
+        pipeline.note("part.failed", source_name, str(error), {"expected": str(expected).lower()})
 
     await supervise(
         name,
-        lambda: source.run(pipeline.accept),
+        run_once,
         clock=clock,
         backoff=FullJitter(BACKOFF_BASE_MS, BACKOFF_CAP_MS, random.SystemRandom()),
         on_failure=report,
@@ -136,31 +146,14 @@ def _catalogue(buffer: Buffer, site: Site) -> tuple[Catalogue, dict[str, int]]:
     return Catalogue.of(site.points(ids)), ids
 
 
-def _pipeline(buffer: Buffer, catalogue: Catalogue, clock: SystemClock) -> Pipeline:
-    def new_id() -> bytes:
-        return secrets.token_bytes(ALARM_ID_BYTES)
-
-    limits = LimitAlarms(catalogue.points, new_id=new_id, restored=buffer.state(LIMITS_STATE))
-    headcount = HeadcountAlarms(new_id=new_id, restored=buffer.state(HEADCOUNT_STATE))
-    return Pipeline(buffer, catalogue, limits, headcount, clock)
-
-
-def _sources(site: Site, catalogue: Catalogue, clock: SystemClock) -> dict[str, Driver]:
-    ids = {point.name: point.id for point in catalogue.points}
-    sources: dict[str, Driver] = {
-        device.name: device.driver.open(
-            device.name, device.config, device.driver_points(ids), clock
-        )
-        for device in site.devices
-    }
-    if site.cameras:
-        from gateway.sources.camera import CameraSource
-
-        for camera in site.cameras:
-            prefix = f"{camera.name}/"
-            tags = {n.removeprefix(prefix): i for n, i in ids.items() if n.startswith(prefix)}
-            sources[camera.name] = CameraSource(camera, tags, clock)
-    return sources
+def _judge(buffer: Buffer, site: Site, catalogue: Catalogue) -> Judge:
+    zones = [f"{camera.name}/{zone.name}" for camera in site.cameras for zone in camera.zones]
+    return Judge(
+        catalogue.points,
+        zones,
+        new_id=partial(secrets.token_bytes, ALARM_ID_BYTES),
+        state=buffer.state,
+    )
 
 
 def _uplinks(

@@ -25,12 +25,9 @@ from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.model.catalogue import Catalogue
 from gateway.model.event import catalogue_event, event, evidence_attached_event
 from gateway.normalise.scale import Normaliser
-from gateway.rules.headcount import HeadcountAlarms
-from gateway.rules.limits import LimitAlarms
+from gateway.rules.judge import Judge
 from gateway.wire.v1 import uplink_pb2 as wire
 
-LIMITS_STATE = "alarms.limits"
-HEADCOUNT_STATE = "alarms.headcount"
 JPEG = "image/jpeg"
 LOG_RENEWED = "uplink.log_ahead"
 
@@ -55,15 +52,13 @@ class Pipeline:
         self,
         log: Log,
         catalogue: Catalogue,
-        limits: LimitAlarms,
-        headcount: HeadcountAlarms,
+        judge: Judge,
         clock: Clock,
     ) -> None:
         self._log = log
         self._catalogue = catalogue
         self._normaliser = Normaliser(catalogue.points)
-        self._limits = limits
-        self._headcount = headcount
+        self._judge = judge
         self._clock = clock
         self._deadline_changed = asyncio.Event()
         self.counters = FlowCounters()
@@ -73,10 +68,10 @@ class Pipeline:
         if isinstance(item, SourceEvent):
             return await self._accept_event(item)
         batch = self._normaliser.apply(item)
-        changes = self._limits.feed(batch, now_ns=self._clock.monotonic_ns())
+        changes = self._judge.feed(batch, now_ns=self._clock.monotonic_ns())
         if changes:
             self._store_alarms(changes)
-        if self._limits.next_deadline_ns() is not None:
+        if self._judge.next_deadline_ns() is not None:
             self._deadline_changed.set()
         self._count(batch)
         await self._log.room()
@@ -89,7 +84,7 @@ class Pipeline:
     async def run(self) -> None:
         """Fire delayed alarms on time; runs until cancelled."""
         while True:
-            deadline_ns = self._limits.next_deadline_ns()
+            deadline_ns = self._judge.next_deadline_ns()
             self._deadline_changed.clear()
             if deadline_ns is None:
                 await self._deadline_changed.wait()
@@ -99,15 +94,22 @@ class Pipeline:
                 async with asyncio.timeout(wait_s):
                     await self._deadline_changed.wait()
             except TimeoutError:
-                changes = self._limits.tick(self._clock.monotonic_ns())
+                changes = self._judge.tick(self._clock.monotonic_ns())
                 if changes:
                     self._store_alarms(changes)
+
+    def begin(self) -> None:
+        """Store what the rules have to say at start, before any source runs."""
+        for complaint in self._judge.complaints:
+            self.note("alarms.state_lost", "gateway", complaint, {})
+        changes = self._judge.begin(self._clock.wall_ns())
+        if changes:
+            self._store_alarms(changes)
 
     def statistics(self) -> dict[str, float]:
         """Counters since start, for metrics."""
         counted = {name: float(count) for name, count in asdict(self.counters).items()}
-        standing = self._limits.open_count + self._headcount.open_count
-        return {**counted, "alarms_standing": float(standing)}
+        return {**counted, "alarms_standing": float(self._judge.standing)}
 
     def note_uplink(self, kind: str, text: str, attributes: Mapping[str, str]) -> None:
         """Store an event of an uplink; after a new log id the catalogue is announced again."""
@@ -133,7 +135,7 @@ class Pipeline:
         self._store(Stream.EVENT, payload)
 
     async def _accept_event(self, item: SourceEvent) -> Receipt:
-        changes = self._headcount.feed(item, now_ns=self._clock.monotonic_ns())
+        changes = self._judge.feed_event(item, now_ns=self._clock.monotonic_ns())
         if changes:
             self._store_alarms(changes)
         payload = event(item.kind, item.source, item.time_ns, item.text, item.attributes)
@@ -161,15 +163,14 @@ class Pipeline:
         self._store(Stream.EVENT, attached)
 
     def _store_alarms(self, changes: Sequence[AlarmChange]) -> None:
-        state = {
-            LIMITS_STATE: self._limits.open_alarms(),
-            HEADCOUNT_STATE: self._headcount.open_alarms(),
-        }
-        for change in changes:
+        for number, change in enumerate(changes, 1):
             if change.state is AlarmState.UNACKNOWLEDGED_ACTIVE:
                 self.counters.alarms_raised += 1
             else:
                 self.counters.alarms_returned += 1
+            # The state goes with the last: in a flood it is large, and a crash between two commits
+            # must leave an alarm raised twice rather than never.
+            state = self._judge.states() if number == len(changes) else None
             stored = self._log.add_record(
                 Stream.ALARM, change.encode(self._catalogue.hash), state=state
             )

@@ -16,6 +16,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ MODBUS_POINTS = 1000
 OPCUA_POINTS = 500
 START_LIMIT_S = 45
 STOP_LIMIT_S = 15
+PAST_S = 60
 EXAMPLE = """\b
 Examples:
   plantgate demo
@@ -240,22 +242,24 @@ def _watch(parts: Parts, facts: Facts, seconds: int | None) -> None:
     """Show what flows, once a second, until interrupted or `seconds` have passed."""
     live = sys.stdout.isatty()
     began_ns = time.monotonic_ns()
-    before: Reading | None = None
+    readings: deque[Reading] = deque(maxlen=PAST_S)
     shown = 0
     while seconds is None or time.monotonic_ns() - began_ns < seconds * 1e9:
         parts.check()
         reading = _read(facts.metrics_url)
+        before, past = (readings[-1], readings[0]) if readings else (None, None)
         if reading is None:
-            if time.monotonic_ns() - began_ns > START_LIMIT_S * 1e9:
+            if not readings and time.monotonic_ns() - began_ns > START_LIMIT_S * 1e9:
                 raise DemoError(f"the gateway says nothing; see {parts.folder}/gateway.log")
         elif live:
-            lines = screen(reading, before, facts)
+            lines = screen(reading, before, past, facts)
             up = f"\x1b[{shown}A" if shown else ""
             print(up + "\n".join(f"\x1b[2K{line}" for line in lines), flush=True)
             shown = len(lines)
         elif before is not None:
-            print(plain_line(reading, before), flush=True)
-        before = reading or before
+            print(plain_line(reading, before, past), flush=True)
+        if reading is not None and reading.connected:
+            readings.append(reading)
         time.sleep(1.0)
 
 
@@ -284,7 +288,6 @@ def _read(url: str) -> Reading | None:
             if name.startswith(prefix)
         },
         sent_bytes=number("uplink_sent_bytes", "province"),
-        sent_values=number("flow_values"),
         backlog_records=number("uplink_backlog_records", "province"),
         connected=number("uplink_connected", "province") > 0,
         capacity_hours=number("buffer_capacity_hours_telemetry"),

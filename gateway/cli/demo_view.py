@@ -36,7 +36,6 @@ class Reading:
     alarms_standing: float
     headcount: Mapping[str, float]
     sent_bytes: float
-    sent_values: float
     backlog_records: float
     connected: bool
     capacity_hours: float
@@ -52,30 +51,32 @@ class Facts:
     store: str
 
 
-def plain_line(reading: Reading, before: Reading | None) -> str:
-    """One line for a log or a pipe."""
+def plain_line(reading: Reading, before: Reading | None, past: Reading | None) -> str:
+    """One line for a log or a pipe; `before` is a second ago, `past` up to a minute."""
     return (
         f"{values_per_s(reading, before):,.0f} values/s, {reading.values:,.0f} values, "
         f"{reading.alarms_raised:.0f} alarms ({reading.alarms_standing:.0f} standing), "
-        f"headcount {_headcount(reading)}, {_bytes_a_value(reading)} bytes a value, "
+        f"headcount {_headcount(reading)}, {_bytes_a_value(reading, past)} bytes a value, "
         f"backlog {reading.backlog_records:.0f} records, "
         f"link {'up' if reading.connected else 'down'}"
     )
 
 
-def screen(reading: Reading, before: Reading | None, facts: Facts) -> list[str]:
-    """Lines of the live view."""
+def screen(
+    reading: Reading, before: Reading | None, past: Reading | None, facts: Facts
+) -> list[str]:
+    """Lines of the live view; `before` is a second ago, `past` up to a minute."""
     link = "up 已连接" if reading.connected else "down 断开"
     rows = [
         ("values/s", "采集速率", f"{values_per_s(reading, before):,.0f}"),
         ("values so far", "累计数值", f"{reading.values:,.0f}  ({reading.bad_values:,.0f} bad)"),
-        ("alarms", "报警", f"{reading.alarms_raised:.0f} raised, {reading.alarms_standing:.0f} standing"),
+        ("alarms", "报警", _alarms(reading)),
         ("headcount", "人数", _headcount(reading)),
-        ("bytes a value", "每值字节", _bytes_a_value(reading)),
+        ("bytes a value", "每值字节", f"{_bytes_a_value(reading, past)}  (last minute)"),
         ("backlog", "积压", f"{reading.backlog_records:.0f} records"),
         ("link to receiver", "上行链路", link),
         ("buffer lasts", "缓存可用", f"{reading.capacity_hours:,.0f} h at this rate"),
-    ]  # fmt: skip
+    ]
     head = [
         "plantgate demo  (Ctrl-C stops)",
         f"{facts.points} points over Modbus and OPC UA; camera: {facts.camera}",
@@ -94,11 +95,18 @@ def values_per_s(reading: Reading, before: Reading | None) -> float:
     return (reading.values - before.values) / passed_s
 
 
+def _alarms(reading: Reading) -> str:
+    return f"{reading.alarms_raised:.0f} raised, {reading.alarms_standing:.0f} standing"
+
+
 def _headcount(reading: Reading) -> str:
     if not reading.headcount:
         return "no camera"
     return ", ".join(f"{zone} {count:.0f}" for zone, count in sorted(reading.headcount.items()))
 
 
-def _bytes_a_value(reading: Reading) -> str:
-    return f"{reading.sent_bytes / reading.sent_values:.2f}" if reading.sent_values else "–"
+def _bytes_a_value(reading: Reading, past: Reading | None) -> str:
+    """Bytes handed to gRPC for each value since `past`; pictures and events included."""
+    if past is None or reading.values <= past.values:
+        return "–"
+    return f"{(reading.sent_bytes - past.sent_bytes) / (reading.values - past.values):.2f}"

@@ -88,6 +88,11 @@ class HeadcountAlarms:
         return encode_open(self._open.values())
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """Zones (camera/zone) whose alarm stands."""
+        return tuple(self._open)
+
+    @property
     def open_count(self) -> int:
         """Count of alarms that are raised and have not returned."""
         return len(self._open)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.bench.machine import sent_to, usage
 from tests.bench.table import Row
-from tests.e2e.world import World, free_port, listens, until
+from tests.e2e.world import World, free_ports, listens, until
 
 WARM_UP_S = 12
 WINDOW_S = 30
@@ -63,9 +63,8 @@ points = "points.csv"
 def run_flow(folder: Path, *, devices: int, registers: int, poll_ms: int) -> Flow:
     """Run one flow and measure it."""
     with World(folder) as world:
-        first = free_port()
-        ports = list(range(first, first + devices))
-        plant = world.start_modbus(first, registers, "--devices", str(devices), mode="signal")
+        ports = list(free_ports(devices))
+        plant = world.start_modbus(ports[0], registers, "--devices", str(devices), mode="signal")
         until(lambda: all(listens(port) for port in ports), limit_s=30, what="devices listen")
         write_devices(world, ports, registers, poll_ms)
         receiver = world.start_receiver()

@@ -33,6 +33,25 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def free_ports(count: int) -> range:
+    """`count` free ports in a row, below the range the kernel gives to clients (ip(7): 32768)."""
+    for first in range(20000 + os.getpid() % 1000, 32768 - count, count):
+        ports = range(first, first + count)
+        if all(_can_bind(port) for port in ports):
+            return ports
+    raise AssertionError(f"no {count} free ports in a row")
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def until(condition: Callable[[], T], *, limit_s: float, what: str) -> T:
     """Poll a condition until it is true; AssertionError naming `what` after limit_s."""
     deadline = time.monotonic() + limit_s

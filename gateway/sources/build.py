@@ -1,0 +1,31 @@
+"""Make the sources of a site: one driver a device, one CameraSource a camera. Nothing connects yet.
+
+Parts that are not configured are not imported.
+"""
+
+from __future__ import annotations
+
+from drivers.contract import Clock, Driver
+from gateway.config.site import Site
+from gateway.model.catalogue import Catalogue
+from gateway.rules.judge import Judge
+
+
+def open_sources(site: Site, catalogue: Catalogue, judge: Judge, clock: Clock) -> dict[str, Driver]:
+    """Sources by name, in the order of the site file."""
+    ids = {point.name: point.id for point in catalogue.points}
+    sources: dict[str, Driver] = {
+        device.name: device.driver.open(
+            device.name, device.config, device.driver_points(ids), clock
+        )
+        for device in site.devices
+    }
+    if site.cameras:
+        from gateway.sources.camera import CameraSource
+
+        for camera in site.cameras:
+            prefix = f"{camera.name}/"
+            tags = {n.removeprefix(prefix): i for n, i in ids.items() if n.startswith(prefix)}
+            standing = judge.standing_zones(camera.name)
+            sources[camera.name] = CameraSource(camera, tags, clock, active=standing)
+    return sources
