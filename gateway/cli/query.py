@@ -56,6 +56,8 @@ def _moment(_context: click.Context, _option: click.Parameter, text: str | None)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--alarms", is_flag=True, help="Alarm records instead of telemetry.")
 @click.option("--events", is_flag=True, help="Event records instead of telemetry.")
+@click.option("--faults", is_flag=True, help="Records refused, conflicts, broken chains.")
+@click.option("--gateways", is_flag=True, help="Gateways, their last status and their logs.")
 @click.option("--output", type=click.Path(path_type=Path), help="A file instead of the terminal.")
 def command(
     store: Path,
@@ -67,8 +69,7 @@ def command(
     output: Path | None,
     *,
     as_json: bool,
-    alarms: bool,
-    events: bool,
+    **kinds: bool,
 ) -> None:
     """Print what a receiver has stored, in order of sequence.
 
@@ -80,11 +81,12 @@ def command(
     from gateway.receiver.samples import Wanted
     from gateway.receiver.store import StorePathError
 
-    if alarms and events:
-        raise click.UsageError("--alarms and --events exclude each other")
-    if style == "parquet" and (alarms or events):
-        raise click.UsageError("alarms and events come as csv or json")
-    what = "alarms" if alarms else "events" if events else style
+    asked = [kind for kind, is_asked in kinds.items() if is_asked]
+    if len(asked) > 1:
+        raise click.UsageError(f"{' and '.join(f'--{kind}' for kind in asked)} exclude each other")
+    if style == "parquet" and asked:
+        raise click.UsageError(f"--{asked[0]} come as csv or json")
+    what = asked[0] if asked else style
     query = Query(gateway, Wanted(point, from_ns, to_ns), as_json or style == "json")
     try:
         with contextlib.closing(StoreReader(store)) as reader, _output(output) as file:
@@ -96,7 +98,7 @@ def command(
 
 def _print(reader: StoreReader, query: Query, what: str, file: IO[bytes]) -> Unread | None:
     from gateway.receiver.parquet import write_parquet
-    from gateway.receiver.query import print_alarms, print_events, print_telemetry
+    from gateway.receiver.query import NOTICES, print_notices, print_telemetry
 
     if what == "parquet":
         return write_parquet(reader, query, file)
@@ -104,14 +106,10 @@ def _print(reader: StoreReader, query: Query, what: str, file: IO[bytes]) -> Unr
     def write(text: str) -> None:
         file.write(text.encode())
 
-    match what:
-        case "alarms":
-            print_alarms(reader, query, write)
-        case "events":
-            print_events(reader, query, write)
-        case _:
-            return print_telemetry(reader, query, write)
-    return None
+    if what in NOTICES:
+        print_notices(reader, query, what, write)
+        return None
+    return print_telemetry(reader, query, write)
 
 
 @contextlib.contextmanager

@@ -58,10 +58,12 @@ def command(
 
     Prints one line when it is ready: receiving on ADDR, store DIR.
     """
+    from gateway.observe.log import configure
     from gateway.receiver.service import AddressError
     from gateway.receiver.store import Store, StorePathError
     from gateway.runtime.loop import loop_factory
 
+    configure()
     try:
         host, port = _address(listen)
         tls = _tls(ca, certificate, key, insecure=insecure, host=host)

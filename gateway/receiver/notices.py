@@ -1,4 +1,7 @@
-"""Alarm and event records as flat rows, for `plantgate query --alarms` and `--events`."""
+"""What a store holds beside telemetry, as flat rows: alarms, events, faults, gateways.
+
+For `plantgate query --alarms`, `--events`, `--faults` and `--gateways`.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,13 @@ Field = str | float | bool | None
 ALARM_HEADING = (
     "gateway", "time", "source", "condition", "state", "value", "limit", "unit", "quality",
     "priority", "text", "alarm_id", "historical", "evidence",
+)  # fmt: skip
+FAULT_HEADING = (
+    "gateway", "time", "log_id", "stream", "sequence", "kind", "reason", "count", "hash",
+)  # fmt: skip
+GATEWAY_HEADING = (
+    "gateway", "time", "enterprise", "software", "health", "backlog", "log_id", "alarms",
+    "events", "telemetry", "evidence",
 )  # fmt: skip
 EVENT_HEADING = ("gateway", "time", "kind", "source", "text", "attributes", "historical")
 
@@ -65,6 +75,29 @@ def event_rows(reader: StoreReader, log: Log) -> Iterator[dict[str, Field]]:
             record.historical,
         ]
         yield dict(zip(EVENT_HEADING, fields, strict=True))
+
+
+def fault_rows(reader: StoreReader, log: Log) -> Iterator[dict[str, Field]]:
+    """What must not happen and did, in one log: conflicts, broken chains, refused records."""
+    for fault in reader.faults(log):
+        stream = Stream(fault.stream).name.lower()
+        fields: list[Field] = [
+            log.gateway, iso_time(fault.last_ns), log.log_id.hex(), stream, fault.sequence,
+            fault.kind, fault.reason, fault.count, fault.hash.hex(),
+        ]  # fmt: skip
+        yield dict(zip(FAULT_HEADING, fields, strict=True))
+
+
+def gateway_rows(reader: StoreReader, log: Log) -> Iterator[dict[str, Field]]:
+    """One row for each log of each gateway: who it is, what it said last, what is stored of it."""
+    gateway = reader.gateway(log)
+    status = wire.Status.FromString(gateway.status)
+    held = reader.counts(log)
+    fields: list[Field] = [
+        log.gateway, iso_time(gateway.last_seen_ns), gateway.enterprise, gateway.software,
+        status.health, status.backlog_records, log.log_id.hex(), *(held[one] for one in Stream),
+    ]  # fmt: skip
+    yield dict(zip(GATEWAY_HEADING, fields, strict=True))
 
 
 def _parse(message: wire.Alarm | wire.Event, record: StoredRecord) -> bool:

@@ -1,4 +1,4 @@
-"""What a store holds, as text: telemetry, alarms, events.
+"""What a store holds, as text: telemetry, and the flat rows of NOTICES.
 
 Order: by gateway, then by log in order of first sight, then by sequence. Everything is written
 while it is read; memory is bounded by one page of records and one block.
@@ -9,16 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from gateway.receiver.notices import (
-    ALARM_HEADING,
-    EVENT_HEADING,
-    Field,
-    alarm_rows,
-    event_rows,
-)
+from gateway.receiver import notices
 from gateway.receiver.read import Log, StoreReader
 from gateway.receiver.rows import CSV, JSON, RowWriter, iso_time
 from gateway.receiver.samples import Unread, Wanted, samples
@@ -47,29 +41,31 @@ def print_telemetry(reader: StoreReader, query: Query, write: Write) -> Unread:
     return unread
 
 
-def print_alarms(reader: StoreReader, query: Query, write: Write) -> None:
-    """Write alarm records; --point and the times apply to source and time of the alarm."""
-    _print(reader, query, write, ALARM_HEADING, alarm_rows)
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One kind of flat row: its columns and where its rows come from."""
+
+    heading: tuple[str, ...]
+    rows: Callable[[StoreReader, Log], Iterator[dict[str, notices.Field]]]
 
 
-def print_events(reader: StoreReader, query: Query, write: Write) -> None:
-    """Write event records; --point and the times apply to source and time of the event."""
-    _print(reader, query, write, EVENT_HEADING, event_rows)
+NOTICES: Mapping[str, Notice] = {
+    "alarms": Notice(notices.ALARM_HEADING, notices.alarm_rows),
+    "events": Notice(notices.EVENT_HEADING, notices.event_rows),
+    "faults": Notice(notices.FAULT_HEADING, notices.fault_rows),
+    "gateways": Notice(notices.GATEWAY_HEADING, notices.gateway_rows),
+}
 
 
-def _print(
-    reader: StoreReader,
-    query: Query,
-    write: Write,
-    heading: tuple[str, ...],
-    rows_of: Callable[[StoreReader, Log], Iterator[dict[str, Field]]],
-) -> None:
+def print_notices(reader: StoreReader, query: Query, kind: str, write: Write) -> None:
+    """Write one kind of NOTICES; the wanted point and times apply to the row's source and time."""
+    notice = NOTICES[kind]
     line = io.StringIO()
     fields = csv.writer(line, lineterminator="\n")
     if not query.as_json:
-        fields.writerow(heading)
+        fields.writerow(notice.heading)
     for log in reader.logs(query.gateway):
-        for row in rows_of(reader, log):
+        for row in notice.rows(reader, log):
             if not _is_wanted(query.wanted, row):
                 continue
             if query.as_json:
@@ -82,17 +78,17 @@ def _print(
     write(line.getvalue())
 
 
-def _is_wanted(wanted: Wanted, row: dict[str, Field]) -> bool:
+def _is_wanted(wanted: Wanted, row: dict[str, notices.Field]) -> bool:
     # Times of one fixed ISO form sort as they follow each other.
     time = str(row["time"])
     return (
-        wanted.point in {"", row["source"]}
+        wanted.point in {"", row.get("source", "")}
         and (wanted.from_ns is None or time >= iso_time(wanted.from_ns))
         and (wanted.to_ns is None or time < iso_time(wanted.to_ns))
     )
 
 
-def _text(value: Field) -> str:
+def _text(value: notices.Field) -> str:
     if value is None:
         return ""
     return str(value).lower() if isinstance(value, bool) else str(value)

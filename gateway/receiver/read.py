@@ -44,6 +44,28 @@ class StoredRecord(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class StoredFault:
+    """One fault and how often it was seen; times in ns since 1970 UTC."""
+
+    stream: int
+    sequence: int
+    kind: str
+    reason: str
+    last_ns: int
+    count: int
+    hash: bytes
+
+
+class StoredGateway(NamedTuple):
+    """A gateway as it introduced itself; status is its last plantgate.wire.v1.Status."""
+
+    enterprise: str
+    software: str
+    last_seen_ns: int
+    status: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class PointNames:
     """Names and column kinds of one catalogue, by point id."""
 
@@ -111,6 +133,34 @@ class StoreReader:
             for point in points
         }
         return PointNames({point.id: point.name for point in points}, kinds)
+
+    def faults(self, log: Log) -> list[StoredFault]:
+        """Faults noted of one log, newest last."""
+        rows = self._db.execute(
+            "SELECT stream, sequence, kind, reason, last_ns, count, faults.hash FROM faults"
+            " JOIN logs ON logs.gateway = faults.gateway AND logs.log_id = faults.log_id"
+            " WHERE logs.id = ? ORDER BY last_ns",
+            (log.number,),
+        )
+        return [StoredFault(*row) for row in rows]
+
+    def gateway(self, log: Log) -> StoredGateway:
+        """Who a log belongs to."""
+        row = self._db.execute(
+            "SELECT enterprise, software, last_seen_ns, status FROM gateways WHERE name = ?",
+            (log.gateway,),
+        ).fetchone()
+        return StoredGateway(*row)
+
+    def counts(self, log: Log) -> dict[Stream, int]:
+        """Acknowledged sequences of each stream, declared gaps among them."""
+        return {
+            stream: self._db.execute(
+                "SELECT coalesce(sum(stop - start), 0) FROM ranges WHERE stream_key = ?",
+                (stream_key(log.number, stream),),
+            ).fetchone()[0]
+            for stream in Stream
+        }
 
     def attachments(self, gateway: str) -> dict[bytes, list[str]]:
         """SHA-256s (hexadecimal) of the evidence of each alarm of a gateway."""

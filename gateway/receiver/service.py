@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError
 
 from buffer.contract import Stream
 from drivers.contract import Clock
+from gateway.observe.log import logger
 from gateway.receiver.check import MAX_MESSAGE_BYTES, Fault
 from gateway.receiver.commit import Committer, StoreFailedError
 from gateway.receiver.evidence import EvidenceFiles
@@ -144,11 +145,21 @@ class Receiver:
             message: Any = await context.read()
             return None if message is grpc.aio.EOF else message
 
+        log = logger("receiver").bind(peer=context.peer())
         try:
             hello = await self._hello(read, context)
+            log = log.bind(
+                gateway=hello.gateway_id, lane=wire.Lane.Name(hello.lane), log_id=hello.log_id.hex()
+            )
+            log.info("gateway.connected", software=hello.software[:_LONGEST_TEXT])
             await self._serve(hello, read, context)
+            log.info("gateway.left")
         except EndedError as error:
+            log.warning("gateway.ended", code=error.code.name, reason=error.text)
             await context.abort(error.code, error.text)
+        except asyncio.CancelledError:
+            log.info("gateway.lost")
+            raise
 
     async def _hello(self, read: Read, context: Context) -> wire.Hello:
         try:

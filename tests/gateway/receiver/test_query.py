@@ -218,6 +218,24 @@ async def test_alarms_print_with_their_evidence(tmp_path: Path, run_receiver: Ru
         assert len(later) == 1
 
 
+async def test_gateways_and_faults_are_told(tmp_path: Path, run_receiver: RunReceiver) -> None:
+    forged = Chain(Stream.ALARM).record(b"\x12\x01x")
+    async with run_receiver(tmp_path) as running, WireGateway(running.target) as gateway:
+        await gateway.push(Stream.ALARM, Chain(Stream.ALARM).record(b""))
+        await gateway.acknowledged(1)
+        await gateway.push(Stream.ALARM, forged)
+        await gateway.next()
+        status = wire.Status(health="degraded: disk", backlog_records=7)
+        await gateway.send(wire.GatewayMessage(status=status))
+        await gateway.next()
+    [fault] = [json.loads(line) for line in printed(tmp_path, "--faults", "--json")]
+    assert (fault["kind"], fault["stream"], fault["sequence"]) == ("conflict", "alarm", 1)
+    assert fault["hash"] == forged.hash.hex()
+    [row] = [json.loads(line) for line in printed(tmp_path, "--gateways", "--json")]
+    assert (row["health"], row["backlog"], row["alarms"]) == ("degraded: disk", 7, 1)
+    assert row["enterprise"] == "91370800TEST"
+
+
 async def test_query_while_the_receiver_writes(tmp_path: Path, run_receiver: RunReceiver) -> None:
     made = Telemetry()
     records = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -352,3 +353,27 @@ async def test_more_files_than_may_wait_end_the_exchange(
     async with run_receiver(tmp_path) as running, WireGateway(running.target) as gateway:
         await gateway.push(Stream.EVIDENCE, *[evidence(b"%d" % n, chain) for n in range(count)])
         assert "evidence files" in ((await gateway.ended()).details() or "")
+
+
+async def test_a_gateway_that_does_not_read_holds_up_nobody_else(
+    tmp_path: Path, run_receiver: RunReceiver
+) -> None:
+    """Its answers fill the line, then it is not read from; another gateway goes on."""
+    async with (
+        run_receiver(tmp_path) as running,
+        WireGateway(running.target, gateway_id="deaf") as deaf,
+        WireGateway(running.target, gateway_id="other") as other,
+    ):
+        stuck = False
+        many = wire.Push(stream=wire.STREAM_ALARM, records=[wire.Record()] * 1000)
+        many.records[0].payload = bytes(100_000)  # so that no buffer on the way takes them all
+        for _ in range(1000):  # each is answered by 1000 Rejects
+            try:
+                async with asyncio.timeout(2):
+                    await deaf.send(wire.GatewayMessage(push=many))
+            except TimeoutError:
+                stuck = True
+                break
+        assert stuck
+        await other.push(Stream.ALARM, Chain(Stream.ALARM).record(alarm("one")))
+        assert await other.acknowledged(1) == {1}
