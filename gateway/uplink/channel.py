@@ -129,18 +129,8 @@ def explain(code: grpc.StatusCode, details: str, destination: Destination) -> En
     """Turn a gRPC status into one clear sentence."""
     detail = " ".join(details.split())[:_LONGEST_DETAIL]
     target = destination.target
-    lowered = details.lower()
-    if "alert" in lowered and ("certificate" in lowered or "unknown ca" in lowered):
-        text = f"{target} refuses the certificate {destination.certificate} ({detail})."
-        return Ended(text, permanent=True)
-    if "ssl_error_ssl" in lowered or "peer name" in lowered:
-        text = (
-            f"The certificate of {target} is refused: it is not signed by {destination.ca}, or "
-            f"names another host ({detail})."
-        )
-        return Ended(text, permanent=True)
-    if details == _LOCAL_FAILURE:
-        return Ended(f"{target} ended the connection while it was written to.")
+    if (ended := _explain_details(details, detail, destination)) is not None:
+        return ended
     match code:
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             text = f"{target} refuses this gateway's certificate or id: {detail}"
@@ -155,7 +145,7 @@ def explain(code: grpc.StatusCode, details: str, destination: Destination) -> En
             text = f"{target} cannot work with what this gateway says: {detail}"
         case grpc.StatusCode.UNAVAILABLE:
             text = f"{target} cannot be reached ({detail})."
-            if "socket closed" in lowered and not destination.insecure:
+            if "Socket closed" in details and not destination.insecure:
                 # In TLS 1.3 a server refuses a client's certificate after the handshake, and gRPC
                 # loses the alert that says so: it looks like a receiver that goes away.
                 text += (
@@ -166,6 +156,24 @@ def explain(code: grpc.StatusCode, details: str, destination: Destination) -> En
         case _:
             text = f"{target} ended the connection: {code.name.lower()} ({detail})."
     return Ended(text, permanent=code in _PERMANENT)
+
+
+def _explain_details(details: str, detail: str, destination: Destination) -> Ended | None:
+    """Read causes that gRPC names in words only."""
+    target = destination.target
+    lowered = details.lower()
+    if "alert" in lowered and ("certificate" in lowered or "unknown ca" in lowered):
+        text = f"{target} refuses the certificate {destination.certificate} ({detail})."
+        return Ended(text, permanent=True)
+    if "ssl_error_ssl" in lowered or "peer name" in lowered:
+        text = (
+            f"The certificate of {target} is refused: it is not signed by {destination.ca}, or "
+            f"names another host ({detail})."
+        )
+        return Ended(text, permanent=True)
+    if details == _LOCAL_FAILURE:
+        return Ended(f"{target} ended the connection while it was written to.")
+    return None
 
 
 def _read(what: str, path: Path | None) -> bytes:
