@@ -128,8 +128,8 @@ class SequenceFollower:
 
     __slots__ = ("_expected",)
 
-    def __init__(self) -> None:
-        self._expected = 1
+    def __init__(self, first: int = 1) -> None:
+        self._expected = first
 
     def feed(self, sequence: int, *, keep_alive: bool) -> Follow:
         """Take the number of the next message in order of arrival."""
