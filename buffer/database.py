@@ -246,7 +246,7 @@ class Database:
         In the running transaction. Rows before `from_id` keep their bytes, and have no sequence.
         """
         connection = self.connection
-        base = from_id - 1
+        base = min(from_id, self.heads[stream].next_id) - 1
         previous = NO_HASH
         table = TABLE[stream]
         row_id = base

@@ -20,7 +20,7 @@ from buffer.policy import DAY_NS, BufferConfig, GapLedger, Held, choose_eviction
 from buffer.ranges import RangeSet
 from buffer.reserve import Reserve
 from buffer.telemetry_writer import Renew
-from buffer.writer import Outcome, Post, Session, Usage, Writer
+from buffer.writer import Outcome, Post, Receipt, Session, Usage, Writer
 
 TELEMETRY_HIGH = "telemetry_high"
 EVICTED = "telemetry_evicted"
@@ -119,6 +119,10 @@ class RecordsWriter(Writer[RecordsJob]):
             else:
                 batch.append(job)
         self._store(batch)
+
+    def receipts_of(self, job: RecordsJob) -> list[Receipt]:
+        """Receipts that wait for a job."""
+        return [job.receipt] if isinstance(job, PendingRecord) else []
 
     def due_in_s(self) -> float | None:
         """When the next gap report falls due."""

@@ -16,6 +16,7 @@ import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -35,7 +36,7 @@ from buffer.contract import (
     Record,
     Stream,
 )
-from buffer.database import Reader
+from buffer.database import RECORDS, TELEMETRY, Reader
 from buffer.evidence import EvidenceFiles
 from buffer.policy import HOUR_NS, BufferConfig, CommitPolicy, capacity_hours
 from buffer.ranges import RangeSet
@@ -91,7 +92,7 @@ class Buffer:
         self._room = asyncio.Event()
         self._room.set()
         self._listeners: list[CommitListener] = []
-        self._trouble: dict[bool, str] = {}
+        self._trouble: dict[str, str] = {}
         connection = opened.records.connection
         self._state = {
             str(key): bytes(value) for key, value in connection.execute("SELECT * FROM state")
@@ -107,7 +108,7 @@ class Buffer:
             config,
             clock,
             session,
-            self._post,
+            partial(self._post, RECORDS),
             encode_gap=encode_gap,
             evict_telemetry=lambda last_id: self._telemetry_writer.put(Evict(last_id)),
             catalogues_held=lambda: self._telemetry_writer.catalogues,
@@ -118,7 +119,7 @@ class Buffer:
             config,
             clock,
             session,
-            self._post,
+            partial(self._post, TELEMETRY),
             promise=lambda gap, last_id: self._records_writer.put(PromiseEviction(gap, last_id)),
             lost=lambda gap: self._records_writer.put(Lost(gap)),
             policy=self._policy,
@@ -401,11 +402,11 @@ class Buffer:
             self._records_writer.put(SaveCursors(cursors, self._epoch, held))
             self._dirty.clear()
 
-    def _post(self, outcome: Outcome) -> None:
+    def _post(self, kind: str, outcome: Outcome) -> None:
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._settle, outcome)
+            self._loop.call_soon_threadsafe(self._settle, kind, outcome)
 
-    def _settle(self, outcome: Outcome) -> None:
+    def _settle(self, kind: str, outcome: Outcome) -> None:
         """Take in what a commit did; runs on the loop."""
         self._queued_bytes -= outcome.released_bytes
         if self._queued_bytes <= self._config.queue_bytes:
@@ -417,7 +418,7 @@ class Buffer:
         self._usage.update(outcome.usage)
         self._state.update(outcome.state)
         if outcome.health is not None:
-            self._trouble[Stream.TELEMETRY in outcome.bounds] = outcome.health
+            self._trouble[kind] = outcome.health
         _complete(outcome)
         if outcome.records and outcome.epoch == self._epoch:
             self._tell(outcome.records)

@@ -30,7 +30,7 @@ from buffer.policy import (
     KeyPolicy,
     choose_evictions,
 )
-from buffer.writer import Outcome, Post, Session, Usage, Writer
+from buffer.writer import Outcome, Post, Receipt, Session, Usage, Writer
 
 VACUUM_FROM_PAGES = 16_384
 VACUUM_STEP_PAGES = 1_024
@@ -122,6 +122,10 @@ class TelemetryWriter(Writer[TelemetryJob]):
             else:
                 self._renew(job)
         self._store(batches, key=key)
+
+    def receipts_of(self, job: TelemetryJob) -> list[Receipt]:
+        """Receipts that wait for a job."""
+        return [item.receipt for item in job.batches] if isinstance(job, Store) else []
 
     def due_in_s(self) -> float | None:
         """Only a job wakes this writer."""
@@ -327,7 +331,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
         self.epoch = job.epoch
         self._keys.force()
         head = self.database.heads[Stream.TELEMETRY]
-        from_id = max(head.first_id, head.base + job.carry_from[Stream.TELEMETRY])
+        from_id = max(head.first_id, head.base + job.carry_from.get(Stream.TELEMETRY, 1))
         starts = [group.first_id for group in (*self._groups, self._open) if group is not None]
         from_id = max((start for start in starts if start <= from_id), default=head.first_id)
         error = self.transact(

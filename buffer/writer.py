@@ -25,6 +25,7 @@ from buffer.database import Database, Head
 from buffer.policy import BufferConfig
 
 JobT = TypeVar("JobT")
+Receipt = asyncio.Future[int] | asyncio.Future[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Usage:
 class Outcome:
     """What one commit did, for the event loop.
 
+    health: what is wrong with storing in this database, "" when nothing is, None to say nothing.
     epoch: counts log ids; outcomes of a former log id move no bounds.
     """
 
@@ -56,7 +58,7 @@ class Outcome:
     records: list[Record] = field(default_factory=list)
     done: list[tuple[asyncio.Future[int], int]] = field(default_factory=list)
     kept: list[asyncio.Future[None]] = field(default_factory=list)
-    failed: list[asyncio.Future[int] | asyncio.Future[None]] = field(default_factory=list)
+    failed: list[Receipt] = field(default_factory=list)
     error: str = ""
     released_bytes: int = 0
     bounds: dict[Stream, Bounds] = field(default_factory=dict)
@@ -88,6 +90,7 @@ class Writer(Generic[JobT]):
             target=self._run, name=f"buffer-{database.kind}", daemon=True
         )
         self._broken = False
+        self._dead = False
 
     def start(self) -> None:
         """Start the thread."""
@@ -96,6 +99,8 @@ class Writer(Generic[JobT]):
     def put(self, job: JobT) -> None:
         """Queue a job; from any thread."""
         self._queue.put(job)
+        if self._dead:
+            self._refuse_queued()
 
     def stop(self) -> None:
         """Finish everything queued, then end the thread and close the file."""
@@ -108,6 +113,10 @@ class Writer(Generic[JobT]):
     @abstractmethod
     def commit(self, jobs: Sequence[JobT]) -> None:
         """Do the jobs and post their outcome."""
+
+    @abstractmethod
+    def receipts_of(self, job: JobT) -> list[Receipt]:
+        """Receipts that wait for a job."""
 
     @abstractmethod
     def due_in_s(self) -> float | None:
@@ -125,20 +134,45 @@ class Writer(Generic[JobT]):
         try:
             while True:
                 jobs, last = self._next_jobs()
-                if jobs:
-                    self.commit(jobs)
-                self.idle()
+                self._work(jobs)
                 if last:
                     self.finish()
                     return
         finally:
+            self._dead = True
             self.database.close()
-            self.post(Outcome(self.epoch, health=f"{self.database.kind} writer has stopped"))
+            self._refuse_queued()
 
-    def _next_jobs(self) -> tuple[list[JobT], bool]:
+    def _work(self, jobs: Sequence[JobT]) -> None:
+        unsettled = jobs
+        try:
+            if jobs:
+                self.commit(jobs)
+            unsettled = ()
+            self.idle()
+        except (sqlite3.Error, OSError) as failure:
+            # A question between transactions failed: whatever it was about is asked again later.
+            self._broken = True
+            self._refuse(unsettled, _cause(failure))
+        except BaseException:
+            self._refuse(unsettled, "the writer has stopped")
+            raise
+
+    def _refuse(self, jobs: Sequence[JobT], error: str) -> None:
+        receipts = [receipt for job in jobs for receipt in self.receipts_of(job)]
+        outcome = Outcome(self.epoch, failed=receipts, error=error)
+        outcome.health = f"{self.database.kind} is not stored: {error}"
+        self.post(outcome)
+
+    def _refuse_queued(self) -> None:
+        jobs, _ = self._next_jobs(wait=False)
+        if jobs:
+            self._refuse(jobs, "the writer has stopped")
+
+    def _next_jobs(self, *, wait: bool = True) -> tuple[list[JobT], bool]:
         jobs: list[JobT] = []
         try:
-            job = self._queue.get(timeout=self.due_in_s())
+            job = self._queue.get(block=wait, timeout=self.due_in_s() if wait else None)
             while job is not None:
                 jobs.append(job)
                 job = self._queue.get_nowait()
