@@ -75,7 +75,7 @@ def command(
 
     Columns: gateway, point, time (of the source, UTC), value, quality, historical.
     """
-    from gateway.receiver.parquet import NoParquetError
+    from gateway.receiver.parquet import NoParquetError, require_pyarrow
     from gateway.receiver.query import Query
     from gateway.receiver.read import StoreReader
     from gateway.receiver.samples import Wanted
@@ -89,6 +89,8 @@ def command(
     what = asked[0] if asked else style
     query = Query(gateway, Wanted(point, from_ns, to_ns), as_json or style == "json")
     try:
+        if style == "parquet":
+            require_pyarrow()
         with contextlib.closing(StoreReader(store)) as reader, _output(output) as file:
             _report(_print(reader, query, what, file))
     except (StorePathError, NoParquetError) as error:

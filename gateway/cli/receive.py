@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -58,6 +59,7 @@ def command(
 
     Prints one line when it is ready: receiving on ADDR, store DIR.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core would print lines of its own
     from gateway.observe.log import configure
     from gateway.receiver.service import AddressError
     from gateway.receiver.store import Store, StorePathError
@@ -147,12 +149,17 @@ def _check_tls(contents: dict[str, bytes], paths: dict[str, Path]) -> Tls:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     from gateway.receiver.service import Tls
+    from gateway.runtime.clock import SystemClock
 
     for option in ("--ca", "--certificate"):
         try:
             certificate = x509.load_pem_x509_certificates(contents[option])[0]
         except ValueError:
             raise OptionError(f"{option} {paths[option]} holds no PEM certificate") from None
+        now_s = SystemClock().wall_ns() / 1e9
+        first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        if not first.timestamp() <= now_s <= last.timestamp():
+            raise OptionError(f"{option} {paths[option]} is valid from {first} to {last} only")
     try:
         key = load_pem_private_key(contents["--key"], None)
     except (ValueError, TypeError, UnsupportedAlgorithm):

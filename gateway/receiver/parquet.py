@@ -27,14 +27,20 @@ class NoParquetError(Exception):
     """pyarrow is not installed; the text says so."""
 
 
-def write_parquet(reader: StoreReader, query: Query, file: IO[bytes]) -> Unread:
-    """Write what is asked for; returns what could not be read. Raises NoParquetError."""
+def require_pyarrow() -> None:
+    """Raise NoParquetError if pyarrow cannot be imported; ask before a file is opened."""
     try:
-        arrow: Any = importlib.import_module("pyarrow")
-        parquet: Any = importlib.import_module("pyarrow.parquet")
+        importlib.import_module("pyarrow.parquet")
     except ImportError:
         text = "--format parquet needs pyarrow: pip install pyarrow, or use csv or json"
         raise NoParquetError(text) from None
+
+
+def write_parquet(reader: StoreReader, query: Query, file: IO[bytes]) -> Unread:
+    """Write what is asked for; returns what could not be read. Raises NoParquetError."""
+    require_pyarrow()
+    arrow: Any = importlib.import_module("pyarrow")
+    parquet: Any = importlib.import_module("pyarrow.parquet")
     schema = arrow.schema(
         [("gateway", arrow.string()), ("point", arrow.string()),
          ("time", arrow.timestamp("ms", tz="UTC")), ("value", arrow.float64()),

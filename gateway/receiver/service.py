@@ -111,8 +111,9 @@ class Receiver:
                     [pair], root_certificates=self._tls.ca, require_client_auth=True
                 )
                 port = self._server.add_secure_port(address, credentials)
-        except RuntimeError as error:
-            raise AddressError(f"cannot listen on {address}: {error}") from None
+        except RuntimeError:  # gRPC does not say which of these it is
+            reason = "it is not of this machine, or the port is taken or not permitted"
+            raise AddressError(f"cannot listen on {address}: {reason}") from None
         await self._server.start()
         return int(port)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import signal
 import stat
@@ -15,8 +16,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from buffer.contract import Stream
 from gateway.cli.main import COMMANDS, main
@@ -103,6 +106,20 @@ def test_it_serves_with_the_demo_certificates(tmp_path: Path) -> None:
         assert process.wait(30) == 0
 
 
+def expire(path: Path) -> None:
+    """Write a certificate that was valid in 2001."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "old")])
+    start = datetime.datetime(2001, 1, 1, tzinfo=datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(start)
+        .not_valid_after(start + datetime.timedelta(days=9))
+        .sign(key, hashes.SHA256())
+    )
+    path.write_bytes(made.public_bytes(Encoding.PEM))
+
+
 def test_mistakes_of_receive_end_with_two_and_one_line(tmp_path: Path) -> None:
     certs = tmp_path / "certs"
     invoke("cert", "demo", certs)
@@ -116,7 +133,9 @@ def test_mistakes_of_receive_end_with_two_and_one_line(tmp_path: Path) -> None:
         return invoke("receive", "--listen", listen, "--store", store, *options)
 
     store, local = tmp_path / "store", "127.0.0.1:0"
+    expire(tmp_path / "old.pem")
     mistakes = {
+        "only": run(local, store, certificate=tmp_path / "old.pem"),
         "no host:port": run("50051", store),
         "127.0.0.1:99999": run("127.0.0.1:99999", store),
         "cannot listen on 192.0.2.1:1": run("192.0.2.1:1", store),  # RFC 5737: nobody's address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import math
 from pathlib import Path
@@ -285,3 +286,23 @@ async def test_a_store_of_a_receiver_that_is_gone_opens(
     out = tmp_path / "out.csv"
     assert query(tmp_path, "--output", str(out)).exit_code == 0
     assert out.read_text().splitlines()[1].split(",")[3] == "1.5"
+
+
+async def test_parquet_or_one_clear_line(tmp_path: Path, run_receiver: RunReceiver) -> None:
+    made = Telemetry()
+    big = batch([2], np.array([2**63 + 1], np.uint64))
+    await fill(tmp_path, run_receiver, [made.record(batch([1], np.array([1.5])), big)], made)
+    out = tmp_path / "out.parquet"
+    result = query(tmp_path, "--format", "parquet", "--output", str(out))
+    if importlib.util.find_spec("pyarrow") is None:
+        assert result.exit_code == 2
+        assert not out.exists()
+        assert result.stderr == (
+            "plantgate query: --format parquet needs pyarrow: pip install pyarrow,"
+            " or use csv or json\n"
+        )
+        return
+    assert result.exit_code == 0, result.output
+    rows = importlib.import_module("pyarrow.parquet").read_table(out).to_pylist()
+    assert [row["value"] for row in rows] == [1.5, float(2**63 + 1)]
+    assert [row["text"] for row in rows] == [None, str(2**63 + 1)]
