@@ -22,7 +22,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Generic, Literal, TypeVar
 
@@ -129,16 +129,16 @@ class TableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PointRow(Generic[AddressT]):
-    """One point: `row` is its line in the file; both halves are validated."""
+    """One point: `row` is its line in the file, `tag` its name within the device.
+
+    Both halves are validated. `settings` is one object for all rows that differ in the name only
+    (its own name is empty), so that 100,000 points do not cost 100,000 of them.
+    """
 
     row: int
+    tag: str
     settings: PointSettings
     address: AddressT
-
-    @property
-    def tag(self) -> str:
-        """Name within the device."""
-        return self.settings.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +184,8 @@ def parse(raw: bytes, address: type[AddressT]) -> PointTable[AddressT]:
     fields = columns.match(heading_row, heading, problems)
     rows: list[PointRow[AddressT]] = []
     first: dict[str, int] = {}
+    common = PointSettings.model_fields.keys() - {"name"}
+    shared: dict[tuple[tuple[str, str], ...], PointSettings] = {}
     for row, cells in records:
         given = _given(row, cells, fields, problems)
         point = _point(row, given, fields, address, problems)
@@ -192,7 +194,9 @@ def parse(raw: bytes, address: type[AddressT]) -> PointTable[AddressT]:
             said = f"duplicate point {shown(name)}, also in row {first[name]}"
             problems.append(Problem(row, "name", said))
         if point is not None:
-            rows.append(point)
+            same = tuple(item for item in given.items() if item[0] in common)
+            settings = shared.setdefault(same, point.settings)
+            rows.append(replace(point, settings=settings))
     if not rows and not problems:
         problems.append(Problem(heading_row, "", "the table has no rows below its headings"))
     problems.sort(key=lambda problem: problem.row)
@@ -366,7 +370,7 @@ def _point(
         problems += [Problem(row, *found) for found in settings_problems(settings)]
     if settings is None or where is None:
         return None
-    return PointRow(row, settings, where)
+    return PointRow(row, settings.name, settings.model_copy(update={"name": ""}), where)
 
 
 def _validated(

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -20,24 +20,24 @@ from buffer.store import Buffer
 from drivers.contract import DeviceError, Driver
 from gateway.model.catalogue import Catalogue, assign_ids, decode_ids, encode_ids
 from gateway.model.event import gap_event
+from gateway.normalise.scale import Normaliser
 from gateway.observe.health import Health
 from gateway.observe.http import ObserveServer
 from gateway.observe.log import logger
 from gateway.observe.metrics import Metrics
 from gateway.observe.parts import buffer_statistics
 from gateway.pipeline import Pipeline
-from gateway.rules.judge import Judge
 from gateway.runtime.backoff import FullJitter
 from gateway.runtime.clock import SystemClock, boot_id
+from gateway.runtime.memory import settle
 from gateway.runtime.supervise import supervise
-from gateway.sources.build import open_sources
+from gateway.sources.build import make_judge, open_sources
 
 if TYPE_CHECKING:
     from gateway.config.load import Site
     from gateway.uplink.client import Uplink
 
 SOFTWARE = f"plantgate/{version('plantgate')}"
-ALARM_ID_BYTES = 16
 BACKOFF_BASE_MS = 500
 BACKOFF_CAP_MS = 10_000
 DRAIN_S = 3.0
@@ -46,9 +46,21 @@ POINT_IDS_STATE = "point_ids"
 _LOG = logger("app")
 
 
-async def run(site: Site, stop: asyncio.Event) -> None:
-    """Run one site until `stop` is set. Raises BufferPathError if the data directory fails."""
-    clock = SystemClock()
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What runs, made from a site; the site itself is dropped once they exist."""
+
+    pipeline: Pipeline
+    sources: dict[str, Driver]
+    uplinks: dict[str, Uplink]
+
+
+async def run(load: Callable[[], Site], stop: asyncio.Event) -> None:
+    """Run the site that `load` gives until `stop` is set.
+
+    Raises what `load` raises, and BufferPathError if the data directory fails.
+    """
+    site, clock = load(), SystemClock()
     buffer = Buffer.open(
         site.gateway.data_dir,
         site.buffer.to_config(),
@@ -57,38 +69,48 @@ async def run(site: Site, stop: asyncio.Event) -> None:
         encode_gap=gap_event,
     )
     async with buffer:
-        catalogue, ids = _catalogue(buffer, site)
-        judge = _judge(buffer, site, catalogue)
-        pipeline = Pipeline(buffer, catalogue, judge, clock)
-        if catalogue.hash in buffer.catalogue_records():
-            buffer.set_catalogue(catalogue.hash)
-        else:
-            await pipeline.announce({POINT_IDS_STATE: encode_ids(ids)})
-        pipeline.begin()
-        metrics, health = Metrics(), Health()
-        metrics.register("flow", pipeline.statistics)
-        metrics.register("buffer", partial(buffer_statistics, buffer))
-        health.register("buffer", buffer.health, vital=True)
-        sources = open_sources(site, catalogue, judge, clock)
-        uplinks = _uplinks(site, buffer, pipeline, clock)
-        for name, source in sources.items():
-            metrics.register(f"source_{name}", source.statistics)
-        for name, uplink in uplinks.items():
-            metrics.register(f"uplink_{name}", uplink.statistics)
-            health.register(f"uplink_{name}", uplink.health)
-        async with ObserveServer(site.metrics.host, site.metrics.port, metrics, health) as observe:
-            _LOG.info("running", site=str(site.path), points=len(catalogue.points),
-                      metrics=f"http://{observe.address}/metrics")  # fmt: skip
-            await _run_parts(sources, pipeline, uplinks, clock, stop)
+        parts = await _build(site, buffer, clock)
+        metrics, health = _observed(buffer, parts)
+        where = (site.metrics.host, site.metrics.port)
+        del site  # validated rows of 100,000 points are half of the memory
+        settle()
+        async with ObserveServer(*where, metrics, health) as observe:
+            _LOG.info("running", metrics=f"http://{observe.address}/metrics")
+            await _run_parts(parts, clock, stop)
 
 
-async def _run_parts(
-    sources: dict[str, Driver],
-    pipeline: Pipeline,
-    uplinks: dict[str, Uplink],
-    clock: SystemClock,
-    stop: asyncio.Event,
-) -> None:
+async def _build(site: Site, buffer: Buffer, clock: SystemClock) -> Parts:
+    """Make every part; the catalogue is durable before any source runs."""
+    catalogue, ids = _catalogue(buffer, site)
+    judge = make_judge(site, catalogue, buffer.state)
+    sources = open_sources(site, catalogue, judge, clock)
+    normaliser = Normaliser(catalogue.points)
+    pipeline = Pipeline(buffer, catalogue.without_points(), normaliser, judge, clock)
+    if catalogue.hash in buffer.catalogue_records():
+        buffer.set_catalogue(catalogue.hash)
+    else:
+        await pipeline.announce({POINT_IDS_STATE: encode_ids(ids)})
+    pipeline.begin()
+    for note in buffer.notes:
+        pipeline.note("buffer.repaired", "buffer", note, {})
+    return Parts(pipeline, sources, _uplinks(site, buffer, pipeline, clock))
+
+
+def _observed(buffer: Buffer, parts: Parts) -> tuple[Metrics, Health]:
+    metrics, health = Metrics(), Health()
+    metrics.register("flow", parts.pipeline.statistics)
+    metrics.register("buffer", partial(buffer_statistics, buffer))
+    health.register("buffer", buffer.health, vital=True)
+    for name, source in parts.sources.items():
+        metrics.register(f"source_{name}", source.statistics)
+    for name, uplink in parts.uplinks.items():
+        metrics.register(f"uplink_{name}", uplink.statistics)
+        health.register(f"uplink_{name}", uplink.health)
+    return metrics, health
+
+
+async def _run_parts(parts: Parts, clock: SystemClock, stop: asyncio.Event) -> None:
+    pipeline, uplinks = parts.pipeline, parts.uplinks
     async with asyncio.TaskGroup() as back:
         sending = [
             back.create_task(_supervised(f"uplink {name}", uplink.run, pipeline, clock))
@@ -100,7 +122,7 @@ async def _run_parts(
                 front.create_task(
                     _supervised(name, partial(source.run, pipeline.accept), pipeline, clock)
                 )
-                for name, source in sources.items()
+                for name, source in parts.sources.items()
             ]
             await stop.wait()
             for task in reading:
@@ -144,16 +166,6 @@ def _catalogue(buffer: Buffer, site: Site) -> tuple[Catalogue, dict[str, int]]:
     """Give ids to the points: those that the log knows keep theirs."""
     ids = assign_ids(decode_ids(buffer.state(POINT_IDS_STATE)), site.point_names())
     return Catalogue.of(site.points(ids)), ids
-
-
-def _judge(buffer: Buffer, site: Site, catalogue: Catalogue) -> Judge:
-    zones = [f"{camera.name}/{zone.name}" for camera in site.cameras for zone in camera.zones]
-    return Judge(
-        catalogue.points,
-        zones,
-        new_id=partial(secrets.token_bytes, ALARM_ID_BYTES),
-        state=buffer.state,
-    )
 
 
 def _uplinks(

@@ -52,12 +52,13 @@ class Pipeline:
         self,
         log: Log,
         catalogue: Catalogue,
+        normaliser: Normaliser,
         judge: Judge,
         clock: Clock,
     ) -> None:
         self._log = log
         self._catalogue = catalogue
-        self._normaliser = Normaliser(catalogue.points)
+        self._normaliser = normaliser
         self._judge = judge
         self._clock = clock
         self._deadline_changed = asyncio.Event()

@@ -27,27 +27,26 @@ Example:
 def command(site: Path) -> None:
     """Run the gateway that SITE (a TOML file) describes, until SIGTERM or Ctrl-C."""
     try:
-        loaded = load(site)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    for warning in loaded.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_until_stopped(loaded))
-    except BufferPathError as error:
+            runner.run(_until_stopped(site))
+    except (ConfigError, BufferPathError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
 
 
-async def _until_stopped(site: Site) -> None:
+async def _until_stopped(path: Path) -> None:
     from gateway.app import run
     from gateway.observe.log import configure
 
-    configure(site.log.level, site.log.format)
+    def read() -> Site:
+        site = load(path)
+        for warning in site.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        configure(site.log.level, site.log.format)
+        return site
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await run(site, stop)
+    await run(read, stop)

@@ -22,9 +22,10 @@ _PLAIN = ("unit", "description", "priority", "gas", "place", "hazard", "equipmen
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Points in id order, their encoding and its SHA-256."""
+    """Points in id order, how many they are, their encoding and its SHA-256."""
 
     points: tuple[Point, ...]
+    count: int
     encoded: bytes
     hash: bytes
 
@@ -37,7 +38,11 @@ class Catalogue:
             raise ValueError("two points of a catalogue have one id")
         message = wire.Catalogue(points=[_to_wire(point) for point in ordered])
         encoded = message.SerializeToString(deterministic=True)
-        return cls(ordered, encoded, hashlib.sha256(encoded).digest())
+        return cls(ordered, len(ordered), encoded, hashlib.sha256(encoded).digest())
+
+    def without_points(self) -> Catalogue:
+        """Return the same catalogue without its points, once everything is planned from them."""
+        return Catalogue((), self.count, self.encoded, self.hash)
 
 
 def assign_ids(known: Mapping[str, int], names: Sequence[str]) -> dict[str, int]:

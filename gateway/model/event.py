@@ -35,7 +35,7 @@ def catalogue_event(catalogue: Catalogue, time_ns: int) -> bytes:
         kind="catalogue",
         source="gateway",
         time_ns=time_ns,
-        text=f"Catalogue of {len(catalogue.points)} points.",
+        text=f"Catalogue of {catalogue.count} points.",
     )
     message.catalogue.ParseFromString(catalogue.encoded)
     return message.SerializeToString(deterministic=True)

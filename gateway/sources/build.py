@@ -1,14 +1,29 @@
-"""Make the sources of a site: one driver a device, one CameraSource a camera. Nothing connects yet.
+"""Make the rules and the sources of a site: a driver a device, a CameraSource a camera.
+
+Nothing connects yet.
 
 Parts that are not configured are not imported.
 """
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Callable
+from functools import partial
+
 from drivers.contract import Clock, Driver
 from gateway.config.site import Site
 from gateway.model.catalogue import Catalogue
 from gateway.rules.judge import Judge
+
+ALARM_ID_BYTES = 16
+
+
+def make_judge(site: Site, catalogue: Catalogue, state: Callable[[str], bytes]) -> Judge:
+    """All rules of the site, with the alarms that stood at the last stop (`state`)."""
+    zones = [f"{camera.name}/{zone.name}" for camera in site.cameras for zone in camera.zones]
+    new_id = partial(secrets.token_bytes, ALARM_ID_BYTES)
+    return Judge(catalogue.points, zones, new_id=new_id, state=state)
 
 
 def open_sources(site: Site, catalogue: Catalogue, judge: Judge, clock: Clock) -> dict[str, Driver]:

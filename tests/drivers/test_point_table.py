@@ -68,7 +68,8 @@ def test_a_tag_that_starts_with_a_hash_is_quoted() -> None:
 
 def test_empty_cells_are_not_given() -> None:
     (row,) = _parse("name,address,scale,priority,area,gas\nA,1,,,,\n").rows
-    assert row.settings == PointSettings(name="A")
+    assert row.tag == "A"
+    assert row.settings == PointSettings(name="A").model_copy(update={"name": ""})
     assert row.address == Address(address=1)
 
 
