@@ -2,7 +2,7 @@
 
 from drivers.contract import DriverType
 from drivers.opcua.config import OpcUaAddress, OpcUaConfig
-from drivers.opcua.driver import check, kind_of, open_driver
+from drivers.opcua.entry import check, kind_of, open_driver
 
 DRIVER = DriverType(
     name="opcua",

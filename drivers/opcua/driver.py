@@ -7,27 +7,13 @@ tasks nor sockets, also when cancelled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 
-from drivers.contract import (
-    Clock,
-    DeviceError,
-    Driver,
-    DriverPoint,
-    Emit,
-    Problem,
-    Quality,
-    ValueKind,
-)
-from drivers.opcua.batches import BatchMaker
-from drivers.opcua.client import Link, quiet_library
-from drivers.opcua.config import OpcUaAddress, OpcUaConfig
+from drivers.contract import DeviceError, Emit, Quality
+from drivers.opcua.client import Link
 from drivers.opcua.device import Device
-from drivers.opcua.events import EventMaker
 from drivers.opcua.session import Session
-from drivers.opcua.trust import TrustError, load_certificate, load_identity, read_password
 
 
 class OpcUaDriver:
@@ -83,52 +69,4 @@ def _leaves(group: BaseExceptionGroup[DeviceError]) -> Iterator[DeviceError]:
             yield error
 
 
-def open_driver(
-    name: str, config: OpcUaConfig, points: Sequence[DriverPoint[OpcUaAddress]], clock: Clock
-) -> Driver:
-    """Make a driver; `run` connects."""
-    quiet_library()
-    return OpcUaDriver(
-        Device(
-            name=name,
-            config=config,
-            points=tuple(points),
-            clock=clock,
-            batches=BatchMaker(points),
-            events=EventMaker(name, config.endpoint),
-        )
-    )
-
-
-def kind_of(address: OpcUaAddress) -> ValueKind:
-    """Column type of a point."""
-    return address.kind()
-
-
-def check(config: OpcUaConfig, points: Sequence[DriverPoint[OpcUaAddress]]) -> list[Problem]:
-    """Read the files that the configuration names; reports those that cannot be used."""
-    problems = [] if points else [Problem(0, "points", "the point table has no point")]
-    for column, complaint in _complaints(config):
-        problems.append(Problem(0, column, complaint))
-    return problems
-
-
-def _complaints(config: OpcUaConfig) -> Iterator[tuple[str, str]]:
-    if config.certificate is not None and config.key is not None:
-        yield from _complaint("certificate", load_identity, config.certificate, config.key)
-    if config.server_certificate is not None:
-        yield from _complaint("server_certificate", load_certificate, config.server_certificate)
-    if config.password_file is not None:
-        yield from _complaint("password_file", read_password, config.password_file)
-    if config.trust is not None and not config.trust.is_dir():
-        yield "trust", f"the trust folder {config.trust} does not exist"
-
-
-def _complaint(column: str, read: Callable[..., object], *paths: Path) -> Iterator[tuple[str, str]]:
-    try:
-        read(*paths)
-    except TrustError as error:
-        yield column, str(error)
-
-
-__all__ = ["OpcUaDriver", "check", "kind_of", "open_driver"]
+__all__ = ["OpcUaDriver"]

@@ -30,12 +30,16 @@ class ItemKeeper:
         self._told: dict[int, int] = {}
         self._vanished: set[int] = set()
         self._wake = asyncio.Event()
+        self.busy = False
+        """True while the server creates items; slow ones answer nothing else meanwhile."""
 
     async def run(self, subscription: Subscription) -> None:
         """Create all items, then keep trying those that are missing; ends only by its end."""
         handles = list(range(len(self._device.points)))
         while True:
+            self.busy = True
             statuses = await self._create(subscription, handles)
+            self.busy = False
             refused = {h: s >> 16 for h, s in statuses.items() if s & 0x8000_0000}
             await self._tell(refused)
             if not refused and not self._vanished:

@@ -247,6 +247,9 @@ class Session:
         renew_ns = self._renewal_ns()
         while True:
             await clock.sleep_until(clock.monotonic_ns() + _WATCH_MS * 10**6)
+            if self._keeper.busy:  # create_items has a time-out of its own
+                self._heard_ns = clock.monotonic_ns()
+                continue
             await self._link.ping()
             silent_ms = (clock.monotonic_ns() - self._heard_ns) / 1e6
             if self._waiting and silent_ms > silence_ms:

@@ -137,6 +137,12 @@ class OpcUaServer:
             if not keep:
                 subscription.publish([result.NotificationMessage.SequenceNumber])
 
+    def subscriptions(self) -> int:
+        """How many subscriptions clients hold."""
+        assert self._server is not None, "the fake server is not running"
+        inner: Any = self._server.iserver
+        return len(inner.subscription_service.subscriptions)
+
     def held(self) -> list[int]:
         """Sequence numbers kept for publishing again, because nobody has acknowledged them."""
         assert self._server is not None, "the fake server is not running"

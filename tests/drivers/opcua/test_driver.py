@@ -240,3 +240,26 @@ async def test_a_lost_notification_is_asked_for_again_or_told_as_a_gap(keep: boo
         gaps = [event for event in emit.events if event.kind == "opcua.gap"]
         assert [gap.attributes["count"] for gap in gaps] == [1]
         assert driver.statistics()["gaps"] == 1
+
+
+async def test_cancelling_closes_the_session_at_the_server() -> None:
+    emit = Collector()
+    async with OpcUaServer(1) as server:
+        table = points((node("D0"), "float"))
+        driver = DRIVER.open("dcs", config(server.endpoint), table, SystemClock())
+        async with running(driver, emit) as task:
+            await until(lambda: bool(emit.samples(100)))
+            assert server.subscriptions() == 1
+        assert task.cancelled()
+        await until(lambda: server.subscriptions() == 0)
+    assert [sample[1] for sample in emit.samples(100)] == [GOOD]
+    assert "link.down" not in emit.kinds()
+
+
+async def test_importing_the_driver_imports_no_library() -> None:
+    code = (
+        "import sys, drivers.opcua as d; assert d.DRIVER;"
+        "sys.exit(any(m in sys.modules for m in ('asyncua', 'cryptography')))"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=ROOT)
+    assert await process.wait() == 0
