@@ -17,7 +17,7 @@ A varint is base 128, lowest group first, at most 10 bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +73,7 @@ def pack_signed(items: Int64Array) -> bytes:
     """Write int64[n]; small magnitudes are cheap."""
     if not len(items):
         return b"\0"
-    low, high = int(items.min()), int(items.max())
+    low, high = int(np.minimum.reduce(items)), int(np.maximum.reduce(items))
     if low == 0 == high:
         return b"\0"
     for width in (1, 2, 4):
@@ -92,6 +92,19 @@ def pack_unsigned(items: UInt64Array) -> bytes:
         return b"\0"
     width = next(width for width in (1, 2, 4, 8) if top < 1 << 8 * width)
     return _pack_narrow(items.astype(_UNSIGNED[width]), width)
+
+
+def pack_few(items: Sequence[int]) -> bytes:
+    """Write a short list as `pack_unsigned` would, without making an array of small items."""
+    top = max(items, default=0)
+    if top == 0:
+        return b"\0"
+    return b"\1" + bytes(items) if top < 256 else pack_unsigned(np.array(items, np.uint64))
+
+
+def pack_few_signed(items: Sequence[int]) -> bytes:
+    """Write a short list of int64 as `pack_signed` would."""
+    return pack_few([zigzag(item) for item in items])
 
 
 def pack_positions(positions: npt.NDArray[np.intp]) -> bytes:

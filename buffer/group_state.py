@@ -17,11 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from buffer.columns import BlockError
+from buffer.scaling import Scaling
 
 NEW, ANONYMOUS, FIRST_KNOWN = 0, 1, 2
 """Reference to an array of points: defined here, defined here but not remembered, known + 2."""
 
+NOT_REMEMBERED = -1
 MAX_LAYOUTS = 1024
+MAX_CACHED_POINTS = 1 << 20
+"""Samples of the combinations of layouts whose slots and scaling are kept ready (25 bytes each)."""
 TABLE_POINTS = 1 << 20
 """Point ids below this are looked up in a table; others in a dict."""
 
@@ -51,10 +55,6 @@ class Wave:
     members: list[int] = field(default_factory=list)
     layouts: list[Layout] = field(default_factory=list)
 
-    def slots(self) -> Slots:
-        """Slots of all samples, in order of the batches."""
-        return joined([layout.slots for layout in self.layouts])
-
 
 class GroupState:
     """State of a group. Arrays are indexed by slot and only ever grow."""
@@ -66,6 +66,9 @@ class GroupState:
         self._by_content: dict[bytes, Layout] = {}
         self._layout_points = 0
         self._others: dict[int, int] = {}
+        self._slots: dict[tuple[int, ...], Slots] = {}
+        self._scalings: dict[tuple[int, ...], Scaling] = {}
+        self._cached_points = 0
         self._forget_points()
 
     def _forget_points(self) -> None:
@@ -85,12 +88,50 @@ class GroupState:
         self._by_identity.clear()
         self._by_content.clear()
         self._layout_points = 0
+        self._clear_caches()
         if self._count > self._max_points // 4:
             self._forget_points()
             return
         self.hints = np.where((self.modes > 0) & (self.modes < 32), self.modes, self.hints)
         for array in (self.floats, self.integers, self.modes, self.quality, self.source_ns):
             array[:] = 0
+
+    def slots(self, layouts: Sequence[Layout]) -> Slots:
+        """Slots of all samples of these layouts, in order; kept ready for the next block."""
+        if len(layouts) == 1:
+            return layouts[0].slots
+        key = tuple([layout.index for layout in layouts])
+        slots = self._slots.get(key)
+        if slots is None:
+            slots = np.concatenate([layout.slots for layout in layouts])
+            if NOT_REMEMBERED not in key and self._cache_room(len(slots)):
+                self._slots[key] = slots
+        return slots
+
+    def scaling(self, layouts: Sequence[Layout], slots: Slots) -> Scaling:
+        """Scaling of all samples of these layouts by the present modes; kept ready likewise."""
+        key = tuple([layout.index for layout in layouts])
+        scaling = self._scalings.get(key)
+        if scaling is None:
+            scaling = Scaling(self.modes[slots])
+            if NOT_REMEMBERED not in key and self._cache_room(len(slots)):
+                self._scalings[key] = scaling
+        return scaling
+
+    def modes_changed(self) -> None:
+        """Forget every scaling: `modes` was written to."""
+        self._scalings.clear()
+
+    def _cache_room(self, points: int) -> bool:
+        if self._cached_points + points > MAX_CACHED_POINTS:
+            self._clear_caches()
+        self._cached_points += points
+        return points <= MAX_CACHED_POINTS
+
+    def _clear_caches(self) -> None:
+        self._slots.clear()
+        self._scalings.clear()
+        self._cached_points = 0
 
     def find_layout(self, points: npt.NDArray[np.int32]) -> tuple[int, Layout]:
         """Reference to write for an array of points, and its layout (encoder)."""
@@ -118,7 +159,8 @@ class GroupState:
 
     def add_layout(self, points: npt.NDArray[np.int32], *, remember: bool) -> Layout:
         """Take in an array of points; both sides call this in the same order."""
-        layout = Layout(points, self._slots_of(points), len(self._layouts))
+        index = len(self._layouts) if remember else NOT_REMEMBERED
+        layout = Layout(points, self._slots_of(points), index)
         if remember:
             self._layout_points += len(points)
             if self._layout_points > self._max_points or layout.index >= MAX_LAYOUTS:

@@ -11,6 +11,9 @@ until the point's value comes back with the same bits:
 
 NaN has no mode: it travels in a null mask and comes back as the canonical NaN.
 q / 10**e is one correctly rounded IEEE 754 division on both sides, so it needs no tolerance.
+
+Callers switch numpy's floating-point warnings off (`quiet`): values that overflow a mode are tried
+on purpose, and found not to fit.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import numpy.typing as npt
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 ModeArray = npt.NDArray[np.uint8]
+Positions = npt.NDArray[np.intp]
 
 FIRST_F32_DECIMAL = 16
 RAW_F32 = 32
@@ -28,6 +32,11 @@ RAW_F64 = 33
 MODES = (*range(13), *range(FIRST_F32_DECIMAL, 23), RAW_F32, RAW_F64)
 F32_DIGITS_LIMIT = 1 << 24
 """A float32 has 24 bits: a decimal that needs more says no more than the bits themselves."""
+
+
+def quiet() -> np.errstate:
+    """Context in which this module's arithmetic belongs."""
+    return np.errstate(all="ignore")
 
 
 def _scales() -> Float64Array:
@@ -47,41 +56,51 @@ def valid_modes(modes: ModeArray) -> bool:
     return bool(_VALID[modes].all())
 
 
-def to_integers(values: Float64Array, modes: ModeArray) -> Int64Array:
-    """Scale each value by its mode; meaningless where it does not fit (see `from_integers`)."""
-    with np.errstate(all="ignore"):
-        integers = np.rint(values * _SCALE[modes]).astype(np.int64)
-        if len(modes) and modes.max() >= RAW_F32:
-            raw32 = np.flatnonzero(modes == RAW_F32)
-            integers[raw32] = values[raw32].astype(np.float32).view(np.int32)
-            raw64 = np.flatnonzero(modes == RAW_F64)
-            integers[raw64] = values[raw64].view(np.int64)
-    return integers
+class Scaling:
+    """The modes of a column, and what follows from them: made once, used for many columns.
 
+    modes must not change afterwards. Overflows inside are meant: `fits` finds them.
+    """
 
-def from_integers(integers: Int64Array, modes: ModeArray) -> Float64Array:
-    """Undo `to_integers`: the only definition of what an integer means."""
-    top = int(modes.max()) if len(modes) else 0
-    with np.errstate(all="ignore"):
-        values: Float64Array = integers / _SCALE[modes]
-        if top < FIRST_F32_DECIMAL:
-            return values
-        narrow = np.flatnonzero((modes >= FIRST_F32_DECIMAL) & (modes < RAW_F32))
-        values[narrow] = values[narrow].astype(np.float32)
+    __slots__ = ("_f32", "_raw", "_scale", "modes")
+
+    def __init__(self, modes: ModeArray) -> None:
+        self.modes = modes
+        self._scale = _SCALE[modes]
+        top = int(modes.max()) if len(modes) else 0
+        self._f32: Positions | None = None
+        self._raw: tuple[Positions, Positions] | None = None
+        if top >= FIRST_F32_DECIMAL:
+            self._f32 = ((modes >= FIRST_F32_DECIMAL) & (modes < RAW_F32)).nonzero()[0]
         if top >= RAW_F32:
-            raw32 = np.flatnonzero(modes == RAW_F32)
+            self._raw = (modes == RAW_F32).nonzero()[0], (modes == RAW_F64).nonzero()[0]
+
+    def to_integers(self, values: Float64Array) -> Int64Array:
+        """Scale each value by its mode; meaningless where it does not fit."""
+        scaled = values * self._scale
+        integers = np.rint(scaled, scaled).astype(np.int64)
+        if self._raw is not None:
+            raw32, raw64 = self._raw
+            integers[raw32] = values[raw32].astype(np.float32).view(np.int32)
+            integers[raw64] = values[raw64].view(np.int64)
+        return integers
+
+    def from_integers(self, integers: Int64Array) -> Float64Array:
+        """Undo `to_integers`: the only definition of what an integer means."""
+        values: Float64Array = integers / self._scale
+        if self._f32 is not None:
+            values[self._f32] = values[self._f32].astype(np.float32)
+        if self._raw is not None:
+            raw32, raw64 = self._raw
             values[raw32] = integers[raw32].astype(np.int32).view(np.float32)
-            raw64 = np.flatnonzero(modes == RAW_F64)
             values[raw64] = integers[raw64].view(np.float64)
-    return values
+        return values
 
-
-def fits(values: Float64Array, integers: Int64Array, modes: ModeArray) -> npt.NDArray[np.bool_]:
-    """Tell where the integers give back the very bits of the values."""
-    exact: npt.NDArray[np.bool_] = from_integers(integers, modes).view(np.int64) == values.view(
-        np.int64
-    )
-    return exact
+    def fits(self, values: Float64Array, integers: Int64Array) -> npt.NDArray[np.bool_]:
+        """Tell where the integers give back the very bits of the values."""
+        exact: npt.NDArray[np.bool_]
+        exact = self.from_integers(integers).view(np.int64) == values.view(np.int64)
+        return exact
 
 
 def wider_modes(values: Float64Array, modes: ModeArray) -> ModeArray:
@@ -92,9 +111,9 @@ def wider_modes(values: Float64Array, modes: ModeArray) -> ModeArray:
         candidates = left[modes[left] < mode]
         if not len(candidates):
             continue
-        tried = np.full(len(candidates), mode, np.uint8)
-        integers = to_integers(values[candidates], tried)
-        good = fits(values[candidates], integers, tried)
+        scaling = Scaling(np.full(len(candidates), mode, np.uint8))
+        integers = scaling.to_integers(values[candidates])
+        good = scaling.fits(values[candidates], integers)
         if FIRST_F32_DECIMAL <= mode < RAW_F32:
             good &= (integers <= F32_DIGITS_LIMIT) & (integers >= -F32_DIGITS_LIMIT)
         chosen[candidates[good]] = mode

@@ -37,7 +37,7 @@ VACUUM_STEP_PAGES = 1_024
 """Free pages are given back above 64 MiB of them, 4 MiB after a commit."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PendingBatch:
     """A batch, its receipt, the catalogue it belongs to and its raw size."""
 

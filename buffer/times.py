@@ -14,12 +14,22 @@ Forms 2 to 4 carry a unit byte first: residuals are divided by 1, 100, 1,000 or 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from buffer.columns import BlockError, Cursor, pack_signed, pack_unsigned, pack_varint, wrap, zigzag
+from buffer.columns import (
+    BlockError,
+    Cursor,
+    pack_few_signed,
+    pack_signed,
+    pack_unsigned,
+    pack_varint,
+    wrap,
+    zigzag,
+)
 from buffer.group_state import GroupState, Layout
 
 Int64Array = npt.NDArray[np.int64]
@@ -65,8 +75,8 @@ def form_of(source: SourceTimes, gateway_ns: int) -> int:
 
 def pack_gateway(times_ns: Sequence[int]) -> bytes:
     """Write gateway times: the first one, then steps."""
-    times = np.array(times_ns, np.int64)
-    return pack_varint(zigzag(times_ns[0])) + pack_signed(np.diff(times))
+    steps = [wrap(after - before) for before, after in pairwise(times_ns)]
+    return pack_varint(zigzag(times_ns[0])) + pack_few_signed(steps)
 
 
 def read_gateway(cursor: Cursor, count: int) -> list[int]:
@@ -93,7 +103,7 @@ def pack_source(
             offset = source - batch.gateway_time_ns
             changes.append(wrap(offset - layout.offset_ns))
             layout.offset_ns = offset
-    return pack_signed(np.array(changes, np.int64)) + b"".join(arrays)
+    return pack_few_signed(changes) + b"".join(arrays)
 
 
 def read_source(

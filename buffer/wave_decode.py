@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from buffer.columns import BlockError, Cursor
 from buffer.contract import Columns
-from buffer.group_state import GroupState, ItemT, Layout, Slots, Wave, joined
-from buffer.scaling import from_integers, valid_modes
+from buffer.group_state import GroupState, ItemT, Layout, Slots, Wave
+from buffer.scaling import valid_modes
 from buffer.wave_encode import HAS_NULLS, MODES_CHANGE
 
 FLOAT, INT, UINT, TEXT = range(4)
@@ -27,19 +27,21 @@ def decode_wave(
     """Read the sections of one wave into `values` and `quality`, at the batches' positions."""
     members = list(zip(wave.members, wave.layouts, strict=True))
     for (at, _), column in zip(
-        members, _split(_quality(state, wave.slots(), cursor), wave.layouts), strict=True
+        members,
+        _split(_quality(state, state.slots(wave.layouts), cursor), wave.layouts),
+        strict=True,
     ):
         quality[at] = column
     floats = [(at, layout) for at, layout in members if kinds[at] == FLOAT]
     if floats:
         layouts = [layout for _, layout in floats]
-        numbers = _floats(state, joined([layout.slots for layout in layouts]), cursor)
+        numbers = _floats(state, layouts, cursor)
         for (at, _), piece in zip(floats, _split(numbers, layouts), strict=True):
             values[at] = piece
     integers = [(at, layout) for at, layout in members if kinds[at] in (INT, UINT)]
     if integers:
         layouts = [layout for _, layout in integers]
-        whole = _integers(state, joined([layout.slots for layout in layouts]), cursor)
+        whole = _integers(state, state.slots(layouts), cursor)
         for (at, _), found in zip(integers, _split(whole, layouts), strict=True):
             values[at] = found if kinds[at] == INT else found.view(np.uint64)
     for at, layout in members:
@@ -59,7 +61,10 @@ def _quality(state: GroupState, slots: Slots, cursor: Cursor) -> npt.NDArray[np.
     return quality
 
 
-def _floats(state: GroupState, slots: Slots, cursor: Cursor) -> npt.NDArray[np.float64]:
+def _floats(
+    state: GroupState, layouts: Sequence[Layout], cursor: Cursor
+) -> npt.NDArray[np.float64]:
+    slots = state.slots(layouts)
     flags = cursor.byte()
     if flags & ~(MODES_CHANGE | HAS_NULLS):
         raise BlockError(f"unknown flags 0x{flags:02X} of a float column")
@@ -72,13 +77,14 @@ def _floats(state: GroupState, slots: Slots, cursor: Cursor) -> npt.NDArray[np.f
             raise BlockError("unknown scaling mode")
         state.modes[slots[positions]] = changed
         state.floats[slots[positions]] = 0
+        state.modes_changed()
     nulls: npt.NDArray[np.bool_] | None = None
     if flags & HAS_NULLS:
         bits = np.frombuffer(cursor.take((len(slots) + 7) // 8), np.uint8)
         nulls = np.unpackbits(bits, count=len(slots)).view(np.bool_)
     integers = state.floats[slots] + cursor.signed_column(len(slots))
     state.floats[slots] = integers
-    values = from_integers(integers, state.modes[slots])
+    values = state.scaling(layouts, slots).from_integers(integers)
     if nulls is not None:
         values[nulls] = np.nan
     return values

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from buffer.columns import pack_positions, pack_signed, pack_unsigned
 from buffer.contract import Columns
 from buffer.group_state import GroupState, Layout, Slots, Wave, joined
-from buffer.scaling import fits, to_integers, wider_modes
+from buffer.scaling import wider_modes
 
 MODES_CHANGE, HAS_NULLS = 1, 2
 
@@ -34,12 +34,12 @@ def encode_wave(
     state: GroupState, wave: Wave, batches: Sequence[Columnar], out: list[bytes], *, fresh: bool
 ) -> None:
     """Append the sections of one wave and move the state on. `fresh`: a layout is new."""
-    slots = wave.slots()
-    out.append(_quality(state, slots, joined([batches[at].quality for at in wave.members])))
+    quality = joined([batches[at].quality for at in wave.members])
+    out.append(_quality(state, state.slots(wave.layouts), quality))
     floats: list[Float64Array] = []
-    float_slots: list[Slots] = []
+    float_layouts: list[Layout] = []
     integers: list[npt.NDArray[np.int64]] = []
-    integer_slots: list[Slots] = []
+    integer_layouts: list[Layout] = []
     texts: list[bytes] = []
     for at, layout in zip(wave.members, wave.layouts, strict=True):
         values = batches[at].values
@@ -47,14 +47,14 @@ def encode_wave(
             texts.append(_texts(layout, values))
         elif values.dtype == np.float64:
             floats.append(values.view(np.float64))
-            float_slots.append(layout.slots)
+            float_layouts.append(layout)
         else:
             integers.append(values.view(np.int64))
-            integer_slots.append(layout.slots)
+            integer_layouts.append(layout)
     if floats:
-        out.append(_floats(state, joined(float_slots), joined(floats), fresh=fresh))
+        out.append(_floats(state, float_layouts, joined(floats), fresh=fresh))
     if integers:
-        where = joined(integer_slots)
+        where = state.slots(integer_layouts)
         numbers = joined(integers)
         out.append(pack_signed(numbers - state.integers[where]))
         state.integers[where] = numbers
@@ -62,37 +62,50 @@ def encode_wave(
 
 
 def _quality(state: GroupState, slots: Slots, quality: npt.NDArray[np.uint16]) -> bytes:
-    changed = np.flatnonzero(quality != state.quality[slots])
+    changed = (quality != state.quality[slots]).nonzero()[0]
     if not len(changed):
         return b"\0"
     state.quality[slots] = quality
     return pack_positions(changed) + pack_unsigned(quality[changed].astype(np.uint64))
 
 
-def _floats(state: GroupState, slots: Slots, values: Float64Array, *, fresh: bool) -> bytes:
+def _floats(
+    state: GroupState,
+    layouts: Sequence[Layout],
+    values: Float64Array,
+    *,
+    fresh: bool,
+) -> bytes:
     values = np.ascontiguousarray(values)
-    before = state.modes[slots]
-    modes = _hinted(state, slots, before) if fresh else before
-    integers = to_integers(values, modes)
-    exact = fits(values, integers, modes)
+    slots = state.slots(layouts)
+    before = state.modes[slots] if fresh else None
+    if before is not None:
+        _take_hints(state, slots, before)
+    scaling = state.scaling(layouts, slots)
+    integers = scaling.to_integers(values)
+    exact = scaling.fits(values, integers)
     nulls: npt.NDArray[np.bool_] | None = None
-    if not exact.all():
+    if np.count_nonzero(exact) < len(exact):
+        before = scaling.modes if before is None else before
         missing = np.isnan(values)
         nulls = missing if missing.any() else None
         exact |= missing
         while not exact.all():
-            wrong = np.flatnonzero(~exact)
-            np.maximum.at(state.modes, slots[wrong], wider_modes(values[wrong], modes[wrong]))
-            modes = state.modes[slots]
-            integers = to_integers(values, modes)
-            exact = fits(values, integers, modes) | missing
+            wrong = (~exact).nonzero()[0]
+            wider = wider_modes(values[wrong], scaling.modes[wrong])
+            np.maximum.at(state.modes, slots[wrong], wider)
+            state.modes_changed()
+            scaling = state.scaling(layouts, slots)
+            integers = scaling.to_integers(values)
+            exact = scaling.fits(values, integers) | missing
     out = [b""]
     flags = 0
-    changed = np.flatnonzero(modes != before)
-    if len(changed):
-        flags |= MODES_CHANGE
-        state.floats[slots[changed]] = 0
-        out += (pack_positions(changed), pack_unsigned(modes[changed].astype(np.uint64)))
+    if before is not None:
+        changed = (scaling.modes != before).nonzero()[0]
+        if len(changed):
+            flags = MODES_CHANGE
+            state.floats[slots[changed]] = 0
+            out += pack_positions(changed), pack_unsigned(scaling.modes[changed].astype(np.uint64))
     base = state.floats[slots]
     if nulls is not None:
         flags |= HAS_NULLS
@@ -104,16 +117,13 @@ def _floats(state: GroupState, slots: Slots, values: Float64Array, *, fresh: boo
     return b"".join(out)
 
 
-def _hinted(
-    state: GroupState, slots: Slots, before: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.uint8]:
+def _take_hints(state: GroupState, slots: Slots, before: npt.NDArray[np.uint8]) -> None:
     """Start points that are new in this group with the mode that fitted them in the last one."""
     hinted = slots[(before == 0) & (state.hints[slots] > 0)]
     if len(hinted):
         state.modes[hinted] = state.hints[hinted]
         state.hints[hinted] = 0
-        return state.modes[slots]
-    return before
+        state.modes_changed()
 
 
 def _texts(layout: Layout, texts: tuple[str, ...]) -> bytes:
