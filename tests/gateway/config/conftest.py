@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,17 +19,6 @@ from drivers.contract import Clock, Driver, DriverPoint, DriverType, Problem, St
 
 NOW = dt.datetime(2026, 6, 1, tzinfo=dt.UTC)
 GATEWAY = "SD-370800-000123-01"
-
-
-@pytest.fixture(autouse=True)
-async def _no_task_left() -> AsyncIterator[None]:
-    """Fail a test that leaves an asyncio task alive (the fixture's own teardown excepted)."""
-    before = asyncio.all_tasks()
-    yield
-    await asyncio.sleep(0)
-    alive = asyncio.all_tasks() - before - {asyncio.current_task()}
-    left = [task for task in alive if task is not None and not task.done()]
-    assert not left, f"tasks left alive: {left}"
 
 
 class FakeConfig(StrictModel):
