@@ -57,6 +57,7 @@ class ModbusDriver:
         self._lessons = Lessons()
         self._searches: list[Search] = []
         self._found: list[Search] = []
+        self._outcomes: list[int] = []  # of the running poll's plan
         self._sequence = 0
         self._up: bool | None = None
         self._replan()
@@ -119,67 +120,65 @@ class ModbusDriver:
 
     async def _poll(self, link: Link, emit: Emit) -> None:
         """Read and emit every point once, learning from what the device refuses."""
-        await self._probe(link, emit)
-        outcomes: list[int] = []
+        if self._lessons.illegal:
+            await self._probe(link, emit)
+        decoder = self._decoder
+        self._outcomes = []
         try:
-            outcomes = await self._read_all(link)
-            for _ in range(_ROUNDS):
-                if not await self._search(link, emit, outcomes):
-                    break
-                outcomes = []  # they were of the old plan
-                outcomes = await self._read_all(link)
+            self._outcomes = await link.exchange(self._requests, decoder.buffer, decoder.offsets)
+            if any(self._outcomes):
+                await self._mend(link, emit)
         except LinkLostError:
             # Values that were read before the link went are values; the rest is said to be bad.
-            outcomes = outcomes or self._exchange.outcomes
+            outcomes = self._outcomes or self._exchange.outcomes
             if len(outcomes) == len(self._blocks) and Outcome.READ in outcomes:
                 await self._emit_columns(emit, self._decoder.decode(_failed(outcomes)))
             raise
-        if not self._up and not _NO_ANSWER.issuperset(outcomes):
+        if not self._up and not _NO_ANSWER.issuperset(self._outcomes):
             await self._say_up(emit)
-        await self._emit_columns(emit, self._decoder.decode(_failed(outcomes)))
+        await self._emit_columns(emit, self._decoder.decode(_failed(self._outcomes)))
 
-    async def _read_all(self, link: Link) -> list[int]:
-        """Read every block of the plan; busy ones again, within the poll."""
-        buffer, offsets = self._decoder.buffer, self._decoder.offsets
-        outcomes = await link.exchange(self._requests, buffer, offsets)
+    async def _mend(self, link: Link, emit: Emit) -> None:
+        """Within a poll: read busy blocks again; learn from refused ones and read all anew."""
+        for _ in range(_ROUNDS):
+            await self._retry_busy(link)
+            if not await self._search(link, emit):
+                return
+            decoder = self._decoder
+            self._outcomes = []  # they were of the old plan
+            self._outcomes = await link.exchange(self._requests, decoder.buffer, decoder.offsets)
+            if not any(self._outcomes):
+                return
+
+    async def _retry_busy(self, link: Link) -> None:
+        """Ask blocks again whose device was busy."""
+        buffer, offsets, outcomes = self._decoder.buffer, self._decoder.offsets, self._outcomes
         for _ in range(self._config.busy_retries):
             busy = [index for index, code in enumerate(outcomes) if code in _BUSY]
             if not busy:
-                break
+                return
             await self._clock.sleep_until(self._clock.monotonic_ns() + _BUSY_PAUSE_NS)
             again = [self._requests[index] for index in busy]
             codes = await link.exchange(again, buffer, [offsets[index] for index in busy])
             for index, code in zip(busy, codes, strict=True):
                 outcomes[index] = code
-        return outcomes
 
     async def _emit_columns(self, emit: Emit, columns: Iterable[Column]) -> None:
         now_ns = self._clock.wall_ns()
-        for column in columns:
-            batch = Batch(
-                points=column.points,
-                values=column.values,
-                quality=column.quality,
-                source_time_ns=now_ns,
-                gateway_time_ns=now_ns,
-                sequence=self._sequence,
-            )
+        for points, values, quality in columns:
+            batch = Batch(points, values, quality, now_ns, now_ns, self._sequence)
             self._sequence += 1
             await emit(batch)
 
     # Illegal addresses.
 
-    async def _search(self, link: Link, emit: Emit, outcomes: Sequence[int]) -> bool:
+    async def _search(self, link: Link, emit: Emit) -> bool:
         """Look for illegal addresses in refused blocks; returns whether the plan has changed.
 
         A search that the period leaves no time for goes on in the next poll; the plan changes
         when the last one has ended, so that no search works on an outdated plan.
         """
-        now_ns = self._clock.monotonic_ns()
-        begun = {search.block for search in (*self._searches, *self._found)}
-        for block, code in zip(self._blocks, outcomes, strict=True):
-            if block not in begun and self._lessons.may_search(block, code, now_ns):
-                self._searches.append(Search(block))
+        self._begin_searches()
         reads = 0
         while self._searches:
             search = self._searches[0]
@@ -195,6 +194,18 @@ class ModbusDriver:
             if search.read is None:
                 self._found.append(search)
         return await self._learn(emit)
+
+    def _begin_searches(self) -> None:
+        """Queue a search for each refused block that has none; drop those that are read by now."""
+        now_ns = self._clock.monotonic_ns()
+        refused = [
+            block
+            for block, code in zip(self._blocks, self._outcomes, strict=True)
+            if self._lessons.may_search(block, code, now_ns)
+        ]
+        self._searches = [search for search in self._searches if search.block in refused]
+        begun = [search.block for search in (*self._searches, *self._found)]
+        self._searches += [Search(block) for block in refused if block not in begun]
 
     async def _learn(self, emit: Emit) -> bool:
         """Take over what the finished searches found."""

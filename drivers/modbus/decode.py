@@ -19,8 +19,9 @@ Pure; compiled at start and after each re-plan.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,7 @@ from drivers.contract import (
 )
 from drivers.modbus.plan import Block, Span
 
-Numbers = Float64Array | Int64Array | UInt64Array
+Array = npt.NDArray[Any]
 Positions = npt.NDArray[np.intp]
 
 _DTYPE: dict[ValueKind, type[np.generic]] = {
@@ -63,13 +64,11 @@ class Value:
     order: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Column:
+class Column(NamedTuple):
     """Decoded points of one kind; arrays of equal length."""
 
-    kind: ValueKind
     points: Int32Array
-    values: Numbers
+    values: Float64Array | Int64Array | UInt64Array
     quality: UInt16Array
 
 
@@ -123,7 +122,7 @@ class Layout:
             values = np.zeros(len(points), _DTYPE[kind])
             if kind is ValueKind.FLOAT:
                 values[:] = np.nan
-            columns.append(Column(kind, points, values, np.full(len(points), quality, np.uint16)))
+            columns.append(Column(points, values, np.full(len(points), quality, np.uint16)))
         return columns
 
 
@@ -141,87 +140,94 @@ class Decoder:
             self.offsets.append(size)
             size += block.payload_bytes + (block.payload_bytes & 1)
         self.buffer = bytearray(size + _PAD_BYTES)
-        self._layout = layout
-        self._steps: list[_Step] = []
-        self._guards: list[_Guard] = []
+        self._guards: list[slice] = []
         self._good = {kind: _zeros(len(points)) for kind, points in layout.points.items()}
-        self._empty: dict[ValueKind, list[int]] = {kind: [] for kind in layout.points}
-        self._of_block: list[dict[ValueKind, list[int]]] = [{} for _ in blocks]
+        steps: dict[ValueKind, list[_Step]] = {kind: [] for kind in layout.points}
+        empty: dict[ValueKind, list[int]] = {kind: [] for kind in layout.points}
+        of_block: list[dict[ValueKind, list[int]]] = [{} for _ in blocks]
         places = _places(blocks, self.offsets)
         for group in layout.groups:
-            self._compile(group, places)
-        self._empty_at = {kind: _index(at) for kind, at in self._empty.items() if at}
-        self._block_at = [
-            {kind: _index(at) for kind, at in of_block.items()} for of_block in self._of_block
+            units: list[int] = []
+            for position, value in enumerate(group.values, group.first):
+                place = places.get(value.span)
+                if place is None:
+                    empty[group.kind].append(position)
+                    units.append(_UNREAD)
+                else:
+                    of_block[place[0]].setdefault(group.kind, []).append(position)
+                    units.append(place[1])
+            steps[group.kind].append(_step(group, self.buffer, _index(units)))
+            if group.key[0] in _GUARDED:
+                self._guards.append(group.slice)
+        self._empty_at = {kind: _index(at) for kind, at in empty.items()}
+        for kind, at in self._empty_at.items():
+            self._good[kind][at] = Quality.BAD_ILLEGAL_ADDRESS
+        self._block_at = [{kind: _index(at) for kind, at in of.items()} for of in of_block]
+        self._columns = [
+            (kind, points, np.dtype(_DTYPE[kind]), tuple(steps[kind]))
+            for kind, points in layout.points.items()
         ]
+        self._marks = {
+            kind: bool(empty[kind] or (self._guards and kind is ValueKind.FLOAT))
+            for kind in layout.points
+        }
 
-    def decode(self, failed: dict[int, Quality]) -> list[Column]:
+    def decode(self, failed: Mapping[int, Quality]) -> list[Column]:
         """Make columns from the buffer. failed: quality for each block that has no answer.
 
         Values are new arrays at each call; a quality array without fresh faults is shared between
         calls, as nobody may change it.
         """
-        values: dict[ValueKind, npt.NDArray[np.generic]] = {
-            kind: np.empty(len(points), _DTYPE[kind])
-            for kind, points in self._layout.points.items()
-        }
-        with np.errstate(invalid="ignore"):  # a signalling NaN from the wire is data, not a warning
-            for kind, step in self._steps:
-                step(values[kind])
-        quality = dict(self._good)
-        for kind, at in self._empty_at.items():
-            values[kind][at] = _nothing(kind)
-        for block, reason in failed.items():
-            for kind, at in self._block_at[block].items():
-                quality[kind] = _writable(quality[kind], self._good[kind])
-                quality[kind][at] = reason
-                values[kind][at] = _nothing(kind)
-        self._guard(values[ValueKind.FLOAT] if self._guards else None, quality)
-        return [
-            Column(kind, points, values[kind], quality[kind])  # type: ignore[arg-type]  # by kind
-            for kind, points in self._layout.points.items()
-        ]
+        columns: list[Column] = []
+        for kind, points, dtype, steps in self._columns:
+            values = np.empty(len(points), dtype)
+            if kind is ValueKind.FLOAT and self._guards:
+                with np.errstate(invalid="ignore"):  # a signalling NaN from the wire is no mistake
+                    _run(steps, values)
+            else:
+                _run(steps, values)
+            quality = self._good[kind]
+            if failed or self._marks[kind]:
+                quality = self._mark(kind, values, failed)
+            columns.append(Column(points, values, quality))
+        return columns
 
-    def _guard(
-        self, values: npt.NDArray[np.generic] | None, quality: dict[ValueKind, UInt16Array]
-    ) -> None:
+    def _mark(self, kind: ValueKind, values: Array, failed: Mapping[int, Quality]) -> UInt16Array:
+        """Take out of a column what is no value; returns its quality."""
+        good = quality = self._good[kind]
+        values[self._empty_at[kind]] = _NOTHING[kind]
+        for block, reason in failed.items():
+            at = self._block_at[block].get(kind)
+            if at is not None:
+                quality = _writable(quality, good)
+                quality[at] = reason
+                values[at] = _NOTHING[kind]
+        if kind is ValueKind.FLOAT:
+            quality = self._guard(values, quality)
+        return quality
+
+    def _guard(self, values: Array, quality: UInt16Array) -> UInt16Array:
         """Mark what arrived as no number; points that are bad already keep their reason."""
-        if values is None:
-            return
-        kind = ValueKind.FLOAT
         for guarded in self._guards:
             part = values[guarded]
             finite = np.isfinite(part)
             if finite.all():
                 continue
             part[~finite] = np.nan
-            quality[kind] = _writable(quality[kind], self._good[kind])
-            reasons = quality[kind][guarded]
+            quality = _writable(quality, self._good[ValueKind.FLOAT])
+            reasons = quality[guarded]
             reasons[~finite & (reasons == Quality.GOOD)] = Quality.BAD_SENSOR_FAULT
-
-    def _compile(self, group: _Group, places: dict[Span, tuple[int, int]]) -> None:
-        """Add the step of one group; `places` gives each span's block and unit in the buffer."""
-        units: list[int] = []
-        good = self._good[group.kind]
-        for position, value in enumerate(group.values, group.first):
-            place = places.get(value.span)
-            if place is None:
-                good[position] = Quality.BAD_ILLEGAL_ADDRESS
-                self._empty[group.kind].append(position)
-                units.append(_UNREAD)
-                continue
-            block, unit = place
-            self._of_block[block].setdefault(group.kind, []).append(position)
-            units.append(unit)
-        at = np.array(units, np.intp)
-        at[at == _UNREAD] = max(int(at.max()), 0)  # decodes something, which is then overwritten
-        self._steps.append((group.kind, _step(group, self.buffer, at)))
-        if group.key[0] in {"f32", "f64", "bcd16"}:
-            self._guards.append(group.slice)
+        return quality
 
 
-_Guard = slice
-_Step = tuple[ValueKind, Callable[[npt.NDArray[np.generic]], None]]
+_Step = Callable[[Array], None]
+_GUARDED = frozenset({"f32", "f64", "bcd16"})
+_NOTHING = {ValueKind.FLOAT: np.nan, ValueKind.INT: 0, ValueKind.UINT: 0}
+
+
+def _run(steps: Iterable[_Step], values: Array) -> None:
+    for step in steps:
+        step(values)
 
 
 def _key(value: Value) -> tuple[str, bool, bool]:
@@ -244,10 +250,9 @@ def _places(blocks: Sequence[Block], offsets: Sequence[int]) -> dict[Span, tuple
     return places
 
 
-def _step(
-    group: _Group, buffer: bytearray, units: Positions
-) -> Callable[[npt.NDArray[np.generic]], None]:
+def _step(group: _Group, buffer: bytearray, units: Positions) -> Callable[[Array], None]:
     family, swapped, little = group.key
+    units = np.where(units == _UNREAD, max(int(units.max()), 0), units)  # overwritten afterwards
     target = group.slice
     if family == "bool":
         return _bits(buffer, units, target)
@@ -264,80 +269,76 @@ def _step(
 
 def _plain(
     buffer: bytearray, units: Positions, dtype: np.dtype[np.generic], target: slice
-) -> Callable[[npt.NDArray[np.generic]], None]:
+) -> Callable[[Array], None]:
     """Whole registers in wire order: one slice or one gather through an overlapping view."""
     count = (len(buffer) - dtype.itemsize) // 2 + 1
-    view: npt.NDArray[np.generic] = np.ndarray((count,), dtype, buffer, 0, (2,))
+    view: Array = np.ndarray((count,), dtype, buffer, 0, (2,))
     spacing = _even_spacing(units)
     if spacing:
         view = view[spacing]
 
-        def copy(column: npt.NDArray[np.generic]) -> None:
+        def copy(column: Array) -> None:
             column[target] = view
 
         return copy
 
-    def gather(column: npt.NDArray[np.generic]) -> None:
+    def gather(column: Array) -> None:
         column[target] = view[units]
 
     return gather
 
 
 def _swapped(
-    registers: npt.NDArray[np.generic],
+    registers: Array,
     units: Positions,
     dtype: np.dtype[np.generic],
     target: slice,
-) -> Callable[[npt.NDArray[np.generic]], None]:
+) -> Callable[[Array], None]:
     """Values whose last register comes first (CDAB, BADC): gather registers in reverse."""
     width = dtype.itemsize // 2
     index = units[:, None] + np.arange(width - 1, -1, -1)
 
-    def gather(column: npt.NDArray[np.generic]) -> None:
+    def gather(column: Array) -> None:
         column[target] = registers.take(index).view(dtype)[:, 0]
 
     return gather
 
 
 def _field(
-    registers: npt.NDArray[np.generic], units: Positions, types: list[str], target: slice
-) -> Callable[[npt.NDArray[np.generic]], None]:
+    registers: Array, units: Positions, types: list[str], target: slice
+) -> Callable[[Array], None]:
     """Bits and bytes of registers: bit0..bit15, u8hi, u8lo."""
     parts = [(8, 0xFF) if t == "u8hi" else (0, 0xFF) if t == "u8lo" else (int(t[3:]), 1)
              for t in types]  # fmt: skip
     shift = np.array([part[0] for part in parts], np.uint16)
     mask = np.array([part[1] for part in parts], np.uint16)
 
-    def gather(column: npt.NDArray[np.generic]) -> None:
+    def gather(column: Array) -> None:
         column[target] = (registers[units].astype(np.uint16) >> shift) & mask
 
     return gather
 
 
-def _bcd(
-    registers: npt.NDArray[np.generic], units: Positions, target: slice
-) -> Callable[[npt.NDArray[np.generic]], None]:
+def _bcd(registers: Array, units: Positions, target: slice) -> Callable[[Array], None]:
     """Four decimal digits in hexadecimal ones; NaN if one is above 9."""
     shift = np.array([12, 8, 4, 0], np.uint16)
     weight = np.array([1000, 100, 10, 1], np.float64)
 
-    def gather(column: npt.NDArray[np.generic]) -> None:
+    def gather(column: Array) -> None:
         digits = (registers[units].astype(np.uint16)[:, None] >> shift) & 0xF
         column[target] = np.where((digits > 9).any(axis=1), np.nan, digits @ weight)
 
     return gather
 
 
-def _bits(
-    buffer: bytearray, units: Positions, target: slice
-) -> Callable[[npt.NDArray[np.generic]], None]:
+def _bits(buffer: bytearray, units: Positions, target: slice) -> Callable[[Array], None]:
     """Coils and discrete inputs: unpack the bytes from the first to the last in use."""
     first = int(units.min()) // 8
     end = int(units.max()) // 8 + 1
     packed = np.frombuffer(buffer, np.uint8)[first:end]
     within = units - first * 8
 
-    def unpack(column: npt.NDArray[np.generic]) -> None:
+    def unpack(column: Array) -> None:
         column[target] = np.unpackbits(packed, bitorder="little")[within]
 
     return unpack
@@ -352,10 +353,6 @@ def _even_spacing(units: Positions) -> slice | None:
     if step <= 0 or not (np.diff(units) == step).all():
         return None
     return slice(first, int(units[-1]) + 1, step)
-
-
-def _nothing(kind: ValueKind) -> float:
-    return np.nan if kind is ValueKind.FLOAT else 0
 
 
 def _zeros(count: int) -> UInt16Array:

@@ -27,6 +27,8 @@ from drivers.modbus.codec import (
     payload,
 )
 
+_SHORTEST_BYTES = 9  # an exception: header, function, code
+
 
 class Outcome(enum.IntEnum):
     """How a request ended; 1..255 is the device's exception code."""
@@ -35,6 +37,9 @@ class Outcome(enum.IntEnum):
     UNANSWERED = 256  # not sent, or sent when the link was lost
     TIMED_OUT = 257
     MALFORMED = 258
+
+
+_UNANSWERED = int(Outcome.UNANSWERED)
 
 
 class Exchange:
@@ -56,7 +61,8 @@ class Exchange:
         self._lost_after = lost_after
         self._timeouts_in_row = 0
         self._transaction = 0
-        self._flights: dict[int, tuple[int, int]] = {}  # transaction → index, sent at; oldest first
+        # Transaction → index, sent at, request; oldest first.
+        self._flights: dict[int, tuple[int, int, Request]] = {}
         self._wanted: Sequence[Request] = ()
         self._buffer = bytearray()
         self._offsets: Sequence[int] = ()
@@ -82,31 +88,58 @@ class Exchange:
         self._flights.clear()
         self._wanted, self._buffer, self._offsets = wanted, buffer, offsets
         self._next = 0
-        self.outcomes = [Outcome.UNANSWERED] * len(wanted)
+        self.outcomes = [_UNANSWERED] * len(wanted)
         self.done = not wanted
-        return b"".join([self._send(now_ns) for _ in wanted[: self._in_flight]])
+        sends = self._send(now_ns)
+        for _ in wanted[1 : self._in_flight]:
+            sends += self._send(now_ns)
+        return sends
 
     def feed(self, chunk: bytes, now_ns: int) -> bytes:
         """Take received bytes; returns what to send next. Raises FramingError on garbage."""
         if self._held:
             chunk = self._held + chunk
             self._held = b""
-        position, sends = 0, b""
-        while size := frame_bytes(chunk, position):
-            flight = self._flights.pop((chunk[position] << 8) | chunk[position + 1], None)
-            if flight is None:
-                self.unmatched += 1
+        position, end, sends = 0, len(chunk), b""
+        flights = self._flights
+        while end - position >= _SHORTEST_BYTES:
+            transaction = (chunk[position] << 8) | chunk[position + 1]
+            flight = flights.get(transaction)
+            body = position + 9
+            if flight is not None and chunk[position + 2 : body] == flight[2].answer_head:
+                # Seven bytes say it all: protocol, length, unit, function and byte count are
+                # what this request must get.
+                index, sent_ns, request = flight
+                following = body + request.payload_bytes
+                if following > end:
+                    break
+                offset = self._offsets[index]
+                self._buffer[offset : offset + request.payload_bytes] = chunk[body:following]
+                self.outcomes[index] = 0
             else:
-                self._accept(chunk, position, size, flight, now_ns)
-                sends += self._send(now_ns)
-            position += size
-        if position < len(chunk):
+                size = frame_bytes(chunk, position)
+                if not size:
+                    break
+                following = position + size
+                if flight is None:
+                    self.unmatched += 1
+                    position = following
+                    continue
+                index, sent_ns, request = flight
+                self.outcomes[index] = self._refuse(request, chunk[position:following])
+            del flights[transaction]
+            self._timeouts_in_row = 0
+            self.answered += 1
+            self.round_trip_total_ns += now_ns - sent_ns
+            sends += self._send(now_ns)
+            position = following
+        if position < end:
             self._held = chunk[position:]
         return sends
 
     def deadline_ns(self) -> int | None:
         """When the oldest outstanding request times out; None if there is none."""
-        for _, sent_ns in self._flights.values():
+        for _, sent_ns, _ in self._flights.values():
             return sent_ns + self._timeout_ns
         return None
 
@@ -114,14 +147,13 @@ class Exchange:
         """Time out what is due; returns what to send next."""
         expired = [
             transaction
-            for transaction, (_, sent_ns) in self._flights.items()
+            for transaction, (_, sent_ns, _) in self._flights.items()
             if sent_ns + self._timeout_ns <= now_ns
         ]
         if not expired:
             return b""
         for transaction in expired:
-            index, _ = self._flights.pop(transaction)
-            self.outcomes[index] = Outcome.TIMED_OUT
+            self.outcomes[self._flights.pop(transaction)[0]] = Outcome.TIMED_OUT
         self.timeouts += len(expired)
         self._timeouts_in_row += 1  # requests that were out together count as one silence
         if self._timeouts_in_row >= self._lost_after:
@@ -138,28 +170,10 @@ class Exchange:
             return b""
         self._next = index + 1
         transaction = self._transaction = (self._transaction + 1) & 0xFFFF
-        self._flights[transaction] = (index, now_ns)
-        self.requests += 1
-        return self._wanted[index].frame(transaction)
-
-    def _accept(
-        self, chunk: bytes, position: int, size: int, flight: tuple[int, int], now_ns: int
-    ) -> None:
-        """Judge one frame that belongs to an outstanding request."""
-        index, sent_ns = flight
-        self._timeouts_in_row = 0
-        self.answered += 1
-        self.round_trip_total_ns += now_ns - sent_ns
         request = self._wanted[index]
-        body = position + 9
-        if chunk[position + 2 : body] == request.answer_head:
-            # Seven bytes say it all: protocol, length, unit, function and byte count are right,
-            # and frame_bytes found `length` bytes.
-            offset = self._offsets[index]
-            self._buffer[offset : offset + size - 9] = chunk[body : position + size]
-            self.outcomes[index] = 0
-            return
-        self.outcomes[index] = self._refuse(request, chunk[position : position + size])
+        self._flights[transaction] = (index, now_ns, request)
+        self.requests += 1
+        return request.frame(transaction)
 
     def _refuse(self, request: Request, frame: bytes) -> int:
         """Outcome of an answer that is not the expected one."""

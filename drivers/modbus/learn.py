@@ -116,6 +116,8 @@ class Lessons:
 
     def due(self, now_ns: int) -> list[Span]:
         """Illegal values to be asked again now, longest waiting first."""
+        if not self._illegal:
+            return []
         due = [(probe.due_ns, span) for span, probe in self._illegal.items()
                if probe.due_ns <= now_ns]  # fmt: skip
         return [span for _, span in sorted(due)[:PROBES_A_POLL]]

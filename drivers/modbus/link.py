@@ -15,12 +15,16 @@ from drivers.contract import Clock
 from drivers.modbus.codec import FramingError, Request
 from drivers.modbus.exchange import Exchange
 
+# A buffer of our own: asyncio else takes 256 KiB for each receive and gives it back, which costs
+# page faults (measured: two a transaction). 16 pipelined answers have 4.2 KB.
+_RECEIVE_BYTES = 8192
+
 
 class LinkLostError(Exception):
     """The connection is gone or not to be trusted; the message says why."""
 
 
-class Link(asyncio.Protocol):
+class Link(asyncio.BufferedProtocol):
     """Connection of one driver run; made by `connect`."""
 
     def __init__(self, exchange: Exchange, clock: Clock) -> None:
@@ -29,6 +33,7 @@ class Link(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._reason = ""
+        self._received = memoryview(bytearray(_RECEIVE_BYTES))
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -68,15 +73,19 @@ class Link(asyncio.Protocol):
         """Take the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Lend the receive buffer."""
+        return self._received
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take answers; send what follows."""
         try:
-            sends = self._exchange.feed(data, self._clock.monotonic_ns())
+            sends = self._exchange.feed(bytes(self._received[:nbytes]), self._clock.monotonic_ns())
         except FramingError as error:
             self._lose(str(error))
             return
         if sends:
-            self._transport.write(sends)  # type: ignore[union-attr]  # data comes from a transport
+            self._transport.write(sends)  # type: ignore[union-attr]  # bytes come from a transport
         elif self._exchange.done:
             self._wake()
 

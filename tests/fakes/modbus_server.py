@@ -31,7 +31,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -211,8 +211,7 @@ class _Connection(asyncio.Protocol):
         self._free_at = 0.0  # when the answers promised so far will have left
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self._server.connections.add(transport)
         self._server.accepted += 1
 
@@ -342,6 +341,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--registers", type=int, default=1000, help="of each area")
     parser.add_argument("--mode", choices=MODES, default="static")
     parser.add_argument("--delay-ms", type=float, default=0.0, help="before each answer")
+    parser.add_argument(
+        "--spin", action="store_true",
+        help="never sleep, take a whole core: for benches that weigh the client alone",
+    )  # fmt: skip
     parser.add_argument("--report", type=Path, help="JSON of reads per register, at the end")
     options = parser.parse_args(arguments)
     _run(_serve(options))
@@ -375,6 +378,8 @@ async def _serve(options: argparse.Namespace) -> None:
         server.device.faults.delay_ms = options.delay_ms
         await server.start()
     print(json.dumps({"ports": [server.port for server in servers]}), flush=True)
+    while options.spin and not stop.is_set():
+        await asyncio.sleep(0)
     await stop.wait()
     for server in servers:
         await server.stop()

@@ -1,0 +1,217 @@
+"""CPU per Modbus transaction: this driver, decoded and in columns, against raw clients.
+
+    python -m tests.bench.modbus_client [--connections 50] [--blocks 1 8] [--transactions 40000]
+
+A fake device of its own process serves 125-register reads. Each client keeps one request in flight
+on each connection, as fast as it can. Reported per transaction: CPU of the client process and the
+ratio to the raw client of the same run on the same loop (below 1: cheaper). `raw` awaits a future
+per request; `bare` sends the next request from within the arrival of the answer and looks at
+nothing, so it is the least that asyncio can do. Both discard what they read. Not a test: figures
+depend on the machine, the ratios much less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
+
+from drivers.contract import DriverPoint
+from drivers.modbus import ModbusAddress, ModbusConfig
+from drivers.modbus.client import ModbusDriver
+from drivers.modbus.link import connect
+from gateway.runtime.clock import SystemClock
+
+BLOCK = 125
+_HEAD = struct.Struct(">HHHBBHH")
+
+
+class _Raw(asyncio.Protocol):
+    """One future per request, nothing checked."""
+
+    def __init__(self) -> None:
+        self.waiter: asyncio.Future[bytes] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self.loop = asyncio.get_running_loop()
+
+    def data_received(self, data: bytes) -> None:
+        assert self.waiter is not None
+        self.waiter.set_result(data)
+
+    async def read(self, request: bytes) -> bytes:
+        self.waiter = self.loop.create_future()
+        self.transport.write(request)
+        return await self.waiter
+
+
+class _Bare(_Raw):
+    """Sends the next request from data_received."""
+
+    left = 0
+    request = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.left -= 1
+        if self.left:
+            self.transport.write(self.request)
+        else:
+            assert self.waiter is not None
+            self.waiter.set_result(data)
+
+    async def read_all(self, request: bytes, count: int) -> None:
+        self.left, self.request = count, request
+        await self.read(request)
+
+
+Step = Callable[[], Awaitable[None]]
+"""One poll of one connection."""
+
+
+async def _raw_steps(ports: Sequence[int], blocks: int) -> list[Step]:
+    loop = asyncio.get_running_loop()
+    requests = [_HEAD.pack(at, 0, 6, 1, 3, at * BLOCK, BLOCK) for at in range(blocks)]
+    steps: list[Step] = []
+    for port in ports:
+        _, raw = await loop.create_connection(_Raw, "127.0.0.1", port)
+
+        async def step(raw: _Raw = raw) -> None:
+            for request in requests:
+                await raw.read(request)
+
+        steps.append(step)
+    return steps
+
+
+async def _bare_steps(ports: Sequence[int], blocks: int) -> list[Step]:
+    loop = asyncio.get_running_loop()
+    request = _HEAD.pack(1, 0, 6, 1, 3, 0, BLOCK)
+    steps: list[Step] = []
+    for port in ports:
+        _, bare = await loop.create_connection(_Bare, "127.0.0.1", port)
+
+        async def step(bare: _Bare = bare) -> None:
+            await bare.read_all(request, blocks)
+
+        steps.append(step)
+    return steps
+
+
+class _Discard:
+    """Takes batches as a pipeline would, and forgets them."""
+
+    def __await__(self):  # type: ignore[no-untyped-def]  # noqa: ANN204  # done at once
+        yield from ()
+
+    async def __call__(self, item: object) -> _Discard:
+        return self
+
+
+async def _driver_steps(ports: Sequence[int], blocks: int) -> list[Step]:
+    points = [
+        DriverPoint(at + 1, f"t{at}", ModbusAddress(area="holding", address=str(at), type="u16"))
+        for at in range(blocks * BLOCK)
+    ]
+    clock, discard = SystemClock(), _Discard()
+    steps: list[Step] = []
+    for port in ports:
+        driver = ModbusDriver("d", ModbusConfig(host="127.0.0.1", port=port), points, clock)
+        link = await connect("127.0.0.1", port, driver._exchange, clock, 1.0)
+
+        async def step(driver: ModbusDriver = driver, link: object = link) -> None:
+            await driver._poll(link, discard)  # type: ignore[arg-type]
+
+        steps.append(step)
+    return steps
+
+
+CLIENTS = {"raw": _raw_steps, "bare": _bare_steps, "driver": _driver_steps}
+
+
+async def _measure(client: str, ports: Sequence[int], blocks: int, total: int) -> float:
+    """Return µs of CPU per transaction over about `total` of them."""
+    steps = await CLIENTS[client](ports, blocks)
+    rounds = max(1, total // (len(ports) * blocks))
+
+    async def work(step: Step) -> None:
+        for _ in range(rounds):
+            await step()
+
+    for step in steps:
+        await step()
+    gc.collect()
+    begun = time.process_time()
+    async with asyncio.TaskGroup() as group:
+        for step in steps:
+            group.create_task(work(step))
+    return (time.process_time() - begun) * 1e6 / (rounds * blocks * len(ports))
+
+
+def _in_own_process(loop: str, client: str, ports: list[int], blocks: int, total: int) -> float:
+    arguments = json.dumps([loop, client, ports, blocks, total])
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.bench.modbus_client", "--worker", arguments],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return float(ran.stdout)
+
+
+def _worker(arguments: str) -> None:
+    loop, client, ports, blocks, total = json.loads(arguments)
+    if loop == "uvloop":
+        import uvloop
+
+        print(uvloop.run(_measure(client, ports, blocks, total)))
+    else:
+        print(asyncio.run(_measure(client, ports, blocks, total)))
+
+
+def main() -> None:
+    """Run the comparison and print a table."""
+    parser = argparse.ArgumentParser(description="CPU per Modbus transaction, as ratios.")
+    parser.add_argument("--connections", type=int, default=50)
+    parser.add_argument("--blocks", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--transactions", type=int, default=40_000)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        _worker(options.worker)
+        return
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.fakes.modbus_server", "--devices", str(options.connections),
+         "--registers", str(BLOCK * max(options.blocks))],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert server.stdout is not None
+        ports = json.loads(server.stdout.readline())["ports"]
+        print(
+            f"{'loop':8} {'blocks/poll':>11} {'client':8} {'µs/tx':>7} {'to raw':>7} {'to bare':>7}"
+        )
+        for loop in ("asyncio", "uvloop"):
+            for blocks in options.blocks:
+                costs: dict[str, list[float]] = {client: [] for client in CLIENTS}
+                for _ in range(options.repeat):
+                    for client in CLIENTS:
+                        cost = _in_own_process(loop, client, ports, blocks, options.transactions)
+                        costs[client].append(cost)
+                best = {client: sorted(of)[len(of) // 2] for client, of in costs.items()}
+                for client, cost in best.items():
+                    print(f"{loop:8} {blocks:11} {client:8} {cost:7.2f} "
+                          f"{cost / best['raw']:7.2f} {cost / best['bare']:7.2f}")  # fmt: skip
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+if __name__ == "__main__":
+    main()
