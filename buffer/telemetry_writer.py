@@ -32,6 +32,8 @@ from buffer.policy import (
 )
 from buffer.writer import Outcome, Post, Receipt, Session, Usage, Writer
 
+ROOM_SEEN_NS = 10**9
+"""Free disk space is looked at once a second, and at every commit while telemetry is shed."""
 VACUUM_FROM_PAGES = 16_384
 VACUUM_STEP_PAGES = 1_024
 """Free pages are given back above 64 MiB of them, 4 MiB after a commit."""
@@ -102,6 +104,8 @@ class TelemetryWriter(Writer[TelemetryJob]):
         self._open: Held | None = None
         self._promised_id = 0
         self._shed = ""
+        self._room_seen_ns = -ROOM_SEEN_NS
+        self._used = 0
         self._catalogue = b""
         self.catalogues: frozenset[bytes] = frozenset()
         self._load_groups()
@@ -231,11 +235,16 @@ class TelemetryWriter(Writer[TelemetryJob]):
                 self._groups.append(self._open)
                 self._open = None
             self._open = _grown(self._open, record, record.sequence + base)
+            self._used += len(record.payload) + ROW_OVERHEAD_BYTES
             self._catalogue = record.catalogue
             if record.catalogue not in self.catalogues:
                 self.catalogues |= {record.catalogue}
 
     def _room_for_telemetry(self) -> str:
+        now_ns = self.clock.monotonic_ns()
+        if not self._shed and now_ns - self._room_seen_ns < ROOM_SEEN_NS:
+            return ""
+        self._room_seen_ns = now_ns
         try:
             status = os.statvfs(self.database.path.parent)
         except OSError as failure:
@@ -281,6 +290,11 @@ class TelemetryWriter(Writer[TelemetryJob]):
                 ).fetchone()[0]
             )
         self._load_catalogues()
+        self._count_used()
+
+    def _count_used(self) -> None:
+        self._used = sum(group.used_bytes for group in self._groups)
+        self._used += self._open.used_bytes if self._open else 0
 
     def _load_catalogues(self) -> None:
         rows = self.database.connection.execute(
@@ -289,11 +303,11 @@ class TelemetryWriter(Writer[TelemetryJob]):
         self.catalogues = frozenset(bytes(row[0]) for row in rows) | {self._catalogue}
 
     def _usage(self) -> Usage:
-        groups = [*self._groups, *([self._open] if self._open else [])]
         head = self.database.heads[Stream.TELEMETRY]
-        held_ns = groups[-1].last_ns - groups[0].first_ns if groups else 0
-        used = sum(group.used_bytes for group in groups)
-        return Usage(used, head.next_id - head.first_id, held_ns)
+        oldest = self._groups[0] if self._groups else self._open
+        newest = self._open or (self._groups[-1] if self._groups else None)
+        held_ns = newest.last_ns - oldest.first_ns if newest and oldest else 0
+        return Usage(self._used, head.next_id - head.first_id, held_ns)
 
     def _look_for_evictions(self) -> None:
         waiting = [group for group in self._groups if group.first_id > self._promised_id]
@@ -318,6 +332,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
         if self.transact(work, ()):
             return  # promised: done again at the next start
         self._groups = [group for group in self._groups if group.first_id > last_id]
+        self._count_used()
         self._load_catalogues()
         free = int(self.database.connection.execute("PRAGMA freelist_count").fetchone()[0])
         if free > VACUUM_FROM_PAGES:
