@@ -16,7 +16,7 @@ if [ ! -x "$venv/bin/python" ]; then
 fi
 echo "setup: installing the packages of deploy/lock/$kind.txt"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "deploy/lock/$kind.txt"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+PYTHONWARNINGS=ignore "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 touch "$venv/.$kind"
 [ "$kind" = dev ] && touch "$venv/.run"
 exit 0

@@ -7,6 +7,8 @@ Guarantees:
 - Every batch is stored as it was read and scaled; no rule filters what is stored.
 - The receipt of a batch completes when the buffer has committed it.
 - What could not be stored is counted, and the buffer itself records the gap.
+- An event that no rule can read is stored as it came, with one sentence beside it; its source is
+  not disturbed. Likewise evidence that finds no room: the alarm stands without it.
 
 Only this module feeds the rules, so their state has one writer.
 """
@@ -30,6 +32,7 @@ from gateway.wire.v1 import uplink_pb2 as wire
 
 JPEG = "image/jpeg"
 LOG_RENEWED = "uplink.log_ahead"
+_NEVER = 1 << 63
 
 
 @dataclass(slots=True)
@@ -61,7 +64,8 @@ class Pipeline:
         self._normaliser = normaliser
         self._judge = judge
         self._clock = clock
-        self._deadline_changed = asyncio.Event()
+        self._earlier = asyncio.Event()
+        self._wakes_ns = _NEVER
         self.counters = FlowCounters()
 
     async def accept(self, item: Batch | SourceEvent) -> Receipt:
@@ -72,8 +76,9 @@ class Pipeline:
         changes = self._judge.feed(batch, now_ns=self._clock.monotonic_ns())
         if changes:
             self._store_alarms(changes)
-        if self._judge.next_deadline_ns() is not None:
-            self._deadline_changed.set()
+        deadline_ns = self._judge.next_deadline_ns()
+        if deadline_ns is not None and deadline_ns < self._wakes_ns:
+            self._earlier.set()
         self._count(batch)
         await self._log.room()
         stored = self._log.add_batch(
@@ -86,18 +91,15 @@ class Pipeline:
         """Fire delayed alarms on time; runs until cancelled."""
         while True:
             deadline_ns = self._judge.next_deadline_ns()
-            self._deadline_changed.clear()
+            self._wakes_ns = _NEVER if deadline_ns is None else deadline_ns
+            self._earlier.clear()
             if deadline_ns is None:
-                await self._deadline_changed.wait()
+                await self._earlier.wait()
                 continue
-            wait_s = max(0.0, (deadline_ns - self._clock.monotonic_ns()) / 1e9)
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self._deadline_changed.wait()
-            except TimeoutError:
-                changes = self._judge.tick(self._clock.monotonic_ns())
-                if changes:
-                    self._store_alarms(changes)
+            await self._sleep_until(deadline_ns)
+            changes = self._judge.tick(self._clock.monotonic_ns())
+            if changes:
+                self._store_alarms(changes)
 
     def begin(self) -> None:
         """Store what the rules have to say at start, before any source runs."""
@@ -135,8 +137,19 @@ class Pipeline:
         payload = event(kind, source, self._clock.wall_ns(), text, attributes)
         self._store(Stream.EVENT, payload)
 
+    async def _sleep_until(self, deadline_ns: int) -> None:
+        """Sleep until a monotonic time, or until an earlier deadline is known."""
+        async with asyncio.TaskGroup() as group:
+            waits: list[asyncio.Task[object]] = [
+                group.create_task(self._clock.sleep_until(deadline_ns)),
+                group.create_task(self._earlier.wait()),
+            ]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+
     async def _accept_event(self, item: SourceEvent) -> Receipt:
-        changes = self._judge.feed_event(item, now_ns=self._clock.monotonic_ns())
+        changes = self._judged(item)
         if changes:
             self._store_alarms(changes)
         payload = event(item.kind, item.source, item.time_ns, item.text, item.attributes)
@@ -146,8 +159,27 @@ class Pipeline:
             await self._store_evidence(item, alarm_id)
         return stored
 
+    def _judged(self, item: SourceEvent) -> list[AlarmChange]:
+        try:
+            return self._judge.feed_event(item, now_ns=self._clock.monotonic_ns())
+        except ValueError as error:
+            text = f"An event of {item.source} was stored but could not be judged: {error}."
+            self.note("event.not_judged", item.source, text, {"kind": item.kind})
+            return []
+
     async def _store_evidence(self, item: SourceEvent, alarm_id: bytes) -> None:
-        sha256 = await self._log.put_file(item.picture)
+        try:
+            try:
+            sha256 = await self._log.put_file(item.picture)
+        except NotStoredError as error:
+            self.counters.not_stored += 1
+            self.note("evidence.not_stored", item.source, f"Picture is not stored: {error}", {})
+            return
+        except NotStoredError as error:
+            self.counters.not_stored += 1
+            text = f"A picture of {item.source} could not be stored: {error}."
+            self.note("evidence.not_stored", item.source, text, {"alarm_id": alarm_id.hex()})
+            return
         size = len(item.picture)
         file = wire.EvidenceFile(
             sha256=sha256,
