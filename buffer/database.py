@@ -27,6 +27,9 @@ APPLICATION_ID = {TELEMETRY: 0x50474154, RECORDS: 0x50474152}  # "PGAT", "PGAR"
 ROW_OVERHEAD_BYTES = 128
 """What a row takes beside its payload: 12 integers, a hash, its share of pages; rounded up."""
 
+ROWS_TRIED = 1_000
+"""Rows read one by one after a damaged page was met."""
+
 COLUMNS = (
     "id, time_ns, monotonic_ns, clock_offset_ns, synchronised, boot, catalogue, hash, group_id,"
     " first_ns, last_ns, samples, payload"
@@ -276,6 +279,7 @@ class Reader:
     """Read-only connection to one file; used by one thread at a time; short transactions."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._connection = sqlite3.connect(
             f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
         )
@@ -286,17 +290,27 @@ class Reader:
 
     def records(
         self, log_id: bytes, stream: Stream, first: int, last: int, max_bytes: int
-    ) -> list[Record]:
-        """Records of the present log id; empty when the file has another one."""
+    ) -> tuple[list[Record], bool]:
+        """Records of the present log id; empty when the file has another one.
+
+        Also tells whether all of them could be read; if not, the file is marked for a whole
+        verification at the next start.
+        """
         connection = self._connection
         connection.execute("BEGIN")
         try:
             base = self.base(log_id, stream)
             if base is None:
-                return []
-            return list(self._rows(stream, base, first + base, last + base, max_bytes))
+                return [], True
+            try:
+                return list(self._rows(stream, base, first + base, last + base, max_bytes)), True
+            except sqlite3.DatabaseError:
+                verify_marker(self._path).touch()
+                last = min(last, first + ROWS_TRIED)
+                return list(self._readable(stream, base, first + base, last + base)), False
         finally:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
     def base(self, log_id: bytes, stream: Stream) -> int | None:
         """Difference between rows and sequences; None when the file has another log id."""
@@ -340,6 +354,14 @@ class Reader:
         row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return default if row is None else row[0]
 
+    def _readable(self, stream: Stream, base: int, first_id: int, last_id: int) -> Iterator[Record]:
+        """Rows one by one, without those that cannot be read."""
+        for row_id in range(first_id, last_id + 1):
+            try:
+                yield from self._rows(stream, base, row_id, row_id, 1)
+            except sqlite3.DatabaseError:
+                continue
+
     def _rows(
         self, stream: Stream, base: int, first_id: int, last_id: int, max_bytes: int
     ) -> Iterator[Record]:
@@ -372,6 +394,11 @@ class Reader:
         if int(self._meta(f"anchor_id.{stream.value}", 0)) == row_id - 1:
             return bytes(self._meta(f"anchor.{stream.value}", NO_HASH))
         return bytes(self._meta(_before(stream, row_id), NO_HASH))
+
+
+def verify_marker(path: Path) -> Path:
+    """File that asks the next start to verify the whole database."""
+    return path.with_name(path.name + ".verify")
 
 
 def _before(stream: Stream, row_id: int) -> str:

@@ -28,6 +28,7 @@ from buffer.database import (
     TELEMETRY,
     Database,
     migrations,
+    verify_marker,
 )
 from buffer.records_writer import EVICTED, TELEMETRY_HIGH, ranges_of
 from buffer.salvage import salvage
@@ -77,7 +78,8 @@ def open_data_dir(path: Path, now_ns: int) -> Opened:
 def verify(database: Database) -> None:
     """Raise DamagedError (or sqlite3.Error) where a file does not hold what was written to it."""
     connection = database.connection
-    whole = database.path.stat().st_size <= VERIFY_WHOLE_BYTES
+    marker = verify_marker(database.path)
+    whole = marker.exists() or database.path.stat().st_size <= VERIFY_WHOLE_BYTES
     if whole:
         report = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if report != "ok":
@@ -86,6 +88,7 @@ def verify(database: Database) -> None:
         head = database.heads[stream]
         start = head.base if whole else max(head.base, head.next_id - VERIFY_ROWS)
         _verify_chain(database, stream, start)
+    marker.unlink(missing_ok=True)
 
 
 def _verify_chain(database: Database, stream: Stream, after_id: int) -> None:
@@ -145,6 +148,7 @@ def _open(
             else:
                 return database, True
         aside = _set_aside(path, now_ns)
+        verify_marker(path).unlink(missing_ok=True)
         notes.append(f"{path.name} was set aside as {aside.name}: {reason}")
         database = Database(path, kind)
         gaps.extend(salvage(aside, database, now_ns))

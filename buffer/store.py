@@ -132,7 +132,7 @@ class Buffer:
         }
         self._usage = {stream: Usage(0, 0, 0) for stream in Stream}
         self._catalogues = dict(self._records_writer.catalogue_sequences())
-        self._evidence = EvidenceFiles(path / "evidence")
+        self._evidence = EvidenceFiles(path / "evidence", config.quota_bytes[Stream.EVIDENCE])
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="buffer-read")
         self._filing = ThreadPoolExecutor(1, thread_name_prefix="buffer-files")
         self._readers: dict[bool, Reader] = {}
@@ -267,9 +267,14 @@ class Buffer:
     async def read(self, stream: Stream, first: int, *, last: int, max_bytes: int) -> list[Record]:
         """Records first..last (inclusive) that are held, in order, about max_bytes of payload."""
         log_id = self._log_id
-        return await self._read(
+        records, whole = await self._read(
             stream, lambda reader: reader.records(log_id, stream, first, last, max_bytes)
         )
+        if not whole:
+            self._trouble["read"] = (
+                f"part of {stream.name.lower()} cannot be read; the next start repairs the file"
+            )
+        return records
 
     async def group_start(self, sequence: int) -> int:
         """Sequence of the key that starts the telemetry group of `sequence`."""
@@ -310,9 +315,15 @@ class Buffer:
     async def put_file(self, content: bytes) -> bytes:
         """Store an evidence file by content; durable on return. Gives its SHA-256."""
         try:
-            return await self._running().run_in_executor(self._filing, self._evidence.put, content)
+            digest, gone = await self._running().run_in_executor(
+                self._filing, self._evidence.put, content
+            )
         except OSError as failure:
             raise NotStoredError(f"evidence file: {failure.strerror}") from failure
+        if gone is not None:
+            lost = Gap(Stream.EVIDENCE, "quota", 0, 0, gone.first_ns, gone.last_ns, gone.count)
+            self._records_writer.put(Lost(lost))
+        return digest
 
     async def read_file(self, sha256: bytes, offset: int, length: int) -> bytes:
         """Part of an evidence file; empty at or past its end. FileNotFoundError if unknown."""

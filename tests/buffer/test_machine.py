@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from buffer.block import BlockDecoder
-from buffer.contract import Record, Stream
+from buffer.contract import Log, Record, Stream
 from buffer.memory import MemoryLog
 from buffer.policy import BufferConfig
 from buffer.ranges import RangeSet
@@ -24,6 +24,11 @@ from tests.buffer.conftest import BOOT_ID, HandClock, encode_gap
 ResultT = TypeVar("ResultT")
 LAYOUTS = [np.arange(3, dtype=np.int32), np.array([7, 7, 1, 900_000], np.int32)]
 RECORD_STREAMS = st.sampled_from([Stream.ALARM, Stream.EVENT, Stream.EVIDENCE])
+
+
+def both_are_logs(disk: Buffer, memory: MemoryLog) -> tuple[Log, Log]:
+    """Checked by mypy: both fit the protocol."""
+    return disk, memory
 
 
 class LogMachine(RuleBasedStateMachine):

@@ -95,6 +95,31 @@ async def test_telemetry_with_flipped_bytes(
     assert aside(tmp_path, "telemetry.db")
 
 
+async def test_damage_met_while_reading(
+    open_buffer: OpenBuffer, clock: HandClock, tmp_path: Path
+) -> None:
+    former = await fill(open_buffer, clock)
+    path = tmp_path / "data" / "telemetry.db"
+    with sqlite3.connect(path) as connection:
+        query = "SELECT payload FROM telemetry WHERE id = 66"
+        payload = connection.execute(query).fetchone()[0]
+    connection.close()
+    async with open_buffer() as log:
+        content = bytearray(path.read_bytes())
+        page = content.index(payload) // 4096 * 4096
+        content[page : page + 8] = b"\xff" * 8
+        path.write_bytes(content)
+        held = await everything(log, Stream.TELEMETRY)
+        assert 60 <= len(held) < RECORDS
+        good, text = log.health()
+        assert not good
+        assert "cannot be read" in text
+    found, alarms, gaps = await reopened(open_buffer, former)
+    assert 60 <= len(found) < RECORDS
+    assert len(alarms) == 30
+    assert "gap TELEMETRY corruption" in gaps
+
+
 async def test_telemetry_cut_short(
     open_buffer: OpenBuffer, clock: HandClock, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from buffer.contract import (
     Stream,
     chain_hash,
 )
+from buffer.policy import BufferConfig
 from buffer.ranges import RangeSet
 from buffer.store import Buffer
 
@@ -103,6 +104,18 @@ async def test_evidence_is_read_in_parts(open_buffer: OpenBuffer) -> None:
         assert await log.read_file(digest, 10, 3) == b""
         with pytest.raises(FileNotFoundError):
             await log.read_file(bytes(32), 0, 1)
+
+
+async def test_evidence_quota_takes_the_oldest_file(open_buffer: OpenBuffer) -> None:
+    quota = {**BufferConfig().quota_bytes, Stream.EVIDENCE: 2_500}
+    async with open_buffer(quota_bytes=quota) as log:
+        digests = [await log.put_file(bytes([number]) * 1_000) for number in range(4)]
+        with pytest.raises(FileNotFoundError):
+            await log.read_file(digests[0], 0, 1)
+        assert await log.read_file(digests[3], 0, 1) == b"\3"
+    async with open_buffer() as log:
+        events = [record.payload for record in await everything(log, Stream.EVENT)]
+        assert events == [b"gap EVIDENCE quota 0 0 1"] * 2
 
 
 async def test_new_log_id_carries_what_nobody_acknowledged(open_buffer: OpenBuffer) -> None:
