@@ -378,8 +378,8 @@ async def _serve(options: argparse.Namespace) -> None:
         server.device.faults.delay_ms = options.delay_ms
         await server.start()
     print(json.dumps({"ports": [server.port for server in servers]}), flush=True)
-    while options.spin and not stop.is_set():
-        await asyncio.sleep(0)
+    if options.spin:
+        _turn(loop, stop)
     await stop.wait()
     for server in servers:
         await server.stop()
@@ -396,6 +396,12 @@ async def _serve(options: argparse.Namespace) -> None:
         partial = options.report.with_suffix(".partial")
         partial.write_text(json.dumps(report), encoding="utf-8")
         partial.replace(options.report)
+
+
+def _turn(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Keep the loop from sleeping, so that a client's send need not wake it."""
+    if not stop.is_set():
+        loop.call_soon(_turn, loop, stop)
 
 
 if __name__ == "__main__":
