@@ -169,12 +169,7 @@ class Pipeline:
 
     async def _store_evidence(self, item: SourceEvent, alarm_id: bytes) -> None:
         try:
-            try:
             sha256 = await self._log.put_file(item.picture)
-        except NotStoredError as error:
-            self.counters.not_stored += 1
-            self.note("evidence.not_stored", item.source, f"Picture is not stored: {error}", {})
-            return
         except NotStoredError as error:
             self.counters.not_stored += 1
             text = f"A picture of {item.source} could not be stored: {error}."
