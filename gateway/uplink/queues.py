@@ -40,6 +40,11 @@ class Queue:
             return None
         return self._staged.get(run[0])
 
+    def complete(self) -> bool:
+        """Tell whether everything to send in this region is at hand."""
+        run = self.run()
+        return run is None or (run[1] - run[0] <= len(self._staged) and run[1] >= self.ledger.next)
+
     def stage(self, record: Record) -> None:
         """Keep a record for sending."""
         if record.sequence not in self._staged:

@@ -70,6 +70,7 @@ class Sender:
         self.last_ping = 0
         self.sent_ns = 0
         self.progress_ns = 0
+        self._live_due_ns = 0  # until then few live records may wait for more
 
     def opened(self, stream: Stream, now_ns: int) -> None:
         """Note where live begins: what is older and not fresh is historical."""
@@ -82,10 +83,18 @@ class Sender:
             ledger.flights for ledger in self.ledgers.values()
         )
 
-    def waiting(self) -> bool:
-        """Tell whether anything is at hand and not yet sent."""
-        at_hand = any(queue.head() for queue in (*self.live.values(), *self._past.values()))
-        return at_hand or self.evidence.staged is not None
+    def due_ns(self, now_ns: int) -> int | None:
+        """When something at hand may go that may not go yet; None if nothing waits for time."""
+        if self._lane is not Lane.BULK:
+            return None
+        ready_ns = self.pace.ready_ns
+        due: list[int] = []
+        if self.live[Stream.TELEMETRY].head() is not None:
+            due.append(max(ready_ns, self._live_due_ns))
+        files = self.live[Stream.EVIDENCE]
+        if self._past[Stream.TELEMETRY].head() or self.evidence.staged or files.head():
+            due.append(ready_ns)
+        return min((one for one in due if one > now_ns), default=None)
 
     def ping(self, now_ns: int, ticket: Ticket | None = None) -> SendStatus:
         """Make a Status whose pong confirms what was sent before it."""
@@ -180,8 +189,11 @@ class Sender:
 
     def _bulk_step(self, now_ns: int) -> list[Output]:
         live = self.live[Stream.TELEMETRY]
-        if self._ready(live):
-            return self._push(live, now_ns)
+        if self._ready(live) and not (now_ns < self._live_due_ns and self._few(live)):
+            out = self._push(live, now_ns)
+            if out:
+                self._live_due_ns = now_ns + self._settings.linger_ms * _MILLISECOND_NS
+            return out
         past = self._past[Stream.TELEMETRY]
         files = self.live[Stream.EVIDENCE]
         idle = self.evidence.sequence is None
@@ -199,6 +211,10 @@ class Sender:
         alone = not (evidence if history else self._ready(past))
         self._shares.used(history=history, size_bytes=used, alone=alone)
         return out
+
+    def _few(self, live: Queue) -> bool:
+        """Tell whether all live records are at hand and make less than a message."""
+        return live.staged_bytes < self.window.message_bytes and live.complete()
 
     def _ready(self, queue: Queue) -> bool:
         """Tell whether the head of a queue is at hand, after setting aside what must wait."""

@@ -98,6 +98,7 @@ class LaneSession:
         self._requests: deque[int] = deque()
         self._heard_ns = 0
         self._status_ns = 0
+        self._last_ns = 0
 
     # ---- what the shell tells ------------------------------------------------------------
 
@@ -220,10 +221,8 @@ class LaneSession:
         due = min(due, self._heartbeat_ns())
         if self._sender.busy():
             due = min(due, self._stalled_ns())
-        ready_ns = self._sender.pace.ready_ns
-        if ready_ns > self._sender.sent_ns and self._sender.waiting():
-            due = min(due, ready_ns)
-        return due
+        sending_ns = self._sender.due_ns(self._last_ns)
+        return due if sending_ns is None else min(due, sending_ns)
 
     def backlog_records(self) -> dict[Stream, int]:
         """Held records that are not acknowledged, by stream."""
@@ -420,6 +419,7 @@ class LaneSession:
     # ---- the rest ------------------------------------------------------------------------
 
     def _pump(self, now_ns: int) -> list[Output]:
+        self._last_ns = now_ns
         return self._sender.pump(now_ns) if self.state is State.OPEN else []
 
     def _ledger(self, stream: int) -> Ledger | None:
