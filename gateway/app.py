@@ -22,7 +22,7 @@ from gateway.model.catalogue import Catalogue, assign_ids, decode_ids, encode_id
 from gateway.model.event import gap_event
 from gateway.normalise.scale import Normaliser
 from gateway.observe.health import Health
-from gateway.observe.http import ObserveServer
+from gateway.observe.listen import listening
 from gateway.observe.log import logger
 from gateway.observe.metrics import Metrics
 from gateway.observe.parts import buffer_statistics
@@ -58,7 +58,8 @@ class Parts:
 async def run(load: Callable[[], Site], stop: asyncio.Event) -> None:
     """Run the site that `load` gives until `stop` is set.
 
-    Raises what `load` raises, and BufferPathError if the data directory fails.
+    Raises what `load` raises, BufferPathError if the data directory fails, NotStoredError if it
+    takes no record, and ListenError if the address of metrics cannot be had.
     """
     site, clock = load(), SystemClock()
     buffer = Buffer.open(
@@ -74,7 +75,7 @@ async def run(load: Callable[[], Site], stop: asyncio.Event) -> None:
         where = (site.metrics.host, site.metrics.port)
         del site  # validated rows of 100,000 points are half of the memory
         settle()
-        async with ObserveServer(*where, metrics, health) as observe:
+        async with listening(*where, metrics, health) as observe:
             _LOG.info("running", metrics=f"http://{observe.address}/metrics")
             await _run_parts(parts, clock, stop)
 

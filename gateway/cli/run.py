@@ -1,6 +1,8 @@
 """`plantgate run SITE.toml`: run the gateway until SIGTERM or Ctrl-C.
 
-Exit 0 after a clean stop, 2 for a mistake in the configuration or an unusable data directory.
+Exit 0 after a clean stop; 2 for a mistake in the configuration or an unusable data directory; 1 if
+something else stands in the way that may pass (a port that is taken, a full disk). Each is one line
+a mistake. A signal counts from the first line of the command on, and a second one changes nothing.
 """
 
 from __future__ import annotations
@@ -9,13 +11,14 @@ import asyncio
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from buffer.contract import BufferPathError
-from gateway.config.load import ConfigError, Site, load
-from gateway.runtime.loop import loop_factory
+if TYPE_CHECKING:
+    from gateway.config.load import Site
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 EXAMPLE = """\b
 Example:
   plantgate check site.toml && plantgate run site.toml
@@ -26,16 +29,32 @@ Example:
 @click.argument("site", type=click.Path(path_type=Path))
 def command(site: Path) -> None:
     """Run the gateway that SITE (a TOML file) describes, until SIGTERM or Ctrl-C."""
-    try:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_until_stopped(site))
-    except (ConfigError, BufferPathError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    from gateway.runtime.loop import loop_factory
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        code = runner.run(_until_stopped(site))
+    sys.exit(code)
 
 
-async def _until_stopped(path: Path) -> None:
+async def _until_stopped(path: Path) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    code = await _run(path, stop)
+    if stop.is_set():
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)  # while the interpreter winds down
+    return code
+
+
+async def _run(path: Path, stop: asyncio.Event) -> int:
+    """Run and give the exit code. Imports late, so that a signal meanwhile is not missed."""
+    from buffer.contract import BufferPathError, NotStoredError
     from gateway.app import run
+    from gateway.config.load import ConfigError, load
+    from gateway.observe.listen import ListenError
     from gateway.observe.log import configure
 
     def read() -> Site:
@@ -45,8 +64,15 @@ async def _until_stopped(path: Path) -> None:
         configure(site.log.level, site.log.format)
         return site
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await run(read, stop)
+    try:
+        await run(read, stop)
+    except (ConfigError, BufferPathError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except ListenError as error:
+        print(f"{path}: {error}", file=sys.stderr)
+        return 1
+    except NotStoredError as error:
+        print(f"{path}: the data directory takes nothing: {error}", file=sys.stderr)
+        return 1
+    return 0
