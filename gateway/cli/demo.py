@@ -1,13 +1,15 @@
 """`plantgate demo`: a simulated plant, the gateway and a receiver on this machine, and what flows.
 
 Guarantees: everything listens on loopback, on free ports; each part is a process of its own that
-ends with the demo (Ctrl-C, SIGTERM, --seconds, or the death of any of them); the demo's folder is
-a fresh temporary one unless --dir names one, so nothing of a real site is touched.
+ends with the demo (Ctrl-C, SIGTERM, a closed terminal, --seconds, or the death of any of them), and
+no second signal cuts that short; the demo's folder is a fresh temporary one unless --dir names one,
+so nothing of a real site is touched.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import socket
 import subprocess
@@ -24,6 +26,7 @@ from pathlib import Path
 import click
 
 from gateway.cli.demo_clip import cached_clip, fetch_clip
+from gateway.cli.demo_terminal import Terminal
 from gateway.cli.demo_view import Facts, Reading, parse_metrics, plain_line, screen
 
 GATEWAY_ID = "SD-370800-000123-01"
@@ -32,6 +35,7 @@ OPCUA_POINTS = 500
 START_LIMIT_S = 45
 STOP_LIMIT_S = 15
 PAST_S = 60
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 EXAMPLE = """\b
 Examples:
   plantgate demo
@@ -114,7 +118,8 @@ def command(camera: str | None, seconds: int | None, folder: Path | None, *, fet
     if fetch:
         print(fetch_clip()[1])
         return
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in STOP_SIGNALS:
+        signal.signal(number, _interrupt)
     source, words = _camera(camera)
     print(words, flush=True)
     with _work_folder(folder) as work:
@@ -123,17 +128,26 @@ def command(camera: str | None, seconds: int | None, folder: Path | None, *, fet
             facts = _start(parts, source)
             _watch(parts, facts, seconds)
         except KeyboardInterrupt:
-            print("\nstopping", flush=True)
+            _ignore_signals()
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                print("stopping", flush=True)
         except DemoError as error:
             print(f"plantgate demo: {error}", file=sys.stderr)
             sys.exit(1)
         finally:
+            _ignore_signals()  # a second Ctrl-C must not leave a part running
             parts.stop()
-    print("stopped", flush=True)
+    with contextlib.suppress(OSError):
+        print("stopped", flush=True)
 
 
 def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
+
+
+def _ignore_signals() -> None:
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _camera(wanted: str | None) -> tuple[str | None, str]:
@@ -150,7 +164,11 @@ def _camera(wanted: str | None) -> tuple[str | None, str]:
 @contextlib.contextmanager
 def _work_folder(wanted: Path | None) -> Iterator[Path]:
     if wanted is not None:
-        wanted.mkdir(parents=True, exist_ok=True)
+        try:
+            wanted.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            print(f"plantgate demo: --dir {wanted}: {error.strerror}", file=sys.stderr)
+            sys.exit(2)
         yield wanted.resolve()
         return
     with tempfile.TemporaryDirectory(prefix="plantgate-demo-") as folder:
@@ -229,7 +247,7 @@ key = "certs/gateway.key"
     return f"""{text}
 [[camera]]
 name = "unit1-east"
-source = '{camera}'
+source = {json.dumps(camera, ensure_ascii=False)}
 analyse_fps = 2
 [[camera.zone]]
 name = "yard"
@@ -240,27 +258,23 @@ max_people = 4
 
 def _watch(parts: Parts, facts: Facts, seconds: int | None) -> None:
     """Show what flows, once a second, until interrupted or `seconds` have passed."""
-    live = sys.stdout.isatty()
     began_ns = time.monotonic_ns()
     readings: deque[Reading] = deque(maxlen=PAST_S)
-    shown = 0
-    while seconds is None or time.monotonic_ns() - began_ns < seconds * 1e9:
-        parts.check()
-        reading = _read(facts.metrics_url)
-        before, past = (readings[-1], readings[0]) if readings else (None, None)
-        if reading is None:
-            if not readings and time.monotonic_ns() - began_ns > START_LIMIT_S * 1e9:
-                raise DemoError(f"the gateway says nothing; see {parts.folder}/gateway.log")
-        elif live:
-            lines = screen(reading, before, past, facts)
-            up = f"\x1b[{shown}A" if shown else ""
-            print(up + "\n".join(f"\x1b[2K{line}" for line in lines), flush=True)
-            shown = len(lines)
-        elif before is not None:
-            print(plain_line(reading, before, past), flush=True)
-        if reading is not None and reading.connected:
-            readings.append(reading)
-        time.sleep(1.0)
+    with Terminal(sys.stdout) as terminal:
+        while seconds is None or time.monotonic_ns() - began_ns < seconds * 1e9:
+            parts.check()
+            reading = _read(facts.metrics_url)
+            before, past = (readings[-1], readings[0]) if readings else (None, None)
+            if reading is None:
+                if not readings and time.monotonic_ns() - began_ns > START_LIMIT_S * 1e9:
+                    raise DemoError(f"the gateway says nothing; see {parts.folder}/gateway.log")
+            elif terminal.live:
+                terminal.draw(screen(reading, before, past, facts))
+            elif before is not None:
+                print(plain_line(reading, before, past), flush=True)
+            if reading is not None and (reading.connected or readings):
+                readings.append(reading)
+            time.sleep(1.0)
 
 
 def _read(url: str) -> Reading | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -72,7 +74,11 @@ def screen(
         ("values so far", "累计数值", f"{reading.values:,.0f}  ({reading.bad_values:,.0f} bad)"),
         ("alarms", "报警", _alarms(reading)),
         ("headcount", "人数", _headcount(reading)),
-        ("bytes a value", "每值字节", f"{_bytes_a_value(reading, past)}  (last minute)"),
+        (
+            "bytes a value",
+            "每值字节",
+            f"{_bytes_a_value(reading, past)}  (last minute, pictures included)",
+        ),
         ("backlog", "积压", f"{reading.backlog_records:.0f} records"),
         ("link to receiver", "上行链路", link),
         ("buffer lasts", "缓存可用", f"{reading.capacity_hours:,.0f} h at this rate"),
@@ -82,9 +88,19 @@ def screen(
         f"{facts.points} points over Modbus and OPC UA; camera: {facts.camera}",
         "",
     ]
-    body = [f"  {name:<18}{chinese}\t{value}" for name, chinese, value in rows]
+    body = [f"  {name:<18}{_padded(chinese, 10)}{value}" for name, chinese, value in rows]
     tail = ["", f"metrics {facts.metrics_url}   store {facts.store}"]
     return [*head, *body, *tail]
+
+
+def fitted(line: str, columns: int) -> str:
+    """Cut a line to a terminal's width; Chinese characters take two columns."""
+    width = 0
+    for place, character in enumerate(line):
+        width += _columns(character)
+        if width > columns:
+            return line[:place]
+    return line
 
 
 def values_per_s(reading: Reading, before: Reading | None) -> float:
@@ -100,9 +116,22 @@ def _alarms(reading: Reading) -> str:
 
 
 def _headcount(reading: Reading) -> str:
+    """Count of each zone; a dash where there is no camera, or none that has said anything yet."""
     if not reading.headcount:
-        return "no camera"
-    return ", ".join(f"{zone} {count:.0f}" for zone, count in sorted(reading.headcount.items()))
+        return "–"
+    return ", ".join(
+        f"{zone} {'cannot be judged' if math.isnan(count) else f'{count:.0f}'}"
+        for zone, count in sorted(reading.headcount.items())
+    )
+
+
+def _padded(text: str, columns: int) -> str:
+    return text + " " * (columns - sum(map(_columns, text)))
+
+
+def _columns(character: str) -> int:
+    """Columns a character takes in a terminal (Unicode annex 11: wide and full-width take two)."""
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def _bytes_a_value(reading: Reading, past: Reading | None) -> str:
