@@ -208,11 +208,12 @@ class _Connection(asyncio.Protocol):
         self._device = server.device
         self._held = b""
         self._transport: asyncio.Transport | None = None
+        self._pieces: list[bytes] = []
         self._free_at = 0.0  # when the answers promised so far will have left
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
-        self._server.connections.add(transport)
+        self._server.connections.add(self._transport)
         self._server.accepted += 1
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -262,17 +263,16 @@ class _Connection(asyncio.Protocol):
             transport.close()
 
     def _write_in_pieces(self, answer: bytes, size: int) -> None:
-        """One turn of the loop a piece, so that each is a segment of its own."""
-        loop = asyncio.get_running_loop()
-        assert self._transport is not None
-        pieces = [answer[at : at + size] for at in range(0, len(answer), size)]
+        """One turn of the loop a piece, so that each is a segment of its own; answers in order."""
+        begin = not self._pieces
+        self._pieces += [answer[at : at + size] for at in range(0, len(answer), size)]
+        if begin:
+            self._write_piece()
 
-        def write_next() -> None:
-            if pieces and self._transport is not None and not self._transport.is_closing():
-                self._transport.write(pieces.pop(0))
-                loop.call_soon(write_next)
-
-        write_next()
+    def _write_piece(self) -> None:
+        if self._pieces and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(self._pieces.pop(0))
+            asyncio.get_running_loop().call_soon(self._write_piece)
 
 
 class ModbusServer:

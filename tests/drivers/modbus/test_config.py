@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import cast
 
 import pytest
 from pydantic import ValidationError
@@ -90,12 +91,12 @@ def test_words_that_integrators_use() -> None:
     row = _row(area="保持寄存器", address=" 0x28 ", type="Float", order="ghefcdab")
     assert (row.area, row.type, row.order) == ("holding", "f32", "CDAB")
     assert resolve(row, "zero").span == Span(Area.HOLDING, 40, 2)
-    headings = [
-        heading
-        for name in ("area", "address", "type", "order")
-        for heading in (ModbusAddress.model_fields[name].json_schema_extra or {})["headings"]  # type: ignore[index,call-overload,operator,union-attr]  # pydantic allows a function here
-    ]
-    assert {"区域", "地址", "类型", "字节序"} <= set(headings)
+    headings: set[str] = set()
+    for name in ("area", "address", "type", "order"):
+        extra = ModbusAddress.model_fields[name].json_schema_extra
+        assert isinstance(extra, dict)
+        headings |= set(cast(list[str], extra["headings"]))
+    assert {"区域", "地址", "类型", "字节序"} <= headings
 
 
 def test_typed_values_are_taken_too() -> None:
