@@ -1,0 +1,316 @@
+"""The flow over a log in memory: nothing waits for what it must not wait for, nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from buffer.block import BlockDecoder
+from buffer.contract import NotStoredError, Stream
+from buffer.memory import MemoryLog
+from drivers.contract import Batch, Quality, SourceEvent
+from gateway.model.alarm import AlarmState
+from gateway.model.catalogue import Catalogue
+from gateway.pipeline import LOG_RENEWED, Pipeline
+from gateway.rules.judge import HEADCOUNT_STATE, LIMITS_STATE
+from gateway.rules.open_alarm import decode_open
+from gateway.wire.v1 import uplink_pb2 as wire
+from tests.gateway.flow_rig import (
+    JPEG,
+    WALL_NS,
+    BrokenLog,
+    FullLog,
+    HandClock,
+    S,
+    alarms,
+    batch,
+    events,
+    judge,
+    over_count,
+    pipeline,
+    points,
+    records,
+)
+
+ACTIVE, RETURNED = AlarmState.UNACKNOWLEDGED_ACTIVE, AlarmState.RETURNED_UNACKNOWLEDGED
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def log(clock: HandClock) -> MemoryLog:
+    return MemoryLog(clock=clock)
+
+
+@asynccontextmanager
+async def ticking(flow: Pipeline) -> AsyncIterator[None]:
+    """`run` beside the block."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(flow.run())
+        await asyncio.sleep(0)
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+async def soon(condition: Callable[[], bool]) -> None:
+    """Give the loop turns until a condition holds; a hundred are far more than any needs."""
+    for _ in range(100):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("the condition did not come about")
+
+
+async def test_a_batch_is_stored_whole_though_it_raises_an_alarm(
+    log: MemoryLog, clock: HandClock
+) -> None:
+    flow = pipeline(log, clock)
+    await (await flow.accept(batch({1: 11.0, 2: 3.0, 3: 4.0})))
+    [block] = await records(log, Stream.TELEMETRY)
+    [stored] = BlockDecoder().feed(block.payload)
+    assert stored.points.tolist() == [1, 2, 3]
+    assert np.asarray(stored.values).tolist() == [11.0, 3.0, 4.0]
+    [raised] = await alarms(log)
+    assert (raised.source, raised.condition, raised.state) == ("gds/a", "high", ACTIVE)
+    assert (raised.value, raised.limit, raised.unit) == (11.0, 10.0, "ppm")
+    assert flow.statistics() == {
+        "batches": 1, "values": 3, "bad_values": 0, "alarms_raised": 1, "alarms_returned": 0,
+        "events": 0, "not_stored": 0, "alarms_standing": 1,
+    }  # fmt: skip
+
+
+async def test_an_alarm_does_not_wait_for_room_of_the_batch_that_caused_it(
+    clock: HandClock,
+) -> None:
+    log = FullLog(clock)
+    flow = pipeline(log, clock)
+    async with asyncio.TaskGroup() as group:
+        accepting = group.create_task(flow.accept(batch({1: 11.0})))
+        await asyncio.sleep(0)
+        assert len(await alarms(log)) == 1
+        assert not accepting.done()
+        assert await records(log, Stream.TELEMETRY) == []
+        log.space.set()
+    await accepting.result()
+    assert len(await records(log, Stream.TELEMETRY)) == 1
+
+
+async def test_a_source_cancelled_while_it_waits_for_room_leaves_its_alarm(
+    clock: HandClock,
+) -> None:
+    log = FullLog(clock)
+    flow = pipeline(log, clock)
+    async with asyncio.TaskGroup() as group:
+        accepting = group.create_task(flow.accept(batch({1: 11.0})))
+        await asyncio.sleep(0)
+        accepting.cancel()
+    assert len(await alarms(log)) == 1
+    assert log.state(LIMITS_STATE) != b""
+
+
+async def test_of_a_flood_only_the_last_alarm_carries_the_state(clock: HandClock) -> None:
+    class Watched(MemoryLog):
+        states: list[bool]
+
+        def add_record(self, stream: Stream, payload: bytes, **keys: Any) -> Any:
+            if stream is Stream.ALARM:
+                self.states.append(keys["state"] is not None)
+            return super().add_record(stream, payload, **keys)
+
+    log = Watched(clock=clock)
+    log.states = []
+    flow = pipeline(log, clock)
+    await (await flow.accept(batch({1: 11.0, 4: -1.0})))
+    assert log.states == [False, True]
+    open_now = decode_open(log.state(LIMITS_STATE))
+    assert sorted(alarm.source for alarm in open_now) == ["gds/a", "gds/d"]
+    assert decode_open(log.state(HEADCOUNT_STATE)) == ()
+
+
+async def test_what_is_not_stored_is_counted_and_nothing_is_left_unretrieved(
+    clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    flow = pipeline(BrokenLog(clock=clock), clock)
+    receipt = await flow.accept(batch({1: 11.0}))
+    await flow.accept(SourceEvent("link.up", "gds", WALL_NS, "Connected."))
+    await flow.accept(over_count(active=True, picture=JPEG))
+    flow.announce({})
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    # two alarms, the batch, two events, the picture, the event about it, the catalogue
+    assert flow.counters.not_stored == 8
+    with pytest.raises(NotStoredError, match="disk is full"):
+        await receipt
+    del receipt
+    gc.collect()
+    assert "never retrieved" not in caplog.text
+
+
+async def test_bad_values_are_counted_and_raise_nothing(log: MemoryLog, clock: HandClock) -> None:
+    flow = pipeline(log, clock)
+    await (await flow.accept(batch({1: float("nan"), 3: 1.0}, Quality.BAD_COMM_FAILURE)))
+    assert flow.counters.bad_values == 2
+    assert await alarms(log) == []
+
+
+async def test_a_delayed_alarm_fires_without_another_value(
+    log: MemoryLog, clock: HandClock
+) -> None:
+    flow = pipeline(log, clock)
+    async with ticking(flow):
+        await flow.accept(batch({2: 12.0}))
+        await soon(lambda: clock.sleeping_to_ns == [5 * S])
+        clock.advance(4.9)
+        assert await alarms(log) == []
+        clock.advance(0.1)
+        await soon(lambda: flow.counters.alarms_raised == 1)
+        [raised] = await alarms(log)
+        assert (raised.source, raised.value) == ("gds/b", 12.0)
+
+
+async def test_an_earlier_deadline_wakes_the_one_who_waits_for_a_later(
+    log: MemoryLog, clock: HandClock
+) -> None:
+    flow = pipeline(log, clock)
+    async with ticking(flow):
+        await flow.accept(batch({4: -1.0}))
+        await flow.accept(batch({2: 12.0}))
+        await soon(lambda: clock.sleeping_to_ns == [5 * S])
+        await flow.accept(batch({4: 1.0}))
+        await soon(lambda: clock.sleeping_to_ns == [2 * S])
+        clock.advance(2.0)
+        await soon(lambda: flow.counters.alarms_returned == 1)
+        await soon(lambda: clock.sleeping_to_ns == [5 * S])
+        clock.advance(3.0)
+        await soon(lambda: flow.counters.alarms_raised == 2)
+    assert [(a.source, a.state) for a in await alarms(log)] == [
+        ("gds/d", ACTIVE), ("gds/d", RETURNED), ("gds/b", ACTIVE),
+    ]  # fmt: skip
+
+
+async def test_a_delay_that_is_called_off_fires_nothing(log: MemoryLog, clock: HandClock) -> None:
+    flow = pipeline(log, clock)
+    async with ticking(flow):
+        await flow.accept(batch({2: 12.0}))
+        await soon(lambda: clock.sleeping_to_ns == [5 * S])
+        await flow.accept(batch({2: 1.0}))
+        clock.advance(10.0)
+        await soon(lambda: clock.sleeping_to_ns == [])
+        assert await alarms(log) == []
+
+
+async def test_evidence_is_durable_before_anything_names_it(clock: HandClock) -> None:
+    order: list[str] = []
+
+    class Watched(MemoryLog):
+        async def put_file(self, content: bytes) -> bytes:
+            await asyncio.sleep(0)
+            order.append("file")
+            return await super().put_file(content)
+
+        def add_record(self, stream: Stream, payload: bytes, **keys: Any) -> Any:
+            order.append(stream.name)
+            return super().add_record(stream, payload, **keys)
+
+    log = Watched(clock=clock)
+    flow = pipeline(log, clock)
+    await (await flow.accept(over_count(active=True, picture=JPEG)))
+    assert order == ["ALARM", "EVENT", "file", "EVIDENCE", "EVENT"]
+    digest = hashlib.sha256(JPEG).digest()
+    [raised] = await alarms(log)
+    happened, attached = await events(log)
+    assert happened.kind == "vision.over_count"
+    assert happened.attributes["active"] == "true"
+    assert attached.kind == "evidence_attached"
+    assert attached.evidence_attached.alarm_id == raised.alarm_id
+    assert attached.evidence_attached.sha256 == digest
+    [record] = await records(log, Stream.EVIDENCE)
+    file = wire.EvidenceFile.FromString(record.payload)
+    assert (file.alarm_id, file.sha256, file.total_bytes) == (raised.alarm_id, digest, len(JPEG))
+    assert await log.read_file(digest, 0, 1 << 20) == JPEG
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"zone": "yard"}, {"zone": "yard", "people": "7", "limit": 4, "active": True}]
+)
+async def test_an_event_no_rule_can_read_is_stored_and_named_and_disturbs_nobody(
+    log: MemoryLog, clock: HandClock, wrong: dict[str, str | int | float | bool]
+) -> None:
+    flow = pipeline(log, clock)
+    await (await flow.accept(SourceEvent("vision.over_count", "cam", WALL_NS, "Too many.", wrong)))
+    refused, happened = await events(log)
+    assert refused.kind == "event.not_judged"
+    assert refused.text.startswith("An event of cam was stored but could not be judged: cam: ")
+    assert "\n" not in refused.text
+    assert (happened.kind, happened.text) == ("vision.over_count", "Too many.")
+    assert await alarms(log) == []
+    await (await flow.accept(over_count(active=True)))
+    assert len(await alarms(log)) == 1
+
+
+async def test_events_of_unknown_kind_are_stored(log: MemoryLog, clock: HandClock) -> None:
+    flow = pipeline(log, clock)
+    item = SourceEvent("new.kind", "x", WALL_NS, "Something.", {"n": 1, "f": 0.5, "b": False})
+    await (await flow.accept(item))
+    [stored] = await events(log)
+    assert dict(stored.attributes) == {"n": "1", "f": "0.5", "b": "false"}
+
+
+async def test_after_a_new_log_id_the_catalogue_is_announced_again(
+    log: MemoryLog, clock: HandClock
+) -> None:
+    flow = pipeline(log, clock)
+    await flow.announce({"point_ids": b"{}"})
+    assert log.state("point_ids") == b"{}"
+    flow.note_uplink("uplink.refused", "No.", {})
+    assert [event.kind for event in await events(log)] == ["catalogue", "uplink.refused"]
+    log.renew_log_id("the receiver knows more than we hold")
+    flow.note_uplink(LOG_RENEWED, "The log id is new.", {"stream": "event"})
+    *_, renewed, announced = await events(log)
+    assert (renewed.kind, announced.kind) == (LOG_RENEWED, "catalogue")
+    catalogue = Catalogue.of(points())
+    assert announced.catalogue.SerializeToString(deterministic=True) == catalogue.encoded
+    assert log.catalogue_records()[catalogue.hash] == log.bounds(Stream.EVENT).next - 1
+    await (await flow.accept(batch({3: 1.0})))
+    assert (await records(log, Stream.TELEMETRY))[-1].catalogue == catalogue.hash
+
+
+async def test_at_start_lost_states_are_named_and_removed_zones_returned(
+    log: MemoryLog, clock: HandClock
+) -> None:
+    before = judge()
+    before.feed_event(over_count(active=True), now_ns=0)
+    state = {**before.states(), LIMITS_STATE: b"not JSON"}
+    flow = pipeline(log, clock, judge(state, zones=()))
+    flow.begin()
+    [complaint] = await events(log)
+    assert complaint.kind == "alarms.state_lost"
+    assert "limit alarms are not known any more" in complaint.text
+    [returned] = await alarms(log)
+    assert (returned.source, returned.state) == ("cam/yard", RETURNED)
+    assert flow.counters.alarms_returned == 1
+    assert decode_open(log.state(HEADCOUNT_STATE)) == ()
+
+
+async def test_a_batch_that_does_not_fit_is_the_sources_error(
+    log: MemoryLog, clock: HandClock
+) -> None:
+    flow = pipeline(log, clock)
+    two_points_one_quality = Batch(
+        np.array([3, 3], np.int32), np.zeros(2), np.zeros(1, np.uint16), WALL_NS, WALL_NS, 0
+    )
+    with pytest.raises((ValueError, IndexError)):
+        await flow.accept(two_points_one_quality)
+    await (await flow.accept(batch({3: 1.0})))
