@@ -181,7 +181,6 @@ key = "certs/gateway.key"
 
     def query(self, *arguments: str) -> list[Row]:
         """Rows of `plantgate query --format csv`."""
-        result = self.plantgate("query", "--store", str(self.store), "--format", "csv", *arguments)
         return [
             Row(
                 line["point"],
@@ -190,13 +189,17 @@ key = "certs/gateway.key"
                 line["quality"],
                 line["historical"] == "true",
             )
-            for line in csv.DictReader(io.StringIO(result.stdout))
+            for line in self.lines(*arguments)
         ]
+
+    def lines(self, *arguments: str) -> list[dict[str, str]]:
+        """Rows of `plantgate query --format csv`, every field as the text that was printed."""
+        result = self.plantgate("query", "--store", str(self.store), "--format", "csv", *arguments)
+        return list(csv.DictReader(io.StringIO(result.stdout)))
 
     def alarms(self) -> list[dict[str, str]]:
         """Rows of `plantgate query --alarms`."""
-        result = self.plantgate("query", "--store", str(self.store), "--alarms", "--format", "csv")
-        return list(csv.DictReader(io.StringIO(result.stdout)))
+        return self.lines("--alarms")
 
 
 def listens(port: int) -> bool:
