@@ -244,6 +244,8 @@ class Sender:
         if least > room and self.window.in_flight_bytes > 0:
             return []
         limit = min(self.window.message_bytes, max(room, 0))
+        if stream is Stream.EVIDENCE:
+            limit = 0  # one record, because one file at a time
         records, size = queue.take(limit, self._is_historical)
         return self._launch(stream, records, size, now_ns)
 

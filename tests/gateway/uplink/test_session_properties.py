@@ -311,15 +311,22 @@ class LaneMachine(RuleBasedStateMachine):
 
     def settle(self) -> None:
         """Play on until nothing is left to do."""
+        idle = False
         for _ in range(10_000):
+            if self.to_read or self.to_receiver or self.wanted:
+                idle = False
             if self.to_read:
                 self.read()
             elif self.to_receiver:
                 self.receive(forgets=False, refuses=set(), together=1)
             elif self.wanted:
                 self.deliver_catalogue()
-            else:
+            elif idle:
                 return
+            else:
+                idle = True
+                self.log.now_ns += SETTINGS.linger_ms * SECOND // 1000
+                self.carry_out(self.session_now.tick(self.now_ns))
         raise AssertionError("the session never comes to rest")
 
 
