@@ -1,0 +1,90 @@
+"""Both ends of the wire together: our uplink and our receiver, in one process, with mutual TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from buffer.contract import Stream
+from gateway.receiver.evidence import EvidenceFiles
+from gateway.receiver.service import Receiver, Tls
+from gateway.receiver.store import Store
+from gateway.runtime.clock import SystemClock
+from gateway.wire.v1 import uplink_pb2 as wire
+from tests.fakes.certificates import Authority
+from tests.fakes.small_log import SmallLog, payloads
+from tests.gateway.uplink.test_client import Destination, running, until
+
+
+@contextlib.asynccontextmanager
+async def receiving(folder: Path, authority: Authority, address: str) -> AsyncIterator[int]:
+    pair = authority.issue("receiver")
+    tls = Tls(authority.ca.read_bytes(), pair.certificate.read_bytes(), pair.key.read_bytes())
+    store = Store.open(folder)
+    try:
+        receiver = Receiver(store, EvidenceFiles(folder / "evidence"), SystemClock(), tls)
+        port = await receiver.start(address)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(receiver.run())
+            try:
+                yield port
+            finally:
+                receiver.stop()
+    finally:
+        store.close()
+    await asyncio.sleep(0)
+
+
+def announced(log: SmallLog) -> None:
+    """Put a catalogue into the event stream and name it for what follows."""
+    event = wire.Event(kind="catalogue", catalogue=wire.Catalogue(points=[wire.Point(id=1)]))
+    encoded = event.catalogue.SerializeToString(deterministic=True)
+    log.put(Stream.EVENT, event.SerializeToString())
+    log.set_catalogue(hashlib.sha256(encoded).digest())
+
+
+async def test_everything_is_acknowledged_over_restarts_and_a_lost_store(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    own = authority.issue_gateway("SD-1")
+    log = SmallLog()
+    announced(log)
+    content = random.Random(3).randbytes(200_000)
+    name = await log.put_file(content)
+    file = wire.EvidenceFile(sha256=name, total_bytes=len(content), media_type="image/jpeg")
+    log.put(Stream.EVIDENCE, file.SerializeToString())
+    log.put(Stream.EVIDENCE, file.SerializeToString())
+    log.put(Stream.TELEMETRY, *payloads(500, size=900))
+
+    def left() -> int:
+        return sum(log.unacknowledged("province", stream) for stream in Stream)
+
+    async with contextlib.AsyncExitStack() as stack:
+        async with receiving(tmp_path / "one", authority, "127.0.0.1:0") as port:
+            destination = Destination(
+                f"127.0.0.1:{port}",
+                ca=authority.ca,
+                certificate=own.certificate,
+                key=own.key,
+                insecure=False,
+            )
+            gateway = await stack.enter_async_context(running(destination, log))
+            await gateway.uplink.drained()
+            assert left() == 0
+            digest = name.hex()
+            stored = tmp_path / "one" / "evidence" / digest[:2] / digest
+            assert stored.read_bytes() == content
+        log.put(Stream.ALARM, wire.Alarm(source="a").SerializeToString())
+        log.put(Stream.TELEMETRY, *payloads(3, seed=1))
+        async with receiving(tmp_path / "one", authority, f"127.0.0.1:{port}"):
+            await until(lambda: left() == 0)
+            assert "uplink.receiver_lost" not in gateway.kinds()
+        async with receiving(tmp_path / "two", authority, f"127.0.0.1:{port}"):
+            await until(lambda: "uplink.receiver_lost" in gateway.kinds())
+            await gateway.uplink.drained()
+            assert left() == 0
+        assert "uplink.rejected" not in gateway.kinds()
+        assert "uplink.log_ahead" not in gateway.kinds()
