@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -21,6 +21,7 @@ from drivers.contract import DeviceError, Driver
 from gateway.model.catalogue import Catalogue, assign_ids, decode_ids, encode_ids
 from gateway.model.event import gap_event
 from gateway.normalise.scale import Normaliser
+from gateway.observe.failures import FailureReport
 from gateway.observe.health import Health
 from gateway.observe.listen import listening
 from gateway.observe.log import logger
@@ -137,18 +138,12 @@ async def _run_parts(parts: Parts, clock: SystemClock, stop: asyncio.Event) -> N
 async def _supervised(
     name: str, run_once: Callable[[], Awaitable[None]], pipeline: Pipeline, clock: SystemClock
 ) -> None:
-    def report(source_name: str, error: Exception, delay_ms: float) -> None:
-        expected = isinstance(error, DeviceError)
-        _LOG.warning("part failed", name=source_name, error=str(error),
-                     again_in_ms=round(delay_ms), exc_info=None if expected else error)  # fmt: skip
-        pipeline.note("part.failed", source_name, str(error), {"expected": str(expected).lower()})
-
     await supervise(
         name,
         run_once,
         clock=clock,
         backoff=FullJitter(BACKOFF_BASE_MS, BACKOFF_CAP_MS, random.SystemRandom()),
-        on_failure=report,
+        on_failure=FailureReport(clock, pipeline.note, (DeviceError,)),
         expected=(DeviceError,),
     )
 
@@ -176,6 +171,10 @@ def _uplinks(
         return {}
     from gateway.uplink.client import GatewayIdentity, Uplink
 
+    def note(kind: str, text: str, attributes: Mapping[str, str]) -> None:
+        (_LOG.info if kind == "link.up" else _LOG.warning)(text, kind=kind)
+        pipeline.note_uplink(kind, text, attributes)
+
     identity = GatewayIdentity(
         gateway_id=site.gateway.id,
         enterprise=site.gateway.enterprise,
@@ -188,7 +187,7 @@ def _uplinks(
             log=buffer,
             clock=clock,
             identity=identity,
-            events=pipeline.note_uplink,
+            events=note,
             rng=random.SystemRandom(),
         )
         for uplink in site.uplinks
