@@ -128,6 +128,7 @@ class ModbusDriver:
             self._outcomes = await link.exchange(self._requests, decoder.buffer, decoder.offsets)
             if any(self._outcomes):
                 await self._mend(link, emit)
+                decoder = self._decoder
         except LinkLostError:
             # Values that were read before the link went are values; the rest is said to be bad.
             outcomes = self._outcomes or self._exchange.outcomes
@@ -136,7 +137,7 @@ class ModbusDriver:
             raise
         if not self._up and not _NO_ANSWER.issuperset(self._outcomes):
             await self._say_up(emit)
-        await self._emit_columns(emit, self._decoder.decode(_failed(self._outcomes)))
+        await self._emit_columns(emit, decoder.decode(_failed(self._outcomes)))
 
     async def _mend(self, link: Link, emit: Emit) -> None:
         """Within a poll: read busy blocks again; learn from refused ones and read all anew."""

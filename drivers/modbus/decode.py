@@ -19,6 +19,7 @@ Pure; compiled at start and after each re-plan.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -159,18 +160,14 @@ class Decoder:
             steps[group.kind].append(_step(group, self.buffer, _index(units)))
             if group.key[0] in _GUARDED:
                 self._guards.append(group.slice)
-        self._empty_at = {kind: _index(at) for kind, at in empty.items()}
-        for kind, at in self._empty_at.items():
+        self._empty_at = {kind: _index(at) if at else None for kind, at in empty.items()}
+        for kind, at in empty.items():
             self._good[kind][at] = Quality.BAD_ILLEGAL_ADDRESS
         self._block_at = [{kind: _index(at) for kind, at in of.items()} for of in of_block]
         self._columns = [
             (kind, points, np.dtype(_DTYPE[kind]), tuple(steps[kind]))
             for kind, points in layout.points.items()
         ]
-        self._marks = {
-            kind: bool(empty[kind] or (self._guards and kind is ValueKind.FLOAT))
-            for kind in layout.points
-        }
 
     def decode(self, failed: Mapping[int, Quality]) -> list[Column]:
         """Make columns from the buffer. failed: quality for each block that has no answer.
@@ -181,21 +178,25 @@ class Decoder:
         columns: list[Column] = []
         for kind, points, dtype, steps in self._columns:
             values = np.empty(len(points), dtype)
-            if kind is ValueKind.FLOAT and self._guards:
-                with np.errstate(invalid="ignore"):  # a signalling NaN from the wire is no mistake
+            if self._guards and kind is ValueKind.FLOAT:
+                # NaN, infinity and what comes of adding them are data here, not mistakes.
+                with np.errstate(invalid="ignore", over="ignore"):
                     _run(steps, values)
+                    quality = self._mark(kind, values, failed)
             else:
                 _run(steps, values)
-            quality = self._good[kind]
-            if failed or self._marks[kind]:
-                quality = self._mark(kind, values, failed)
+                quality = self._good[kind]
+                if failed or self._empty_at[kind] is not None:
+                    quality = self._mark(kind, values, failed)
             columns.append(Column(points, values, quality))
         return columns
 
     def _mark(self, kind: ValueKind, values: Array, failed: Mapping[int, Quality]) -> UInt16Array:
         """Take out of a column what is no value; returns its quality."""
         good = quality = self._good[kind]
-        values[self._empty_at[kind]] = _NOTHING[kind]
+        empty = self._empty_at[kind]
+        if empty is not None:
+            values[empty] = _NOTHING[kind]
         for block, reason in failed.items():
             at = self._block_at[block].get(kind)
             if at is not None:
@@ -210,9 +211,9 @@ class Decoder:
         """Mark what arrived as no number; points that are bad already keep their reason."""
         for guarded in self._guards:
             part = values[guarded]
+            if math.isfinite(np.add.reduce(part)):
+                continue  # no sum with a NaN or an infinity in it is finite
             finite = np.isfinite(part)
-            if finite.all():
-                continue
             part[~finite] = np.nan
             quality = _writable(quality, self._good[ValueKind.FLOAT])
             reasons = quality[guarded]

@@ -90,10 +90,7 @@ class Exchange:
         self._next = 0
         self.outcomes = [_UNANSWERED] * len(wanted)
         self.done = not wanted
-        sends = self._send(now_ns)
-        for _ in wanted[1 : self._in_flight]:
-            sends += self._send(now_ns)
-        return sends
+        return self._send_up_to(self._in_flight, now_ns)
 
     def feed(self, chunk: bytes, now_ns: int) -> bytes:
         """Take received bytes; returns what to send next. Raises FramingError on garbage."""
@@ -127,12 +124,15 @@ class Exchange:
                     continue
                 index, sent_ns, request = flight
                 self.outcomes[index] = self._refuse(request, chunk[position:following])
+            position = following
             del flights[transaction]
             self._timeouts_in_row = 0
             self.answered += 1
             self.round_trip_total_ns += now_ns - sent_ns
-            sends += self._send(now_ns)
-            position = following
+            if self._next < len(self._wanted):
+                sends += self._send(now_ns)
+            else:
+                self.done = not flights
         if position < end:
             self._held = chunk[position:]
         return sends
@@ -160,16 +160,22 @@ class Exchange:
             self.lost = self.done = True
             self._flights.clear()
             return b""
-        return b"".join([self._send(now_ns) for _ in expired])
+        sends = self._send_up_to(len(expired), now_ns)
+        self.done = not self._flights
+        return sends
+
+    def _send_up_to(self, count: int, now_ns: int) -> bytes:
+        """Frames of the next requests, as many as there are left."""
+        sends = b""
+        for _ in range(min(count, len(self._wanted) - self._next)):
+            sends += self._send(now_ns)
+        return sends
 
     def _send(self, now_ns: int) -> bytes:
-        """Next request on its way, or nothing; notices the end of the exchange."""
+        """Frame of the next request, which there must be."""
         index = self._next
-        if index == len(self._wanted):
-            self.done = not self._flights
-            return b""
         self._next = index + 1
-        transaction = self._transaction = (self._transaction + 1) & 0xFFFF
+        self._transaction = transaction = (self._transaction + 1) & 0xFFFF
         request = self._wanted[index]
         self._flights[transaction] = (index, now_ns, request)
         self.requests += 1

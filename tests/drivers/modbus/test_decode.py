@@ -174,6 +174,17 @@ def test_a_failed_block_carries_no_value_of_an_earlier_poll() -> None:
     assert _by_id(decoder.decode({})) == before
 
 
+def test_values_that_cannot_be_added_are_judged_one_by_one() -> None:
+    """Infinities of both signs, and finite values whose sum is none."""
+    image = struct.pack(">4d", math.inf, -math.inf, 1.7e308, 1.6e308)
+    values = [Value(at + 1, Span(Area.HOLDING, 4 * at, 4), "f64", "ABCD") for at in range(4)]
+    decoded = _by_id(_decoder(values, image)[0].decode({}))
+    assert [quality for _, quality in decoded.values()] == [
+        Quality.BAD_SENSOR_FAULT, Quality.BAD_SENSOR_FAULT, Quality.GOOD, Quality.GOOD,
+    ]  # fmt: skip
+    assert decoded[3][0] == 1.7e308
+
+
 def test_quality_that_says_nothing_new_is_shared_and_values_are_not() -> None:
     decoder, _ = _decoder([Value(1, Span(Area.HOLDING, 0, 1), "u16", "ABCD")], b"\0\1")
     first, second = decoder.decode({})[0], decoder.decode({})[0]
