@@ -115,6 +115,8 @@ class VideoSource:
             capture = self._open()
         except OSError as error:
             return f"{error.filename or where} cannot be read: {error.strerror}"
+        except UnicodeDecodeError:
+            return f"{self._config.password_file} cannot be read: it is not UTF-8"
         self._alive_ns = self._monotonic_ns()
         try:
             if not capture.isOpened():
@@ -123,6 +125,8 @@ class VideoSource:
             self._first = True
             before = self._received
             self._read(capture)
+        except cv2.error as error:
+            return f"{where} sends pictures that cannot be converted: {error.err}"
         finally:
             capture.release()
         if self._config.is_file:

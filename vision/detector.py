@@ -6,12 +6,22 @@ Guarantees:
   ModelError whose message is one clear sentence.
 - One intra-operation thread and no spinning: on a loaded machine two spinning threads fell to half
   the speed at twice the CPU (measured on the gateway's kind of hardware).
+- onnxruntime reads the very bytes that were checked, and the file is not kept in memory beside the
+  network that was made of it.
+
+Tried and left out, against 32 ms of CPU a run: without the CPU arena 41 ms for 28 MB less (page
+faults); an arena that grows only by what is asked, subnormals set to zero and no pre-packed weights
+change nothing. The weights are converted from 16 to 32 bits once, at load: no Cast is left in the
+profile of a run.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,9 +132,8 @@ class Detector:
             )
         )
         try:
-            self._session = InferenceSession(
-                model.content, options, providers=["CPUExecutionProvider"]
-            )
+            with _as_file(model.content) as path:
+                self._session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise ModelError(f"onnxruntime refuses the model {manifest.name}: {error}.") from error
         self._input = self._session.get_inputs()[0].name
@@ -150,3 +159,15 @@ class Detector:
         """People, and a sparse sample of green pixels (every 8th each way) to judge the view by."""
         found = self.feed(image, threshold)
         return found, self._preprocessor.small[::8, ::8, 1]
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """Path of an anonymous file: a session made of bytes would keep them for its whole life."""
+    descriptor = os.memfd_create("model", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

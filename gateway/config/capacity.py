@@ -1,9 +1,10 @@
 """How long the telemetry quota lasts at the rate a site asks for. Pure arithmetic.
 
 The rate of a device is its points divided by its period (poll_ms or publish_ms), for subscriptions
-the most that can come. Bytes a value depend on the signals: plant data in keys and deltas took 0.31
-at 1 s and 0.46 at 100 ms (measured), noise that fills every bit of a float32 some 2. The first
-judges whether the retention fits, the second warns that it may not.
+the most that can come; a camera gives each of its points once a second, whatever it analyses.
+Bytes a value depend on the signals: plant data in keys and deltas took 0.31 at 1 s and 0.46 at
+100 ms (measured), noise that fills every bit of a float32 some 2. The first judges whether the
+retention fits, the second warns that it may not.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 from gateway.config.problems import ConfigProblem
 from gateway.config.site import Site, camera_tags
+from vision.tags import SAMPLES_PER_S
 
 BYTES_PER_VALUE = 0.5
 DEAR_BYTES_PER_VALUE = 2.0
@@ -47,7 +49,7 @@ def forecast(site: Site) -> Forecast:
         else:
             rate += len(device.rows) * 1000.0 / period_ms
     for camera in site.cameras:
-        rate += len(camera_tags(camera)) * camera.analyse_fps
+        rate += len(camera_tags(camera)) * SAMPLES_PER_S
     per_day = rate * BYTES_PER_VALUE * DAY_S
     days = site.buffer.telemetry_quota_gb * GIB / per_day if per_day else None
     return Forecast(rate, per_day, days, tuple(unknown))

@@ -21,6 +21,7 @@ from gateway.config.model import (
 )
 from gateway.config.problems import ConfigProblem
 from gateway.model.point import Limits, Point
+from vision.tags import ANALYSED_FPS, camera_tags
 
 if TYPE_CHECKING:
     from vision.config import CameraConfig
@@ -94,14 +95,6 @@ class Site:
         return points
 
 
-ANALYSED_FPS = "analysed_fps"
-
-
-def camera_tags(camera: CameraConfig) -> list[str]:
-    """Tags of a camera: `<zone>.headcount` 人数 of each zone, then the achieved frame rate."""
-    return [*(f"{zone.name}.headcount" for zone in camera.zones), ANALYSED_FPS]
-
-
 def _point(number: int, name: str, row: PointRow[Any], kind: ValueKind) -> Point:
     settings = row.settings
     return Point(
@@ -132,3 +125,6 @@ def _point(number: int, name: str, row: PointRow[Any], kind: ValueKind) -> Point
         operator_position=settings.operator_position,
         alarm_source=settings.alarm_source,
     )
+
+
+__all__ = ["Device", "Site", "camera_tags"]

@@ -39,19 +39,15 @@ from vision.events import (
     Stop,
     encode,
 )
+from vision.tags import camera_tags
 
-FPS_TAG = "analysed_fps"
 SILENCE_S = 10.0
 STARTUP_S = 60.0
 """First message: imports and the model take 1 s alone, tens of seconds on a box that boots."""
 
 _GRACE_S = 1.0
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _FOLDER = str(Path(vision.__file__).resolve().parent.parent)
-
-
-def camera_tags(config: CameraConfig) -> list[str]:
-    """Tags of a camera's points: `<zone>.headcount` for each zone, then `analysed_fps`."""
-    return [*(f"{zone.name}.headcount" for zone in config.zones), FPS_TAG]
 
 
 class CameraSource:
@@ -142,7 +138,7 @@ class CameraSource:
             *("-P", "-m", "vision.worker", "--fd", str(theirs.fileno())),
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "PYTHONPATH": path, **_ONE_THREAD},
             start_new_session=True,
         )
 
@@ -264,3 +260,6 @@ async def _end(process: Process, writer: asyncio.StreamWriter | None) -> None:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
+
+
+__all__ = ["CameraSource", "camera_tags"]

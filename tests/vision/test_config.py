@@ -25,7 +25,7 @@ def zone(**changes: Any) -> CameraConfig:
 
 def test_defaults_and_the_toml_shape() -> None:
     config = zone(max_people=6, require=["helmet"])
-    assert (config.analyse_fps, config.score, config.model_path) == (4.0, 0.35, DEFAULT_MODEL)
+    assert (config.analyse_fps, config.score, config.model_path) == (4.0, 0.45, DEFAULT_MODEL)
     assert config.zones[0].hold_s == 3.0
     assert CameraConfig.model_validate_json(config.model_dump_json()) == config
 

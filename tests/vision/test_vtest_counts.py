@@ -1,13 +1,23 @@
 """The whole judgement on real frames, against people counted by eye.
 
-Bounds are what was measured plus a margin for another build of onnxruntime, not a wish: at score
-0.45 the mean absolute error was 0.36 people on the whole frame (3 to 8 people, 11 frames) and 0.18
-in the zone; at the default 0.35 the whole frame had 1.64, because of cones and a stone.
+Two sets of frames of one clip, each counted before any detector was run on them:
+
+- `vtest_counts.json`, 11 frames: on these the default score of 0.45 was chosen from five. What it
+  gives there (mean absolute error 0.36 on the whole frame, 0.18 in the zone) flatters it.
+- `vtest_counts_held_out.json`, 24 frames picked by a rule, away from those: used for nothing but
+  to measure. Same camera and same people, so this says nothing about other views.
+
+The zone's edges were placed knowing where people stood in the 11 frames, which flatters the figures
+of the zone there; in the held-out frames people cross its edges.
+
+Bounds are for regressions: what was measured (stated beside each) plus a margin for another
+build of onnxruntime or FFmpeg.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +31,35 @@ from vision.detector import Detector, ModelError, read_model
 from vision.frames import Frame
 from vision.snapshot import MOST_BYTES, snapshot
 
-TRUTH: dict[str, Any] = json.loads(
-    Path(__file__).with_name("vtest_counts.json").read_text(encoding="utf-8")
-)
 LEAD, STEP = 10, 2  # frames of run-up, every second one: 5 fps of a 10 fps clip
+NAMES = ("vtest_counts", "vtest_counts_held_out")
+TRUTH: dict[str, dict[str, Any]] = {
+    name: json.loads(Path(__file__).with_name(f"{name}.json").read_text(encoding="utf-8"))
+    for name in NAMES
+}
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Judged minus counted, [frames, 2]: the whole frame, the zone."""
+
+    people: np.ndarray
+
+    @property
+    def mean(self) -> list[float]:
+        """Mean absolute error."""
+        return [round(float(v), 2) for v in np.abs(self.people).mean(axis=0)]
+
+    @property
+    def exact(self) -> list[float]:
+        """Share of frames without error."""
+        return [round(float(v), 2) for v in (self.people == 0).mean(axis=0)]
 
 
 @pytest.fixture(scope="module")
 def frames(vtest: Path) -> dict[int, np.ndarray]:
-    wanted = {i - back for i in indices() for back in range(0, LEAD + 1, STEP) if i >= back}
+    indices = [frame["index"] for truth in TRUTH.values() for frame in truth["frames"]]
+    wanted = {i - back for i in indices for back in range(0, LEAD + 1, STEP) if i >= back}
     capture = cv2.VideoCapture(str(vtest))
     found = {}
     for index in range(max(wanted) + 1):
@@ -40,21 +70,26 @@ def frames(vtest: Path) -> dict[int, np.ndarray]:
     return found
 
 
-def indices() -> list[int]:
-    return [frame["index"] for frame in TRUTH["frames"]]
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector(read_model(DEFAULT_MODEL))
 
 
-def config(score: float) -> CameraConfig:
+def config(**changes: Any) -> CameraConfig:
+    """The default score, unless another is asked for."""
     whole = [[0, 0], [1, 0], [1, 1], [0, 1]]
-    zones = [{"name": "all", "polygon": whole}, {"name": "road", "polygon": TRUTH["zone"]}]
+    road = TRUTH["vtest_counts"]["zone"]
+    zones = [{"name": "all", "polygon": whole}, {"name": "road", "polygon": road}]
     return CameraConfig.model_validate(
-        {"name": "vtest", "source": "vtest.avi", "score": score, "analyse_fps": 5, "zone": zones}
+        {"name": "vtest", "source": "vtest.avi", "analyse_fps": 5, "zone": zones, **changes}
     )
 
 
-def judged(detector: Detector, frames: dict[int, np.ndarray], index: int, score: float) -> Analyser:
+def judged(
+    detector: Detector, frames: dict[int, np.ndarray], index: int, camera: CameraConfig
+) -> Analyser:
     """Run the frames that lead up to `index` and that one through a fresh analyser."""
-    analyser = Analyser(config(score), detector.look, start_ns=0)
+    analyser = Analyser(camera, detector.look, start_ns=0)
     run = [i for i in range(index - LEAD, index + 1, STEP) if i >= 0]
     for i in run:
         time_ns = i * 100_000_000
@@ -63,21 +98,43 @@ def judged(detector: Detector, frames: dict[int, np.ndarray], index: int, score:
     return analyser
 
 
-def test_counts_are_close_to_those_by_eye(frames: dict[int, np.ndarray]) -> None:
-    detector = Detector(read_model(DEFAULT_MODEL))
+def measure(detector: Detector, frames: dict[int, np.ndarray], name: str) -> Errors:
+    """Compare the judgement at the default score with the counts by eye."""
     errors = []
-    for truth in TRUTH["frames"]:
-        analyser = judged(detector, frames, truth["index"], 0.45)
-        errors.append((analyser.counts[0] - truth["people"], analyser.counts[1] - truth["in_zone"]))
-    whole, zone = np.abs(np.array(errors)).mean(axis=0)
+    for truth in TRUTH[name]["frames"]:
+        whole, zone = judged(detector, frames, truth["index"], config()).counts
+        errors.append((whole - truth["people"], zone - truth["in_zone"]))
+    return Errors(np.array(errors))
+
+
+def test_held_out_frames_are_those_of_the_rule() -> None:
+    tuned = [frame["index"] for frame in TRUTH["vtest_counts"]["frames"]]
+    ruled = [i for i in range(17, 795, 21) if min(abs(i - t) for t in tuned) > 15]
+    assert [frame["index"] for frame in TRUTH["vtest_counts_held_out"]["frames"]] == ruled
+
+
+def test_counts_on_held_out_frames(detector: Detector, frames: dict[int, np.ndarray]) -> None:
+    errors = measure(detector, frames, "vtest_counts_held_out")
+    whole, zone = errors.mean  # measured: 0.63, 0.38
+    assert whole <= 0.85, errors
+    assert zone <= 0.6, errors
+    assert errors.exact[0] >= 0.37, errors  # measured: 0.50
+
+
+def test_counts_on_the_frames_on_which_the_score_was_chosen(
+    detector: Detector, frames: dict[int, np.ndarray]
+) -> None:
+    errors = measure(detector, frames, "vtest_counts")
+    whole, zone = errors.mean  # measured: 0.36, 0.18
     assert whole <= 0.6, errors
     assert zone <= 0.4, errors
-    assert np.abs(np.array(errors)).max() <= 2, errors
 
 
-def test_the_snapshot_is_a_jpeg_of_bounded_size(frames: dict[int, np.ndarray]) -> None:
-    analyser = judged(Detector(read_model(DEFAULT_MODEL)), frames, 50, 0.45)
-    picture = snapshot(frames[50], config(0.45), analyser.tracks, analyser.counts, 10**18)
+def test_the_snapshot_is_a_jpeg_of_bounded_size(
+    detector: Detector, frames: dict[int, np.ndarray]
+) -> None:
+    analyser = judged(detector, frames, 50, config())
+    picture = snapshot(frames[50], config(), analyser.tracks, analyser.counts, 10**18)
     assert picture[:3] == b"\xff\xd8\xff"
     assert 20_000 < len(picture) <= MOST_BYTES
     shown = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
@@ -87,7 +144,7 @@ def test_the_snapshot_is_a_jpeg_of_bounded_size(frames: dict[int, np.ndarray]) -
 
 def test_a_huge_noisy_frame_still_fits() -> None:
     noise = np.random.default_rng(1).integers(0, 255, (1520, 2688, 3), np.uint8)
-    assert 0 < len(snapshot(noise, config(0.45), [], [1, 1], 10**18)) <= MOST_BYTES
+    assert 0 < len(snapshot(noise, config(), [], [1, 1], 10**18)) <= MOST_BYTES
 
 
 def test_a_missing_model_is_one_sentence(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ def test_buffer_settings_default_to_the_buffers_own() -> None:
 
 def test_retention_is_judged_against_the_quota(site: Site, tmp_path: Path, find_driver: FindDriver,
                                                clock: Clock) -> None:  # fmt: skip
+    assert forecast(site).values_per_s == 4.0  # two polled, two of a camera: each 1 s
     assert shortfall(site, forecast(site)) == (None, None)
 
     def with_quota(gigabytes: str) -> Site:
@@ -110,7 +111,7 @@ def test_retention_is_judged_against_the_quota(site: Site, tmp_path: Path, find_
     problem, _ = shortfall(small, forecast(small))
     assert problem is not None
     assert "give at least" in problem.message
-    tight = with_quota("0.02")
+    tight = with_quota("0.01")
     problem, doubt = shortfall(tight, forecast(tight))
     assert problem is None
     assert doubt is not None

@@ -1,0 +1,22 @@
+"""Names of the points that a camera gives, in the order in which it gives them. Pure.
+
+Imports nothing, so that a gateway without cameras can ask without loading any of vision.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vision.config import CameraConfig
+
+ANALYSED_FPS = "analysed_fps"
+"""The achieved rate of analysis, frames per second."""
+
+SAMPLES_PER_S = 1.0
+"""Values per second of each point, whatever the rate of analysis (SAMPLE_NS in vision/zones.py)."""
+
+
+def camera_tags(camera: CameraConfig) -> list[str]:
+    """Tags of a camera's points: `<zone>.headcount` 人数 for each zone, then `analysed_fps`."""
+    return [*(f"{zone.name}.headcount" for zone in camera.zones), ANALYSED_FPS]
