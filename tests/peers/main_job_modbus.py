@@ -1,8 +1,9 @@
 """libmodbus's own unit-test-server as a device, and mbpoll as the second opinion on what it holds.
 
-The server is built from the sources in Debian's libmodbus-dev with two changes, without which it
-cannot serve more than one test: it listens on a port of our choice, and after a connection ends it
-takes the next one, with its registers as they are. Its habits are left as they are:
+The server is built from the sources in Debian's libmodbus-dev with two changes: it listens on a
+port of our choice, and after a connection ends it takes the next one with its registers as they
+are (that of libmodbus.py begins anew). So mbpoll can set registers before the gateway comes, and
+read afterwards whether the gateway left them alone. Its habits are left as they are:
 
 - holding registers 0x160 to 0x17F, coils 0x130 to 0x154, discrete inputs 0x1C4 to 0x1D9, input
   register 0x108; anything else is answered with exception 2 (illegal data address);
@@ -17,7 +18,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-UNIT = 17
+from tests.peers.libmodbus import UNIT, source_folder
+
 FIRST_HOLDING, HOLDINGS = 0x160, 0x20
 FIRST_COIL, COILS = 0x130, 0x25
 FIRST_DISCRETE, DISCRETES = 0x1C4, 0x16
@@ -39,20 +41,14 @@ _VALUE = re.compile(r"^\[(\d+)\]:\s+(\S+)", re.MULTILINE)
 def missing() -> str:
     """Say what to install, or nothing."""
     tools = [name for name in ("gcc", "pkg-config", "mbpoll") if shutil.which(name) is None]
-    if not tools and _sources() is not None:
+    if not tools and source_folder() is not None:
         return ""
     return "apt-get install gcc libc6-dev pkg-config libmodbus-dev mbpoll"
 
 
-def _sources() -> Path | None:
-    """Folder of unit-test-server.c as Debian installs it."""
-    places = Path("/usr/share/doc/libmodbus-dev").rglob("unit-test-server.c")
-    return next((place.parent for place in places), None)
-
-
 def build(folder: Path) -> Path:
     """Build the server; gives the program, to be run as PROGRAM tcp PORT."""
-    sources = _sources()
+    sources = source_folder()
     assert sources is not None
     text = (sources / "unit-test-server.c").read_text(encoding="utf-8")
     for old, new in _CHANGES:
