@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from drivers import registry
 from drivers.contract import Clock, DriverType
 from gateway.config.load import ConfigError, load
 
@@ -44,6 +45,7 @@ def test_case_says_what_is_expected(
         lines = ["OK", *(f"warning: {w}" for w in site.warnings)]
 
     said = "\n".join(lines).replace(f"{folder}/", "") + "\n"
+    said = said.replace(", ".join(registry.names()), "DRIVERS")
     expected = CASES / case / "expected.txt"
     if os.environ.get("PLANTGATE_ACCEPT") == "1":
         expected.write_text(said, encoding="utf-8")
