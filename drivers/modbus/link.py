@@ -8,6 +8,7 @@ is gone at the next turn of the loop. Works on asyncio's own loop and on uvloop.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import cast
 
@@ -146,5 +147,7 @@ async def connect(host: str, port: int, exchange: Exchange, clock: Clock, timeou
     except TimeoutError:
         raise LinkLostError(f"no TCP connection within {timeout_s:g} s") from None
     except OSError as error:
-        raise LinkLostError(error.strerror or str(error)) from error
+        number = error.errno or 0  # negative for name look-ups
+        reason = os.strerror(number) if number > 0 else error.strerror or str(error)
+        raise LinkLostError(f"no TCP connection: {reason}") from error
     return link
