@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import logging
-from collections.abc import Mapping
+import pickle
+from collections.abc import Iterator, Mapping, MutableMapping
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import asyncua.ua
 from asyncua.crypto.permission_rules import User, UserRole
+from asyncua.server.internal_server import InternalServer
 from asyncua.server.server import Server
 from asyncua.server.user_managers import UserManager
 
@@ -48,6 +51,60 @@ class _Users(UserManager):
         if username is not None and self._users.get(username) == password:
             return User(role=UserRole.User)
         return None
+
+
+@functools.cache
+def _standard_nodes() -> Mapping[Any, bytes]:
+    """The standard address space, node by node, built once in a process: it takes 2 s."""
+    from asyncua.server.standard_address_space import standard_address_space
+
+    server, filler = InternalServer(), cast(Any, standard_address_space)
+    filler.fill_address_space(server.node_mgt_service)
+    return {key: pickle.dumps(server.aspace[key]) for key in list(server.aspace.keys())}
+
+
+class _Nodes(MutableMapping[Any, Any]):
+    """Nodes of one server: a standard node is copied when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._standard = _standard_nodes()
+        self._own: dict[Any, Any] = {}
+        self._gone: set[Any] = set()
+
+    def __getitem__(self, key: Any) -> Any:
+        if key not in self._own:
+            if key in self._gone:
+                raise KeyError(key)
+            self._own[key] = pickle.loads(self._standard[key])  # noqa: S301  # our own bytes
+        return self._own[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._own[key] = value
+
+    def __delitem__(self, key: Any) -> None:
+        self._gone.add(key)
+        self._own.pop(key, None)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._own or (key in self._standard and key not in self._gone)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self._own.keys() | self._standard.keys()) - self._gone)
+
+    def __len__(self) -> int:
+        return len((self._own.keys() | self._standard.keys()) - self._gone)
+
+
+class _QuickServer(InternalServer):
+    """asyncua's server without the seconds it takes to build its address space and to stop."""
+
+    def __init__(self, user_manager: UserManager | None) -> None:
+        super().__init__(user_manager)
+        self.disabled_clock = True
+
+    async def load_standard_address_space(self, shelf_file: object = None) -> None:
+        space: Any = self.aspace
+        space._nodes = _Nodes()
 
 
 class OpcUaServer:
@@ -88,7 +145,7 @@ class OpcUaServer:
         """Start, on the port of last time if there was one; all values are new again."""
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)
         manager = _Users(self._users) if self._users is not None else None
-        server = Server(user_manager=manager)
+        server = Server(iserver=_QuickServer(manager))
         await server.init()
         server.set_endpoint(f"opc.tcp://127.0.0.1:{self.port}/UA/Fake")
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
