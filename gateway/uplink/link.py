@@ -358,8 +358,13 @@ class LaneLink:
 
     def _on_timer(self) -> None:
         self._timer = None
-        if not self._ended.done():
-            self._carry_out(self.session.tick(self._now_ns()))
+        if self._ended.done():
+            return
+        now_ns = self._now_ns()
+        for stream in STREAMS[self.lane]:
+            bounds = self._around.log.bounds(stream)
+            self._carry_out(self.session.extended(stream, bounds, now_ns=now_ns))
+        self._carry_out(self.session.tick(now_ns))
 
     def _now_ns(self) -> int:
         return self._around.clock.monotonic_ns()

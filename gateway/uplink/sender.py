@@ -65,17 +65,15 @@ class Sender:
         self.largest_bytes = 0  # most the receiver takes in one message, 0 for no limit
         self.set_aside: Callable[[Stream, int, str, int], list[Output]] | None = None
         self._opened_ns = 0
-        self._opened_next: dict[Stream, int] = {}
         self._pings: deque[tuple[int, int, Ticket | None]] = deque()
         self.last_ping = 0
         self.sent_ns = 0
         self.progress_ns = 0
         self._live_due_ns = 0  # until then few live records may wait for more
 
-    def opened(self, stream: Stream, now_ns: int) -> None:
-        """Note where live begins: what is older and not fresh is historical."""
+    def opened(self, now_ns: int) -> None:
+        """Note when the session opened: what was committed well before is historical."""
         self._opened_ns = now_ns
-        self._opened_next[stream] = self.ledgers[stream].next
 
     def busy(self) -> bool:
         """Tell whether anything waits for an acknowledgement."""
@@ -309,7 +307,5 @@ class Sender:
         asked = self.requested and record.stream is Stream.TELEMETRY
         if asked and record.sequence in self.requested:
             return True
-        if record.sequence >= self._opened_next.get(record.stream, 0):
-            return False
         fresh_ns = self._opened_ns - self._settings.recent_ms * _MILLISECOND_NS
         return record.boot_id != self._boot_id or record.monotonic_ns < fresh_ns

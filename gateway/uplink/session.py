@@ -130,6 +130,14 @@ class LaneSession:
         self._sender.stage(stream, records)
         return self._pump(now_ns)
 
+    def extended(self, stream: Stream, bounds: Bounds, *, now_ns: int) -> list[Output]:
+        """Take what the log holds now; for records that came without a commit (a renewed log)."""
+        ledger = self._sender.ledgers[stream]
+        if bounds.next <= ledger.next:
+            return []
+        ledger.committed(bounds.next)
+        return self._pump(now_ns)
+
     def fetched(self, fetch: Fetch, records: Sequence[Record], *, now_ns: int) -> list[Output]:
         """Take the answer to a Fetch: the records of its range that are held, in order."""
         if self.state is not State.OPEN:
@@ -261,14 +269,15 @@ class LaneSession:
             if ahead := self._ahead(self._sender.ledgers[stream], ranges):
                 return ahead
         self.state = State.OPEN
+        self._sender.opened(now_ns)
         self._sender.largest_bytes = welcome.max_message_bytes
         self._sender.window.cap(welcome.window_bytes, welcome.max_message_bytes)
         out: list[Output] = [Opened(), self._status(now_ns)]
         for stream, ranges in said.items():
-            out += self._take_cursor(self._sender.ledgers[stream], ranges, now_ns)
+            out += self._take_cursor(self._sender.ledgers[stream], ranges)
         return out
 
-    def _take_cursor(self, ledger: Ledger, ranges: RangeSet, now_ns: int) -> list[Output]:
+    def _take_cursor(self, ledger: Ledger, ranges: RangeSet) -> list[Output]:
         stream = ledger.stream
         lost = _lost(self._cursors[stream], ranges, ledger)
         ranges.update(self._quarantine.ranges(stream))
@@ -281,7 +290,6 @@ class LaneSession:
                 "that it had acknowledged; they are sent again."
             )
             out.append(Report("uplink.receiver_lost", text, {"records": lost}))
-        self._sender.opened(stream, now_ns)
         run = ledger.missing(ledger.first, ledger.next)
         ledger.live_from = ledger.next
         small = ledger.backlog() <= self._settings.small_backlog_records

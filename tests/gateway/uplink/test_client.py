@@ -198,7 +198,7 @@ async def test_evidence_resumes_where_the_receiver_was_cut() -> None:
             log.put(Stream.EVIDENCE, file.SerializeToString())
             await until(lambda: receiver.files.get(name) == content)
             await until(lambda: log.unacknowledged("province", Stream.EVIDENCE) == 0)
-            assert gateway.uplink.statistics()["in_flight_bytes"] == 0
+            await until(lambda: gateway.uplink.statistics()["in_flight_bytes"] == 0)
 
 
 async def test_missing_evidence_file_is_reported_as_a_gap() -> None:

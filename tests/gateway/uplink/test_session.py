@@ -316,6 +316,15 @@ def test_a_receiver_that_knows_more_makes_the_log_renew_its_id() -> None:
     assert played.of(LogAhead)
 
 
+def test_records_that_came_without_a_commit_are_found() -> None:
+    played = Played()
+    played.welcome()
+    played.log.put(Stream.TELEMETRY, b"x")
+    bounds = played.log.bounds(Stream.TELEMETRY)
+    played.take(played.session.extended(Stream.TELEMETRY, bounds, now_ns=played.log.now_ns))
+    assert played.sent() == [(1, 1, False)]
+
+
 def test_what_a_receiver_lost_is_reported_and_sent_again() -> None:
     log = SmallLog()
     log.put(Stream.TELEMETRY, *payloads(5))
