@@ -188,7 +188,9 @@ class ModbusDriver:
                 if reads > _FREE_READS and self._clock.monotonic_ns() > self._pace.end_ns():
                     return False
                 code = await self._read_one(link, search.read)
-                if not _is_firm(code):
+                if not _is_firm(code) and (
+                    code in _NO_ANSWER or not self._lessons.is_lasting(search.block)
+                ):
                     break
                 search.answer(code)
             self._searches.pop(0)

@@ -10,7 +10,10 @@ Guarantees:
   still read at each poll, so it recovers at once; illegal ones (2, 3) leave the plan and are asked
   again after 10 s, then ever more rarely, at last each 10 minutes;
 - a block in which every value is refused with exception 4 is a failed device, not a lesson: it
-  stays whole, and is not halved again for 10 minutes.
+  stays whole, and is not halved again for 10 minutes;
+- a search that meets a busy or senseless answer is begun anew; where that has happened
+  `PATIENCE` times, such an answer counts like exception 4, so that one register that is always
+  busy, or answered wrongly, cannot keep the illegal one beside it from being found.
 
 Pure: the shell sends what `Search.read` asks for and tells what came back.
 """
@@ -33,6 +36,9 @@ FIRST_PROBE_NS = 10 * 10**9
 LAST_PROBE_NS = 600 * 10**9
 """An illegal value is asked again after 10 s, then twice as late each time, up to 10 minutes."""
 HOLD_NS = 600 * 10**9
+PATIENCE = 3
+"""Searches of a block that may end at a busy or senseless answer before it counts as lasting."""
+_ILLEGAL = frozenset({ILLEGAL_ADDRESS, ILLEGAL_VALUE})
 PROBES_A_POLL = 8
 """Illegal values asked again in one poll, so that a long list never delays the others."""
 
@@ -83,6 +89,7 @@ class Lessons:
         self.cuts: dict[Area, set[int]] = {}
         self._illegal: dict[Span, _Probe] = {}
         self._held: dict[tuple[Area, int, int], int] = {}
+        self._disturbed: dict[tuple[Area, int, int], int] = {}
 
     @property
     def illegal(self) -> frozenset[Span]:
@@ -95,23 +102,30 @@ class Lessons:
             return False
         return now_ns >= self._held.get((block.area, block.start, block.count), now_ns)
 
+    def is_lasting(self, block: Block) -> bool:
+        """Count a busy or senseless answer to a search of this block; True: halve on with it."""
+        key = (block.area, block.start, block.count)
+        self._disturbed[key] = self._disturbed.get(key, 0) + 1
+        return self._disturbed[key] > PATIENCE
+
     def learn(self, search: Search, now_ns: int) -> list[Span]:
         """Take over the result of a finished search; returns what is newly illegal."""
         refused, block = search.findings.refused, search.block
-        if len(refused) == len(block.spans) and all(code == DEVICE_FAILURE for _, code in refused):
+        self._disturbed.pop((block.area, block.start, block.count), None)
+        if len(refused) == len(block.spans) and not any(code in _ILLEGAL for _, code in refused):
             self._held[(block.area, block.start, block.count)] = now_ns + HOLD_NS
             return []
         for area, address in search.findings.cuts:
             self._cut(area, address)
         found: list[Span] = []
         for span, code in refused:
-            if code == DEVICE_FAILURE:
-                self._cut(span.area, span.start)
-                self._cut(span.area, span.end)
-            else:
+            if code in _ILLEGAL:
                 self._illegal[span] = _Probe(now_ns + FIRST_PROBE_NS)
                 self.version += 1
                 found.append(span)
+            else:
+                self._cut(span.area, span.start)
+                self._cut(span.area, span.end)
         return found
 
     def due(self, now_ns: int) -> list[Span]:
@@ -136,6 +150,7 @@ class Lessons:
     def probe_all(self, now_ns: int) -> None:
         """Ask every illegal value again soon: the device may have been replaced."""
         self._held.clear()
+        self._disturbed.clear()
         for probe in self._illegal.values():
             probe.due_ns, probe.pause_ns = now_ns, FIRST_PROBE_NS
 

@@ -143,6 +143,20 @@ async def test_a_busy_device_is_asked_again_within_the_poll() -> None:
     assert np.array_equal(sink.batches[0].values, sink.batches[0].points - 1)
 
 
+async def test_a_register_that_is_always_busy_does_not_hide_the_illegal_one_beside_it() -> None:
+    async with ModbusServer(40) as server:
+        server.device.forbid("holding", 30, 31)
+        server.device.forbid("holding", 5, 6, code=6)
+        async with running(make(server.port, holding(40), busy_retries=0)) as sink:
+            await sink.until(lambda: "device.illegal_address" in sink.kinds())
+            seen = len(sink.batches)
+            await sink.until(lambda: len(sink.batches) > seen + 1)
+    last = sink.last()
+    bad = {point - 1: quality for point, (_, quality) in last.items() if quality}
+    assert bad == {5: Quality.BAD_DEVICE_EXCEPTION, 30: Quality.BAD_ILLEGAL_ADDRESS}
+    assert all(last[at + 1][0] == at for at in range(40) if at not in bad)
+
+
 async def test_a_failed_block_is_bad_and_its_neighbours_are_not() -> None:
     points = holding(250)
     async with ModbusServer(300) as server:

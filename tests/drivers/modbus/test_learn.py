@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.modbus.codec import Area
-from drivers.modbus.learn import FIRST_PROBE_NS, HOLD_NS, LAST_PROBE_NS, Lessons, Search, covering
+from drivers.modbus.learn import (
+    FIRST_PROBE_NS,
+    HOLD_NS,
+    LAST_PROBE_NS,
+    PATIENCE,
+    Lessons,
+    Search,
+    covering,
+)
 from drivers.modbus.plan import Block, Limits, Span, plan
 
 
@@ -82,6 +90,19 @@ def test_a_failed_device_is_no_lesson() -> None:
     assert lessons.version == 0
     assert not lessons.may_search(block, 4, 1)
     assert lessons.may_search(block, 4, HOLD_NS)
+
+
+def test_a_busy_answer_lasts_only_after_several_searches() -> None:
+    lessons, block = Lessons(), covering([Span(Area.HOLDING, at, 1) for at in range(4)])
+    assert [lessons.is_lasting(block) for _ in range(PATIENCE + 1)] == [False] * PATIENCE + [True]
+    search = Search(block)
+    for code in (2, 6, 2, 6, 0, 0, 2):  # whole, [0, 1], [2, 3], 0, 1, 2, 3
+        search.answer(code)
+    assert search.read is None
+    assert lessons.learn(search, 0) == [Span(Area.HOLDING, 3, 1)]
+    blocks = plan(block.spans, Limits(), lessons.illegal, lessons.cuts)
+    assert [(one.start, one.end) for one in blocks] == [(0, 1), (1, 3)]
+    assert not lessons.is_lasting(block)
 
 
 def test_a_passing_refusal_teaches_nothing() -> None:
