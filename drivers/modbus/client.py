@@ -34,6 +34,7 @@ _BUSY_PAUSE_NS = 50 * 10**6
 _FREE_READS = 16  # reads of a search that are made even when the period is over
 _ROUNDS = 4  # times that one poll is read anew after lessons
 _TAGS_IN_TEXT = 20
+_TAGS_IN_ATTRIBUTES = 200
 
 
 class ModbusDriver:
@@ -278,8 +279,12 @@ class ModbusDriver:
         tags = [self._tags[point] for point in self._layout.ids_of(spans)]
         shown = ", ".join(tags[:_TAGS_IN_TEXT])
         more = f" and {len(tags) - _TAGS_IN_TEXT} more" if len(tags) > _TAGS_IN_TEXT else ""
+        attributes: dict[str, str | int | float | bool] = {
+            "tags": ",".join(tags[:_TAGS_IN_ATTRIBUTES]),
+            "count": len(tags),
+        }
         text = f"{self._where} {verb} the addresses of {shown}{more}."
-        await self._say(emit, kind, text, {"tags": ",".join(tags), "count": len(tags)})
+        await self._say(emit, kind, text, attributes)
 
     async def _say(
         self,

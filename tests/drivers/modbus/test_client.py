@@ -112,6 +112,38 @@ async def test_an_illegal_register_in_a_gap_makes_no_point_bad() -> None:
     assert [value for value, _ in sink.last().values()] == [0.0, 1.0, 2.0, 6.0, 7.0, 8.0]
 
 
+async def test_a_search_that_a_period_is_too_short_for_goes_on_in_the_next() -> None:
+    illegal = set(range(5, 250, 9))
+    async with ModbusServer(500) as server:
+        server.device.faults.delay_ms = 2
+        for address in illegal:
+            server.device.forbid("holding", address, address + 1)
+        driver = make(server.port, holding(500))
+        async with running(driver) as sink:
+            await sink.until(lambda: "device.illegal_address" in sink.kinds())
+            during = len(sink.batches)
+            await sink.until(lambda: len(sink.batches) > during + 1)
+    assert during >= 3  # the other half was read meanwhile
+    assert (sink.batches[0].quality[250:] == Quality.GOOD).all()
+    assert {point - 1 for point, (_, quality) in sink.last().items() if quality} == illegal
+    for batch in sink.batches:
+        good = batch.quality == Quality.GOOD
+        assert (batch.values[good] == batch.points[good] - 1).all()
+
+
+async def test_a_busy_answer_ends_a_search_without_a_lesson() -> None:
+    async with ModbusServer(100) as server:
+        server.device.forbid("holding", 30, 31, code=4)
+        driver = make(server.port, holding(100), busy_retries=0)
+        async with running(driver) as sink:
+            await sink.until(lambda: "link.up" in sink.kinds())
+            server.device.faults.busy = 3
+            await sink.until(lambda: len(sink.batches) >= 6)
+    last = sink.last()
+    assert [at for at in last if last[at][1]] == [31]
+    assert last[31][1] == Quality.BAD_DEVICE_EXCEPTION
+
+
 async def test_the_event_names_the_tags() -> None:
     async with ModbusServer(50) as server:
         server.device.forbid("holding", 20, 22)
