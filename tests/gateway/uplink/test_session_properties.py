@@ -107,7 +107,8 @@ class LaneMachine(RuleBasedStateMachine):
         for record in send.records:
             key = (send.stream, record.sequence)
             self.sent[key] += 1
-            assert record.sequence not in self.refused[send.stream], f"{key} sent after its refusal"
+            refused = record.sequence in self.refused[send.stream]
+            assert not refused or self.allowed[key], f"{key} sent unasked after its refusal"
             assert self.sent[key] <= 1 + self.allowed[key], f"{key} sent twice in one session"
             if send.stream is not Stream.EVIDENCE:
                 self.unacknowledged[key] = wire_bytes(record)
