@@ -78,17 +78,6 @@ async def test_counts_arrive_as_batches_and_too_many_people_as_an_event(vtest: P
     assert seen.source.statistics()["frames_decoded"] > 0
 
 
-async def test_a_killed_process_gives_bad_quality_an_event_and_device_error(vtest: Path) -> None:
-    async with running(camera(str(vtest))) as seen:
-        await seen.until(lambda: Quality.GOOD in seen.qualities())
-        os.kill(seen.source.pid or 0, signal.SIGKILL)
-        await seen.until(lambda: seen.error is not None)
-    assert seen.batches[-1].quality.tolist() == [Quality.BAD_NOT_CONNECTED] * 2
-    assert np.isnan(np.asarray(seen.batches[-1].values, np.float64)).all()
-    assert seen.kinds()[-1] == "vision.worker_lost"
-    assert "ended without a word" in str(seen.error)
-
-
 async def test_a_frozen_process_is_killed_and_reported(vtest: Path) -> None:
     async with running(camera(str(vtest)), silence_s=2.0) as seen:
         await seen.until(lambda: Quality.GOOD in seen.qualities())
@@ -99,7 +88,9 @@ async def test_a_frozen_process_is_killed_and_reported(vtest: Path) -> None:
     assert gone(pid)
 
 
-async def test_the_same_source_runs_again_and_clears_what_stood(vtest: Path) -> None:
+async def test_a_killed_process_is_reported_and_what_stood_still_stands_in_the_next(
+    vtest: Path,
+) -> None:
     config = camera(str(vtest))
     source = CameraSource(config, points_of(config), SystemClock())
     seen = Recorder(source)
@@ -108,6 +99,10 @@ async def test_the_same_source_runs_again_and_clears_what_stood(vtest: Path) -> 
         await seen.until(lambda: "vision.over_count" in seen.kinds())
         os.kill(source.pid or 0, signal.SIGKILL)
         await task
+    assert seen.batches[-1].quality.tolist() == [Quality.BAD_NOT_CONNECTED] * 2
+    assert np.isnan(np.asarray(seen.batches[-1].values, np.float64)).all()
+    assert seen.kinds()[-1] == "vision.worker_lost"
+    assert "ended without a word" in str(seen.error)
     again = Recorder(source)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(again.run())
@@ -174,7 +169,6 @@ async def test_the_process_ends_when_the_gateway_is_killed(vtest: Path, tmp_path
 
 
 async def test_a_first_message_that_is_no_configuration_is_refused() -> None:
-
     ours, theirs = socket.socketpair()
     with ours, theirs:
         process = await asyncio.create_subprocess_exec(
