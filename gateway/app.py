@@ -149,13 +149,17 @@ async def _supervised(
 
 
 async def _drain(uplinks: dict[str, Uplink], clock: SystemClock) -> None:
-    """Give the uplinks a moment to send what is committed; what is left stays in the buffer."""
+    """Give connected uplinks a moment to send what is committed; the rest stays in the buffer."""
     try:
         async with asyncio.timeout(DRAIN_S):
-            while any(u.statistics()["backlog_records"] for u in uplinks.values()):
+            while any(_is_sending(uplink.statistics()) for uplink in uplinks.values()):
                 await clock.sleep_until(clock.monotonic_ns() + DRAIN_LOOK_NS)
     except TimeoutError:
         _LOG.info("stopped with a backlog; it stays in the buffer")
+
+
+def _is_sending(uplink: Mapping[str, float]) -> bool:
+    return uplink["connected"] > 0 and uplink["backlog_records"] > 0
 
 
 def _catalogue(buffer: Buffer, site: Site) -> tuple[Catalogue, dict[str, int]]:
