@@ -1,6 +1,7 @@
 """Finds drivers/<name>: a driver is a sub-package that exports DRIVER (drivers/contract.py).
 
-drivers/sim is the simulated plant, which stands on the other side of the wire, and no driver.
+drivers/sim is the simulated plant, which stands on the other side of the wire, and no driver;
+nor is drivers/intake, what the intakes of site systems share.
 
 Only the named driver is imported, so parts that are not configured cost nothing.
 """
@@ -14,7 +15,7 @@ from typing import Any
 import drivers
 from drivers.contract import DriverType
 
-_NO_DRIVERS = frozenset({"sim"})
+_NO_DRIVERS = frozenset({"intake", "sim"})
 
 
 class UnknownDriverError(LookupError):

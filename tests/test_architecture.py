@@ -20,7 +20,9 @@ FILES = sorted(
 )
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 DRIVERS = sorted(
-    path.parent for path in (ROOT / "drivers").glob("*/__init__.py") if path.parent.name != "sim"
+    path.parent
+    for path in (ROOT / "drivers").glob("*/__init__.py")
+    if path.parent.name not in {"intake", "sim"}
 )
 DRIVER_LIBRARIES = {"asyncua": "opcua", "pymodbus": "modbus", "serial": "serial_line"}
 

@@ -1,0 +1,106 @@
+"""What all intakes may say in the site file and the point table, and what is wrong with it. Pure.
+
+Every [[device]] has a point table. That of an intake lists the points that samples may bring, by
+the id they carry there; a system that sends records only lists one of the intake's own points:
+
+    name,id
+    records,#records      records stored since start
+    rejected,#rejected    rows refused since start
+
+Own points are bad:not_connected while the intake cannot receive, so that the silence of a permit
+system shows like that of a detector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from drivers.contract import DriverPoint, Problem, StrictModel, ValueKind
+from drivers.intake.mapping import MappingError, load
+
+OWN = ("#records", "#rejected")
+_KINDS = {"float": ValueKind.FLOAT, "int": ValueKind.INT, "text": ValueKind.TEXT}
+
+
+class IntakeConfig(StrictModel):
+    """Keys that every intake has.
+
+    mapping: mapping file (mapping.py); without one the system sends our own names.
+    stale_after_s: a point without a sample for so long becomes uncertain:stale, or bad:waiting if
+        it never had one; 0 leaves points as they are for ever.
+    """
+
+    mapping: Path | None = None
+    stale_after_s: float = Field(default=60.0, ge=0, le=86_400)
+
+
+class ExternalAddress(StrictModel):
+    """Columns of a point table: the id that the site system uses, and the type of the value."""
+
+    id: str = Field(
+        min_length=1, max_length=128, json_schema_extra={"headings": ["外部编号", "编号"]}
+    )
+    type: Literal["float", "int", "text"] = Field(
+        default="float", json_schema_extra={"headings": ["类型", "数据类型"]}
+    )
+
+    @field_validator("id")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value.startswith("#") and value not in OWN:
+            raise ValueError(f"{value!r} is none of the intake's own points: {', '.join(OWN)}")
+        return value
+
+    @property
+    def own(self) -> bool:
+        """Tell whether the intake itself makes the values."""
+        return self.id in OWN
+
+    def kind(self) -> ValueKind:
+        """Column type of the point."""
+        return ValueKind.FLOAT if self.own else _KINDS[self.type]
+
+
+def kind_of(address: ExternalAddress) -> ValueKind:
+    """Column type of a point."""
+    return address.kind()
+
+
+def check_intake(
+    config: IntakeConfig, points: Sequence[DriverPoint[ExternalAddress]]
+) -> Iterator[Problem]:
+    """Find mistakes of the mapping file and of the point table; reads files, opens no socket."""
+    if not points:
+        yield Problem(
+            0, "points", "the point table has no point; a system without samples lists #records"
+        )
+    first: dict[str, DriverPoint[ExternalAddress]] = {}
+    for point in points:
+        earlier = first.setdefault(point.address.id, point)
+        if earlier is not point:
+            said = f"{point.tag} has the id of {earlier.tag} (row {earlier.row})"
+            yield Problem(point.row, "id", said)
+    if config.mapping is None:
+        return
+    try:
+        load(config.mapping, "")
+    except MappingError as error:
+        for said in error.problems:
+            yield Problem(0, "mapping", f"{config.mapping.name}: {said}")
+
+
+def read_secret(path: Path) -> str:
+    """Read a file that holds one line; raises ValueError with one sentence."""
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text") from None
+    if not text or "\n" in text:
+        raise ValueError(f"{path} must hold one line")
+    return text
