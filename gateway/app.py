@@ -130,7 +130,7 @@ async def _run_parts(parts: Parts, clock: SystemClock, stop: asyncio.Event) -> N
             for task in reading:
                 task.cancel()
         judging.cancel()
-        await _drain(uplinks, clock)
+        await _drain(pipeline, uplinks, clock)
         for task in sending:
             task.cancel()
 
@@ -148,10 +148,11 @@ async def _supervised(
     )
 
 
-async def _drain(uplinks: dict[str, Uplink], clock: SystemClock) -> None:
-    """Give connected uplinks a moment to send what is committed; the rest stays in the buffer."""
+async def _drain(pipeline: Pipeline, uplinks: dict[str, Uplink], clock: SystemClock) -> None:
+    """Give connected uplinks a moment to send what was read; the rest stays in the buffer."""
     try:
         async with asyncio.timeout(DRAIN_S):
+            await pipeline.settled()
             while any(_is_sending(uplink.statistics()) for uplink in uplinks.values()):
                 await clock.sleep_until(clock.monotonic_ns() + DRAIN_LOOK_NS)
     except TimeoutError:

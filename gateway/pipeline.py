@@ -66,6 +66,7 @@ class Pipeline:
         self._clock = clock
         self._earlier = asyncio.Event()
         self._wakes_ns = _NEVER
+        self._under_way: set[asyncio.Future[int] | asyncio.Future[None]] = set()
         self.counters = FlowCounters()
 
     async def accept(self, item: Batch | SourceEvent) -> Receipt:
@@ -84,7 +85,7 @@ class Pipeline:
         stored = self._log.add_batch(
             batch.points, batch.values, batch.quality, batch.source_time_ns, batch.gateway_time_ns
         )
-        stored.add_done_callback(self._note_failure)
+        self._watch(stored)
         return stored
 
     async def run(self) -> None:
@@ -100,6 +101,11 @@ class Pipeline:
             changes = self._judge.tick(self._clock.monotonic_ns())
             if changes:
                 self._store_alarms(changes)
+
+    async def settled(self) -> None:
+        """Wait until everything accepted so far is durable, or has failed."""
+        if self._under_way:
+            await asyncio.wait(self._under_way)
 
     def begin(self) -> None:
         """Store what the rules have to say at start, before any source runs."""
@@ -128,7 +134,7 @@ class Pipeline:
             state=state,
             keep=self._catalogue.hash,
         )
-        stored.add_done_callback(self._note_failure)
+        self._watch(stored)
         self._log.set_catalogue(self._catalogue.hash)
         return stored
 
@@ -202,15 +208,20 @@ class Pipeline:
             stored = self._log.add_record(
                 Stream.ALARM, change.encode(self._catalogue.hash), state=state
             )
-            stored.add_done_callback(self._note_failure)
+            self._watch(stored)
 
     def _store(self, stream: Stream, payload: bytes) -> asyncio.Future[int]:
         self.counters.events += stream is Stream.EVENT
         stored = self._log.add_record(stream, payload)
-        stored.add_done_callback(self._note_failure)
+        self._watch(stored)
         return stored
 
-    def _note_failure(self, stored: asyncio.Future[int] | asyncio.Future[None]) -> None:
+    def _watch(self, stored: asyncio.Future[int] | asyncio.Future[None]) -> None:
+        self._under_way.add(stored)
+        stored.add_done_callback(self._settle)
+
+    def _settle(self, stored: asyncio.Future[int] | asyncio.Future[None]) -> None:
+        self._under_way.discard(stored)
         if not stored.cancelled() and isinstance(stored.exception(), NotStoredError):
             self.counters.not_stored += 1
 

@@ -314,3 +314,18 @@ async def test_a_batch_that_does_not_fit_is_the_sources_error(
     with pytest.raises((ValueError, IndexError)):
         await flow.accept(two_points_one_quality)
     await (await flow.accept(batch({3: 1.0})))
+
+
+async def test_settled_waits_for_what_is_under_way(log: MemoryLog, clock: HandClock) -> None:
+    flow = pipeline(log, clock)
+    await flow.settled()
+    receipt = await flow.accept(batch({1: 11.0}))
+    assert isinstance(receipt, asyncio.Future)
+    assert not receipt.done()
+    await flow.settled()
+    assert receipt.done()
+    assert log.bounds(Stream.ALARM).next == 2
+    broken = pipeline(BrokenLog(clock=clock), clock)
+    await broken.accept(batch({1: 11.0}))
+    await broken.settled()
+    assert broken.counters.not_stored == 2
