@@ -1,40 +1,54 @@
-"""Point tables 点表: one reader of CSV files for all drivers.
+"""Point tables 点表: one reader of CSV files and XLSX workbooks for all drivers.
 
 Guarantees:
 
-- `parse` never raises for what is in the bytes but TableError (the file as a whole cannot be read);
-  every other mistake is a Problem with row and column, all of them at once.
-- A row is the line in the file, 1-based, as editors count; the heading is a row too.
+- `read` never raises for what is in the file but TableError (the file as a whole cannot be read);
+  every other mistake is a Problem with row and column, all of them at once, and `place` names the
+  cell of a workbook.
+- A row is the line in the file or the row of the sheet, 1-based; the heading is a row too.
+- The same content gives the same table, whether it came as CSV or as XLSX.
 - The same bytes always give the same table: the separator is decided by which one (comma, tab,
-  semicolon) finds most known headings in the first line, not by statistics.
+  semicolon) finds most known headings in one line, not by statistics.
 
-The format: UTF-8, UTF-8 with BOM, UTF-16 with BOM, else GB18030 (what Chinese Excel writes).
-Blank lines, and lines that start with #, are skipped; a tag that itself starts with # is put in
-double quotes. An empty cell is a value not given. Headings are English or Chinese; case, spaces,
-full-width letters and a unit in brackets behind the heading do not matter.
+The format: encodings in point_records, workbooks in point_sheet, headings in point_columns. Blank
+lines, and lines of CSV that start with #, are skipped; a tag that itself starts with # is put in
+double quotes. An empty cell is a value not given.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import re
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from drivers.contract import AddressT, Problem, StrictModel
-from drivers.wording import sentence, shown, suggestion
+from drivers.point_columns import HEADING_ROWS, HEADINGS, Columns
+from drivers.point_records import (
+    MAX_ROWS,
+    Cell,
+    Record,
+    Refused,
+    TableError,
+    csv_records,
+    decoded,
+)
+from drivers.wording import sentence, shown
 
 MAX_BYTES = 64 << 20
 """Largest table read: 100,000 rows of 200 bytes take 20 MB; more is a wrong file."""
 
 SEPARATORS = (",", "\t", ";")
+
+GUARDED = re.compile(r"'+[=+\-@＝＋－＠]")
+"""Text that a spreadsheet would take for a formula is written with an apostrophe before it (the
+sign by which spreadsheets mark text), one more than it has; one is taken away on reading."""
+
+_HEAD_CHARACTERS = 1 << 16
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=512)]
@@ -86,47 +100,6 @@ class PointSettings(StrictModel):
         return scale
 
 
-HEADINGS: Mapping[str, Sequence[str]] = {
-    "name": ("位号", "点位", "点名", "名称", "tag"),
-    "scale": ("比例", "系数", "倍率"),
-    "offset": ("偏移", "偏置"),
-    "unit": ("单位", "工程单位"),
-    "low_low": ("低低报", "低低限", "ll"),
-    "low": ("低报", "低限", "l"),
-    "high": ("高报", "高限", "h"),
-    "high_high": ("高高报", "高高限", "hh"),
-    "deadband": ("死区", "回差"),
-    "on_delay_s": ("报警延时", "延时"),
-    "off_delay_s": ("消警延时", "恢复延时"),
-    "description": ("描述", "说明", "备注"),
-    "range_low": ("量程下限", "量程低"),
-    "range_high": ("量程上限", "量程高"),
-    "priority": ("优先级", "报警优先级"),
-    "gas": ("气体", "介质"),
-    "place": ("位置", "安装位置"),
-    "hazard": ("重大危险源", "危险源"),
-    "equipment": ("设备",),
-    "indicator": ("指标", "指标编码"),
-    "operator_position": ("岗位", "操作岗位"),
-    "alarm_source": ("报警来源", "报警源"),
-    # Usual columns of drivers; a driver adds its own by json_schema_extra["headings"].
-    "area": ("区域", "寄存器类型", "寄存器区"),
-    "address": ("地址", "寄存器地址"),
-    "type": ("类型", "数据类型"),
-    "order": ("字节序", "字序"),
-    "node": ("节点", "nodeid", "node_id"),
-}
-"""Headings beside a field's own name."""
-
-
-class TableError(Exception):
-    """The file as a whole is no point table; the text is one clear line. `row` is 0 if unknown."""
-
-    def __init__(self, message: str, row: int = 0) -> None:
-        super().__init__(message)
-        self.row = row
-
-
 @dataclass(frozen=True, slots=True)
 class PointRow(Generic[AddressT]):
     """One point: `row` is its line in the file, `tag` its name within the device.
@@ -143,55 +116,127 @@ class PointRow(Generic[AddressT]):
 
 @dataclass(frozen=True, slots=True)
 class PointTable(Generic[AddressT]):
-    """Rows that are right, problems of those that are not, and how the file was read."""
+    """Rows that are right, problems of those that are not; two tables are equal by these.
+
+    How the file was read does not count: encoding ("xlsx" for a workbook), separator, sheet (its
+    name, of a workbook), notes (what a person should know, one line each), and columns: the number
+    from 0 of the column of each field and heading.
+    """
 
     rows: tuple[PointRow[AddressT], ...]
     problems: tuple[Problem, ...]
-    encoding: str
-    separator: str
+    encoding: str = field(compare=False)
+    separator: str = field(compare=False)
+    sheet: str = field(default="", compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    columns: Mapping[str, int] = field(default_factory=dict, compare=False)
+
+    def place(self, row: int, column: str) -> str:
+        """Name a cell of a workbook as its program does, "Sheet1!C12"; empty for CSV."""
+        if not self.sheet:
+            return ""
+        extra = re.fullmatch(r"cell (\d+)", column)
+        number = int(extra[1]) - 1 if extra else self.columns.get(column)
+        return f"{self.sheet}!row {row}" if number is None else f"{self.sheet}!{cell(row, number)}"
 
 
-def read(path: Path, address: type[AddressT]) -> PointTable[AddressT]:
-    """Read a point table; raises TableError when the file cannot be read as one."""
-    if path.suffix.lower() in {".xlsx", ".xls", ".xlsm", ".et"}:
-        raise TableError(
-            f"is a spreadsheet ({path.suffix}); this version reads CSV: "
-            "in Excel or WPS choose 'Save as … CSV UTF-8'"
-        )
+def cell(row: int, column: int) -> str:
+    """Name a cell as spreadsheets do: row 12, column 2 (from 0) is C12."""
+    letters, rest = "", column + 1
+    while rest:
+        rest, letter = divmod(rest - 1, 26)
+        letters = chr(ord("A") + letter) + letters
+    return f"{letters}{row}"
+
+
+def read(
+    path: Path,
+    address: type[AddressT],
+    *,
+    sheet: str = "",
+    mapping: Mapping[str, str] | None = None,
+) -> PointTable[AddressT]:
+    """Read a point table, CSV or XLSX; raises TableError when the file cannot be read as one.
+
+    sheet: of a workbook; without it the first visible one that has headings of a point table.
+    mapping: further headings and the fields they mean, "" for a column to leave out.
+    """
+    kind = path.suffix.lower()
+    if kind in {".xls", ".et"}:
+        raise TableError(f"is an old spreadsheet ({kind}): save it as .xlsx in Excel or WPS")
+    raw = content(path)
+    if kind in {".xlsx", ".xlsm"}:
+        return parse_workbook(raw, address, sheet=sheet, mapping=mapping)
+    if sheet:
+        raise TableError(f"is no workbook, so it has no sheet {shown(sheet)}: leave sheet out")
+    return parse(raw, address, mapping=mapping)
+
+
+def content(path: Path) -> bytes:
+    """Read the bytes of a file of at most MAX_BYTES; raises TableError."""
     try:
         if not path.is_file():
             raise TableError("is a folder" if path.is_dir() else "there is no such file")
         if path.stat().st_size > MAX_BYTES:
             raise TableError(f"is larger than {MAX_BYTES >> 20} MB: not a point table")
-        raw = path.read_bytes()
+        return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise TableError(f"cannot be read: {_reason(error)}") from error
-    return parse(raw, address)
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise TableError(f"cannot be read: {reason}") from error
 
 
-def parse(raw: bytes, address: type[AddressT]) -> PointTable[AddressT]:
-    """Read a point table from bytes; raises TableError when they are no table."""
-    text, encoding = _decode(raw)
-    columns = _Columns(PointSettings, address)
-    lines = _without_comments(text)
-    separator = _separator(lines, columns)
-    records = _records(lines, separator)
-    try:
-        heading_row, heading = next(records)
-    except StopIteration:
-        raise TableError("is empty; the first line names the columns, name first") from None
+def parse(
+    raw: bytes, address: type[AddressT], *, mapping: Mapping[str, str] | None = None
+) -> PointTable[AddressT]:
+    """Read a point table from the bytes of a CSV file; raises TableError when they are none."""
+    text, encoding = decoded(raw)
+    columns = Columns(PointSettings, address, mapping)
+    separator = _separator(text, columns)
+    table = _table(csv_records(text, separator), columns, address)
+    return replace(table, encoding=encoding, separator=separator)
+
+
+def parse_workbook(
+    raw: bytes,
+    address: type[AddressT],
+    *,
+    sheet: str = "",
+    mapping: Mapping[str, str] | None = None,
+) -> PointTable[AddressT]:
+    """Read a point table from the bytes of an XLSX workbook; raises TableError."""
+    from drivers.point_sheet import Workbook  # loads openpyxl, which tables in CSV do without
+
+    columns = Columns(PointSettings, address, mapping)
+    with Workbook(raw) as workbook:
+        name, notes = workbook.choose(sheet, columns)
+        table = _table(workbook.records(name), columns, address)
+    return replace(table, encoding="xlsx", sheet=name, notes=tuple(notes))
+
+
+def _table(
+    records: Iterator[Record], columns: Columns, address: type[AddressT]
+) -> PointTable[AddressT]:
+    """Make the table of a file's records; how it was read is for the caller to say."""
+    first = list(itertools.islice(records, HEADING_ROWS))
+    if not first:
+        raise TableError("is empty; the first line names the columns, name first")
+    near = [record for record in first if record[0] <= HEADING_ROWS] or first[:1]
+    heading_row, skipped, heading = columns.heading(near)
     problems: list[Problem] = []
     fields = columns.match(heading_row, heading, problems)
+    missing = {name for name in columns.required if name not in fields}  # said once, above
     rows: list[PointRow[AddressT]] = []
-    first: dict[str, int] = {}
+    seen: dict[str, int] = {}
     common = PointSettings.model_fields.keys() - {"name"}
     shared: dict[tuple[tuple[str, str], ...], PointSettings] = {}
-    for row, cells in records:
-        given = _given(row, cells, fields, problems)
-        point = _point(row, given, fields, address, problems)
+    for count, (row, cells) in enumerate(itertools.chain(first[skipped:], records), start=1):
+        if count > MAX_ROWS:
+            raise TableError(f"has more than {MAX_ROWS} rows: not a point table", row)
+        given, refused = _given(row, cells, fields, problems)
+        point = _point(row, given, refused | missing, address, problems)
         name = given.get("name", "")
-        if name and first.setdefault(name, row) != row:
-            said = f"duplicate point {shown(name)}, also in row {first[name]}"
+        if name and seen.setdefault(name, row) != row:
+            said = f"duplicate point {shown(name)}, also in row {seen[name]}"
             problems.append(Problem(row, "name", said))
         if point is not None:
             same = tuple(item for item in given.items() if item[0] in common)
@@ -200,7 +245,9 @@ def parse(raw: bytes, address: type[AddressT]) -> PointTable[AddressT]:
     if not rows and not problems:
         problems.append(Problem(heading_row, "", "the table has no rows below its headings"))
     problems.sort(key=lambda problem: problem.row)
-    return PointTable(tuple(rows), tuple(problems), encoding, separator)
+    places = {word: at for at, word in reversed(list(enumerate(heading))) if word}
+    places |= {name: at for at, name in enumerate(fields) if name is not None}
+    return PointTable(tuple(rows), tuple(problems), "", "", columns=places)
 
 
 def settings_problems(settings: PointSettings) -> Iterator[tuple[str, str]]:
@@ -238,134 +285,49 @@ def _deadband_problems(settings: PointSettings) -> Iterator[tuple[str, str]]:
         yield "deadband", f"must be smaller than {between} ({span:g}), not {settings.deadband:g}"
 
 
-class _Columns:
-    """Which heading means which field; the common columns win over the driver's."""
-
-    def __init__(self, settings: type[BaseModel], address: type[BaseModel]) -> None:
-        self.common = set(settings.model_fields)
-        self.fields = [*settings.model_fields, *address.model_fields]
-        self.required = [
-            name
-            for model in (settings, address)
-            for name, field in model.model_fields.items()
-            if field.is_required()
-        ]
-        self._meaning: dict[str, str] = {}
-        for model in (address, settings):
-            for name, field in model.model_fields.items():
-                extra = field.json_schema_extra
-                stated = extra.get("headings") if isinstance(extra, dict) else None
-                own = [str(entry) for entry in stated] if isinstance(stated, list) else []
-                for heading in (*HEADINGS.get(name, ()), *own, name):
-                    self._meaning[_plain(heading)] = name
-
-    def meaning(self, heading: str) -> str | None:
-        """Find the field a heading names, or None."""
-        plain = _plain(heading)
-        return self._meaning.get(plain) or self._meaning.get(_BRACKETS.sub("", plain))
-
-    def match(self, row: int, heading: list[str], problems: list[Problem]) -> list[str | None]:
-        """Name the field of every column; None for a column to ignore."""
-        fields: list[str | None] = []
-        for cell in heading:
-            name = self.meaning(cell)
-            if name is None and cell:
-                advice = suggestion(_plain(cell), self.fields)
-                problems.append(Problem(row, cell, f"unknown column; {advice}"))
-            elif name is not None and name in fields:
-                problems.append(Problem(row, cell, f"names the column {name} a second time"))
-                name = None
-            fields.append(name)
-        for name in self.required:
-            if name not in fields:
-                problems.append(Problem(row, name, "this column is missing; it is required"))
-        return fields
-
-
-_BRACKETS = re.compile(r"[(\[].*[)\]]$")
-
-
-def _plain(heading: str) -> str:
-    folded = unicodedata.normalize("NFKC", heading).strip().casefold()
-    return re.sub(r"[\s\-]+", "_", folded)
-
-
-def _decode(raw: bytes) -> tuple[str, str]:
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        candidates = ["utf-16"]
-    elif raw[:4] == b"PK\x03\x04":
-        raise TableError("is a spreadsheet or zip file by its content; this version reads CSV")
-    else:
-        candidates = ["utf-8-sig", "gb18030"]
-    for encoding in candidates:
-        try:
-            text = raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if "\0" in text:
-            raise TableError("holds binary data, not text: save it as CSV UTF-8")
-        return text, encoding
-    raise TableError("is neither UTF-8 nor GB18030 text: save it as CSV UTF-8")
-
-
-def _without_comments(text: str) -> list[str]:
-    """Give lines with their ends; a comment becomes an empty line, so that lines still count."""
-    lines = io.StringIO(text, newline=None).readlines()
-    return ["\n" if line.lstrip().startswith("#") else line for line in lines]
-
-
-def _separator(lines: list[str], columns: _Columns) -> str:
-    first = next((line for line in lines if line.strip()), "")
+def _separator(text: str, columns: Columns) -> str:
+    """Find the separator that makes most headings of one of the first lines."""
+    head = [line for line in text[:_HEAD_CHARACTERS].splitlines() if line.strip()][:HEADING_ROWS]
 
     def known(separator: str) -> int:
-        return sum(
-            columns.meaning(cell.strip('" \n')) is not None for cell in first.split(separator)
-        )
+        lines = ([word.strip('" ') for word in line.split(separator)] for line in head)
+        return max((len(columns.named(cells)) for cells in lines), default=0)
 
     return max(SEPARATORS, key=known)  # the first of equals: comma
 
 
-def _records(lines: list[str], separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line where it starts, stripped cells) of every record that is not blank."""
-    reader = csv.reader(lines, delimiter=separator, strict=True)
-    while True:
-        row = reader.line_num + 1
-        try:
-            cells = [cell.strip() for cell in next(reader)]
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise TableError(f"is no CSV from here on: {error}", row) from error
-        if any(cells):
-            yield row, cells
-
-
 def _given(
-    row: int, cells: list[str], fields: list[str | None], problems: list[Problem]
-) -> dict[str, str]:
-    """Name the cells of a record that hold something."""
+    row: int, cells: list[Cell], fields: list[str | None], problems: list[Problem]
+) -> tuple[dict[str, str], set[str]]:
+    """Name the cells of a record that hold something, and those that hold what is refused."""
     given: dict[str, str] = {}
-    for column, cell in enumerate(cells):
-        if not cell:
+    refused: set[str] = set()
+    for column, held in enumerate(cells):
+        name = fields[column] if column < len(fields) else None
+        if not held or (name is None and column < len(fields)):
             continue
-        if column >= len(fields):
-            problems.append(Problem(row, f"cell {column + 1}", f"has no heading: {shown(cell)}"))
-        elif (name := fields[column]) is not None:
-            given[name] = cell
-    return given
+        if name is None:
+            said = shown(held) if isinstance(held, str) else "something"
+            problems.append(Problem(row, f"cell {column + 1}", f"has no heading: {said}"))
+        elif isinstance(held, Refused):
+            problems.append(Problem(row, name, held.message))
+            refused.add(name)
+        else:
+            given[name] = held[1:] if held[0] == "'" and GUARDED.match(held) else held
+    return given, refused
 
 
 def _point(
     row: int,
     given: dict[str, str],
-    fields: list[str | None],
+    refused: set[str],
     address: type[AddressT],
     problems: list[Problem],
 ) -> PointRow[AddressT] | None:
     common = {name: cell for name, cell in given.items() if name in PointSettings.model_fields}
     own = {name: cell for name, cell in given.items() if name not in common}
-    settings = _validated(PointSettings, common, row, fields, problems)
-    where = _validated(address, own, row, fields, problems)
+    settings = _validated(PointSettings, common, row, refused, problems)
+    where = _validated(address, own, row, refused, problems)
     if settings is not None:
         problems += [Problem(row, *found) for found in settings_problems(settings)]
     if settings is None or where is None:
@@ -377,17 +339,18 @@ def _validated(
     model: type[ModelT],
     cells: dict[str, str],
     row: int,
-    fields: list[str | None],
+    known: set[str],
     problems: list[Problem],
 ) -> ModelT | None:
+    """Validate one half of a row; `known` are columns that something was said about already."""
     try:
         return model.model_validate_strings(cells)
     except ValidationError as failure:
-        seen: set[str] = set()
+        seen = set(known)
         for error in failure.errors(include_url=False):
             column = str(error["loc"][0]) if error["loc"] else ""
-            if column in seen or (error["type"] == "missing" and column not in fields):
-                continue  # a union says one mistake twice; a missing column was said once
+            if column in seen:
+                continue  # a union says one mistake twice
             seen.add(column)
             message = (
                 "the cell is empty; a value is required"
@@ -398,18 +361,16 @@ def _validated(
     return None
 
 
-def _reason(error: OSError | ValueError) -> str:
-    """Give the system's words without errno and path."""
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
-
-
 __all__ = [
     "HEADINGS",
     "PointRow",
     "PointSettings",
     "PointTable",
     "TableError",
+    "cell",
+    "content",
     "parse",
+    "parse_workbook",
     "read",
     "settings_problems",
 ]

@@ -1,6 +1,7 @@
 """Configuration mistakes: one line each, all of them at once.
 
-A line is `file:line: key: message`, or `file:row:column: message` for a cell of a point table.
+A line is `file:line: key: message`. For a cell of a point table it is `file:row:column: message` in
+CSV and `file!sheet!cell: column: message` in a workbook.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class ConfigProblem:
 
     file: as the person wrote it.  line: 1-based, 0 where there is none.  key: dotted path of the
     key, or the column of a point table.  cell: whether the place is a cell of a point table.
+    place: the cell of a workbook as its program names it, "Sheet1!C12"; else empty.
     """
 
     file: str
@@ -30,8 +32,12 @@ class ConfigProblem:
     key: str
     message: str
     cell: bool = False
+    place: str = ""
 
     def __str__(self) -> str:
+        if self.place:
+            at = f"{self.file}!{self.place}"
+            return f"{at}: {self.key}: {self.message}" if self.key else f"{at}: {self.message}"
         place = f"{self.file}:{self.line}" if self.line else self.file
         if not self.key:
             return f"{place}: {self.message}"
@@ -62,6 +68,11 @@ class Report:
         self.warnings: list[ConfigProblem] = []
         self._raw = raw
         self._lines = lines
+        self._places: dict[str, Callable[[int, str], str]] = {}
+
+    def name_cells(self, table: str, place: Callable[[int, str], str]) -> None:
+        """Say how cells of a point table are named: (row, column) to "Sheet1!C12" or ""."""
+        self._places[table] = place
 
     def wrong(self, path: TomlPath, message: str) -> None:
         """Add a problem at a key of the site file."""
@@ -78,11 +89,11 @@ class Report:
 
     def wrong_cell(self, table: str, row: int, column: str, message: str) -> None:
         """Add a problem in a cell of a point table, named as the site file names it."""
-        self.problems.append(ConfigProblem(table, row, column, message, cell=True))
+        self.problems.append(self._cell(table, row, column, message))
 
     def warn_cell(self, table: str, row: int, column: str, message: str) -> None:
         """Add a warning in a cell of a point table."""
-        self.warnings.append(ConfigProblem(table, row, column, message, cell=True))
+        self.warnings.append(self._cell(table, row, column, message))
 
     def invalid(self, path: TomlPath, failure: ValidationError, known: Known) -> None:
         """Add the mistakes pydantic found below `path`; one for each key.
@@ -109,6 +120,11 @@ class Report:
 
     def _at(self, path: TomlPath, message: str) -> ConfigProblem:
         return ConfigProblem(self.file, line_of(self._lines, path), self._key(path), message)
+
+    def _cell(self, table: str, row: int, column: str, message: str) -> ConfigProblem:
+        name = self._places.get(table)
+        place = name(row, column) if name is not None else ""
+        return ConfigProblem(table, row, column, message, cell=True, place=place)
 
     def _key(self, path: TomlPath) -> str:
         """Write a path for people: an entry of a list by its name, else by its number from 1."""

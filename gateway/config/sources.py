@@ -29,13 +29,18 @@ WARNING = "warning: "
 
 
 class _DeviceHead(BaseModel):
-    """Keys of [[device]] that belong to the gateway; all others are the driver's."""
+    """Keys of [[device]] that belong to the gateway; all others are the driver's.
+
+    points: file of the point table, CSV or XLSX.  sheet: which one of a workbook; without it the
+    first visible one that has headings of a point table.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: Name
     driver: str = Field(min_length=1)
     points: str = Field(min_length=1)
+    sheet: str = Field(default="", max_length=31)  # Excel's own limit
 
 
 _HEAD = tuple(_DeviceHead.model_fields)
@@ -65,7 +70,7 @@ def device(
     name, points = table.get("name"), table.get("points")
     if not isinstance(points, str) or not points:
         return None
-    rows = _rows(points, path, folder, report, driver)
+    rows = _rows(points, entry.sheet if entry else "", path, folder, report, driver)
     _text_limits(points, rows, driver, report)
     check_rows(points, rows, declared, report)
     if config is not None:
@@ -115,16 +120,24 @@ def _driver(
 
 
 def _rows(
-    points: str, path: TomlPath, folder: Path, report: Report, driver: DriverType[Any, Any]
+    points: str,
+    sheet: str,
+    path: TomlPath,
+    folder: Path,
+    report: Report,
+    driver: DriverType[Any, Any],
 ) -> Sequence[PointRow[Any]]:
     try:
-        table = read(folder / points, driver.address)
+        table = read(folder / points, driver.address, sheet=sheet)
     except TableError as error:
         if error.row:
             report.wrong_cell(points, error.row, "", str(error))
         else:
             report.wrong((*path, "points"), f"{points}: {error}")
         return ()
+    report.name_cells(points, table.place)
+    for note in table.notes:
+        report.warn((*path, "points"), f"{points}: {note}")
     for problem in table.problems:
         report.wrong_cell(points, problem.row, problem.column, problem.message)
     return table.rows

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from drivers.contract import StrictModel
+from drivers.point_columns import Columns
 from drivers.point_table import HEADINGS, PointSettings, PointTable, TableError, parse, read
 
 
@@ -64,6 +65,79 @@ def test_rows_count_as_editors_count() -> None:
 def test_a_tag_that_starts_with_a_hash_is_quoted() -> None:
     table = _parse('name,address\n#1,1\n"#2",2\n1#罐,3\n')
     assert [row.tag for row in table.rows] == ["#2", "1#罐"]
+
+
+def test_a_quoted_cell_may_hold_lines_that_begin_with_a_hash() -> None:
+    (row,) = _parse('name,address,description\nA,1,"two\n# lines"\n').rows
+    assert row.settings.description == "two\n# lines"
+
+
+@pytest.mark.parametrize(
+    ("heading", "meaning"),
+    [
+        ("位号 name", "name"),
+        ("位号（Tag）", "name"),
+        ("Tag\n位号", "name"),
+        ("单位/unit", "unit"),
+        ("高高报 high_high (%LEL)", "high_high"),
+        ("Description 描述", "description"),
+        ("高报/死区", None),
+        ("设备位号", None),
+        ("位号 KKS", None),
+    ],
+)
+def test_headings_in_two_languages(heading: str, meaning: str | None) -> None:
+    assert Columns(PointSettings, Address).meaning(heading) == meaning
+
+
+def test_title_rows_and_a_second_row_of_headings() -> None:
+    table = _parse("点表 2026,,,\n,,,\n位号,地址,报警限,\n,,高报,高高报\nAT-1,7,25,50\n")
+    assert table.problems == ()
+    (row,) = table.rows
+    assert (row.row, row.tag, row.settings.high, row.settings.high_high) == (5, "AT-1", 25, 50)
+
+
+def test_headings_below_row_20_are_not_looked_for() -> None:
+    for titles, found in ((19, True), (20, False)):
+        table = _parse("title,\n" * titles + "name,address\nA,1\n")
+        assert (table.problems == ()) is found
+
+
+def test_a_mapping_names_and_leaves_out_columns() -> None:
+    raw = "序号,KKS,地址,名称\n1,AT-1,7,东罐\n".encode()
+    table = parse(raw, Address, mapping={"序号": "", "kks": "name", "名称": "description"})
+    assert table.problems == ()
+    (row,) = table.rows
+    assert (row.tag, row.settings.description) == ("AT-1", "东罐")
+
+
+def test_text_kept_from_being_a_formula_is_read_as_it_was() -> None:
+    table = _parse("name,address,description\n'-A,1,'=1+1\nB,2,''+x\nC,3,'x\nD,4,=1\n")
+    assert [(row.tag, row.settings.description) for row in table.rows] == [
+        ("-A", "=1+1"),
+        ("B", "'+x"),
+        ("C", "'x"),
+        ("D", "=1"),
+    ]
+
+
+@pytest.mark.parametrize("word", ["模", "摸", "模型", "位号", "联通", "罐区东侧", "泄漏"])
+def test_short_gb18030_is_not_taken_for_utf_8(word: str) -> None:
+    table = _parse(f"name,address,description\nA,1,{word}\n", "gb18030")
+    assert (table.rows[0].settings.description, table.encoding) == (word, "gb18030")
+
+
+@given(st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FA5), min_size=4, max_size=9))
+def test_hanzi_are_read_in_both_encodings(word: str) -> None:
+    for encoding in ("utf-8", "gb18030"):
+        table = _parse(f"位号,地址,描述\nA,1,{word}\n", encoding)
+        assert table.rows[0].settings.description == word
+
+
+@pytest.mark.parametrize("unit", ["°C", "m³/h", "µg/m³", "Ω", "ΔP", "±"])
+def test_signs_of_units_stay_utf_8(unit: str) -> None:
+    table = _parse(f"name,address,unit\nA,1,{unit}\n")
+    assert (table.rows[0].settings.unit, table.encoding) == (unit, "utf-8-sig")
 
 
 def test_empty_cells_are_not_given() -> None:
