@@ -21,7 +21,12 @@ ALARM_ID_BYTES = 16
 
 def make_judge(site: Site, catalogue: Catalogue, state: Callable[[str], bytes]) -> Judge:
     """All rules of the site, with the alarms that stood at the last stop (`state`)."""
-    zones = [f"{camera.name}/{zone.name}" for camera in site.cameras for zone in camera.zones]
+    zones = [
+        f"{camera.name}/{zone.name}"
+        for camera in site.cameras
+        for zone in camera.zones
+        if zone.max_people is not None
+    ]
     new_id = partial(secrets.token_bytes, ALARM_ID_BYTES)
     return Judge(catalogue.points, zones, new_id=new_id, state=state)
 
