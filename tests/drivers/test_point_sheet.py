@@ -273,7 +273,7 @@ def test_no_damage_raises_anything_else(data: st.DataObject) -> None:
 
 _TEXT = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="\ufffe\uffff")
-    | st.sampled_from("\n\t罐区°=+-@'#,;\""),
+    | st.sampled_from("\t罐区°=+-@'#,;\""),
     max_size=8,
 )
 _CELL = (
@@ -293,6 +293,7 @@ def typed(value: object) -> str:
     return str(int(value)) if whole and isinstance(value, float) else str(value)
 
 
+# No line ends in cells: a line of CSV is then not a row of the sheet.
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(_HEADING, min_size=1, max_size=8),
