@@ -96,6 +96,7 @@ class RowReader:
         said = self._said(record, mapped)
         if picture:
             said["picture_sha256"] = hashlib.sha256(picture).hexdigest()
+            said["picture_type"] = "image/png" if picture[:4] == b"\x89PNG" else "image/jpeg"
         digest = _digest(record.kind, said)
         more: dict[str, Scalar] = {"sender": sender, "mapping_table": table.name}
         if record.time.ns > now_ns + CLOCK_AHEAD_NS:
