@@ -30,7 +30,7 @@ from gateway.observe.parts import buffer_statistics
 from gateway.pipeline import Pipeline
 from gateway.runtime.backoff import FullJitter
 from gateway.runtime.clock import SystemClock, boot_id
-from gateway.runtime.memory import settle
+from gateway.runtime.memory import one_arena, settle
 from gateway.runtime.supervise import supervise
 from gateway.sources.build import make_judge, open_sources
 
@@ -62,6 +62,7 @@ async def run(load: Callable[[], Site], stop: asyncio.Event) -> None:
     Raises what `load` raises, BufferPathError if the data directory fails, NotStoredError if it
     takes no record, and ListenError if the address of metrics cannot be had.
     """
+    one_arena()
     site, clock = load(), SystemClock()
     buffer = Buffer.open(
         site.gateway.data_dir,
