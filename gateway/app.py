@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from buffer.store import Buffer
 from drivers.contract import DeviceError, Driver
-from gateway.model.catalogue import Catalogue, assign_ids, decode_ids, encode_ids
+from gateway.model.catalogue import encode_ids
 from gateway.model.event import gap_event
 from gateway.normalise.scale import Normaliser
 from gateway.observe.failures import FailureReport
@@ -32,7 +32,7 @@ from gateway.runtime.backoff import FullJitter
 from gateway.runtime.clock import SystemClock, boot_id
 from gateway.runtime.memory import one_arena, settle
 from gateway.runtime.supervise import supervise
-from gateway.sources.build import make_judge, open_sources
+from gateway.sources.build import make_catalogue, make_judge, open_sources
 
 if TYPE_CHECKING:
     from gateway.config.load import Site
@@ -84,7 +84,7 @@ async def run(load: Callable[[], Site], stop: asyncio.Event) -> None:
 
 async def _build(site: Site, buffer: Buffer, clock: SystemClock) -> Parts:
     """Make every part; the catalogue is durable before any source runs."""
-    catalogue, ids = _catalogue(buffer, site)
+    catalogue, ids = make_catalogue(site, buffer.state(POINT_IDS_STATE))
     judge = make_judge(site, catalogue, buffer.state)
     sources = open_sources(site, catalogue, judge, clock)
     normaliser = Normaliser(catalogue.points)
@@ -162,12 +162,6 @@ async def _drain(pipeline: Pipeline, uplinks: dict[str, Uplink], clock: SystemCl
 
 def _is_sending(uplink: Mapping[str, float]) -> bool:
     return uplink["connected"] > 0 and uplink["backlog_records"] > 0
-
-
-def _catalogue(buffer: Buffer, site: Site) -> tuple[Catalogue, dict[str, int]]:
-    """Give ids to the points: those that the log knows keep theirs."""
-    ids = assign_ids(decode_ids(buffer.state(POINT_IDS_STATE)), site.point_names())
-    return Catalogue.of(site.points(ids)), ids
 
 
 def _uplinks(

@@ -1,4 +1,4 @@
-"""Make the rules and the sources of a site: a driver a device, a CameraSource a camera.
+"""Make catalogue, rules and sources of a site: a driver a device, a CameraSource a camera.
 
 Nothing connects yet.
 
@@ -13,10 +13,16 @@ from functools import partial
 
 from drivers.contract import Clock, Driver
 from gateway.config.site import Site
-from gateway.model.catalogue import Catalogue
+from gateway.model.catalogue import Catalogue, assign_ids, decode_ids
 from gateway.rules.judge import Judge
 
 ALARM_ID_BYTES = 16
+
+
+def make_catalogue(site: Site, known_ids: bytes) -> tuple[Catalogue, dict[str, int]]:
+    """Give ids to the points, and name them: those that the log knows keep their ids."""
+    ids = assign_ids(decode_ids(known_ids), site.point_names())
+    return Catalogue.of(site.points(ids)), ids
 
 
 def make_judge(site: Site, catalogue: Catalogue, state: Callable[[str], bytes]) -> Judge:
