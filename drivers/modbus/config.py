@@ -86,6 +86,11 @@ class ModbusConfig(StrictModel):
             _parse_range(text)
         return value
 
+    @property
+    def is_line(self) -> bool:
+        """Whether frames carry no transaction id, so that a late answer looks like the next."""
+        return False
+
     def limits(self) -> Limits:
         """Limits of one request, for the planner."""
         forbidden: dict[Area, list[tuple[int, int]]] = {}
@@ -101,7 +106,7 @@ class ModbusAddress(StrictModel):
     area may be left out with base = "modicon"; type may be left out for coils and discrete
     inputs. order is of the bytes of a value as they arrive, A being the most significant:
     ABCD, CDAB (words swapped), BADC (bytes of each word swapped), DCBA; 8-byte names are taken
-    for the same four.
+    for the same four. unit_id: id on the bus, 0..255; left out, the one of the device entry.
     """
 
     area: Literal["", "coil", "discrete", "input", "holding"] = Field(
@@ -110,6 +115,12 @@ class ModbusAddress(StrictModel):
     address: str = Field(json_schema_extra={"headings": ["地址", "寄存器地址"]})
     type: str = Field(default="", json_schema_extra={"headings": ["类型", "数据类型"]})
     order: str = Field(default="ABCD", json_schema_extra={"headings": ["字节序", "字序"]})
+    unit_id: int | None = Field(
+        default=None,
+        ge=0,
+        le=255,
+        json_schema_extra={"headings": ["站号", "从站地址", "单元", "设备地址"]},
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -203,7 +214,7 @@ def check(config: ModbusConfig, points: Sequence[DriverPoint[ModbusAddress]]) ->
     if not points:
         problems.append(Problem(0, "points", "the device has no points"))
     limits = config.limits()
-    spans: dict[Span, DriverPoint[ModbusAddress]] = {}
+    spans: dict[int, dict[Span, DriverPoint[ModbusAddress]]] = {}
     for point in points:
         try:
             span = resolve(point.address, config.base).span
@@ -213,8 +224,11 @@ def check(config: ModbusConfig, points: Sequence[DriverPoint[ModbusAddress]]) ->
         if touches(span, limits):
             text = f"{point.tag} lies in a range that the device entry forbids"
             problems.append(Problem(point.row, "address", text))
-        spans.setdefault(span, point)
-    return problems + _overlaps(spans)
+        unit = config.unit if point.address.unit_id is None else point.address.unit_id
+        spans.setdefault(unit, {}).setdefault(span, point)
+    for of_unit in spans.values():
+        problems += _overlaps(of_unit)
+    return problems
 
 
 def _overlaps(spans: Mapping[Span, DriverPoint[ModbusAddress]]) -> list[Problem]:

@@ -7,7 +7,9 @@ Guarantees:
 - transaction ids count up and are used again only after 65,536 requests; an answer to a request
   that has timed out finds no owner, is dropped and counted;
 - at most `in_flight` requests are outstanding; as one is answered, the next leaves;
-- at least one answer of any kind within `lost_after` time-outs in a row, or the link is `lost`.
+- at least one answer of any kind within `lost_after` time-outs in a row, or the exchange ends as
+  `lost`, its remaining requests unanswered. On a `shared` link, where other units wait, it ends so
+  at the first time-out before any answer, or when a gateway says that it cannot reach the unit.
 
 Constraints: one exchange of a list of requests at a time. There is no future and no task per
 request: an answer that fits is one comparison and one copy. Pure: bytes and monotonic ns in, bytes
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from typing import Protocol
 
 from drivers.modbus.codec import (
     ExceptionReplyError,
@@ -40,6 +43,51 @@ class Outcome(enum.IntEnum):
 
 
 _UNANSWERED = int(Outcome.UNANSWERED)
+_GATEWAY_FAILED = frozenset({10, 11})
+"""A gateway's own time-out for a unit behind it; asking on would cost one more each time."""
+
+
+class Exchanging(Protocol):
+    """What a link and a unit need of the book-keeping of one connection, whatever the framing.
+
+    outcomes: one Outcome or exception code per request of the running or last exchange.
+    done: nothing is awaited.  lost: the exchange ended because nobody answers.
+    timeouts_in_row: time-outs since the last answer of any kind.
+    """
+
+    outcomes: list[int]
+    done: bool
+    lost: bool
+    timeouts_in_row: int
+    requests: int
+    timeouts: int
+    exceptions: int
+    malformed: int
+    unmatched: int
+    answered: int
+    round_trip_total_ns: int
+
+    def restart(self) -> None:
+        """Forget the old connection; counters go on."""
+        ...
+
+    def begin(
+        self, wanted: Sequence[Request], buffer: bytearray, offsets: Sequence[int], now_ns: int
+    ) -> bytes:
+        """Start an exchange; returns the first bytes to send."""
+        ...
+
+    def feed(self, chunk: bytes, now_ns: int) -> bytes:
+        """Take received bytes; returns what to send next."""
+        ...
+
+    def deadline_ns(self) -> int | None:
+        """When `tick` has something to do; None if never."""
+        ...
+
+    def tick(self, now_ns: int) -> bytes:
+        """Give up what is due; returns what to send next."""
+        ...
 
 
 class Exchange:
@@ -50,7 +98,9 @@ class Exchange:
     answered with round_trip_total_ns.
     """
 
-    def __init__(self, in_flight: int, timeout_ns: int, lost_after: int) -> None:
+    def __init__(
+        self, in_flight: int, timeout_ns: int, lost_after: int, *, shared: bool = False
+    ) -> None:
         self.outcomes: list[int] = []
         self.done = True
         self.lost = False
@@ -59,7 +109,9 @@ class Exchange:
         self._in_flight = in_flight
         self._timeout_ns = timeout_ns
         self._lost_after = lost_after
-        self._timeouts_in_row = 0
+        self.timeouts_in_row = 0
+        self._shared = shared
+        self._answered_before = 0
         self._transaction = 0
         # Transaction → index, sent at, request; oldest first.
         self._flights: dict[int, tuple[int, int, Request]] = {}
@@ -73,7 +125,7 @@ class Exchange:
         """Forget the old connection; counters and transaction ids go on."""
         self._flights.clear()
         self._held = b""
-        self._timeouts_in_row = 0
+        self.timeouts_in_row = 0
         self.lost = False
         self.done = True
 
@@ -88,6 +140,8 @@ class Exchange:
         self._flights.clear()
         self._wanted, self._buffer, self._offsets = wanted, buffer, offsets
         self._next = 0
+        self.lost = False
+        self._answered_before = self.answered
         self.outcomes = [_UNANSWERED] * len(wanted)
         self.done = not wanted
         return self._send_up_to(self._in_flight, now_ns)
@@ -123,10 +177,13 @@ class Exchange:
                     position = following
                     continue
                 index, sent_ns, request = flight
-                self.outcomes[index] = self._refuse(request, chunk[position:following])
+                code = self.outcomes[index] = self._refuse(request, chunk[position:following])
+                if self._shared and code in _GATEWAY_FAILED:
+                    self._next = len(self._wanted)
+                    self.lost = True
             position = following
             del flights[transaction]
-            self._timeouts_in_row = 0
+            self.timeouts_in_row = 0
             self.answered += 1
             self.round_trip_total_ns += now_ns - sent_ns
             if self._next < len(self._wanted):
@@ -155,8 +212,9 @@ class Exchange:
         for transaction in expired:
             self.outcomes[self._flights.pop(transaction)[0]] = Outcome.TIMED_OUT
         self.timeouts += len(expired)
-        self._timeouts_in_row += 1  # requests that were out together count as one silence
-        if self._timeouts_in_row >= self._lost_after:
+        self.timeouts_in_row += 1  # requests that were out together count as one silence
+        nobody = self._shared and self.answered == self._answered_before
+        if nobody or self.timeouts_in_row >= self._lost_after:
             self.lost = self.done = True
             self._flights.clear()
             return b""

@@ -1,4 +1,4 @@
-"""One TCP connection to a Modbus device: an asyncio protocol around the pure `Exchange`.
+"""One TCP connection to a Modbus device: an asyncio protocol around the pure `Exchanging`.
 
 Guarantees: the next request leaves from within the arrival of the answer, without a task switch;
 one timer per connection, not per request; `exchange` is cancel-safe, and after `close` the socket
@@ -14,7 +14,7 @@ from typing import cast
 
 from drivers.contract import Clock
 from drivers.modbus.codec import FramingError, Request
-from drivers.modbus.exchange import Exchange
+from drivers.modbus.exchange import Exchanging
 
 _RECEIVE_BYTES = 8192  # 16 pipelined answers have 4.2 KB
 
@@ -31,7 +31,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
     faults a transaction (measured). uvloop takes the plain one, where it needs one call less.
     """
 
-    def __init__(self, exchange: Exchange, clock: Clock) -> None:
+    def __init__(self, exchange: Exchanging, clock: Clock) -> None:
         self._exchange = exchange
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -46,8 +46,9 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
     ) -> list[int]:
         """Send all requests, wait for all answers; returns an Outcome or exception code for each.
 
-        Raises LinkLostError when the connection ends first or the device stays silent; what had
-        arrived until then is in `buffer` and in the exchange's outcomes.
+        A device that stays silent leaves the rest unanswered and the exchange `lost`. Raises
+        LinkLostError when the connection ends first; what had arrived until then is in `buffer`
+        and in the exchange's outcomes.
         """
         exchange = self._exchange
         sends = exchange.begin(wanted, buffer, offsets, self._clock.monotonic_ns())
@@ -128,9 +129,6 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         self._timer = None
         exchange = self._exchange
         sends = exchange.tick(self._clock.monotonic_ns())
-        if exchange.lost:
-            self._lose("no answer to several requests in a row")
-            return
         if sends and self._transport is not None:
             self._transport.write(sends)
         if exchange.done:
@@ -138,7 +136,9 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         self._arm()
 
 
-async def connect(host: str, port: int, exchange: Exchange, clock: Clock, timeout_s: float) -> Link:
+async def connect(
+    host: str, port: int, exchange: Exchanging, clock: Clock, timeout_s: float
+) -> Link:
     """Open a connection; raises LinkLostError with a clear reason. Cancel-safe."""
     loop = asyncio.get_running_loop()
     try:

@@ -28,7 +28,7 @@ from typing import cast
 from drivers.contract import DriverPoint
 from drivers.modbus import ModbusAddress, ModbusConfig
 from drivers.modbus.client import ModbusDriver
-from drivers.modbus.link import connect
+from drivers.modbus.link import Link, connect
 from gateway.runtime.clock import SystemClock
 
 BLOCK = 125
@@ -128,8 +128,10 @@ async def _driver_steps(ports: Sequence[int], blocks: int) -> list[Step]:
         driver = ModbusDriver("d", ModbusConfig(host="127.0.0.1", port=port), points, clock)
         link = await connect("127.0.0.1", port, driver._exchange, clock, 1.0)
 
-        async def step(driver: ModbusDriver = driver, link: object = link) -> None:
-            await driver._poll(link, discard)  # type: ignore[arg-type]
+        driver._outlet.open(discard)
+
+        async def step(driver: ModbusDriver = driver, link: Link = link) -> None:
+            await driver._poll(link)
 
         steps.append(step)
     return steps

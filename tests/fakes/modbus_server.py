@@ -205,7 +205,6 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, server: ModbusServer) -> None:
         self._server = server
-        self._device = server.device
         self._held = b""
         self._transport: asyncio.Transport | None = None
         self._pieces: list[bytes] = []
@@ -229,14 +228,16 @@ class _Connection(asyncio.Protocol):
             size = 6 + ((data[position + 4] << 8) | data[position + 5])
             if position + size > end:
                 break
-            self._reply(self._device.answer(data[position : position + size]))
+            device = self._server.device_of(data[position + 6])
+            if device is not None:
+                self._reply(device, device.answer(data[position : position + size]))
             position += size
         if position < end:
             self._held = data[position:]
 
-    def _reply(self, answer: bytes) -> None:
+    def _reply(self, device: Device, answer: bytes) -> None:
         assert self._transport is not None
-        faults = self._device.faults
+        faults = device.faults
         if faults.silent or faults.skip > 0:
             faults.skip -= not faults.silent
             return
@@ -245,12 +246,12 @@ class _Connection(asyncio.Protocol):
         if faults.delay_ms:
             loop = asyncio.get_running_loop()
             self._free_at = max(self._free_at, loop.time()) + faults.delay_ms / 1e3
-            loop.call_at(self._free_at, self._write, answer)
+            loop.call_at(self._free_at, self._write, device, answer)
         else:
-            self._write(answer)
+            self._write(device, answer)
 
-    def _write(self, answer: bytes) -> None:
-        transport, faults = self._transport, self._device.faults
+    def _write(self, device: Device, answer: bytes) -> None:
+        transport, faults = self._transport, device.faults
         if transport is None or transport.is_closing():
             return
         if faults.fragment:
@@ -280,6 +281,8 @@ class ModbusServer:
 
     stop and start make it go away and come back on the same port; drop cuts the connections.
     accepted: connections taken since the beginning.
+    units: devices by unit id, as behind a gateway to a serial line: any other id gets no answer.
+    Empty: `device` answers to every id.
     """
 
     def __init__(
@@ -295,7 +298,12 @@ class ModbusServer:
         self.port = port
         self.connections: set[asyncio.Transport] = set()
         self.accepted = 0
+        self.units: dict[int, Device] = {}
         self._server: asyncio.Server | None = None
+
+    def device_of(self, unit: int) -> Device | None:
+        """Who answers to a unit id."""
+        return self.units.get(unit) if self.units else self.device
 
     async def start(self) -> None:
         """Listen on 127.0.0.1."""

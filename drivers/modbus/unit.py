@@ -1,0 +1,321 @@
+"""One unit of a bus: its points, its plan, what it refuses, and whether it answers.
+
+Guarantees:
+
+- every poll emits every point of the unit once, in at most one Batch per column kind, with quality
+  for what could not be read; the `points` arrays are the same objects for ever;
+- on a bus with several units, one that does not answer ends its turn at the first time-out, and
+  after `lost_after` such turns is asked at most every 2 s, 4 s … 60 s; its points stay bad;
+- a block that never answers while others of the same unit do is read last and backs off by itself.
+
+What is sent is codec's, when it is given up exchange's, what is read together plan's, what it means
+decode's, what is illegal learn's, when a silent unit is asked again silence's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from drivers.contract import Clock, DriverPoint, Quality
+from drivers.modbus.codec import read
+from drivers.modbus.config import ModbusAddress, ModbusConfig, resolve
+from drivers.modbus.decode import Decoder, Layout, Value
+from drivers.modbus.exchange import Exchanging, Outcome
+from drivers.modbus.learn import Lessons, Search, covering
+from drivers.modbus.link import Link, LinkLostError
+from drivers.modbus.outlet import Attributes, Outlet
+from drivers.modbus.plan import Block, Span, plan
+from drivers.modbus.silence import Silence
+
+_BUSY = frozenset({5, 6})  # acknowledge, server device busy: specification §7
+_NO_ANSWER = frozenset({Outcome.UNANSWERED, Outcome.TIMED_OUT})
+_GATEWAY_FAILED = frozenset({10, 11})
+_COMM_FAILURE = frozenset({*_NO_ANSWER, Outcome.MALFORMED, *_GATEWAY_FAILED})
+"""10 and 11: a gateway in between could not reach the unit; it is the line that failed."""
+_BUSY_PAUSE_NS = 50 * 10**6
+_FREE_READS = 16  # reads of a search that are made even when the period is over
+_ROUNDS = 4  # times that one poll is read anew after lessons
+_TAGS_IN_TEXT = 20
+_TAGS_IN_ATTRIBUTES = 200
+
+
+class Unit:
+    """One unit id behind a link. where: how people know it.
+
+    heard: the last poll got an answer of some kind.  turns: polls in which it was asked.
+    shared: there are other units on the link, which must not wait for this one.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        where: str,
+        config: ModbusConfig,
+        points: Sequence[DriverPoint[ModbusAddress]],
+        collaborators: tuple[Clock, Exchanging, Outlet],
+        *,
+        shared: bool,
+    ) -> None:
+        self.number = number
+        self.where = where
+        self.heard = False
+        self.turns = 0
+        self.silent_turns = 0
+        self.achieved_ns = 0.0
+        self.lessons = Lessons()
+        settle_ns = config.timeout_ms * 10**6 if config.is_line else 0
+        self.silence = Silence(config.lost_after, settle_ns)
+        self.told_down = False
+        self._clock, self._exchange, self._outlet = collaborators
+        self._config = config
+        self._shared = shared
+        self._silent_words = _NO_ANSWER | (_GATEWAY_FAILED if shared else frozenset())
+        self._tags = {point.id: point.tag for point in points}
+        self._layout = Layout(_value(point, config) for point in points)
+        self._searches: list[Search] = []
+        self._found: list[Search] = []
+        self._outcomes: list[int] = []  # of the running poll's plan
+        self._mute: dict[int, Silence] = {}  # blocks that stay silent while others answer
+        self._begun_ns = 0
+        self.replan()
+
+    def restart(self) -> None:
+        """Begin on a new connection; what was learned stays."""
+        self._searches.clear()
+        self._found.clear()
+        self._mute.clear()
+        self.silence.ask_again()
+        self.lessons.probe_all(self._clock.monotonic_ns())
+
+    def replan(self) -> None:
+        """Plan anew from the points and the lessons."""
+        lessons, number = self.lessons, self.number
+        self.blocks = plan(
+            self._layout.spans(), self._config.limits(), lessons.illegal, lessons.cuts
+        )
+        self._requests = [read(b.area, number, b.start, b.count) for b in self.blocks]
+        self._decoder = Decoder(self._layout, self.blocks)
+        self._mute.clear()
+
+    async def poll(self, link: Link, end_ns: int) -> None:
+        """Read and emit every point once, learning from what the device refuses.
+
+        end_ns: when the period ends, for searches that could take longer. Raises LinkLostError.
+        """
+        if not self.silence.due(self._clock.monotonic_ns()):
+            await self.all_bad(Quality.BAD_COMM_FAILURE)
+            return
+        if self.lessons.illegal and not self.silence.count:
+            await self._probe(link)
+        self._note_turn()
+        decoder = self._decoder
+        self._outcomes = []
+        try:
+            self._outcomes = await self._read(link)
+            if any(self._outcomes):
+                await self._mend(link, end_ns)
+                decoder = self._decoder
+        except LinkLostError:
+            # Values that were read before the link went are values; the rest is said to be bad.
+            outcomes = self._outcomes or self._exchange.outcomes
+            if len(outcomes) == len(self.blocks) and Outcome.READ in outcomes:
+                await self._outlet.columns(self._decoder.decode(_failed(outcomes)))
+            raise
+        outcomes = self._outcomes
+        self.heard = not self._silent_words.issuperset(outcomes)
+        if any(outcomes) or self.silence.count:
+            self._note_silence()
+        await self._outlet.columns(decoder.decode(_failed(outcomes)))
+
+    async def all_bad(self, quality: Quality) -> None:
+        """Emit every point without a value."""
+        await self._outlet.columns(self._layout.all_bad(quality))
+
+    def statistics(self) -> Mapping[str, float]:
+        """Counters of this unit on a shared bus, each under its unit id."""
+        prefix = f"unit_{self.number}_"
+        return {
+            f"{prefix}polls": self.turns,
+            f"{prefix}silent_polls": self.silent_turns,
+            f"{prefix}down": float(self.silence.down),
+            f"{prefix}achieved_period_ms": self.achieved_ns / 1e6,
+        }
+
+    # One poll.
+
+    async def _read(self, link: Link) -> list[int]:
+        """Read every block, or, where some stay silent, those whose turn it is and those last."""
+        decoder = self._decoder
+        if not self._mute:
+            return await link.exchange(self._requests, decoder.buffer, decoder.offsets)
+        now_ns, mute = self._clock.monotonic_ns(), self._mute
+        order = [at for at in range(len(self.blocks)) if at not in mute]
+        order += sorted(
+            (at for at, silence in mute.items() if silence.due(now_ns)),
+            key=lambda at: mute[at].count,
+        )
+        wanted = [self._requests[at] for at in order]
+        codes = await link.exchange(wanted, decoder.buffer, [decoder.offsets[at] for at in order])
+        outcomes = [int(Outcome.UNANSWERED)] * len(self.blocks)
+        for at, code in zip(order, codes, strict=True):
+            outcomes[at] = code
+        return outcomes
+
+    def _note_turn(self) -> None:
+        """Count a turn, and smooth the time from turn to turn over about eight of them."""
+        now_ns = self._clock.monotonic_ns()
+        if self._begun_ns:
+            taken_ns = now_ns - self._begun_ns
+            self.achieved_ns += (taken_ns - self.achieved_ns) / (8 if self.achieved_ns else 1)
+        self._begun_ns = now_ns
+        self.turns += 1
+
+    def _note_silence(self) -> None:
+        """Judge after a poll with gaps whether the unit, or one block of it, is silent."""
+        now_ns = self._clock.monotonic_ns()
+        if self.heard:
+            self.silence.answered()
+        else:
+            self.silent_turns += 1
+            self.silence.silent(now_ns)
+        if self._config.is_line and Outcome.TIMED_OUT in self._outcomes:
+            self.silence.settle(now_ns)
+        if not self._shared or len(self.blocks) == 1:
+            return
+        for at, code in enumerate(self._outcomes):
+            if code in {Outcome.TIMED_OUT, *_GATEWAY_FAILED}:
+                patience = self._config.lost_after
+                self._mute.setdefault(at, Silence(patience)).silent(now_ns)
+            elif code != Outcome.UNANSWERED:
+                self._mute.pop(at, None)
+
+    async def _mend(self, link: Link, end_ns: int) -> None:
+        """Within a poll: read busy blocks again; learn from refused ones and read all anew."""
+        for _ in range(_ROUNDS):
+            if self._exchange.lost:
+                return
+            await self._retry_busy(link)
+            if not await self._search(link, end_ns):
+                return
+            decoder = self._decoder
+            self._outcomes = []  # they were of the old plan
+            self._outcomes = await link.exchange(self._requests, decoder.buffer, decoder.offsets)
+            if not any(self._outcomes):
+                return
+
+    async def _retry_busy(self, link: Link) -> None:
+        """Ask blocks again whose device was busy."""
+        buffer, offsets, outcomes = self._decoder.buffer, self._decoder.offsets, self._outcomes
+        for _ in range(self._config.busy_retries):
+            busy = [index for index, code in enumerate(outcomes) if code in _BUSY]
+            if not busy:
+                return
+            await self._clock.sleep_until(self._clock.monotonic_ns() + _BUSY_PAUSE_NS)
+            again = [self._requests[index] for index in busy]
+            codes = await link.exchange(again, buffer, [offsets[index] for index in busy])
+            for index, code in zip(busy, codes, strict=True):
+                outcomes[index] = code
+
+    # Illegal addresses.
+
+    async def _search(self, link: Link, end_ns: int) -> bool:
+        """Look for illegal addresses in refused blocks; returns whether the plan has changed.
+
+        A search that the period leaves no time for goes on in the next poll; the plan changes
+        when the last one has ended, so that no search works on an outdated plan.
+        """
+        self._begin_searches()
+        reads = 0
+        while self._searches:
+            search = self._searches[0]
+            while search.read is not None:
+                reads += 1
+                if reads > _FREE_READS and self._clock.monotonic_ns() > end_ns:
+                    return False
+                code = await self._read_one(link, search.read)
+                if self._exchange.lost:
+                    return False
+                if not _is_firm(code) and (
+                    code in _NO_ANSWER or not self.lessons.is_lasting(search.block)
+                ):
+                    break
+                search.answer(code)
+            self._searches.pop(0)
+            if search.read is None:
+                self._found.append(search)
+        return await self._learn()
+
+    def _begin_searches(self) -> None:
+        """Queue a search for each refused block that has none; drop those that are read by now."""
+        now_ns = self._clock.monotonic_ns()
+        refused = [
+            block
+            for block, code in zip(self.blocks, self._outcomes, strict=True)
+            if self.lessons.may_search(block, code, now_ns)
+        ]
+        self._searches = [search for search in self._searches if search.block in refused]
+        begun = [search.block for search in (*self._searches, *self._found)]
+        self._searches += [Search(block) for block in refused if block not in begun]
+
+    async def _learn(self) -> bool:
+        """Take over what the finished searches found."""
+        finished, self._found = self._found, []
+        before = self.lessons.version
+        illegal: list[Span] = []
+        for search in finished:
+            illegal += self.lessons.learn(search, self._clock.monotonic_ns())
+        if illegal:
+            await self._say_addresses("device.illegal_address", "does not have", illegal)
+        if self.lessons.version == before:
+            return False
+        self.replan()
+        return True
+
+    async def _probe(self, link: Link) -> None:
+        """Ask illegal values again whose time has come."""
+        legal: list[Span] = []
+        for span in self.lessons.due(self._clock.monotonic_ns()):
+            code = await self._read_one(link, covering([span]))
+            if self._exchange.lost:
+                break
+            if _is_firm(code) and self.lessons.probed(span, code, self._clock.monotonic_ns()):
+                legal.append(span)
+        if legal:
+            self.replan()
+            await self._say_addresses("device.legal_address", "has by now", legal)
+
+    async def _read_one(self, link: Link, block: Block) -> int:
+        """Read a block for its outcome alone."""
+        request = read(block.area, self.number, block.start, block.count)
+        return (await link.exchange([request], bytearray(block.payload_bytes), [0]))[0]
+
+    async def _say_addresses(self, kind: str, verb: str, spans: list[Span]) -> None:
+        tags = [self._tags[point] for point in self._layout.ids_of(spans)]
+        shown = ", ".join(tags[:_TAGS_IN_TEXT])
+        more = f" and {len(tags) - _TAGS_IN_TEXT} more" if len(tags) > _TAGS_IN_TEXT else ""
+        attributes: Attributes = {"tags": ",".join(tags[:_TAGS_IN_ATTRIBUTES]), "count": len(tags)}
+        if self._shared:
+            attributes = {**attributes, "unit": self.number}
+        text = f"{self.where} {verb} the addresses of {shown}{more}."
+        await self._outlet.say(kind, text, attributes)
+
+
+def _value(point: DriverPoint[ModbusAddress], config: ModbusConfig) -> Value:
+    target = resolve(point.address, config.base)
+    return Value(point.id, target.span, target.type, target.order)
+
+
+def _is_firm(code: int) -> bool:
+    """Tell whether an outcome says something about the address, not about line or load."""
+    return code not in _BUSY and code not in _COMM_FAILURE
+
+
+def _failed(outcomes: Sequence[int]) -> dict[int, Quality]:
+    """Quality of each block that was not read."""
+    if not any(outcomes):
+        return {}
+    return {
+        index: Quality.BAD_COMM_FAILURE if code in _COMM_FAILURE else Quality.BAD_DEVICE_EXCEPTION
+        for index, code in enumerate(outcomes)
+        if code
+    }
