@@ -1,0 +1,53 @@
+"""A Modbus device in a thread of its own, whose registers a test sets while gateways read it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from types import TracebackType
+
+from tests.fakes.modbus_server import ModbusServer
+
+
+class Plant:
+    """`with Plant(registers) as plant: plant.set(0, 20)`; listens on `port` of the loopback."""
+
+    def __init__(self, registers: int) -> None:
+        self._server = ModbusServer(registers)
+        self._server.device.holding[:] = 0
+        self._loop = asyncio.new_event_loop()
+        self._listening = threading.Event()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="plant")
+
+    def __enter__(self) -> Plant:
+        self._thread.start()
+        assert self._listening.wait(10), "the plant does not listen"
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+        self._loop.close()
+
+    @property
+    def port(self) -> int:
+        """TCP port."""
+        return self._server.port
+
+    def set(self, register: int, value: int) -> None:
+        """Give a holding register a value; the next read has it."""
+        self._server.device.holding[register] = value
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+
+    async def _serve(self) -> None:
+        async with self._server:
+            self._listening.set()
+            await self._stop.wait()
