@@ -80,18 +80,18 @@ class Columns:
             for name, field in model.model_fields.items()
             if field.is_required()
         ]
-        self._mapping = {_plain(theirs): ours for theirs, ours in (mapping or {}).items()}
+        self._mapping = {folded(theirs): ours for theirs, ours in (mapping or {}).items()}
         self._meaning: dict[str, str] = {}
         for model in (address, settings):
             for name in model.model_fields:
                 for heading in (*headings(model, name), name):
-                    self._meaning[_plain(heading)] = name
+                    self._meaning[folded(heading)] = name
 
     def meaning(self, heading: Cell) -> str | None:
         """Find the field a heading names, or None."""
         if not isinstance(heading, str):
             return None
-        plain = _plain(heading)
+        plain = folded(heading)
         if plain in self._mapping:
             return self._mapping[plain] or None
         for word in (plain, _BRACKETS.sub("", plain)):
@@ -122,7 +122,7 @@ class Columns:
         row, cells = first[at]
         heading = [cell if isinstance(cell, str) else "" for cell in cells]
         if at + 1 < len(first) and self._continues(heading, first[at + 1][1]):
-            return row, at + 2, _trimmed(_folded(heading, first[at + 1][1]))
+            return row, at + 2, _trimmed(_merged(heading, first[at + 1][1]))
         return row, at + 1, _trimmed(heading)
 
     def match(self, row: int, heading: list[str], problems: list[Problem]) -> list[str | None]:
@@ -130,8 +130,8 @@ class Columns:
         fields: list[str | None] = []
         for cell in heading:
             name = self.meaning(cell)
-            if name is None and cell and _plain(cell) not in self._mapping:
-                advice = suggestion(_plain(cell), self.fields)
+            if name is None and cell and folded(cell) not in self._mapping:
+                advice = suggestion(folded(cell), self.fields)
                 problems.append(Problem(row, cell, f"unknown column; {advice}"))
             elif name is not None and name in fields:
                 problems.append(Problem(row, cell, f"names the column {name} a second time"))
@@ -158,7 +158,7 @@ def headings(model: type[BaseModel], name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*HEADINGS.get(name, ()), *own)))
 
 
-def _folded(heading: list[str], below: Sequence[Cell]) -> list[str]:
+def _merged(heading: list[str], below: Sequence[Cell]) -> list[str]:
     """Take the lower heading where there is one: the upper is then the name of a group."""
     width = max(len(heading), len(below))
     upper = [*heading, *[""] * (width - len(heading))]
@@ -172,10 +172,11 @@ def _trimmed(heading: list[str]) -> list[str]:
     return heading[:width]
 
 
-def _plain(heading: str) -> str:
-    folded = unicodedata.normalize("NFKC", heading).strip().casefold()
-    lines = re.sub(r"\s*\n\s*", "/", folded)
+def folded(heading: str) -> str:
+    """Write a heading as it is compared: without case, full-width letters and spaces."""
+    narrow = unicodedata.normalize("NFKC", heading).strip().casefold()
+    lines = re.sub(r"\s*\n\s*", "/", narrow)
     return re.sub(r"[\s\-]+", "_", lines)
 
 
-__all__ = ["HEADINGS", "HEADING_ROWS", "Columns", "headings"]
+__all__ = ["HEADINGS", "HEADING_ROWS", "Columns", "folded", "headings"]

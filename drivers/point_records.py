@@ -12,6 +12,7 @@ Guarantees:
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterable, Iterator
@@ -58,7 +59,8 @@ def decoded(raw: bytes) -> tuple[str, str]:
             continue
         if "\0" in text:
             raise TableError("holds binary data, not text: save it as CSV UTF-8")
-        if encoding == "utf-8-sig" and (other := _gb18030_after_all(raw, text)) is not None:
+        sure = marked or encoding == "gb18030" or raw.startswith(codecs.BOM_UTF8)
+        if not sure and (other := _gb18030_after_all(raw, text)) is not None:
             return other, "gb18030"
         return text, encoding
     raise TableError("is neither UTF-8 nor GB18030 text: save it as CSV UTF-8")

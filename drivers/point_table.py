@@ -44,7 +44,7 @@ MAX_BYTES = 64 << 20
 
 SEPARATORS = (",", "\t", ";")
 
-GUARDED = re.compile(r"'+[=+\-@＝＋－＠]")
+FORMULA = re.compile(r"'*[=+\-@＝＋－＠]")
 """Text that a spreadsheet would take for a formula is written with an apostrophe before it (the
 sign by which spreadsheets mark text), one more than it has; one is taken away on reading."""
 
@@ -62,28 +62,58 @@ class PointSettings(StrictModel):
     alarm returns `deadband` inside its limit. Delays in seconds. priority 1 (highest) to 4.
     """
 
-    name: str = Field(max_length=128)
-    scale: Number = 1.0
-    offset: Number = 0.0
-    unit: Text = ""
-    low_low: Number | None = None
-    low: Number | None = None
-    high: Number | None = None
-    high_high: Number | None = None
-    deadband: Number = Field(default=0.0, ge=0)
-    on_delay_s: Number = Field(default=0.0, ge=0, le=86_400)
-    off_delay_s: Number = Field(default=0.0, ge=0, le=86_400)
-    description: Text = ""
-    range_low: Number | None = None
-    range_high: Number | None = None
-    priority: int = Field(default=3, ge=1, le=4)
-    gas: Text = ""
-    place: Text = ""
-    hazard: Text = ""
-    equipment: Text = ""
-    indicator: Text = ""
-    operator_position: Text = ""
-    alarm_source: Literal["gateway", "panel"] = "gateway"
+    name: str = Field(max_length=128, description="Tag, unique within the device 位号，设备内唯一")
+    scale: Number = Field(default=1.0, description="value = raw * scale + offset 比例")
+    offset: Number = Field(default=0.0, description="value = raw * scale + offset 偏移")
+    unit: Text = Field(default="", description="Engineering unit, as in %LEL or MPa 工程单位")
+    low_low: Number | None = Field(
+        default=None, description="Alarm limit, engineering unit; empty: none 低低报"
+    )
+    low: Number | None = Field(
+        default=None, description="Alarm limit, engineering unit; empty: none 低报"
+    )
+    high: Number | None = Field(
+        default=None, description="Alarm limit, engineering unit; empty: none 高报"
+    )
+    high_high: Number | None = Field(
+        default=None, description="Alarm limit, engineering unit; empty: none 高高报"
+    )
+    deadband: Number = Field(
+        default=0.0, ge=0, description="An alarm returns so far inside its limit 回差"
+    )
+    on_delay_s: Number = Field(
+        default=0.0,
+        ge=0,
+        le=86_400,
+        description="Seconds beyond a limit before an alarm 报警延时（秒）",
+    )
+    off_delay_s: Number = Field(
+        default=0.0, ge=0, le=86_400, description="Seconds inside before it returns 消警延时（秒）"
+    )
+    description: Text = Field(default="", description="What is measured, for people 描述")
+    range_low: Number | None = Field(
+        default=None, description="Lower end of the measuring range 量程下限"
+    )
+    range_high: Number | None = Field(
+        default=None, description="Upper end of the measuring range 量程上限"
+    )
+    priority: int = Field(
+        default=3, ge=1, le=4, description="Of its alarms, 1 (highest) to 4 报警优先级"
+    )
+    gas: Text = Field(default="", description="Gas that a detector measures, as in CH4 or H2S 介质")
+    place: Text = Field(default="", description="Name of a [[place]] of the site file 位置")
+    hazard: Text = Field(default="", description="Name of a [[hazard]] of the site file 重大危险源")
+    equipment: Text = Field(
+        default="", description="Name of an [[equipment]] of the site file 设备"
+    )
+    indicator: Text = Field(
+        default="", description="Code of the indicator on the platform 指标编码"
+    )
+    operator_position: Text = Field(default="", description="Post that answers its alarms 操作岗位")
+    alarm_source: Literal["gateway", "panel"] = Field(
+        default="gateway",
+        description="Whose alarm counts: the limits above, or the panel's own bit 报警来源",
+    )
 
     @field_validator("name")
     @classmethod
@@ -313,7 +343,7 @@ def _given(
             problems.append(Problem(row, name, held.message))
             refused.add(name)
         else:
-            given[name] = held[1:] if held[0] == "'" and GUARDED.match(held) else held
+            given[name] = held[1:] if held[0] == "'" and FORMULA.match(held) else held
     return given, refused
 
 

@@ -15,6 +15,7 @@ import click
 COMMANDS: Mapping[str, str] = {
     "run": "Run the gateway that a site file describes.",
     "check": "Check a site file and say everything that is wrong with it.",
+    "points": "Convert, check and export point tables; make one to fill in.",
     "demo": "Try it: a simulated plant, a gateway and a receiver on this machine.",
     "receive": "Run a receiver: the platform's end of the line.",
     "query": "Print what a receiver has stored.",
