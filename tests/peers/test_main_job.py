@@ -24,6 +24,7 @@ import pytest
 from tests.e2e.world import ROOT, World, free_port, listens, stop, until
 from tests.peers import main_job_modbus as modbus
 from tests.peers import main_job_opcua as opcua
+from tests.peers.libmodbus import UNIT
 from tests.vision.conftest import find_clip
 
 Lines = list[dict[str, str]]
@@ -172,7 +173,7 @@ name = "gds"
 driver = "modbus"
 host = "127.0.0.1"
 port = {plant.modbus_port}
-unit = {modbus.UNIT}
+unit = {UNIT}
 poll_ms = 500
 points = "gds.csv"
 
