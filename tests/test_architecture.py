@@ -24,7 +24,13 @@ DRIVERS = sorted(
     for path in (ROOT / "drivers").glob("*/__init__.py")
     if path.parent.name not in {"intake", "sim"}
 )
-DRIVER_LIBRARIES = {"asyncua": "opcua", "pymodbus": "modbus", "serial": "serial_line"}
+DRIVER_LIBRARIES = {
+    "aiomqtt": "intake_mqtt",
+    "asyncua": "opcua",
+    "paho": "intake_mqtt",
+    "pymodbus": "modbus",
+    "serial": "serial_line",
+}
 
 
 def relative(path: Path) -> str:

@@ -13,7 +13,8 @@ file a system sends our own field names, and each record type is a table of its 
     time_format = "yyyyMMddHHmmss"
     id_from = ["ticketNo"]          # where rows have no id of their own
     ignore = ["attachments"]        # dropped, also from extra
-    [table.fire.fields]             # ours = "theirs"; a.b walks down, ^.a is beside the rows
+    [table.fire.fields]             # ours = "theirs"; a.b walks down, ^.a is beside the rows,
+                                    # ^.topic.1 a level of the MQTT topic, ^.file the file name
     ticket_no = "ticketNo"
     [table.fire.values.status]      # theirs = "ours"; what was sent is kept as sent.status
     "1" = "approved"
@@ -102,8 +103,13 @@ class Table:
     config: TableConfig
     paths: Mapping[str, str]
 
-    def rows(self, document: object) -> list[tuple[_JsonMap, _JsonMap]]:
-        """List the rows, each with the object beside them; raises DocumentError."""
+    def rows(
+        self, document: object, envelope: Mapping[str, object] | None = None
+    ) -> list[tuple[Mapping[str, object], Mapping[str, object]]]:
+        """List the rows, each with what is beside them; raises DocumentError.
+
+        envelope: what came with the document and is beside all rows, such as the topic.
+        """
         beside: _JsonMap = {}
         found = document
         if self.config.rows:
@@ -113,11 +119,11 @@ class Table:
             parent = self.config.rows.rpartition(".")[0]
             beside = cast("_JsonMap", _at(document, parent)) if parent else document
         listed = found if isinstance(found, list) else [found]
-        rows: list[tuple[_JsonMap, _JsonMap]] = []
+        rows: list[tuple[Mapping[str, object], Mapping[str, object]]] = []
         for number, row in enumerate(listed):
             if not isinstance(row, dict):
                 raise DocumentError(f"row {number} must be an object, not {row!r:.40}")
-            rows.append((row, beside))
+            rows.append((row, {**(envelope or {}), **beside}))
         return rows
 
     def apply(self, row: _JsonMap, beside: _JsonMap) -> Mapped:

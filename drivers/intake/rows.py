@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -62,13 +63,19 @@ class RowReader:
         return self._mapping
 
     def read(
-        self, table: Table, document: object, sender: str, now_ns: int, picture: bytes = b""
+        self,
+        table: Table,
+        document: object,
+        sender: str,
+        now_ns: int,
+        picture: bytes = b"",
+        envelope: Mapping[str, object] | None = None,
     ) -> list[Accepted | Rejected]:
         """Read all rows of a document; raises DocumentError if there are none to be found.
 
-        picture: belongs to the one row of the document.
+        picture: belongs to the one row of the document.  envelope: see Table.rows.
         """
-        rows = table.rows(document)
+        rows = table.rows(document, envelope)
         if len(rows) > MAX_ROWS:
             raise DocumentError(f"has {len(rows)} rows, more than {MAX_ROWS}: split it")
         found: list[Accepted | Rejected] = []

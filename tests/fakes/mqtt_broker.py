@@ -1,0 +1,172 @@
+"""An MQTT 3.1.1 broker on loopback that does what a test says and writes every frame down.
+
+It keeps sessions by client id (subscriptions, messages of QoS 1 that were not acknowledged), and
+can refuse, forget, freeze, cut and send rubbish. `frames` holds what clients sent: (type, body).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from dataclasses import dataclass, field
+
+CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK = 1, 2, 3, 4, 8, 9
+PINGREQ, PINGRESP, DISCONNECT = 12, 13, 14
+
+
+@dataclass
+class Session:
+    """What the broker keeps of one client id. unacknowledged: packet id → (topic, payload)."""
+
+    topics: list[tuple[str, int]] = field(default_factory=list)
+    unacknowledged: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+    next_id: int = 1
+
+
+class FakeBroker:
+    """`async with FakeBroker() as broker:`; `port` is where it listens."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.frames: list[tuple[int, bytes]] = []
+        self.sessions: dict[str, Session] = {}
+        self.acknowledged: list[int] = []
+        self.connections = 0
+        self.refuse_code = 0
+        self.refuse_topic = ""
+        self.answers = True
+        self._server: asyncio.Server | None = None
+        self._writers: dict[str, asyncio.StreamWriter] = {}
+
+    async def __aenter__(self) -> FakeBroker:
+        """Listen."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop, cutting every connection."""
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stop listening and cut; sessions stay."""
+        if self._server is not None:
+            self._server.close()
+            self.cut()
+            await self._server.wait_closed()
+            self._server = None
+
+    def cut(self) -> None:
+        """Cut every connection."""
+        for writer in self._writers.values():
+            writer.transport.abort()
+        self._writers.clear()
+
+    def forget(self) -> None:
+        """Forget all sessions."""
+        self.sessions.clear()
+
+    def send_raw(self, raw: bytes) -> None:
+        """Send bytes to every client."""
+        for writer in self._writers.values():
+            writer.write(raw)
+
+    def publish(self, topic: str, payload: bytes, qos: int = 1) -> None:
+        """Give a message to every session; at QoS 1 it is kept until acknowledged."""
+        for name, session in self.sessions.items():
+            number = 0
+            if qos:
+                number, session.next_id = session.next_id, session.next_id + 1
+                session.unacknowledged[number] = (topic, payload)
+            if name in self._writers:
+                self._writers[name].write(_publish(topic, payload, number))
+
+    def kinds(self) -> set[int]:
+        """Types of all frames that clients sent."""
+        return {kind for kind, _ in self.frames}
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        name = ""
+        try:
+            while True:
+                kind, body = await _frame(reader)
+                self.frames.append((kind, body))
+                if not self.answers:
+                    continue
+                if kind == CONNECT:
+                    name = _client_id(body)
+                    await self._connect(name, writer)
+                elif kind == SUBSCRIBE:
+                    self._subscribe(self.sessions[name], body, writer)
+                elif kind == PUBACK:
+                    (number,) = struct.unpack(">H", body)
+                    self.acknowledged.append(number)
+                    self.sessions[name].unacknowledged.pop(number, None)
+                elif kind == PINGREQ:
+                    writer.write(bytes([PINGRESP << 4, 0]))
+                elif kind == DISCONNECT:
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            if self._writers.get(name) is writer:
+                del self._writers[name]
+            writer.close()
+
+    async def _connect(self, name: str, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        if self.refuse_code:
+            writer.write(bytes([CONNACK << 4, 2, 0, self.refuse_code]))
+            return
+        present = name in self.sessions
+        session = self.sessions.setdefault(name, Session())
+        self._writers[name] = writer
+        writer.write(bytes([CONNACK << 4, 2, int(present), 0]))
+        for number, (topic, payload) in session.unacknowledged.items():
+            writer.write(_publish(topic, payload, number, again=True))
+
+    def _subscribe(self, session: Session, body: bytes, writer: asyncio.StreamWriter) -> None:
+        answer = bytearray(body[:2])
+        place = 2
+        while place < len(body):
+            (size,) = struct.unpack_from(">H", body, place)
+            topic = body[place + 2 : place + 2 + size].decode()
+            qos = body[place + 2 + size]
+            place += 3 + size
+            session.topics.append((topic, qos))
+            answer.append(0x80 if topic == self.refuse_topic else qos)
+        writer.write(bytes([SUBACK << 4, len(answer)]) + answer)
+
+
+async def _frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    head = (await reader.readexactly(1))[0]
+    size, shift = 0, 0
+    while True:
+        digit = (await reader.readexactly(1))[0]
+        size |= (digit & 0x7F) << shift
+        shift += 7
+        if not digit & 0x80:
+            break
+    return head >> 4, await reader.readexactly(size)
+
+
+def _client_id(body: bytes) -> str:
+    place = 2 + struct.unpack_from(">H", body)[0] + 4  # protocol name, level, flags, keep-alive
+    (size,) = struct.unpack_from(">H", body, place)
+    return body[place + 2 : place + 2 + size].decode()
+
+
+def _publish(topic: str, payload: bytes, number: int, *, again: bool = False) -> bytes:
+    name = topic.encode()
+    body = struct.pack(">H", len(name)) + name
+    if number:
+        body += struct.pack(">H", number)
+    body += payload
+    head = PUBLISH << 4 | (2 if number else 0) | (8 if again else 0)
+    size, digits = len(body), bytearray()
+    while True:
+        size, digit = divmod(size, 128)
+        digits.append(digit | (128 if size else 0))
+        if not size:
+            break
+    return bytes([head]) + digits + body
