@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from drivers.contract import DriverPoint, Problem, StrictModel, ValueKind
 from drivers.modbus.codec import ADDRESSES, MAX_BITS, MAX_REGISTERS, Area
 from drivers.modbus.plan import Limits, Span, touches
+from drivers.modbus.profile_keys import ProfileKeys
 
 TYPE_REGISTERS: Mapping[str, int] = {
     "bool": 1,
@@ -51,8 +52,8 @@ _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,4}|[0-9]{1,6}")
 _RANGE = re.compile(r"(coil|discrete|input|holding):([0-9]+)(?:-([0-9]+))?")
 
 
-class ModbusConfig(StrictModel):
-    """Keys of a [[device]] with driver = "modbus".
+class ModbusConfig(ProfileKeys):
+    """Keys of a [[device]] with driver = "modbus"; those of a profile are in profile_keys.
 
     forbidden: ranges that are never read, "holding:100-119", wire addresses, both ends included.
     base: "zero", addresses as on the wire; "modicon", 4xxxx notation with 5 or 6 digits.
@@ -94,10 +95,11 @@ class ModbusConfig(StrictModel):
     def limits(self) -> Limits:
         """Limits of one request, for the planner."""
         forbidden: dict[Area, list[tuple[int, int]]] = {}
-        for text in self.forbidden:
+        for text in (*self.forbidden, *self.forbidden_by_profile()):
             area, first, end = _parse_range(text)
             forbidden.setdefault(area, []).append((first, end))
-        return Limits(self.max_registers, self.max_bits, self.max_gap, forbidden)
+        most = min(self.max_registers, self.most_by_profile())
+        return Limits(most, self.max_bits, self.max_gap, forbidden)
 
 
 class ModbusAddress(StrictModel):
@@ -107,7 +109,10 @@ class ModbusAddress(StrictModel):
     inputs. order is of the bytes of a value as they arrive, A being the most significant:
     ABCD, CDAB (words swapped), BADC (bytes of each word swapped), DCBA; 8-byte names are taken
     for the same four. unit_id: id on the bus, 0..255; left out, the one of the device entry.
+    fixed_base: how the address is written, where that is not for the device entry to say.
     """
+
+    fixed_base: ClassVar[Literal["zero", "modicon"] | None] = None
 
     area: Literal["", "coil", "discrete", "input", "holding"] = Field(
         default="", json_schema_extra={"headings": ["区域", "寄存器区", "寄存器类型"]}
@@ -184,7 +189,7 @@ class AddressError(ValueError):
 
 def resolve(address: ModbusAddress, base: Literal["zero", "modicon"]) -> Target:
     """Turn table columns into a wire address; raises AddressError with one clear sentence."""
-    if base == "modicon":
+    if (address.fixed_base or base) == "modicon":
         area, start = _modicon(address)
     elif not address.area:
         raise AddressError("area", "area is missing; use coil, discrete, input or holding")

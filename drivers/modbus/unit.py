@@ -19,13 +19,14 @@ from collections.abc import Mapping, Sequence
 from drivers.contract import Clock, DriverPoint, Quality
 from drivers.modbus.codec import read
 from drivers.modbus.config import ModbusAddress, ModbusConfig, resolve
-from drivers.modbus.decode import Decoder, Layout, Value
+from drivers.modbus.decode import Column, Decoder, Layout, Value
 from drivers.modbus.exchange import Exchanging, Outcome
 from drivers.modbus.learn import Lessons, Search, covering
 from drivers.modbus.link import Link, LinkLostError
 from drivers.modbus.outlet import Attributes, Outlet
 from drivers.modbus.plan import Block, Span, plan
 from drivers.modbus.silence import Silence
+from drivers.modbus.status import Judge
 
 _BUSY = frozenset({5, 6})  # acknowledge, server device busy: specification §7
 _NO_ANSWER = frozenset({Outcome.UNANSWERED, Outcome.TIMED_OUT})
@@ -72,6 +73,7 @@ class Unit:
         self._silent_words = _NO_ANSWER | (_GATEWAY_FAILED if shared else frozenset())
         self._tags = {point.id: point.tag for point in points}
         self._layout = Layout(_value(point, config) for point in points)
+        self._judge = Judge.of(points, self._layout.points)
         self._searches: list[Search] = []
         self._found: list[Search] = []
         self._outcomes: list[int] = []  # of the running poll's plan
@@ -119,13 +121,13 @@ class Unit:
             # Values that were read before the link went are values; the rest is said to be bad.
             outcomes = self._outcomes or self._exchange.outcomes
             if len(outcomes) == len(self.blocks) and Outcome.READ in outcomes:
-                await self._outlet.columns(self._decoder.decode(_failed(outcomes)))
+                await self._emit(self._decoder.decode(_failed(outcomes)))
             raise
         outcomes = self._outcomes
         self.heard = not self._silent_words.issuperset(outcomes)
         if any(outcomes) or self.silence.count:
             self._note_silence()
-        await self._outlet.columns(decoder.decode(_failed(outcomes)))
+        await self._emit(decoder.decode(_failed(outcomes)))
 
     async def all_bad(self, quality: Quality) -> None:
         """Emit every point without a value."""
@@ -142,6 +144,18 @@ class Unit:
         }
 
     # One poll.
+
+    async def _emit(self, columns: list[Column]) -> None:
+        """Emit what was decoded, judged by what the device says about itself."""
+        judge = self._judge
+        if judge is None:
+            await self._outlet.columns(columns)
+            return
+        await self._outlet.columns(judge.judged(columns, self._clock.monotonic_ns()))
+        for notice in judge.notices():
+            tags = ",".join(self._tags[number] for number in notice.ids[:_TAGS_IN_ATTRIBUTES])
+            about: Attributes = {"tags": tags, "count": len(notice.ids)}
+            await self._outlet.say(notice.kind, f"{self.where}: {notice.text}.", about)
 
     async def _read(self, link: Link) -> list[int]:
         """Read every block, or, where some stay silent, those whose turn it is and those last."""
