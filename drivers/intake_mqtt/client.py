@@ -70,11 +70,25 @@ class _GuardedPackets(collections.deque[_Packet]):
         super().insert(index, packet)
 
 
+class _Context(ssl.SSLContext):
+    """TLS that verifies the broker, and knows its socket: paho leaves it open if that fails."""
+
+    last: ssl.SSLSocket | None = None
+
+    def wrap_socket(self, *given: Any, **named: Any) -> ssl.SSLSocket:  # noqa: ANN401  # the library's signature
+        self.last = super().wrap_socket(*given, **named)
+        return self.last
+
+    def close_last(self) -> None:
+        if self.last is not None:
+            self.last.close()
+
+
 class _Client(aiomqtt.Client):
     """aiomqtt's client with manual acknowledgement, the guard and two things it does not tell."""
 
     def __init__(
-        self, config: MqttIntakeConfig, tls: ssl.SSLContext | None, password: str | None
+        self, config: MqttIntakeConfig, tls: _Context | None, password: str | None
     ) -> None:
         super().__init__(
             config.host, config.port, identifier=config.client_id, username=config.user,
@@ -85,6 +99,7 @@ class _Client(aiomqtt.Client):
         self._client.connect_timeout = config.connect_timeout_s
         # The guard, see above; paho gives its packets a private type.
         self._client._out_packet = cast("Any", _GuardedPackets())  # noqa: SLF001
+        self._tls = tls
         self._thread_done = asyncio.Event()
         self._thread_started = False
         self.session_present = False
@@ -115,6 +130,10 @@ class _Client(aiomqtt.Client):
         self._thread_started = True
         try:
             super()._client_connect()
+        except OSError:
+            if self._tls is not None:
+                self._tls.close_last()
+            raise
         finally:
             with contextlib.suppress(RuntimeError):  # the loop is gone
                 self._loop.call_soon_threadsafe(self._thread_done.set)
@@ -194,10 +213,11 @@ async def _subscribe(client: _Client, config: MqttIntakeConfig) -> None:
         raise DeviceError(f"the broker refuses topic {refused[0]}: ask for the right to read it")
 
 
-def _tls(config: MqttIntakeConfig) -> ssl.SSLContext | None:
+def _tls(config: MqttIntakeConfig) -> _Context | None:
     if config.ca is None:
         return None
-    context = ssl.create_default_context(cafile=str(config.ca))
+    context = _Context(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificate and host name
+    context.load_verify_locations(config.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if config.certificate is not None:
         context.load_cert_chain(config.certificate, config.key)
