@@ -278,10 +278,15 @@ class Database:
 class Reader:
     """Read-only connection to one file; used by one thread at a time; short transactions."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, mark_damage: bool = True, immutable: bool = False) -> None:
+        """`immutable`: nobody writes to the file; for a directory that cannot be written to."""
         self._path = path
+        self._mark_damage = mark_damage
         self._connection = sqlite3.connect(
-            f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+            f"{path.as_uri()}?mode=ro{'&immutable=1' if immutable else ''}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
         )
 
     def close(self) -> None:
@@ -293,8 +298,8 @@ class Reader:
     ) -> tuple[list[Record], bool]:
         """Records of the present log id; empty when the file has another one.
 
-        Also tells whether all of them could be read; if not, the file is marked for a whole
-        verification at the next start.
+        Also tells whether all of them could be read; if not, the file is marked (but with
+        mark_damage=False) for a whole verification at the next start.
         """
         connection = self._connection
         connection.execute("BEGIN")
@@ -305,7 +310,8 @@ class Reader:
             try:
                 return list(self._rows(stream, base, first + base, last + base, max_bytes)), True
             except sqlite3.DatabaseError:
-                verify_marker(self._path).touch()
+                if self._mark_damage:
+                    verify_marker(self._path).touch()
                 last = min(last, first + ROWS_TRIED)
                 return list(self._readable(stream, base, first + base, last + base)), False
         finally:
@@ -314,9 +320,13 @@ class Reader:
 
     def base(self, log_id: bytes, stream: Stream) -> int | None:
         """Difference between rows and sequences; None when the file has another log id."""
-        if bytes(self._meta("log_id", b"")) != log_id:
+        if bytes(self.meta("log_id", b"")) != log_id:
             return None
-        return int(self._meta(f"base.{stream.value}", 0))
+        return int(self.meta(f"base.{stream.value}", 0))
+
+    def ask(self, stream: Stream, query: str, *arguments: int) -> list[tuple[Any, ...]]:
+        """Every row of a question about `stream`, whose table is {table}; keep it short."""
+        return self._connection.execute(query.format(table=TABLE[stream]), arguments).fetchall()
 
     def group_start(self, log_id: bytes, sequence: int) -> int:
         """Sequence of the key of a telemetry record; the record's own if it is not held."""
@@ -350,7 +360,8 @@ class Reader:
         low, high = self._connection.execute(query, arguments).fetchone()
         return (1, 0) if low is None else (int(low) - base, int(high) - base)
 
-    def _meta(self, key: str, default: int | bytes) -> int | bytes:
+    def meta(self, key: str, default: int | bytes) -> int | bytes:
+        """Named value of the file."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return default if row is None else row[0]
 
@@ -389,11 +400,11 @@ class Reader:
             f"SELECT hash FROM {TABLE[stream]} WHERE id = ?",  # noqa: S608
             (row_id - 1,),
         ).fetchone()
-        if row is not None and row_id - 1 > int(self._meta(f"base.{stream.value}", 0)):
+        if row is not None and row_id - 1 > int(self.meta(f"base.{stream.value}", 0)):
             return bytes(row[0])
-        if int(self._meta(f"anchor_id.{stream.value}", 0)) == row_id - 1:
-            return bytes(self._meta(f"anchor.{stream.value}", NO_HASH))
-        return bytes(self._meta(_before(stream, row_id), NO_HASH))
+        if int(self.meta(f"anchor_id.{stream.value}", 0)) == row_id - 1:
+            return bytes(self.meta(f"anchor.{stream.value}", NO_HASH))
+        return bytes(self.meta(_before(stream, row_id), NO_HASH))
 
 
 def verify_marker(path: Path) -> Path:

@@ -197,7 +197,8 @@ class GapLedger:
         self._reported_ns: dict[tuple[Stream, str, bool], int] = {}
         for gap in pending:
             key = (gap.stream, gap.cause, gap.first == 0)
-            self._pending[key] = gap
+            before = self._pending.get(key)
+            self._pending[key] = gap if before is None else merge_gaps(before, gap)
             self._reported_ns[key] = -(1 << 62)
 
     def add(self, gap: Gap, now_ns: int) -> list[Gap]:

@@ -260,23 +260,7 @@ class RecordsWriter(Writer[RecordsJob]):
         return self._encode_gap(gap, self.clock.wall_ns())
 
     def _save_pending_gaps(self) -> None:
-        connection = self.database.connection
-        connection.execute("DELETE FROM pending_gap")
-        connection.executemany(
-            "INSERT INTO pending_gap VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    int(gap.stream),
-                    gap.cause,
-                    gap.first,
-                    gap.last,
-                    gap.first_ns,
-                    gap.last_ns,
-                    gap.count,
-                )
-                for gap in self._ledger.pending()
-            ],
-        )
+        save_pending_gaps(self.database, self._ledger.pending())
 
     def _report(self, take: Callable[[], list[Gap]]) -> None:
         ledger = self._ledger.copy()
@@ -426,6 +410,18 @@ def load_pending_gaps(database: Database) -> list[Gap]:
         "SELECT stream, cause, first, last, first_ns, last_ns, count FROM pending_gap"
     )
     return [Gap(Stream(row[0]), *row[1:]) for row in rows]
+
+
+def save_pending_gaps(database: Database, gaps: Sequence[Gap]) -> None:
+    """Keep losses that are not yet reported, instead of those kept; in the running transaction."""
+    database.connection.execute("DELETE FROM pending_gap")
+    database.connection.executemany(
+        "INSERT INTO pending_gap VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (int(gap.stream), gap.cause, gap.first, gap.last, gap.first_ns, gap.last_ns, gap.count)
+            for gap in gaps
+        ],
+    )
 
 
 def _used_bytes(database: Database, stream: Stream) -> int:

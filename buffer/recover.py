@@ -16,6 +16,7 @@ import fcntl
 import os
 import secrets
 import sqlite3
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +38,9 @@ VERIFY_WHOLE_BYTES = 64 << 20
 """Files up to this size are verified row by row at every start (about 0.1 s); of larger ones
 the newest VERIFY_ROWS rows."""
 VERIFY_ROWS = 1_000
+LOCK_ATTEMPTS = 5
+LOCK_PAUSE_S = 0.02
+"""An inspection holds the lock for microseconds to see whether it is free; that is waited out."""
 
 
 class DamagedError(Exception):
@@ -120,11 +124,17 @@ def _check_path(path: Path) -> None:
 
 def _lock(path: Path) -> int:
     handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as failure:
-        os.close(handle)
-        raise BufferPathError(f"Data directory {path} is in use by another process.") from failure
+    for attempt in range(LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as failure:
+            if attempt + 1 < LOCK_ATTEMPTS:
+                time.sleep(LOCK_PAUSE_S)
+                continue
+            os.close(handle)
+            text = f"Data directory {path} is in use by another process."
+            raise BufferPathError(text) from failure
+        break
     return handle
 
 

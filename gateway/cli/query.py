@@ -27,7 +27,7 @@ Example:
 """
 
 
-def _moment(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+def moment(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
     """ISO 8601 as ns since 1970 UTC; UTC where no offset is given."""
     if text is None:
         return None
@@ -47,9 +47,9 @@ def _moment(_context: click.Context, _option: click.Parameter, text: str | None)
               help="Folder of the receiver's store.")  # fmt: skip
 @click.option("--gateway", metavar="ID", help="Only this gateway.")
 @click.option("--point", metavar="NAME", default="", help="Only this point (device/tag).")
-@click.option("--from", "from_ns", metavar="TIME", callback=_moment,
+@click.option("--from", "from_ns", metavar="TIME", callback=moment,
               help="Only from this time on, ISO 8601; UTC if it names no offset.")  # fmt: skip
-@click.option("--to", "to_ns", metavar="TIME", callback=_moment,
+@click.option("--to", "to_ns", metavar="TIME", callback=moment,
               help="Only before this time.")  # fmt: skip
 @click.option("--format", "style", type=click.Choice(["csv", "json", "parquet"]), default="csv",
               show_default=True, help="json is one object a line.")  # fmt: skip
