@@ -10,37 +10,33 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from buffer.store import Buffer
-from drivers.contract import DeviceError, Driver
+from drivers.contract import Driver
 from gateway.model.catalogue import encode_ids
 from gateway.model.event import gap_event
 from gateway.normalise.scale import Normaliser
-from gateway.observe.failures import FailureReport
 from gateway.observe.health import Health
 from gateway.observe.listen import listening
 from gateway.observe.log import logger
 from gateway.observe.metrics import Metrics
 from gateway.observe.parts import buffer_statistics
 from gateway.pipeline import Pipeline
-from gateway.runtime.backoff import FullJitter
 from gateway.runtime.clock import SystemClock, boot_id
 from gateway.runtime.memory import one_arena, settle
-from gateway.runtime.supervise import supervise
 from gateway.sources.build import make_catalogue, make_judge, open_sources
+from gateway.sources.keep import end, keep_running
 
 if TYPE_CHECKING:
     from gateway.config.load import Site
     from gateway.uplink.client import Uplink
 
 SOFTWARE = f"plantgate/{version('plantgate')}"
-BACKOFF_BASE_MS = 500
-BACKOFF_CAP_MS = 10_000
 DRAIN_S = 3.0
 DRAIN_LOOK_NS = 20_000_000
 POINT_IDS_STATE = "point_ids"
@@ -72,8 +68,9 @@ async def run(load: Callable[[], Site], stop: asyncio.Event) -> None:
         encode_gap=gap_event,
     )
     async with buffer:
-        parts = await _build(site, buffer, clock)
-        metrics, health = _observed(buffer, parts)
+        health = Health()
+        parts = await _build(site, buffer, clock, health)
+        metrics = _observed(buffer, parts, health)
         where = (site.metrics.host, site.metrics.port)
         del site  # validated rows of 100,000 points are half of the memory
         settle()
@@ -82,7 +79,7 @@ async def run(load: Callable[[], Site], stop: asyncio.Event) -> None:
             await _run_parts(parts, clock, stop)
 
 
-async def _build(site: Site, buffer: Buffer, clock: SystemClock) -> Parts:
+async def _build(site: Site, buffer: Buffer, clock: SystemClock, health: Health) -> Parts:
     """Make every part; the catalogue is durable before any source runs."""
     catalogue, ids = make_catalogue(site, buffer.state(POINT_IDS_STATE))
     judge = make_judge(site, catalogue, buffer.state)
@@ -96,11 +93,11 @@ async def _build(site: Site, buffer: Buffer, clock: SystemClock) -> Parts:
     pipeline.begin()
     for note in buffer.notes:
         pipeline.note("buffer.repaired", "buffer", note, {})
-    return Parts(pipeline, sources, _uplinks(site, buffer, pipeline, clock))
+    return Parts(pipeline, sources, _uplinks(site, buffer, pipeline, health))
 
 
-def _observed(buffer: Buffer, parts: Parts) -> tuple[Metrics, Health]:
-    metrics, health = Metrics(), Health()
+def _observed(buffer: Buffer, parts: Parts, health: Health) -> Metrics:
+    metrics = Metrics()
     metrics.register("flow", parts.pipeline.statistics)
     metrics.register("buffer", partial(buffer_statistics, buffer))
     health.register("buffer", buffer.health, vital=True)
@@ -109,44 +106,34 @@ def _observed(buffer: Buffer, parts: Parts) -> tuple[Metrics, Health]:
     for name, uplink in parts.uplinks.items():
         metrics.register(f"uplink_{name}", uplink.statistics)
         health.register(f"uplink_{name}", uplink.health)
-    return metrics, health
+    return metrics
 
 
 async def _run_parts(parts: Parts, clock: SystemClock, stop: asyncio.Event) -> None:
     pipeline, uplinks = parts.pipeline, parts.uplinks
     async with asyncio.TaskGroup() as back:
         sending = [
-            back.create_task(_supervised(f"uplink {name}", uplink.run, pipeline, clock))
+            back.create_task(
+                keep_running(f"uplink {name}", uplink.run, note=pipeline.note, clock=clock)
+            )
             for name, uplink in uplinks.items()
         ]
         judging = back.create_task(pipeline.run())
         async with asyncio.TaskGroup() as front:
             reading = [
                 front.create_task(
-                    _supervised(name, partial(source.run, pipeline.accept), pipeline, clock)
+                    keep_running(
+                        name, partial(source.run, pipeline.accept), note=pipeline.note, clock=clock
+                    ),
+                    name=name,
                 )
                 for name, source in parts.sources.items()
             ]
             await stop.wait()
-            for task in reading:
-                task.cancel()
+            await end(reading)
         judging.cancel()
         await _drain(pipeline, uplinks, clock)
-        for task in sending:
-            task.cancel()
-
-
-async def _supervised(
-    name: str, run_once: Callable[[], Awaitable[None]], pipeline: Pipeline, clock: SystemClock
-) -> None:
-    await supervise(
-        name,
-        run_once,
-        clock=clock,
-        backoff=FullJitter(BACKOFF_BASE_MS, BACKOFF_CAP_MS, random.SystemRandom()),
-        on_failure=FailureReport(clock, pipeline.note, (DeviceError,)),
-        expected=(DeviceError,),
-    )
+        await end(sending)
 
 
 async def _drain(pipeline: Pipeline, uplinks: dict[str, Uplink], clock: SystemClock) -> None:
@@ -164,9 +151,7 @@ def _is_sending(uplink: Mapping[str, float]) -> bool:
     return uplink["connected"] > 0 and uplink["backlog_records"] > 0
 
 
-def _uplinks(
-    site: Site, buffer: Buffer, pipeline: Pipeline, clock: SystemClock
-) -> dict[str, Uplink]:
+def _uplinks(site: Site, buffer: Buffer, pipeline: Pipeline, health: Health) -> dict[str, Uplink]:
     if not site.uplinks:
         return {}
     from gateway.uplink.client import GatewayIdentity, Uplink
@@ -185,10 +170,11 @@ def _uplinks(
         uplink.name: Uplink(
             uplink,
             log=buffer,
-            clock=clock,
+            clock=SystemClock(),
             identity=identity,
             events=note,
             rng=random.SystemRandom(),
+            health=lambda: health.report().state.value,
         )
         for uplink in site.uplinks
     }
