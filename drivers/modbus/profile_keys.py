@@ -56,9 +56,10 @@ class ProfileKeys(StrictModel):
             raise ValueError(f"{given[0]} is for a profile, and the device names none")
         return self
 
-    def own_row(self) -> type[StrictModel] | None:
-        """Model of a row in a table beside the profile, or None without a profile."""
-        if not self.profile:
+    @classmethod
+    def own_row(cls, keys: Mapping[str, object]) -> type[StrictModel] | None:
+        """Model of a row in a table beside the profile; None where the keys name no profile."""
+        if not keys.get("profile"):
             return None
         from drivers.modbus.profile_rows import TableAddress
 

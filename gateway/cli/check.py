@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,9 @@ def _summary(site: Site, expected: Forecast) -> str:
         if found
     ]
     lines = [f"OK: {', '.join(parts)}"]
-    lines += [f"  {device.name}: {_device_line(device)}" for device in site.devices]
+    for device in site.devices:
+        lines.append(f"  {device.name}: {_device_line(device)}")
+        lines += [f"    {line}" for line in _own_lines(device)]
     lines += [
         f"  {camera.name}: camera, {_count(len(camera_tags(camera)), 'point')},"
         f" {_count(len(camera.zones), 'zone')}, {camera.analyse_fps:g} frames/s analysed"
@@ -113,6 +116,12 @@ def _device_line(device: Device) -> str:
     )
 
 
+def _own_lines(device: Device) -> list[str]:
+    """What the driver's own keys say of the points they bring, as a device profile does."""
+    say: Callable[[], list[str]] | None = getattr(device.config, "own_lines", None)
+    return say() if say is not None else []
+
+
 def _requests_per_poll(device: Device) -> int:
     """Ask the driver for its plan, if it has one; nothing is connected by making it."""
     ids = {name: number for number, name in enumerate(device.names(), start=1)}
@@ -132,6 +141,7 @@ def _facts(site: Site, expected: Forecast) -> dict[str, Any]:
                 "points": len(device.rows),
                 "table": device.table,
                 "requests_per_poll": _requests_per_poll(device),
+                "profile": _own_lines(device),
             }
             for device in site.devices
         ],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from drivers.contract import DriverPoint, DriverType, StrictModel, ValueKind
+from drivers.contract import DriverPoint, DriverType, Problem, StrictModel, ValueKind
 from drivers.point_table import PointRow, TableError, read
 from drivers.registry import UnknownDriverError
 from gateway.config.checks import Declared, check_rows
@@ -43,7 +43,28 @@ class _DeviceHead(BaseModel):
     sheet: str = Field(default="", max_length=31)  # Excel's own limit
 
 
+class _OwnDeviceHead(_DeviceHead):
+    """The same where a device profile 设备模板 brings the points and a table only adds to them."""
+
+    points: str = Field(default="", min_length=1)
+
+
 _HEAD = tuple(_DeviceHead.model_fields)
+
+
+class _OwnPoints(Protocol):
+    """Driver's keys that may bring points of their own."""
+
+    @classmethod
+    def own_row(cls, keys: Mapping[str, object]) -> type[StrictModel] | None:
+        """Model of a row in a table beside own points; None where these keys bring none."""
+        ...
+
+    def own_rows(
+        self, rows: Sequence[PointRow[Any]]
+    ) -> tuple[Sequence[PointRow[Any]], Sequence[Problem]]:
+        """All points, with what the table says, and what is wrong (row 0: in the device)."""
+        ...
 
 
 def device(
@@ -62,15 +83,26 @@ def device(
     before = len(report.problems)
     head = {key: table[key] for key in _HEAD if key in table}
     own = {key: value for key, value in table.items() if key not in head}
-    entry = section(_DeviceHead, head, path, folder, report)
     driver = _driver(table.get("driver"), path, report, find_driver)
+    own_row = _own_row(driver, own)
+    entry = section(_OwnDeviceHead if own_row else _DeviceHead, head, path, folder, report)
     if driver is None:
         return None
     config = section(driver.config, own, path, folder, report, beside=_HEAD)
     name, points = table.get("name"), table.get("points")
-    if not isinstance(points, str) or not points:
+    if points is None and own_row is not None:
+        points = ""
+    elif not isinstance(points, str) or not points:
         return None
-    rows = _rows(points, entry.sheet if entry else "", path, folder, report, driver)
+    rows: Sequence[PointRow[Any]] = ()
+    if points:
+        sheet = entry.sheet if entry else ""
+        rows = _rows(points, sheet, path, folder, report, own_row or driver.address)
+    if own_row is not None:
+        if config is None:
+            return None
+        rows, problems = cast("_OwnPoints", config).own_rows(rows)
+        _say(points, path, problems, report)
     _text_limits(points, rows, driver, report)
     check_rows(points, rows, declared, report)
     if config is not None:
@@ -78,7 +110,7 @@ def device(
         _driver_check(points, path, driver, config, rows, report)
     if entry is None or config is None or len(report.problems) > before:
         return None
-    return Device(str(name), driver, config, tuple(rows), points)
+    return Device(str(name), driver, config, tuple(rows), points or "its profile")
 
 
 def camera(table: object, path: TomlPath, folder: Path, report: Report) -> CameraConfig | None:
@@ -125,10 +157,10 @@ def _rows(
     path: TomlPath,
     folder: Path,
     report: Report,
-    driver: DriverType[Any, Any],
+    address: type[StrictModel],
 ) -> Sequence[PointRow[Any]]:
     try:
-        table = read(folder / points, driver.address, sheet=sheet)
+        table = read(folder / points, address, sheet=sheet)
     except TableError as error:
         if error.row:
             report.wrong_cell(points, error.row, "", str(error))
@@ -141,6 +173,15 @@ def _rows(
     for problem in table.problems:
         report.wrong_cell(points, problem.row, problem.column, problem.message)
     return table.rows
+
+
+def _own_row(
+    driver: DriverType[Any, Any] | None, keys: Mapping[str, object]
+) -> type[StrictModel] | None:
+    """Model of a table's row where the driver's keys bring points; None where they do not."""
+    if driver is None or not hasattr(driver.config, "own_row"):
+        return None
+    return cast("type[_OwnPoints]", driver.config).own_row(keys)
 
 
 def _text_limits(
@@ -174,9 +215,14 @@ def _driver_check(
         DriverPoint(number, row.tag, row.address, row.row)
         for number, row in enumerate(rows, start=1)
     ]
-    for problem in driver.check(config, numbered):
-        if not rows and problem.row == 0 and problem.column == "points":
-            continue  # that there are no points was said, with the reason, by the table
+    # That there are no points was said, with the reason, by the table.
+    said = [p for p in driver.check(config, numbered) if rows or p.row or p.column != "points"]
+    _say(points, path, said, report)
+
+
+def _say(points: str, path: TomlPath, problems: Sequence[Problem], report: Report) -> None:
+    """Report a driver's Problems at their cells or keys."""
+    for problem in problems:
         message = problem.message.removeprefix(WARNING)
         mild = message != problem.message
         if problem.row:
