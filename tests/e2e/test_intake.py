@@ -1,0 +1,123 @@
+"""Site systems hand in at a running gateway; what was answered 200 reaches the receiver.
+
+Gateway and receiver are processes of their own; permits and samples come over HTTP with a token.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.world import World, free_port, listens, stop, until
+
+pytestmark = pytest.mark.e2e
+
+TOKEN = "0123456789abcdef"
+TIME = "2026-05-01T08:00:00+08:00"
+
+
+def write_site(world: World, port: int) -> None:
+    """One HTTP intake with a mapping file and a folder that a one-way gate writes."""
+    (world.folder / "points.csv").write_text(
+        "name,id,type,high\nrecords,#records,,\nTI-101,DCS.TI101.PV,float,80\n", encoding="utf-8"
+    )
+    tokens = world.folder / "senders"
+    tokens.write_text(f"tickets {TOKEN}\n", encoding="utf-8")
+    tokens.chmod(0o600)
+    (world.folder / "mapping.toml").write_text(
+        """
+source = "ticket-system"
+[table.fire]
+record = "permit"
+rows = "datas"
+time_format = "yyyyMMddHHmmss"
+fields = {id = "id", time = "updateDate", ticket_no = "ticketNo", status = "ticketStatus"}
+values.status = {"1" = "approved"}
+defaults.work = "hot_work"
+""",
+        encoding="utf-8",
+    )
+    world.write_site(
+        f"""
+[[device]]
+name = "tickets"
+driver = "intake_http"
+listen = "127.0.0.1:{port}"
+tokens = "senders"
+mapping = "mapping.toml"
+points = "points.csv"
+"""
+    )
+
+
+def post(port: int, path: str, body: object) -> tuple[int, dict[str, Any]]:
+    """POST JSON with the token; gives status and answer."""
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    with contextlib.closing(connection):
+        connection.request("POST", path, json.dumps(body), headers)
+        reply = connection.getresponse()
+        return reply.status, json.load(reply)
+
+
+def permits(world: World) -> list[dict[str, str]]:
+    """Attributes of permit events at the receiver, in order."""
+    result = world.plantgate("query", "--store", str(world.store), "--events", "--json")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    return [
+        dict(word.partition("=")[::2] for word in event["attributes"].split())
+        for event in events
+        if event["kind"] == "intake.permit"
+    ]
+
+
+@pytest.mark.timeout(180)
+def test_permits_and_samples_reach_the_receiver_also_over_a_kill(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        port = free_port()
+        write_site(world, port)
+        checked = world.plantgate("check", str(world.site), check=False)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        world.start_receiver()
+        gateway = world.start_gateway()
+        until(lambda: listens(port), limit_s=40, what="the intake listens")
+
+        row = {"id": "t1", "updateDate": "20260501080000", "ticketNo": "DH-1",
+               "ticketStatus": "1", "leader": "王"}  # fmt: skip
+        wrong = {**row, "id": "t2", "updateDate": "?"}
+        status, answer = post(port, "/v1/fire", {"datas": [row, wrong]})
+        assert (status, answer["success"], answer["code"]) == (200, False, 207)
+        assert [(r["id"], r["ok"]) for r in answer["data"]] == [("t1", True), ("t2", False)]
+        sample = {"id": "DCS.TI101.PV", "time": TIME, "value": 85.5, "quality": 192}
+        stale = {**sample, "time": "2026-05-01T08:00:01+08:00", "quality": 68}
+        assert post(port, "/v1/samples", [sample, stale])[1]["success"]
+
+        until(lambda: permits(world), limit_s=40, what="the permit is at the receiver")
+        (said,) = permits(world)
+        assert (said["ticket_no"], said["status"], said["sent.status"]) == ("DH-1", "approved", "1")
+        assert (said["extra.leader"], said["work"]) == ("王", "hot_work")
+        until(lambda: world.query("--point", "tickets/TI-101"), limit_s=40, what="samples")
+        rows = [(r.time, r.value, r.quality) for r in world.query("--point", "tickets/TI-101")]
+        assert rows[:2] == [
+            ("2026-05-01T00:00:00.000Z", 85.5, "good"),
+            ("2026-05-01T00:00:01.000Z", 85.5, "uncertain:stale"),
+        ]
+
+        for number in range(3):
+            done = {**row, "id": f"k{number}"}
+            assert post(port, "/v1/fire", {"datas": [done]})[1]["success"]
+            stop(gateway, signal.SIGKILL)
+            gateway = world.start_gateway()
+            until(lambda: listens(port), limit_s=40, what="the intake listens again")
+        until(lambda: len(permits(world)) >= 4, limit_s=40, what="permits of all kills")
+        assert [permit["id"] for permit in permits(world)] == ["t1", "k0", "k1", "k2"]
+        assert post(port, "/v1/nothing", {})[0] == 404
+        raised = [alarm for alarm in world.alarms() if "tickets/TI-101" in " ".join(alarm.values())]
+        assert raised, "85.5 is above the limit of 80 in the point table"
+        assert stop(gateway) == 0
