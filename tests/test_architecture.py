@@ -29,7 +29,7 @@ DRIVER_LIBRARIES = {
     "asyncua": "opcua",
     "paho": "intake_mqtt",
     "pymodbus": "modbus",
-    "serial": "serial_line",
+    "serial": "modbus",
 }
 
 

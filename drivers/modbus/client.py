@@ -19,10 +19,10 @@ from itertools import groupby
 
 from drivers.contract import Clock, DeviceError, DriverPoint, Emit, Quality
 from drivers.modbus.config import ModbusAddress, ModbusConfig
-from drivers.modbus.exchange import Exchange
-from drivers.modbus.link import Link, LinkLostError, connect
+from drivers.modbus.link import Link, LinkLostError
 from drivers.modbus.outlet import Outlet
 from drivers.modbus.pace import Pace
+from drivers.modbus.transport import make_exchange, open_link
 from drivers.modbus.unit import Unit
 
 
@@ -41,11 +41,12 @@ class ModbusDriver:
         self._outlet = Outlet(name, clock)
         by_unit = _by_unit(config, points)
         shared = len(by_unit) > 1
-        self._exchange = Exchange(
-            config.in_flight, config.timeout_ms * 10**6, config.lost_after, shared=shared
-        )
-        self._place = f"{config.host}:{config.port}"
-        place = self._place
+        self._exchange = make_exchange(config, shared=shared)
+        self._endpoints = config.endpoints()
+        self._endpoint = 0  # of the next attempt
+        self._switched = 0
+        self._link: Link | None = None
+        place = config.place
         self._where = f"{name} ({place})" if shared else f"{name} ({place} unit {min(by_unit)})"
         collaborators = (clock, self._exchange, self._outlet)
         self._units = [
@@ -69,23 +70,15 @@ class ModbusDriver:
         self._silent = False
         for unit in self._units:
             unit.restart()
-        config = self._config
-        link: Link | None = None
         try:
-            link = await connect(
-                config.host, config.port, self._exchange, self._clock, config.timeout_ms / 1e3
-            )
-            await self._poll_for_ever(link)
+            await self._poll_for_ever(await self._open())
         except LinkLostError as error:
-            if link is not None:
-                link.close()
+            self._close()
+            self._next_endpoint()
             await self._report_lost(str(error))
-            raise DeviceError(
-                f"{self._where}: {error}; check address, port, unit id, cable and power"
-            ) from error
+            raise DeviceError(f"{self._where}: {error}; {self._advice()}") from error
         finally:
-            if link is not None:
-                link.close()
+            self._close()
 
     def statistics(self) -> Mapping[str, float]:
         """Counters since start; achieved period and mean round trip in ms."""
@@ -104,6 +97,7 @@ class ModbusDriver:
             "achieved_period_ms": pace.achieved_ns / 1e6,
             "requests_per_poll": sum(len(unit.blocks) for unit in units),
             "registers_per_poll": sum(_registers(unit) for unit in units),
+            "endpoint_switches": self._switched,
             "illegal_values": sum(len(unit.lessons.illegal) for unit in units),
         }
         if self._shared:
@@ -112,6 +106,46 @@ class ModbusDriver:
             for unit in units:
                 counters.update(unit.statistics())
         return counters
+
+    # The link.
+
+    async def _open(self) -> Link:
+        """Connect to the present endpoint, or where that fails to the other one."""
+        for attempt in reversed(range(len(self._endpoints))):
+            endpoint = self._endpoints[self._endpoint]
+            try:
+                self._link = await open_link(self._config, endpoint, self._exchange, self._clock)
+            except LinkLostError:
+                if not attempt:
+                    raise
+                self._next_endpoint()
+            else:
+                return self._link
+        raise AssertionError("there is at least one endpoint")
+
+    def _next_endpoint(self) -> None:
+        if len(self._endpoints) > 1:
+            self._endpoint = (self._endpoint + 1) % len(self._endpoints)
+            self._switched += 1
+
+    def _close(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def _advice(self) -> str:
+        if self._config.serial:
+            return "check port, baud, parity, unit id, wiring and power"
+        if self._config.transport == "tls":
+            return "check address, port, certificates, server_name and power"
+        return "check address, port, unit id, cable and power"
+
+    async def _reopen(self) -> Link:
+        """Connect anew for the next poll; time-outs in a row go on counting."""
+        in_row = self._exchange.timeouts_in_row
+        self._exchange.restart()
+        self._exchange.timeouts_in_row = in_row
+        return await self._open()
 
     # One poll.
 
@@ -124,7 +158,11 @@ class ModbusDriver:
             due_ns = pace.following(self._clock.monotonic_ns())
             if pace.changed():
                 await self._say_pace()
+            if self._config.close_after_poll:
+                self._close()
             await self._clock.sleep_until(due_ns)
+            if self._link is None:
+                link = await self._reopen()
 
     async def _poll(self, link: Link) -> None:
         """Give each unit its turn."""
@@ -168,6 +206,8 @@ class ModbusDriver:
         requests = sum(len(unit.blocks) for unit in self._units)
         units = f" to {len(self._units)} units" if self._shared else ""
         text = f"{self._where} answers; {requests} requests{units} a poll."
+        if self._endpoint:
+            text = f"{text[:-1]}, through backup {self._config.backup}."
         await self._outlet.say("link.up", text)
 
     async def _say_unit(self, unit: Unit, kind: str, text: str) -> None:

@@ -197,6 +197,11 @@ def payload(request: Request, transaction: int, frame: bytes) -> bytes:
     return _content(request, frame)
 
 
+def adu_payload(request: Request, adu: bytes) -> bytes:
+    """Like `payload`, of an answer without MBAP header and check sum: unit, function, content."""
+    return payload(request, 0, len(adu).to_bytes(6, "big") + adu)
+
+
 def device_identification(content: bytes) -> dict[int, bytes]:
     """Objects of a 43/14 answer by object id; raises MalformedReplyError if cut short."""
     if len(content) < 5:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,6 +17,7 @@ from drivers.contract import DriverPoint, Problem, StrictModel, ValueKind
 from drivers.modbus.codec import ADDRESSES, MAX_BITS, MAX_REGISTERS, Area
 from drivers.modbus.plan import Limits, Span, touches
 from drivers.modbus.profile_keys import ProfileKeys
+from drivers.modbus.transport_keys import TransportKeys
 
 TYPE_REGISTERS: Mapping[str, int] = {
     "bool": 1,
@@ -52,7 +53,7 @@ _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,4}|[0-9]{1,6}")
 _RANGE = re.compile(r"(coil|discrete|input|holding):([0-9]+)(?:-([0-9]+))?")
 
 
-class ModbusConfig(ProfileKeys):
+class ModbusConfig(ProfileKeys, TransportKeys):
     """Keys of a [[device]] with driver = "modbus"; those of a profile are in profile_keys.
 
     forbidden: ranges that are never read, "holding:100-119", wire addresses, both ends included.
@@ -61,8 +62,6 @@ class ModbusConfig(ProfileKeys):
     lost_after: consecutive time-outs after which the link is given up and made anew.
     """
 
-    host: str = Field(min_length=1)
-    port: int = Field(default=502, ge=1, le=65535)
     unit: int = Field(default=1, ge=0, le=255)
     poll_ms: int = Field(default=1000, ge=10)
     timeout_ms: int = Field(default=1000, ge=10, le=60_000)
@@ -75,6 +74,14 @@ class ModbusConfig(ProfileKeys):
     busy_retries: int = Field(default=2, ge=0, le=10)
     lost_after: int = Field(default=2, ge=1, le=100)
 
+    @model_validator(mode="after")
+    def _one_at_a_time(self) -> Self:
+        if self.in_flight > 1 and (self.is_line or self.pause_between_requests_ms):
+            raise ValueError(
+                "in_flight must be 1 on a serial line and with pause_between_requests_ms"
+            )
+        return self
+
     @field_validator("forbidden", mode="before")
     @classmethod
     def _as_tuple(cls, value: object) -> object:
@@ -86,11 +93,6 @@ class ModbusConfig(ProfileKeys):
         for text in value:
             _parse_range(text)
         return value
-
-    @property
-    def is_line(self) -> bool:
-        """Whether frames carry no transaction id, so that a late answer looks like the next."""
-        return False
 
     def limits(self) -> Limits:
         """Limits of one request, for the planner."""
@@ -215,7 +217,7 @@ def kind(address: ModbusAddress) -> ValueKind:
 
 def check(config: ModbusConfig, points: Sequence[DriverPoint[ModbusAddress]]) -> list[Problem]:
     """Mistakes that need the device entry or more than one row."""
-    problems: list[Problem] = []
+    problems = config.missing_files()
     if not points:
         problems.append(Problem(0, "points", "the device has no points"))
     limits = config.limits()

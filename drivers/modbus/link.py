@@ -1,4 +1,4 @@
-"""One TCP connection to a Modbus device: an asyncio protocol around the pure `Exchanging`.
+"""One connection to a Modbus device: an asyncio protocol around the pure `Exchanging`.
 
 Guarantees: the next request leaves from within the arrival of the answer, without a task switch;
 one timer per connection, not per request; `exchange` is cancel-safe, and after `close` the socket
@@ -8,14 +8,15 @@ is gone at the next turn of the loop. Works on asyncio's own loop and on uvloop.
 from __future__ import annotations
 
 import asyncio
-import os
+import ssl
 from collections.abc import Sequence
-from typing import cast
+from typing import Protocol, cast
 
 from drivers.contract import Clock
 from drivers.modbus.codec import FramingError, Request
-from drivers.modbus.exchange import Exchanging
+from drivers.modbus.exchange import Exchanging, Outcome
 
+_BABBLE_NS = 10**9  # a line that is never silent is asked all the same
 _RECEIVE_BYTES = 8192  # 16 pipelined answers have 4.2 KB
 
 
@@ -23,8 +24,20 @@ class LinkLostError(Exception):
     """The connection is gone or not to be trusted; the message says why."""
 
 
+class Pipe(Protocol):
+    """What carries the bytes of a link: a TCP or TLS transport, datagrams, a serial port."""
+
+    def write(self, frame: bytes) -> None:
+        """Send without waiting."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once; nothing is flushed."""
+        ...
+
+
 class Link(asyncio.BufferedProtocol, asyncio.Protocol):
-    """Connection of one driver run; made by `connect`.
+    """Connection of one driver run; transport.py opens it.
 
     It is both kinds of protocol on purpose. asyncio's own loop takes the buffered one: without a
     buffer of ours it allocates 256 KiB for each receive and gives it back, which costs two page
@@ -35,7 +48,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         self._exchange = exchange
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
+        self._transport: Pipe | None = None
         self._reason = ""
         self._received = memoryview(bytearray(_RECEIVE_BYTES))
         self._waiter: asyncio.Future[None] | None = None
@@ -76,7 +89,11 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self.attach(cast("asyncio.Transport", transport))  # uvloop's is no subclass
+
+    def attach(self, pipe: Pipe) -> None:
+        """Take what carries the bytes."""
+        self._transport = pipe
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Lend the receive buffer."""
@@ -98,9 +115,17 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         elif self._exchange.done:
             self._wake()
 
+    def whole_frame(self, frame: bytes) -> None:
+        """Take a datagram that should be one frame; raises FramingError if it is none."""
+        sends = self._exchange.feed(frame, self._clock.monotonic_ns())
+        if sends and self._transport is not None:
+            self._transport.write(sends)
+        elif self._exchange.done:
+            self._wake()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Remember why, and wake whoever waits."""
-        self._reason = self._reason or (str(exc) if exc else "the device closed the connection")
+        self._reason = self._reason or (_why(exc) if exc else "the device closed the connection")
         self._wake()
 
     def _lose(self, reason: str) -> None:
@@ -136,18 +161,50 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         self._arm()
 
 
-async def connect(
-    host: str, port: int, exchange: Exchanging, clock: Clock, timeout_s: float
-) -> Link:
-    """Open a connection; raises LinkLostError with a clear reason. Cancel-safe."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(timeout_s):
-            _, link = await loop.create_connection(lambda: Link(exchange, clock), host, port)
-    except TimeoutError:
-        raise LinkLostError(f"no TCP connection within {timeout_s:g} s") from None
-    except OSError as error:
-        number = error.errno or 0  # negative for name look-ups
-        reason = os.strerror(number) if number > 0 else error.strerror or str(error)
-        raise LinkLostError(f"no TCP connection: {reason}") from error
-    return link
+class PacedLink(Link):
+    """A link on which requests go out one by one, with `gap_ns` of silence before each.
+
+    For serial lines, which need it between frames, and for devices that cannot keep up.
+    """
+
+    def __init__(self, exchange: Exchanging, clock: Clock, gap_ns: int) -> None:
+        super().__init__(exchange, clock)
+        self._gap_ns = gap_ns
+        self._last_byte_ns = clock.monotonic_ns()
+
+    async def exchange(
+        self, wanted: Sequence[Request], buffer: bytearray, offsets: Sequence[int]
+    ) -> list[int]:
+        """As of Link; ends at the first request that leaves the exchange `lost`."""
+        outcomes = [int(Outcome.UNANSWERED)] * len(wanted)
+        try:
+            for at, request in enumerate(wanted):
+                await self._silence()
+                outcomes[at] = (await super().exchange([request], buffer, offsets[at : at + 1]))[0]
+                self._last_byte_ns = self._clock.monotonic_ns()
+                if self._exchange.lost:
+                    break
+        finally:
+            self._exchange.outcomes = outcomes
+        return outcomes
+
+    def data_received(self, data: bytes) -> None:
+        """Take answers; the timer follows, as a garbled answer is judged before the time-out."""
+        self._last_byte_ns = self._clock.monotonic_ns()
+        super().data_received(data)
+        self._disarm()
+        self._arm()
+
+    async def _silence(self) -> None:
+        """Wait until the line has been silent long enough, but no longer than a time-out."""
+        clock = self._clock
+        latest_ns = clock.monotonic_ns() + max(_BABBLE_NS, self._gap_ns)
+        while clock.monotonic_ns() < min(self._last_byte_ns + self._gap_ns, latest_ns):
+            await clock.sleep_until(min(self._last_byte_ns + self._gap_ns, latest_ns))
+
+
+def _why(error: Exception) -> str:
+    """Reason of a lost connection, in words."""
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {(error.reason or str(error)).replace('_', ' ').lower()}"
+    return str(error)

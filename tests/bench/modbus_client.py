@@ -28,7 +28,8 @@ from typing import cast
 from drivers.contract import DriverPoint
 from drivers.modbus import ModbusAddress, ModbusConfig
 from drivers.modbus.client import ModbusDriver
-from drivers.modbus.link import Link, connect
+from drivers.modbus.link import Link
+from drivers.modbus.transport import open_link
 from gateway.runtime.clock import SystemClock
 
 BLOCK = 125
@@ -126,7 +127,7 @@ async def _driver_steps(ports: Sequence[int], blocks: int) -> list[Step]:
     steps: list[Step] = []
     for port in ports:
         driver = ModbusDriver("d", ModbusConfig(host="127.0.0.1", port=port), points, clock)
-        link = await connect("127.0.0.1", port, driver._exchange, clock, 1.0)
+        link = await open_link(driver._config, ("127.0.0.1", port), driver._exchange, clock)
 
         driver._outlet.open(discard)
 

@@ -150,7 +150,7 @@ def test_everything_wrong_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"host": ""}, "at least 1 character"),
+        ({"host": ""}, "host is required"),
         ({"host": "plc", "unit": 256}, "less than or equal to 255"),
         ({"host": "plc", "poll_ms": 5}, "greater than or equal to 10"),
         ({"host": "plc", "max_registers": 126}, "less than or equal to 125"),

@@ -53,7 +53,7 @@ def test_problems_come_one_a_line_with_exit_code_2(site: Path) -> None:
     result = CliRunner().invoke(command, [str(site)])
     assert result.exit_code == 2
     assert f"{site}:9: device.gds-1.hots: unknown key; did you mean host?" in result.output
-    assert "FAILED: 2 problems" in result.output
+    assert "FAILED: 1 problem in" in result.output
 
 
 def test_a_quota_too_small_for_the_retention_fails(site: Path) -> None:
