@@ -114,7 +114,10 @@ class Desk:
             self.counters.samples += count
             now_ns = self._clock.monotonic_ns()
             for samples in rows.samples.values():
-                self._last.update((sample.point, sample) for sample in samples)
+                for sample in samples:
+                    last = self._last.get(sample.point)
+                    if last is None or sample.time_ns >= last.time_ns:  # history may come late
+                        self._last[sample.point] = sample
                 self._fresh.feed({sample.point for sample in samples}, now_ns)
             self._woken.set()
         await self._tell_own(emit)
@@ -140,8 +143,9 @@ class Desk:
         await self._durable([await emit(self._event("intake.rejected", text, attributes))])
 
     async def tell_up(self, emit: Emit, text: str, attributes: dict[str, str]) -> None:
-        """Say that the intake can receive."""
+        """Say that the intake can receive; silence counts from now."""
         self._lost_why = None
+        self._fresh.feed(list(self._kinds), self._clock.monotonic_ns())
         await emit(self._event("link.up", text, dict(attributes)))
         await self._tell_own(emit)
 

@@ -17,13 +17,13 @@ from drivers.wording import suggestion
 class FolderIntakeConfig(IntakeConfig):
     """Keys of a [[device]] with driver = "intake_folder".
 
-    folder: where the gate puts files.  poll_ms: how often it is looked at; a file is taken when its
+    folder: where the gate puts files.  look_ms: how often it is looked at; a file is taken when its
     size and time were the same twice.  files: beginning of a file name → table, where names do not
     begin with the table's own name.  keep_days: of files in done/; 0 keeps them for ever.
     """
 
     folder: Path
-    poll_ms: int = Field(default=1000, ge=20, le=600_000)
+    look_ms: int = Field(default=1000, ge=20, le=600_000)
     files: dict[str, str] = Field(default_factory=dict)
     max_file_kb: int = Field(default=16_384, ge=1, le=262_144)
     keep_days: float = Field(default=30.0, ge=0, le=3650)

@@ -91,7 +91,7 @@ class FolderIntake:
                 self._counts["files_pruned"] += await asyncio.to_thread(
                     self._folder.prune, before_ns
                 )
-            await self._clock.sleep_until(now_ns + self._config.poll_ms * 1_000_000)
+            await self._clock.sleep_until(now_ns + self._config.look_ms * 1_000_000)
 
     async def _take(self, seen: Seen, emit: Emit) -> None:
         """Store one file and move it."""

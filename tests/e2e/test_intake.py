@@ -23,7 +23,7 @@ TIME = "2026-05-01T08:00:00+08:00"
 
 
 def write_site(world: World, port: int) -> None:
-    """One HTTP intake with a mapping file and a folder that a one-way gate writes."""
+    """One HTTP intake with a token, a mapping file and a point table."""
     (world.folder / "points.csv").write_text(
         "name,id,type,high\nrecords,#records,,\nTI-101,DCS.TI101.PV,float,80\n", encoding="utf-8"
     )
@@ -109,14 +109,14 @@ def test_permits_and_samples_reach_the_receiver_also_over_a_kill(tmp_path: Path)
             ("2026-05-01T00:00:01.000Z", 85.5, "uncertain:stale"),
         ]
 
-        for number in range(3):
+        for number in range(2):
             done = {**row, "id": f"k{number}"}
             assert post(port, "/v1/fire", {"datas": [done]})[1]["success"]
             stop(gateway, signal.SIGKILL)
             gateway = world.start_gateway()
             until(lambda: listens(port), limit_s=40, what="the intake listens again")
-        until(lambda: len(permits(world)) >= 4, limit_s=40, what="permits of all kills")
-        assert [permit["id"] for permit in permits(world)] == ["t1", "k0", "k1", "k2"]
+        until(lambda: len(permits(world)) >= 3, limit_s=40, what="permits of all kills")
+        assert [permit["id"] for permit in permits(world)] == ["t1", "k0", "k1"]
         assert post(port, "/v1/nothing", {})[0] == 404
         raised = [alarm for alarm in world.alarms() if "tickets/TI-101" in " ".join(alarm.values())]
         assert raised, "85.5 is above the limit of 80 in the point table"

@@ -11,6 +11,7 @@ from drivers.contract import DriverPoint, Quality
 from drivers.intake.desk import Desk, NotDurableError
 from drivers.intake.mapping import MappingConfig, build
 from drivers.intake.rows import Accepted, Rejected, RowReader
+from drivers.intake.samples import SampleRows
 from drivers.intake.settings import ExternalAddress
 from tests.fakes.intake_store import IntakeStore, ManualClock, until_true
 
@@ -104,6 +105,28 @@ async def test_a_silent_point_becomes_stale_with_its_last_value() -> None:
         await until_true(lambda: store.last_value(1) == (5.0, Quality.UNCERTAIN_STALE))
         watch.cancel()
     assert counter.counters.stale_points == 2
+
+
+async def test_after_an_outage_silence_counts_anew_and_the_newest_value_is_kept() -> None:
+    clock = ManualClock()
+    store, counter = IntakeStore(), desk(clock, 10)
+
+    def sample(second: int, value: float) -> SampleRows:
+        document = {"id": "TI-101", "time": f"2026-05-01T00:00:0{second}Z", "value": value}
+        return counter.samples.read(MAPPING.tables["samples"], document)
+
+    await counter.hand_in_samples(store.emit, sample(5, 5.0), b"1")
+    await counter.hand_in_samples(store.emit, sample(1, 1.0), b"2")
+    await counter.tell_down(store.emit, "gone")
+    await clock.advance_s(100)
+    await counter.tell_up(store.emit, "back", {})
+    async with asyncio.TaskGroup() as group:
+        watch = group.create_task(counter.watch(store.emit))
+        await clock.advance_s(9)
+        assert store.last_value(1)[1] == Quality.BAD_NOT_CONNECTED
+        await clock.advance_s(1)
+        await until_true(lambda: store.last_value(1) == (5.0, Quality.UNCERTAIN_STALE))
+        watch.cancel()
 
 
 async def test_refused_rows_are_told_as_an_event() -> None:

@@ -33,7 +33,7 @@ PERMITS = "id,time,ticket_no,work,status\nt1,2026-05-01T08:00:00+08:00,DH-1,hot_
 
 
 def make(folder: Path, clock: Clock | None = None, **keys: object) -> FolderIntake:
-    given = {"folder": str(folder), "poll_ms": 20, **keys}
+    given = {"folder": str(folder), "look_ms": 20, **keys}
     config = FolderIntakeConfig.model_validate_json(json.dumps(given))
     return FolderIntake("gate", config, POINTS, clock or SystemClock())
 
