@@ -68,15 +68,20 @@ class ModbusDriver:
         self._outlet.open(emit)
         self._exchange.restart()
         self._silent = False
+        answered = self._exchange.answered
         for unit in self._units:
             unit.restart()
         try:
             await self._poll_for_ever(await self._open())
         except LinkLostError as error:
+            opened = self._link is not None
             self._close()
             self._next_endpoint()
-            await self._report_lost(str(error))
-            raise DeviceError(f"{self._where}: {error}; {self._advice()}") from error
+            reason = str(error)
+            if self._config.transport == "tls" and opened and answered == self._exchange.answered:
+                reason += ", before any answer: perhaps it does not accept our certificate"
+            await self._report_lost(reason)
+            raise DeviceError(f"{self._where}: {reason}; {self._advice()}") from error
         finally:
             self._close()
 

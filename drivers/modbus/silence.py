@@ -18,13 +18,16 @@ LAST_PAUSE_NS = 60 * 10**9
 
 
 class Silence:
-    """Polls without an answer, in a row. count: how many.  down: as many as `patience` or more."""
+    """Polls without an answer, in a row. count: how many.  down: as many as `patience` or more.
+
+    retry_at_ns: not asked before then; 0 while all is well.
+    """
 
     def __init__(self, patience: int, settle_ns: int = 0) -> None:
         self.count = 0
         self._patience = patience
         self._settle_ns = settle_ns
-        self._retry_at_ns = 0
+        self.retry_at_ns = 0
 
     @property
     def down(self) -> bool:
@@ -33,7 +36,7 @@ class Silence:
 
     def due(self, now_ns: int) -> bool:
         """Tell whether it may be asked."""
-        return now_ns >= self._retry_at_ns
+        return now_ns >= self.retry_at_ns
 
     def silent(self, now_ns: int) -> None:
         """Note a poll without an answer that ended now."""
@@ -42,17 +45,17 @@ class Silence:
         if self.down:
             doublings = min(self.count - self._patience, 5)  # 2 s * 2**5 is above 60 s
             pause_ns = max(pause_ns, min(FIRST_PAUSE_NS << doublings, LAST_PAUSE_NS))
-        self._retry_at_ns = now_ns + pause_ns
+        self.retry_at_ns = now_ns + pause_ns
 
     def settle(self, now_ns: int) -> None:
         """Note that a part of a poll went unanswered: what is late may come until then."""
-        self._retry_at_ns = max(self._retry_at_ns, now_ns + self._settle_ns)
+        self.retry_at_ns = max(self.retry_at_ns, now_ns + self._settle_ns)
 
     def answered(self) -> None:
         """Note an answer."""
         self.count = 0
-        self._retry_at_ns = 0
+        self.retry_at_ns = 0
 
     def ask_again(self) -> None:
         """Ask at the next poll, as after a new connection; what was counted stays."""
-        self._retry_at_ns = 0
+        self.retry_at_ns = 0

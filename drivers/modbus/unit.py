@@ -104,12 +104,14 @@ class Unit:
 
         end_ns: when the period ends, for searches that could take longer. Raises LinkLostError.
         """
-        if not self.silence.due(self._clock.monotonic_ns()):
+        silence = self.silence
+        if silence.retry_at_ns and not silence.due(self._clock.monotonic_ns()):
             await self.all_bad(Quality.BAD_COMM_FAILURE)
             return
-        if self.lessons.illegal and not self.silence.count:
+        if self.lessons.illegal and not silence.count:
             await self._probe(link)
-        self._note_turn()
+        if self._shared:
+            self._note_turn()
         decoder = self._decoder
         self._outcomes = []
         try:
@@ -125,7 +127,7 @@ class Unit:
             raise
         outcomes = self._outcomes
         self.heard = not self._silent_words.issuperset(outcomes)
-        if any(outcomes) or self.silence.count:
+        if any(outcomes) or silence.retry_at_ns or silence.count:
             self._note_silence()
         await self._emit(decoder.decode(_failed(outcomes)))
 
@@ -194,7 +196,7 @@ class Unit:
             self.silence.silent(now_ns)
         if self._config.is_line and Outcome.TIMED_OUT in self._outcomes:
             self.silence.settle(now_ns)
-        if not self._shared or len(self.blocks) == 1:
+        if not (self._shared or self._config.is_line) or len(self.blocks) == 1:
             return
         for at, code in enumerate(self._outcomes):
             if code in {Outcome.TIMED_OUT, *_GATEWAY_FAILED}:

@@ -4,7 +4,7 @@
 set -u
 cd "$(dirname "$0")" || exit 1
 
-packages="gcc libc6-dev pkg-config libmodbus-dev mbpoll ffmpeg python3-gi gir1.2-gst-rtsp-server-1.0
+packages="gcc libc6-dev pkg-config libmodbus-dev mbpoll socat stunnel4 ffmpeg python3-gi gir1.2-gst-rtsp-server-1.0
  gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
  gstreamer1.0-tools gstreamer1.0-rtsp mosquitto"
 
@@ -27,8 +27,9 @@ else
 fi
 
 if command -v npm >/dev/null 2>&1; then
+    ./install_modbus.sh || echo "peers: npm failed; tests of modbus-serial will be left out" >&2
     ./install_opcua.sh || echo "peers: npm failed; tests of node-opcua will be left out" >&2
 else
-    echo "peers: npm is missing, so tests of node-opcua will be left out; install Node.js 18 or later" >&2
+    echo "peers: npm is missing, so tests of node-opcua and modbus-serial will be left out; install Node.js 18 or later" >&2
 fi
 exit 0

@@ -1,9 +1,10 @@
-"""libmodbus' own unit-test-server as a counterpart: built from Debian's sources, run on any port.
+"""libmodbus' own unit-test-server as a counterpart: built from Debian's sources, run anywhere.
 
-`apt-get install --no-install-recommends libmodbus-dev mbpoll gcc pkg-config` brings everything:
-libmodbus-dev ships the source of the upstream test server. It listens on a fixed port and serves
-one connection, so the copy that is built here gets a port of the caller's, and `serve` starts it
-again each time it ends.
+`apt-get install --no-install-recommends libmodbus-dev mbpoll socat stunnel4 gcc pkg-config` brings
+everything: libmodbus-dev ships the source of the upstream test server. It listens on a fixed port
+(or opens a fixed serial port) and serves one connection, so the copy that is built here gets port
+or path of the caller's, and `serve` starts it again each time it ends. `serve_line` runs it on one
+end of a pair of pseudo terminals made by socat, `tunnel` puts stunnel before it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ _FILL = """
     """
 """The server begins with all registers and coils 0, which would hide mistakes."""
 
-_PACKAGES = "libmodbus-dev mbpoll gcc pkg-config"
+_PACKAGES = "libmodbus-dev mbpoll socat stunnel4 gcc pkg-config"
 
 
 def require(*tools: str) -> None:
@@ -52,13 +53,16 @@ def source_folder() -> Path | None:
 
 
 def build(folder: Path) -> Path:
-    """Build the server in `folder`; port from the environment variable PORT."""
+    """Build the server in `folder`; it takes PORT or, for rtu, LINE from the environment."""
     sources = source_folder()
     assert sources is not None, "call require first"
     text = (sources / "unit-test-server.c").read_text(encoding="utf-8")
     text, patched = re.subn(r'("127\.0\.0\.1", )1502\b', r'\1atoi(getenv("PORT"))', text)
     text, filled = re.subn(r"(/\* Initialize input values)", _FILL + r"\1", text)
-    assert patched == filled == 1, "unit-test-server.c has changed; see what build() patches"
+    text, lined = re.subn(r'"/dev/ttyUSB0"', 'getenv("LINE")', text)
+    assert patched == filled == lined == 1, (
+        "unit-test-server.c has changed; see what build() patches"
+    )
     (folder / "server.c").write_text(text, encoding="utf-8")
     flags = subprocess.run(
         ["pkg-config", "--cflags", "--libs", "libmodbus"],
@@ -118,7 +122,103 @@ async def serve(binary: Path) -> AsyncIterator[Server]:
                 await server.process.wait()
 
 
+@dataclass
+class SerialPair:
+    """Two pseudo terminals joined by socat: `ours` to open, the other one is the server's."""
+
+    ours: Path
+    socat: asyncio.subprocess.Process
+
+    def unplug(self) -> None:
+        """End socat: both ends hang up."""
+        self.socat.kill()
+
+
+@asynccontextmanager
+async def serve_line(binary: Path, folder: Path) -> AsyncIterator[SerialPair]:
+    """Run the server in RTU mode on a line, again each time it ends."""
+    ours, theirs = folder / "ours", folder / "theirs"
+    socat = await asyncio.create_subprocess_exec(
+        "socat", f"pty,raw,echo=0,link={theirs}", f"pty,raw,echo=0,link={ours}",
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    await _until(lambda: ours.exists() and theirs.exists(), "socat made no pseudo terminals")
+    process: list[asyncio.subprocess.Process] = []
+
+    async def keep_running() -> None:
+        while theirs.exists():
+            server = await asyncio.create_subprocess_exec(
+                binary, "rtu", env={**os.environ, "LINE": str(theirs)},
+                stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+            )  # fmt: skip
+            process[:] = [server]
+            await server.wait()
+
+    async with asyncio.TaskGroup() as group:
+        keeper = group.create_task(keep_running())
+        try:
+            yield SerialPair(ours, socat)
+        finally:
+            keeper.cancel()
+            for running in (*process, socat):
+                if running.returncode is None:
+                    running.kill()
+                await running.wait()
+
+
+@asynccontextmanager
+async def tunnel(
+    folder: Path, target_port: int, certificate: Path, key: Path, ca: Path
+) -> AsyncIterator[int]:
+    """Run stunnel before a TCP port; it asks for a client certificate. Yields its port."""
+    port = free_port()
+    settings = folder / "stunnel.conf"
+    settings.write_text(
+        "foreground = yes\npid =\n[mbaps]\n"
+        f"accept = 127.0.0.1:{port}\nconnect = 127.0.0.1:{target_port}\n"
+        f"cert = {certificate}\nkey = {key}\nCAfile = {ca}\n"
+        "verifyChain = yes\nrequireCert = yes\nsslVersionMin = TLSv1.2\n",
+        encoding="utf-8",
+    )
+    process = await asyncio.create_subprocess_exec(
+        "stunnel4", settings,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        await _until(lambda: _listens(port), "stunnel does not listen")
+        yield port
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def _listens(port: int) -> bool:
+    """Tell whether somebody listens, without connecting: the server would serve that and end."""
+    wanted = f"0100007F:{port:04X} 00000000:0000 0A"  # /proc/net/tcp: 127.0.0.1, LISTEN
+    return wanted in Path("/proc/net/tcp").read_text(encoding="ascii")
+
+
+async def _until(condition: Callable[[], bool], message: str) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(message)
+
+
+async def mbpoll_line(path: Path, kind: str, address: int, count: int) -> list[str]:
+    """As `mbpoll`, over a serial line at 115,200 baud without parity."""
+    return await _mbpoll(
+        ["-m", "rtu", "-b", "115200", "-P", "none"], str(path), kind, address, count
+    )
+
+
 async def mbpoll(port: int, kind: str, address: int, count: int) -> list[str]:
+    """As `_mbpoll`, over TCP."""
+    return await _mbpoll(["-m", "tcp", "-p", str(port)], "127.0.0.1", kind, address, count)
+
+
+async def _mbpoll(how: list[str], where: str, kind: str, address: int, count: int) -> list[str]:
     """Read with mbpoll, wire addresses; returns the values as it prints them.
 
     kind as mbpoll's -t: 0 coils, 1 discrete inputs, 3 input registers, 4 holding registers. The
@@ -126,8 +226,8 @@ async def mbpoll(port: int, kind: str, address: int, count: int) -> list[str]:
     """
     for _ in range(50):
         process = await asyncio.create_subprocess_exec(
-            "mbpoll", "-m", "tcp", "-p", str(port), "-a", str(UNIT), "-t", kind, "-0", "-1", "-q",
-            "-r", str(address), "-c", str(count), "127.0.0.1",
+            "mbpoll", *how, "-a", str(UNIT), "-t", kind, "-0", "-1", "-q",
+            "-r", str(address), "-c", str(count), where,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         output, _ = await process.communicate()

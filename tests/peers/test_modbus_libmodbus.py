@@ -55,13 +55,11 @@ def _driver(port: int, points: list[DriverPoint[ModbusAddress]], **keys: object)
     return make(port, points, unit=UNIT, **keys)
 
 
-async def _read(driver: ModbusDriver, count: int, settled: int | None = None) -> Sink:
-    """Poll until every point has come, and the given one is no longer good if asked for."""
+async def _read(driver: ModbusDriver, count: int) -> Sink:
+    """Poll until every point has come."""
     async with running(driver) as sink:
         await sink.until(lambda: sink.kinds().count("link.up") == 1)
         await sink.until(lambda: len(sink.last()) == count)
-        if settled is not None:
-            await sink.until(lambda: sink.last()[settled][1] != Quality.GOOD)
     return sink
 
 
@@ -112,12 +110,13 @@ async def test_a_hostile_register_is_bad_alone(
 ) -> None:
     points = _points(("holding", address, kind), ("holding", 0x165, "u16"), ("input", 0x108, "u16"))
     driver = _driver(port, points, max_gap=0, timeout_ms=300, lost_after=100)
-    sink = await _read(driver, 3, settled=1)
-    last = sink.last()
-    assert last[1][1] == quality
-    assert last[2] == (float((0x4123 + 0x1357 * 5) & 0xFFFF), Quality.GOOD)
-    assert last[3] == (10.0, Quality.GOOD)
-    assert sink.kinds()[-1] != "link.down"
+    expected = {2: (float((0x4123 + 0x1357 * 5) & 0xFFFF), Quality.GOOD), 3: (10.0, Quality.GOOD)}
+    # The server ends with each connection and may refuse the first one while it starts again.
+    async with running(driver) as sink:
+        await sink.until(lambda: "link.up" in sink.kinds())
+        await sink.until(lambda: sink.last().items() >= expected.items())
+        await sink.until(lambda: sink.last()[1][1] == quality)
+    assert "link.down" not in sink.kinds()[sink.kinds().index("link.up") :]
 
 
 async def test_a_slow_register_is_waited_for(port: int) -> None:
