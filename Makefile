@@ -29,8 +29,9 @@ lint: $(VENV)/.dev  ## format, lint, types, import rules, dependencies, generate
 	$(BIN)/deptry .
 	@deploy/proto.sh $(BIN) check
 
-peers: $(VENV)/.dev  ## install the real counterparts that tests/peers uses (Debian and npm packages)
+peers: $(VENV)/.dev  ## install what tests need beside Python (Debian and npm packages, the clip of people)
 	@tests/peers/install.sh
+	@$(BIN)/plantgate demo --fetch
 
 test: lint peers  ## lint, then every test, those against real counterparts included
 	$(PYTEST)

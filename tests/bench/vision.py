@@ -24,8 +24,8 @@ from pathlib import Path
 from tests.bench.machine import usage
 from tests.bench.table import Row
 from tests.bench.vision_overhead import Overhead, measure
+from tests.clips import find_clip
 from tests.e2e.world import World, free_port, until
-from tests.vision.conftest import find_clip
 
 CAMERAS = 8
 FPS = 2.0
@@ -56,7 +56,7 @@ class Eight:
 
 def rows(folder: Path) -> list[Row]:
     """All rows of vision."""
-    source = find_clip("vtest.avi")
+    source = find_clip()
     if source is None:
         raise SystemExit("bench: vtest.avi is missing, see tests/vision/conftest.py")
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,8 +18,8 @@ from drivers.opcua import DRIVER as OPCUA
 from drivers.opcua.config import OpcUaConfig
 from gateway.runtime.clock import SystemClock
 from gateway.sources.camera import CameraSource
+from tests.clips import clip_or_fail
 from tests.drivers.modbus.rig import holding, make
-from tests.e2e.clips import clip_or_fail
 from tests.fakes.modbus_server import ModbusServer
 from tests.fakes.opcua_collector import points
 from tests.fakes.opcua_server import OpcUaServer

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.clips import clip_or_fail
+from tests.clips import clip_or_fail
 from tests.e2e.plant import Plant
 from tests.e2e.watched import Watched, stop_clean
 from tests.e2e.world import stop, until

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.clips import clip_or_fail
+from tests.clips import clip_or_fail
 from tests.e2e.watched import assert_gone, family
 from tests.e2e.world import PLANTGATE, ROOT, until
 

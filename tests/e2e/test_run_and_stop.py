@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.clips import clip_or_fail
+from tests.clips import clip_or_fail
 from tests.e2e.watched import Watched, assert_gone, family, stop_clean
 from tests.e2e.world import free_port, stop, until
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from drivers.contract import Quality
-from tests.vision.conftest import find_clip
+from tests.clips import find_clip
 from tests.vision.recorder import LONGEST_S, Recorder, camera, running
 
 pytestmark = pytest.mark.peer
@@ -33,7 +33,7 @@ WITHIN_SAMPLES = 10  # one sample a second: bad quality within 10 s of the freez
 @pytest.fixture(scope="module")
 def clip() -> Path:
     """The clip, if the server can run; otherwise fail in CI and skip elsewhere."""
-    found = find_clip("vtest.avi")
+    found = find_clip()
     imports = "import gi; gi.require_version('GstRtspServer', '1.0')"
     able = (
         Path(PYTHON).exists()

@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.clips import find_clip
 from tests.e2e.world import ROOT, World, free_port, listens, stop, until
 from tests.peers import main_job_modbus as modbus
 from tests.peers import main_job_opcua as opcua
 from tests.peers.libmodbus import UNIT
-from tests.vision.conftest import find_clip
 
 Lines = list[dict[str, str]]
 
@@ -74,7 +74,7 @@ pytestmark = [pytest.mark.peer, pytest.mark.e2e]
 @pytest.fixture(scope="module")
 def clip() -> Path:
     """The clip, if every counterpart is here; otherwise fail in CI and skip elsewhere."""
-    found = find_clip("vtest.avi")
+    found = find_clip()
     wanted = [modbus.missing(), opcua.missing(), _camera_missing()]
     if found is None:
         wanted.append("vtest.avi: set PLANTGATE_SHARED, or unpack Debian's opencv-doc")
