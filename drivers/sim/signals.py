@@ -160,7 +160,7 @@ class Plant:
         turns = np.broadcast_to(np.asarray(turn, np.int64), which.shape).astype(np.uint64)
         offset = np.uint64((self._seed * 0xD1342543DE82EF95 + use * 0x2545F4914F6CDD1D) % 2**64)
         key = which.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + offset
-        return _uniform(_mix(key) + turns * np.uint64(0xDA942042E4DD58B5))
+        return uniform(mix(key) + turns * np.uint64(0xDA942042E4DD58B5))
 
 
 def _signal(index: int) -> Signal:
@@ -183,11 +183,13 @@ def _is_wide(index: Indices) -> npt.NDArray[np.bool_]:
     )  # a level: 2 is LI in _FAMILIES, and 100 is a multiple of its length
 
 
-def _mix(key: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def mix(key: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Spread keys over all 64 bits (the finaliser of splitmix64)."""
     key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return key ^ (key >> np.uint64(31))
 
 
-def _uniform(key: npt.NDArray[np.uint64]) -> Floats:
-    return (_mix(key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+def uniform(key: npt.NDArray[np.uint64]) -> Floats:
+    """Uniform numbers in [0, 1), one for each key."""
+    return (mix(key) >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymodbus.client import AsyncModbusTcpClient
 
-from drivers.sim.modbus_server import MOST_POINTS, ModbusSimulator, RegisterMap, answer
+from drivers.sim.modbus_server import MOST_POINTS, ModbusSimulator, RegisterMap
+from drivers.sim.modbus_wire import answer
 from drivers.sim.signals import Plant
 
 PLANT = Plant(100, 1)
