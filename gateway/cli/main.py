@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "Check a site file and say everything that is wrong with it.",
     "points": "Convert, check and export point tables; make one to fill in.",
     "sim": "Serve the plant's side of a site on this machine, with faults to rehearse.",
+    "probe": "Look at one device before it is configured.",
     "demo": "Try it: a simulated plant, a gateway and a receiver on this machine.",
     "receive": "Run a receiver: the platform's end of the line.",
     "query": "Print what a receiver has stored.",
