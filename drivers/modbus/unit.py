@@ -78,6 +78,7 @@ class Unit:
         self._found: list[Search] = []
         self._outcomes: list[int] = []  # of the running poll's plan
         self._mute: dict[int, Silence] = {}  # blocks that stay silent while others answer
+        self._unsure: Block | None = None  # whose answer may still come, on a line without ids
         self._begun_ns = 0
         self.replan()
 
@@ -86,6 +87,7 @@ class Unit:
         self._searches.clear()
         self._found.clear()
         self._mute.clear()
+        self._unsure = None
         self.silence.ask_again()
         self.lessons.probe_all(self._clock.monotonic_ns())
 
@@ -162,6 +164,8 @@ class Unit:
     async def _read(self, link: Link) -> list[int]:
         """Read every block, or, where some stay silent, those whose turn it is and those last."""
         decoder = self._decoder
+        if self._unsure is not None and (code := await self._realign(link, self._unsure)):
+            return [code] * len(self.blocks)
         if not self._mute:
             return await link.exchange(self._requests, decoder.buffer, decoder.offsets)
         now_ns, mute = self._clock.monotonic_ns(), self._mute
@@ -176,6 +180,25 @@ class Unit:
         for at, code in zip(order, codes, strict=True):
             outcomes[at] = code
         return outcomes
+
+    async def _realign(self, link: Link, unsure: Block) -> int:
+        """Make sure, on a line, that no answer to an earlier request is still to come.
+
+        Reads something whose answer has another length than that of the block that went wrong, so
+        the two cannot be mistaken. Returns 0 if the line is aligned, or why nothing can be read.
+        Where all blocks are alike, the pause after a time-out is all there is.
+        """
+        before = (unsure.area, unsure.payload_bytes)
+        quiet_first = sorted(range(len(self.blocks)), key=lambda at: at in self._mute)
+        choices = [covering([self.blocks[at].spans[0]]) for at in quiet_first]
+        choices += [self.blocks[at] for at in quiet_first]
+        other = next((b for b in choices if (b.area, b.payload_bytes) != before), None)
+        if other is not None:
+            code = await self._read_one(link, other)
+            if code in _NO_ANSWER or code == Outcome.MALFORMED:
+                return code
+        self._unsure = None
+        return 0
 
     def _note_turn(self) -> None:
         """Count a turn, and smooth the time from turn to turn over about eight of them."""
@@ -194,8 +217,12 @@ class Unit:
         else:
             self.silent_turns += 1
             self.silence.silent(now_ns)
-        if self._config.is_line and Outcome.TIMED_OUT in self._outcomes:
-            self.silence.settle(now_ns)
+        if self._config.is_line and self._unsure is None:
+            for block, code in zip(self.blocks, self._outcomes, strict=True):
+                if code in {Outcome.TIMED_OUT, Outcome.MALFORMED}:
+                    self._unsure = block
+                if code == Outcome.TIMED_OUT:
+                    self.silence.settle(now_ns)
         if not (self._shared or self._config.is_line) or len(self.blocks) == 1:
             return
         for at, code in enumerate(self._outcomes):
