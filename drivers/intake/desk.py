@@ -5,6 +5,7 @@ Guarantees:
 - `hand_in` returns only after everything accepted is durable, so that its caller may acknowledge to
   the sender; if anything could not be stored it raises NotDurableError and the sender must send
   the whole again. Nothing is acknowledged by halves.
+  What was stored of it counts as a repeat then.
 - What says the same as something already durable is not stored again as long as it is remembered
   (the last 65,536 records and documents of samples); twice at the same time is stored once, and
   both wait. After a restart a repeat is stored again, with the same id and `content_sha256`, by
@@ -37,8 +38,11 @@ from drivers.intake.rows import Accepted, Rejected
 from drivers.intake.samples import Sample, SampleReader, SampleRows
 from drivers.intake.settings import ExternalAddress
 
+CHUNK_ROWS = 500
+"""Rows stored at once: a document of 10,000 must fill neither the buffer's queues nor the loop."""
 REMEMBERED = 65_536
 """Digests of 16 bytes remembered; some 10 MB of memory at most."""
+BREATH_ROWS = 50
 MAX_REASONS = 20
 """Refused rows that are told one by one in an event; the count is always told."""
 MAX_REASON_TEXT = 2000
@@ -94,11 +98,12 @@ class Desk:
         taken = list(rows)
         accepted = [row for row in taken if isinstance(row, Accepted)]
         self.counters.rejected_rows += len(taken) - len(accepted)
-        items = [(row.digest, row.event) for row in accepted]
-        new = await self._once(emit, items)
-        self.counters.records += new
-        self.counters.pictures += sum(bool(row.event.picture) for row in accepted) if new else 0
-        self.counters.repeats += len(items) - new
+        for first in range(0, len(accepted), CHUNK_ROWS):
+            items = [(row.digest, row.event) for row in accepted[first : first + CHUNK_ROWS]]
+            new = await self._once(emit, items)
+            self.counters.records += new
+            self.counters.pictures += new if accepted[first].event.picture else 0
+            self.counters.repeats += len(items) - new
         await self._tell_own(emit)
 
     async def hand_in_samples(self, emit: Emit, rows: SampleRows, digest: bytes) -> None:
@@ -182,7 +187,9 @@ class Desk:
         ours: dict[bytes, asyncio.Future[None]] = {}
         error: NotDurableError | None = NotDurableError("the intake was stopped")
         try:
-            for digest, item in items:
+            for number, (digest, item) in enumerate(items):
+                if number % BREATH_ROWS == BREATH_ROWS - 1:
+                    await asyncio.sleep(0)  # acquisition shares the loop
                 if digest in self._stored:
                     self._stored.move_to_end(digest)
                 elif digest in self._under_way:

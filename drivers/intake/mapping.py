@@ -118,12 +118,13 @@ class Table:
             found = _at(document, self.config.rows)
             parent = self.config.rows.rpartition(".")[0]
             beside = cast("_JsonMap", _at(document, parent)) if parent else document
+        around = {**(envelope or {}), **beside}
         listed = found if isinstance(found, list) else [found]
         rows: list[tuple[Mapping[str, object], Mapping[str, object]]] = []
         for number, row in enumerate(listed):
             if not isinstance(row, dict):
                 raise DocumentError(f"row {number} must be an object, not {row!r:.40}")
-            rows.append((row, {**(envelope or {}), **beside}))
+            rows.append((row, around))
         return rows
 
     def apply(self, row: _JsonMap, beside: _JsonMap) -> Mapped:

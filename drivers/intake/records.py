@@ -12,6 +12,7 @@ become words by the mapping file. Pure.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -29,6 +30,9 @@ from drivers.intake.moments import Instant
 MAX_TEXT = 2000
 """Characters of one text: a list of safety measures of a permit has some hundred."""
 
+NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""What neither protobuf nor SQLite can hold: NUL, and halves of surrogate pairs."""
+
 Scalar = str | int | float | bool
 _WORDS = {"1": True, "true": True, "yes": True, "是": True,
           "0": False, "false": False, "no": False, "否": False}  # fmt: skip
@@ -45,7 +49,7 @@ def _text(value: object) -> str:
     text = str(value).strip()
     if len(text) > MAX_TEXT:
         raise ValueError(f"must have at most {MAX_TEXT} characters, not {len(text)}")
-    if "\0" in text or any(0xD800 <= ord(sign) <= 0xDFFF for sign in text):
+    if NO_TEXT.search(text):
         raise ValueError("holds a character that is no text (NUL or half a surrogate pair)")
     return text
 

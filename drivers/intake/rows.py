@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from drivers.contract import SourceEvent
 from drivers.intake.document import MAX_ROWS, DocumentError
 from drivers.intake.mapping import Mapped, SourceMapping, Table
-from drivers.intake.records import Record, Scalar
+from drivers.intake.records import NO_TEXT, Record, Scalar
 from drivers.wording import sentence
 
 DIGEST_BYTES = 16
@@ -140,7 +140,7 @@ def shown_id(value: object) -> str:
 
 def _check_text(text: str) -> None:
     """Refuse what protobuf and SQLite cannot hold."""
-    if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
+    if NO_TEXT.search(text):
         raise ValueError("holds a character that is no text (NUL or half a surrogate pair)")
 
 

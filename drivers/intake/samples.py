@@ -11,13 +11,16 @@ Bad_NoCommunication, takes our own bad:comm_failure. 0x80, reserved in OPC DA, i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
+from typing import NamedTuple
 
 import numpy as np
 
 from drivers.contract import Batch, DriverPoint, Quality, ValueKind, Values
-from drivers.intake.mapping import Table
+from drivers.intake.mapping import SAMPLE_FIELDS, Table
+from drivers.intake.moments import TimeFormat
 from drivers.intake.rows import Rejected, shown_id
 from drivers.intake.settings import ExternalAddress
 
@@ -59,8 +62,19 @@ def opc_quality(code: int) -> int:
     return int(found if found is not None else _SEVERITY.get(low & 0xC0, Quality.BAD))
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+_Row = Mapping[str, object]
+_Four = tuple[object, object, object, object]
+_Pick = Callable[[_Row, _Row], _Four]
+
+
+class _Known(NamedTuple):
+    """A point that samples may name."""
+
+    point: int
+    kind: ValueKind
+
+
+class Sample(NamedTuple):
     """One row that is right."""
 
     point: int
@@ -87,6 +101,9 @@ class SampleReader:
 
     def __init__(self, points: Sequence[DriverPoint[ExternalAddress]]) -> None:
         self._points = {point.address.id: point for point in points if not point.address.own}
+        self._known_points = {
+            name: _Known(point.id, point.address.kind()) for name, point in self._points.items()
+        }
         self._sequence = 0
 
     @property
@@ -98,17 +115,38 @@ class SampleReader:
         """Read all rows; raises DocumentError if there are none to be found."""
         samples: dict[ValueKind, list[Sample]] = {}
         receipts: list[tuple[str, str]] = []
+        pick = _picker(table)
+        instants = _Instants(table.times)
+        qualities: dict[object, int] = {}
         for number, (row, beside) in enumerate(table.rows(document)):
-            name = f"row {number}"
+            name: object = f"row {number}"
             try:
-                given = table.apply(row, beside).given
-                name = shown_id(given.get("id", name))
-                kind, sample = self._sample(table, given)
-                samples.setdefault(kind, []).append(sample)
-                receipts.append((name, ""))
+                given, when, value, sent = pick(row, beside)
+                name = name if given is None else given
+                known = self._known(given, when)
+                quality = qualities.get(sent) if type(sent) is int else None
+                if quality is None:
+                    quality = _quality(0xC0 if sent is None else sent)
+                    if type(sent) is int:
+                        qualities[sent] = quality
+                found = _value(known.kind, value, quality)
+                samples.setdefault(known.kind, []).append(
+                    Sample(known.point, instants.ns(when), found, quality)
+                )
+                receipts.append((shown_id(name), ""))
             except ValueError as error:
-                receipts.append((name, str(error)))
+                receipts.append((shown_id(name), str(error)))
         return SampleRows(samples, receipts)
+
+    def _known(self, given: object, when: object) -> _Known:
+        if given is None or when is None:
+            raise ValueError(f"{'id' if given is None else 'time'} is missing")
+        known = self._known_points.get(given if isinstance(given, str) else str(given))
+        if known is None:
+            known = self._known_points.get(str(given).strip())
+        if known is None:
+            raise ValueError("id is not in the point table")
+        return known
 
     def batches(self, rows: SampleRows, now_ns: int) -> list[Batch]:
         """Make one batch per column type."""
@@ -128,22 +166,45 @@ class SampleReader:
         self._sequence += 1
         return batch
 
-    def _sample(self, table: Table, given: Mapping[str, object]) -> tuple[ValueKind, Sample]:
-        for name in ("id", "time"):
-            if name not in given:
-                raise ValueError(f"{name} is missing")
-        point = self._points.get(str(given["id"]).strip())
-        if point is None:
-            raise ValueError("id is not in the point table")
-        quality = _quality(given.get("quality", 0xC0))
-        kind = point.address.kind()
-        if quality & 0x8000:
-            value = _EMPTY[kind]
-        elif "value" not in given:
-            raise ValueError("value is missing; only a value of bad quality may be left out")
-        else:
-            value = _value(kind, given["value"])
-        return kind, Sample(point.id, table.times.parse(given["time"]).ns, value, quality)
+
+class _Instants:
+    """Reads times; rows of one document mostly carry the same."""
+
+    def __init__(self, times: TimeFormat) -> None:
+        self._times = times
+        self._before: object = None
+        self._ns = 0
+
+    def ns(self, when: object) -> int:
+        """Ns since 1970 UTC; raises ValueError."""
+        if type(when) is not type(self._before) or when != self._before:
+            self._ns = self._times.parse(when).ns
+            self._before = when
+        return self._ns
+
+
+def _picker(table: Table) -> _Pick:
+    """How id, time, value and quality are taken out of a row; None where there is nothing."""
+    defaults = table.config.defaults
+    names = [table.paths.get(name) for name in SAMPLE_FIELDS]
+    plain = [name for name in names if name is not None and "." not in name and name[0] != "^"]
+    if len(plain) == len(names) and not (defaults or table.config.values or table.config.id_from):
+        first, second, third, fourth = plain
+
+        def take(row: _Row, _beside: _Row) -> _Four:
+            given, when, value, quality = (
+                row.get(first), row.get(second), row.get(third), row.get(fourth),
+            )  # fmt: skip
+            return (None if given == "" else given, None if when == "" else when,
+                    None if value == "" else value, None if quality == "" else quality)  # fmt: skip
+
+        return take
+
+    def apply(row: _Row, beside: _Row) -> _Four:
+        given = table.apply(row, beside).given
+        return given.get("id"), given.get("time"), given.get("value"), given.get("quality")
+
+    return apply
 
 
 def _quality(sent: object) -> int:
@@ -159,7 +220,13 @@ def _quality(sent: object) -> int:
     return opc_quality(sent)
 
 
-def _value(kind: ValueKind, sent: object) -> float | int | str:
+def _value(kind: ValueKind, sent: object, quality: int) -> float | int | str:
+    if quality & 0x8000:
+        return _EMPTY[kind]
+    if sent is None:
+        raise ValueError("value is missing; only a value of bad quality may be left out")
+    if type(sent) is float and kind is ValueKind.FLOAT and isfinite(sent):
+        return sent
     if kind is ValueKind.TEXT:
         if not isinstance(sent, str) or len(sent) > 512 or "\0" in sent:
             raise ValueError(f"value must be text of at most 512 characters, not {sent!r:.40}")

@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from drivers.contract import Clock, DeviceError, DriverPoint, Emit
+from drivers.intake.aside import aside
 from drivers.intake.desk import Desk, NotDurableError
 from drivers.intake.document import DocumentError, read_csv, read_json
 from drivers.intake.mapping import Table, load
@@ -30,8 +31,6 @@ from drivers.intake_folder.client import Folder
 from drivers.intake_folder.config import FolderIntakeConfig
 from drivers.intake_folder.watch import FileTables, Seen, Settled
 
-CHUNK_ROWS = 500
-"""Rows handed in at once: a file of 100,000 must not fill the buffer's queues."""
 DAY_NS = 86_400_000_000_000
 PRUNE_NS = 3_600_000_000_000
 
@@ -121,7 +120,7 @@ class FolderIntake:
             table = self._reader.mapping.table(self._tables.table(name) or "")
             if table is None:
                 raise DocumentError("begins with no table's name; see `files` in the site file")  # noqa: TRY301  # told like every unreadable file
-            document: object = await asyncio.to_thread(_parsed, name, content)
+            document = await aside(len(content), partial(_parsed, name, content))
             return await self._store(name, content, table, document, emit)
         except DocumentError as error:
             self._desk.counters.refused_documents += 1
@@ -131,15 +130,19 @@ class FolderIntake:
         self, name: str, content: bytes, table: Table, document: object, emit: Emit
     ) -> Sequence[Rejected]:
         if table.record is None:
-            samples = self._desk.samples.read(table, document)
+            read = partial(self._desk.samples.read, table, document)
+            samples = await aside(len(content), read)
             digest = hashlib.sha256(_shown(name).encode() + b"\0" + content).digest()
             await self._desk.hand_in_samples(emit, samples, digest)
             return samples.rejected
         shown = _shown(name)
         now_ns = self._clock.wall_ns()
-        rows = self._reader.read(table, document, shown, now_ns, envelope={"file": shown})
-        for first in range(0, len(rows), CHUNK_ROWS):
-            await self._desk.hand_in(emit, rows[first : first + CHUNK_ROWS])
+        envelope = {"file": shown}
+        rows = await aside(
+            len(content),
+            partial(self._reader.read, table, document, shown, now_ns, envelope=envelope),
+        )
+        await self._desk.hand_in(emit, rows)
         return [row for row in rows if isinstance(row, Rejected)]
 
 

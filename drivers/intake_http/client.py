@@ -18,12 +18,14 @@ import hashlib
 import math
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import NoReturn
 
 from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from drivers.contract import Clock, DeviceError, DriverPoint, Emit
+from drivers.intake.aside import aside
 from drivers.intake.desk import Desk, NotDurableError
 from drivers.intake.document import DocumentError, read_json
 from drivers.intake.mapping import SAMPLES, Table, load
@@ -203,14 +205,17 @@ class HttpIntake:
         digest = hashlib.sha256(f"{table.name} {sender}\n".encode() + body).digest()
 
         async def store() -> bytes:
-            document = _document(body)
+            document = await aside(len(body), partial(_document, body))
             try:
                 if table.record is None:
-                    samples = self._desk.samples.read(table, document)
+                    read = partial(self._desk.samples.read, table, document)
+                    samples = await aside(len(body), read)
                     await self._desk.hand_in_samples(emit, samples, digest)
                     return taken(samples.receipts)
                 now_ns = self._clock.wall_ns()
-                rows = self._reader.read(table, document, sender, now_ns)
+                rows = await aside(
+                    len(body), partial(self._reader.read, table, document, sender, now_ns)
+                )
             except DocumentError as error:
                 raise RefusedError(400, f"the document {error}") from error
             await self._desk.hand_in(emit, rows)

@@ -18,8 +18,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from drivers.contract import Clock, DeviceError, DriverPoint, Emit, SourceEvent
+from drivers.intake.aside import aside
 from drivers.intake.desk import Desk, NotDurableError
 from drivers.intake.document import DocumentError, read_json
 from drivers.intake.mapping import load
@@ -129,15 +131,16 @@ class MqttIntake:
             raise DocumentError("came on a topic that no filter names")
         if len(payload) > self._config.max_message_kb << 10:
             raise DocumentError(f"is larger than {self._config.max_message_kb} KB")
-        document = read_json(payload)
+        document = await aside(len(payload), partial(read_json, payload))
         if table.record is None:
-            samples = self._desk.samples.read(table, document)
+            samples = await aside(len(payload), partial(self._desk.samples.read, table, document))
             digest = hashlib.sha256(topic.encode() + b"\0" + payload).digest()
             await self._desk.hand_in_samples(emit, samples, digest)
             return samples.rejected
         envelope = {"topic": topic.split("/")}
         now_ns = self._clock.wall_ns()
-        rows = self._reader.read(table, document, topic, now_ns, envelope=envelope)
+        read = partial(self._reader.read, table, document, topic, now_ns, envelope=envelope)
+        rows = await aside(len(payload), read)
         await self._desk.hand_in(emit, rows)
         return [row for row in rows if isinstance(row, Rejected)]
 

@@ -17,7 +17,7 @@ import pytest
 from drivers import registry
 from drivers.contract import DeviceError, DriverPoint, Quality
 from drivers.intake.settings import ExternalAddress
-from drivers.intake_http.client import HttpIntake
+from drivers.intake_http.client import MAX_AT_ONCE, HttpIntake
 from drivers.intake_http.config import HttpIntakeConfig, check
 from gateway.runtime.clock import SystemClock
 from tests.fakes.certificates import Authority
@@ -146,6 +146,57 @@ async def test_a_re_send_stores_nothing_twice(tmp_path: Path) -> None:
         assert len(served.store.events("intake.permit")) == 2
         counted = served.driver.statistics()
         assert (counted["records"], counted["repeats"], counted["replays"]) == (2, 1, 1)
+
+
+async def test_too_many_at_once_and_a_key_under_way_are_put_off(tmp_path: Path) -> None:
+    store = IntakeStore(held=True)
+    async with serving(make(tmp_path, burst=200), store) as served, asyncio.TaskGroup() as group:
+        key = {"Idempotency-Key": "k"}
+        posts = [group.create_task(served.post("/v1/permit", PERMIT, headers=key))]
+        await until_true(lambda: store.events("intake.permit"))
+        assert (await served.post("/v1/permit", PERMIT, headers=key))[0] == 409
+        posts += [
+            group.create_task(served.post("/v1/permit", {**PERMIT, "id": f"x{number}"}))
+            for number in range(MAX_AT_ONCE - 1)
+        ]
+        await until_true(lambda: served.driver.statistics()["requests_under_way"] == MAX_AT_ONCE)
+        status, answer, headers = await served.post("/v1/permit", PERMIT)
+        assert (status, answer["msg"]) == (503, "too many requests at once")
+        assert int(headers["Retry-After"]) > 0
+        store.release()
+        assert [(await post)[0] for post in posts] == [200] * MAX_AT_ONCE
+
+
+async def test_a_large_document_is_stored_whole(tmp_path: Path) -> None:
+    rows = [{**PERMIT, "id": f"t{number}"} for number in range(1200)]
+    async with serving(make(tmp_path)) as served:
+        status, answer, _ = await served.post("/v1/permit", rows)
+        assert (status, answer["success"], len(answer["data"])) == (200, True, 1200)
+        stored = [event.attributes["id"] for event in served.store.events("intake.permit")]
+        assert stored == [row["id"] for row in rows]
+
+
+RUBBISH = [
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n", b"\0" * 500,
+    b"POST /v1/permit HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+    b"POST /v1/permit HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\nzz\r\n",
+    b"POST /v1/permit HTTP/1.1\r\nA: " + b"x" * 20_000 + b"\r\n\r\n",
+    b"POST /v1/../../etc HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
+]  # fmt: skip
+
+
+async def test_rubbish_on_the_wire_disturbs_nobody(tmp_path: Path) -> None:
+    async with serving(make(tmp_path)) as served:
+        for rubbish in RUBBISH:
+            _, writer = await asyncio.open_connection("127.0.0.1", served.driver.port)
+            writer.write(rubbish)
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+        assert (await served.post("/v1/permit", PERMIT))[0] == 200
+        assert len(served.store.events("intake.permit")) == 1
 
 
 async def test_senders_are_told_apart_and_strangers_refused(tmp_path: Path) -> None:
