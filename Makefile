@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint peers bench proto lock clean outage-full
+.PHONY: help demo test lint peers bench proto lock clean outage-full fuzz
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -41,6 +41,9 @@ bench: $(VENV)/.dev  ## measure the bars of ARCHITECTURE.md; writes build/bench.
 
 outage-full: $(VENV)/.dev  ## the 60 s outage with SIGKILL, and the 45 s cold start, in full length
 	PLANTGATE_FULL=1 $(PYTEST) tests/e2e/test_outage.py -q -s -p no:randomly --timeout=600
+
+fuzz: $(VENV)/.dev  ## a million hostile answers for each Modbus parser; ARGS="--frames N --seed N"
+	@$(BIN)/python -m tests.drivers.modbus.fuzz $(ARGS)
 
 proto: $(VENV)/.dev  ## regenerate gateway/wire/v1 from proto/
 	@deploy/proto.sh $(BIN) write

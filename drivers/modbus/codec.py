@@ -191,6 +191,8 @@ def payload(request: Request, transaction: int, frame: bytes) -> bytes:
     if unit != request.unit:
         raise MalformedReplyError(f"unit {unit} instead of {request.unit}")
     if function == request.function | _EXCEPTION_FLAG and length == _MIN_LENGTH:
+        if not frame[8]:  # must not pass for "no exception"
+            raise MalformedReplyError("exception without a code")
         raise ExceptionReplyError(frame[8])
     if function != request.function:
         raise MalformedReplyError(f"function {function} instead of {request.function}")

@@ -157,3 +157,11 @@ def test_nothing_to_read_is_done_at_once() -> None:
     exchange = Exchange(1, SECOND, 2)
     assert exchange.begin([], bytearray(), [], 0) == b""
     assert exchange.done
+
+
+def test_an_exception_without_a_code_is_no_value() -> None:
+    exchange = Exchange(1, SECOND, 2)
+    wanted, buffer, offsets = _requests(1)
+    exchange.begin(wanted, buffer, offsets, 0)
+    exchange.feed(bytes.fromhex("000100000003018300"), 1)
+    assert exchange.outcomes == [Outcome.MALFORMED]
