@@ -1,11 +1,13 @@
 """Site systems hand in at a running gateway; what was answered 200 reaches the receiver.
 
-Gateway and receiver are processes of their own; permits and samples come over HTTP with a token.
+Gateway and receiver are processes of their own; permits, samples and a picture come over HTTP with
+a token, a permit more by file.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import json
 import signal
@@ -23,7 +25,9 @@ TIME = "2026-05-01T08:00:00+08:00"
 
 
 def write_site(world: World, port: int) -> None:
-    """One HTTP intake with a token, a mapping file and a point table."""
+    """An HTTP intake with a token and a mapping file, and the folder of a one-way gate."""
+    (world.folder / "gate").mkdir()
+    (world.folder / "gate.csv").write_text("name,id\nrecords,#records\n", encoding="utf-8")
     (world.folder / "points.csv").write_text(
         "name,id,type,high\nrecords,#records,,\nTI-101,DCS.TI101.PV,float,80\n", encoding="utf-8"
     )
@@ -52,6 +56,13 @@ listen = "127.0.0.1:{port}"
 tokens = "senders"
 mapping = "mapping.toml"
 points = "points.csv"
+
+[[device]]
+name = "gate"
+driver = "intake_folder"
+folder = "gate"
+look_ms = 200
+points = "gate.csv"
 """
     )
 
@@ -66,19 +77,41 @@ def post(port: int, path: str, body: object) -> tuple[int, dict[str, Any]]:
         return reply.status, json.load(reply)
 
 
-def permits(world: World) -> list[dict[str, str]]:
-    """Attributes of permit events at the receiver, in order."""
+def post_picture(port: int, picture: bytes) -> int:
+    """POST a picture with the fields of its alarm as multipart/form-data; gives the status."""
+    parts = {"time": TIME, "alarm": "no_helmet", "camera": "cam-7"}
+    body = b"".join(
+        f'--edge\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in parts.items()
+    )
+    body += b'--edge\r\nContent-Disposition: form-data; name="picture"; filename="a.jpg"\r\n\r\n'
+    body += picture + b"\r\n--edge--\r\n"
+    headers = {"Authorization": f"Bearer {TOKEN}",
+               "Content-Type": "multipart/form-data; boundary=edge"}  # fmt: skip
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    with contextlib.closing(connection):
+        connection.request("POST", "/v1/pictures", body, headers)
+        return connection.getresponse().status
+
+
+def events(world: World, kind: str) -> list[dict[str, str]]:
+    """Events of a kind at the receiver, in order; attributes are beside their other columns."""
     result = world.plantgate("query", "--store", str(world.store), "--events", "--json")
-    events = [json.loads(line) for line in result.stdout.splitlines()]
+    found = [json.loads(line) for line in result.stdout.splitlines()]
     return [
-        dict(word.partition("=")[::2] for word in event["attributes"].split())
-        for event in events
-        if event["kind"] == "intake.permit"
+        {**event, **dict(word.partition("=")[::2] for word in str(event["attributes"]).split())}
+        for event in found
+        if event["kind"] == kind
     ]
 
 
+def permits(world: World) -> list[dict[str, str]]:
+    """Permits of the HTTP intake at the receiver."""
+    return [event for event in events(world, "intake.permit") if event["source"] == "tickets"]
+
+
 @pytest.mark.timeout(180)
-def test_permits_and_samples_reach_the_receiver_also_over_a_kill(tmp_path: Path) -> None:
+def test_what_site_systems_hand_in_reaches_the_receiver_also_over_a_kill(tmp_path: Path) -> None:
     with World(tmp_path) as world:
         port = free_port()
         write_site(world, port)
@@ -108,6 +141,25 @@ def test_permits_and_samples_reach_the_receiver_also_over_a_kill(tmp_path: Path)
             ("2026-05-01T00:00:00.000Z", 85.5, "good"),
             ("2026-05-01T00:00:01.000Z", 85.5, "uncertain:stale"),
         ]
+
+        picture = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 40
+        assert post_picture(port, picture) == 200
+        export = world.folder / "gate" / "permit_0501.csv"
+        export.write_text(
+            f"id,time,ticket_no,work,status\ng1,{TIME},DH-9,confined_space,closed\n",
+            encoding="utf-8",
+        )
+        until(lambda: events(world, "evidence_attached"), limit_s=40, what="the picture is there")
+        (seen,) = events(world, "intake.picture")
+        assert seen["picture_sha256"] == hashlib.sha256(picture).hexdigest()
+        assert seen["picture_sha256"][:16] in events(world, "evidence_attached")[0]["text"]
+        from_gate = until(
+            lambda: [e for e in events(world, "intake.permit") if e["source"] == "gate"],
+            limit_s=40, what="the permit of the gate is there",
+        )  # fmt: skip
+        assert (from_gate[0]["ticket_no"], from_gate[0]["work"]) == ("DH-9", "confined_space")
+        moved = world.folder / "gate" / "done" / "permit_0501.csv"
+        until(moved.is_file, limit_s=40, what="the file of the gate is moved")
 
         for number in range(2):
             done = {**row, "id": f"k{number}"}

@@ -11,6 +11,7 @@ import pytest
 
 from drivers import registry
 from drivers.intake.mapping import load
+from drivers.intake.records import RECORDS, Record
 from drivers.point_table import parse
 
 DRIVERS = Path(__file__).parents[3] / "drivers"
@@ -57,3 +58,13 @@ def test_a_point_table_of_a_system_that_sends_records_only() -> None:
 def test_the_mapping_samples_load() -> None:
     for path in (DRIVERS / "intake" / "cases").glob("*.toml"):
         assert load(path, "").tables
+
+
+def test_the_readme_lists_every_record_with_its_fields() -> None:
+    text = (DRIVERS / "intake" / "README.md").read_text(encoding="utf-8")
+    for name, record in RECORDS.items():
+        fields = record.model_fields.items()
+        own = {n: field.is_required() for n, field in fields if n not in Record.model_fields}
+        must = ", ".join(field for field, required in own.items() if required)
+        may = ", ".join(field for field, required in own.items() if not required)
+        assert f"| `{name}` | {must} | {may} |" in text
