@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -85,6 +86,7 @@ def test_outage_with_kill_in_the_middle(tmp_path: Path) -> None:
         time.sleep(outage_s / 2)
 
         before = newest(world)
+        back_ns = time.time_ns()
         world.start_receiver()
         until(lambda: newest(world) > before + outage_s * 1000 / POLL_MS, limit_s=30,
               what="data read after the outage arrives")  # fmt: skip
@@ -98,6 +100,25 @@ def test_outage_with_kill_in_the_middle(tmp_path: Path) -> None:
         assert any(row.historical for row in rows)
         print(f"\n{len(rows)} rows, {POINTS} points, missing per point at the kill: "
               f"{max(missing.values())}, duplicates 0, order kept")  # fmt: skip
+        print(_first_live(world, back_ns))
+
+
+def _first_live(world: World, back_ns: int) -> str:
+    """When live data was committed after the receiver came back, and how old it was."""
+    connection = sqlite3.connect(f"file:{world.store / 'receiver.db'}?mode=ro", uri=True)
+    try:
+        found = connection.execute(
+            "SELECT received_ns, received_ns - time_ns FROM records WHERE (id >> 40) % 4 = 2"
+            " AND NOT historical AND received_ns > ? ORDER BY received_ns LIMIT 1",
+            (back_ns,),
+        ).fetchone()
+    finally:
+        connection.close()
+    assert found is not None, "live data came back"
+    return (
+        f"first live commit {(found[0] - back_ns) / 1e9:.2f} s after the receiver's start began, "
+        f"{found[1] / 1e9:.2f} s old"
+    )
 
 
 @pytest.mark.timeout(300)
