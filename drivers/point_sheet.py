@@ -22,6 +22,7 @@ import contextlib
 import datetime as dt
 import io
 import itertools
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,9 @@ MAX_COLUMNS = 256
 _LAST_ROW = 1_048_576  # of a sheet, ECMA-376
 
 _ROWS_AT_ONCE = 256
+
+_LITERAL = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]')
+"""Of a number format: text that is shown as it is, as in 0.0"%LEL"."""
 
 _Row = tuple[int, Sequence[Any]]
 
@@ -201,7 +205,8 @@ def _text(cell: Any) -> Cell:  # noqa: ANN401  # likewise
     if isinstance(value, bool):
         return str(value).upper()
     if isinstance(value, int | float):
-        return Refused(_PERCENT) if "%" in (cell.number_format or "") else _number(value)
+        shown_as = _LITERAL.sub("", cell.number_format or "")
+        return Refused(_PERCENT) if "%" in shown_as else _number(value)
     return str(value).replace("_x000D_", "").replace("\r\n", "\n").replace("\r", "\n").strip()
 
 

@@ -111,6 +111,17 @@ def test_what_would_be_another_value_is_refused(
     assert table.place(problem.row, problem.column) == "Sheet!C3"
 
 
+@pytest.mark.parametrize("number_format", ['0.0"%LEL"', '0"m³/d"', "0.0\\%", "[Red]0.00", "# ##0"])
+def test_a_number_format_that_only_dresses_does_not_count(number_format: str) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.worksheets[0]
+    fill(sheet, [HEAD, ("A", 1, 25)])
+    sheet["C2"].number_format = number_format
+    table = read(saved(book))
+    assert table.problems == ()
+    assert table.rows[0].settings.high == 25
+
+
 def with_results(raw: bytes, results: dict[str, str]) -> bytes:
     """Store results beside the formulas, as Excel does and openpyxl does not."""
     out = io.BytesIO()

@@ -17,7 +17,7 @@ AT-1,holding,0,f32,ABCD,,%LEL,25,50,0,100
 AT-2,holding,2,f32,CDAB,,%LEL,25,50,0,100
 AT-3,holding,4,u16,ABCD,0.1,%LEL,25,50,0,100
 AT-4,holding,5,s32,DCBA,0.01,%LEL,25,50,0,100
-XS-5,holding,7,bit3,ABCD,,,,,,
+XS-5,holding,20,bit3,ABCD,,,,,,
 XS-6,discrete,40,bool,ABCD,,,,,,
 WT-7,input,100,bcd16,BADC,0.1,kg,,,0,500
 """
@@ -60,7 +60,7 @@ FAULTS = """
 [[fault]]
 device = "gds-2"
 kind = "dead"
-at_s = 10
+at_s = 8
 for_s = 6
 
 [[fault]]
@@ -69,20 +69,20 @@ kind = "illegal"
 area = "holding"
 from = 2
 to = 3
-at_s = 10
+at_s = 8
 
 [[fault]]
 device = "gds-1"
 kind = "drift"
 tag = "AT-1"
 per_s = 5
-at_s = 10
+at_s = 8
 
 [[fault]]
 device = "dcs"
 kind = "stuck"
 tag = "TI-1"
-at_s = 10
+at_s = 8
 
 [[fault]]
 device = "dcs"
@@ -90,7 +90,7 @@ kind = "calibration"
 tag = "TI-2"
 status_tag = "XV-4"
 status_value = 1
-at_s = 10
+at_s = 8
 """
 
 
