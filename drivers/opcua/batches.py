@@ -25,7 +25,11 @@ _REMEMBERED_SETS = 32  # a server that splits notifications repeats a few sets i
 class BatchMaker:
     """Holds what all batches of one device share."""
 
-    def __init__(self, points: Sequence[DriverPoint[OpcUaAddress]]) -> None:
+    def __init__(
+        self, points: Sequence[DriverPoint[OpcUaAddress]], *, stamp_here: bool = False
+    ) -> None:
+        """stamp_here: samples carry the gateway's time, since the server's is not to be trusted."""
+        self._stamp_here = stamp_here
         self.kinds = np.array([int(point.address.kind()) for point in points], np.uint8)
         self._ids = np.array([point.id for point in points], np.int32)
         self._sets: OrderedDict[bytes, Int32Array] = OrderedDict()
@@ -33,7 +37,7 @@ class BatchMaker:
 
     def of_change(self, change: DataChange, now_ns: int) -> list[Batch]:
         """One batch per column. now_ns: gateway wall clock of reception."""
-        return [self._of_column(column, now_ns) for column in change.columns]
+        return [self.of_column(column, now_ns) for column in change.columns]
 
     def of_quality(
         self, handles: npt.NDArray[np.uint32], quality: npt.NDArray[np.uint16], now_ns: int
@@ -56,9 +60,14 @@ class BatchMaker:
         handles = np.arange(len(self._ids), dtype=np.uint32)
         return self.of_quality(handles, np.full(len(handles), quality, np.uint16), now_ns)
 
-    def _of_column(self, column: Column, now_ns: int) -> Batch:
+    def of_column(self, column: Column, now_ns: int) -> Batch:
+        """One batch. now_ns as above."""
         return self._batch(
-            column.handles, column.values, column.quality, column.source_time_ns, now_ns
+            column.handles,
+            column.values,
+            column.quality,
+            now_ns if self._stamp_here else column.source_time_ns,
+            now_ns,
         )
 
     def _batch(

@@ -1,10 +1,10 @@
-"""One connection to an OPC UA server: channel, session, subscription, raw publish responses.
+"""One connection to an OPC UA server: socket, channel and session; services.py speaks over it.
 
 Guarantees: no request leaves that could change anything at the server (ALLOWED_REQUESTS, checked
 at the one place where requests are sent); every failure is a DeviceError of one sentence; nothing
 of asyncua runs in the background; `close` takes bounded time and leaves no socket.
 
-This is the only module that imports asyncua (pinned, 2.1.0). Of its internals it uses, each with a
+This and services.py alone import asyncua (pinned, 2.1.0). Of its internals they use, each with a
 test in tests/drivers/opcua/test_client_internals.py:
 
     UaClient._make_protocol               where the socket's protocol object is made
@@ -12,6 +12,7 @@ test in tests/drivers/opcua/test_client_internals.py:
     UASocketProtocol._process_received_message   to read the fault of a refused channel
     UASocketProtocol.send_request         answers with the response body as a Buffer of bytes
     UaClient.protocol, .security_policy, .session.close_session, Client.open_secure_channel(renew)
+    UaSession.restore_authentication_token, Client._server_nonce, ._policy_ids   to resume a session
 """
 
 from __future__ import annotations
@@ -27,20 +28,23 @@ import asyncua.ua
 from asyncua.client.client import Client
 from asyncua.client.ua_client import UaClient, UASocketProtocol
 from asyncua.common.connection import TransportLimits
+from asyncua.common.utils import Buffer
 from asyncua.crypto.security_policies import (
     SecurityPolicy,
     SecurityPolicyAes128Sha256RsaOaep,
     SecurityPolicyAes256Sha256RsaPss,
     SecurityPolicyBasic256Sha256,
 )
-from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary
+from asyncua.ua.ua_binary import nodeid_from_binary, nodeid_to_binary, struct_from_binary
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from drivers.contract import DeviceError
-from drivers.opcua.config import Node, OpcUaConfig
+from drivers.opcua.config import OpcUaConfig
 from drivers.opcua.faults import StatusError, status_sentence
+from drivers.opcua.publish import ServiceFaultError
 from drivers.opcua.trust import Identity, TrustError, check_server, load_identity, read_password
+from drivers.opcua.wire import CodecError
 
 T = TypeVar("T")
 ua: Any = asyncua.ua  # its generated names and annotations are beyond a type checker
@@ -59,16 +63,40 @@ ALLOWED_REQUESTS: frozenset[type] = frozenset(
         ua.DeleteMonitoredItemsRequest,
         ua.PublishRequest,
         ua.RepublishRequest,
+        ua.TransferSubscriptionsRequest,
+        ua.HistoryReadRequest,
+        ua.BrowseRequest,
+        ua.BrowseNextRequest,
+        ua.TranslateBrowsePathsToNodeIdsRequest,
     }
 )
-"""Everything that may be sent. None of these changes a value or a node of the plant."""
+"""Everything that may be sent. None of these changes a value or a node of the plant.
+
+Beside them one method may be called, ConditionRefresh, and only exactly so: see `allowed`.
+"""
+
+_CONDITION_TYPE, _CONDITION_REFRESH = ua.NodeId(2782), ua.NodeId(3875)
+
+
+def allowed(request: object) -> bool:
+    """Tell whether a request may be sent to a plant."""
+    if type(request) in ALLOWED_REQUESTS:
+        return True
+    if type(request) is not ua.CallRequest:
+        return False
+    methods: Any = request
+    calls = methods.Parameters
+    calls = calls if isinstance(calls, list) else calls.MethodsToCall
+    return len(calls) == 1 and (calls[0].ObjectId, calls[0].MethodId) == (
+        _CONDITION_TYPE,
+        _CONDITION_REFRESH,
+    )
+
 
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # 10,000 values of 34 bytes are 0.34 MB
-_SESSION_TIMEOUT_MS = 60_000  # a server forgets us one minute after a crash
+_SESSION_TIMEOUT_MS = 20_000  # a server forgets us so soon after a crash; read every 2 s
 _CHANNEL_LIFETIME_MS = 3_600_000  # asyncua's own; renewed at three quarters (OPC 10000-4, 5.5.2)
 _CLOSE_SECONDS = 2.0
-_CREATE_SECONDS = 30.0  # slow servers take seconds for 1,000 items
-_NAMESPACE_ARRAY, _SERVER_STATE, _MAX_ITEMS_PER_CALL = 2255, 2259, 11714
 _POLICIES: dict[str, Any] = {
     "Basic256Sha256": SecurityPolicyBasic256Sha256,
     "Aes128_Sha256_RsaOaep": SecurityPolicyAes128Sha256RsaOaep,
@@ -94,7 +122,7 @@ class ReadOnlyProtocol(UASocketProtocol):
         timeout: float = 1,
         message_type: asyncua.ua.MessageType = ua.MessageType.SecureMessage,
     ) -> asyncio.Future[Any]:
-        if type(request) not in ALLOWED_REQUESTS:
+        if not allowed(request):
             raise ForbiddenRequestError(f"{type(request).__name__} must not be sent to a plant")
         return super()._send_request(request, timeout, message_type)
 
@@ -135,47 +163,49 @@ class ReadOnlyClient(Client):
         self.product_uri = "urn:plantgate"
         self.application_uri = "urn:plantgate"
 
+    def adopt(self, endpoint: asyncua.ua.EndpointDescription, nonce: bytes) -> None:
+        """Know what create_session would have told, to activate a session made earlier."""
+        self._policy_ids = endpoint.UserIdentityTokens
+        self._server_nonce = nonce  # type: ignore[assignment]  # asyncua declares None
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """A subscription as the server revised it."""
-
-    id: int
-    publishing_ms: float
-    keep_alive_count: int
-    lifetime_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class ItemResult:
-    """What the server said to one monitored item: StatusCode, and its id where that is good."""
-
-    status: int
-    item_id: int
+    @property
+    def server_nonce(self) -> bytes:
+        """Give the server's last nonce, which the next activation signs."""
+        return bytes(self._server_nonce or b"")
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a session must know of its server: namespace URIs by index, items allowed per call."""
+class SavedSession:
+    """What it takes to resume a session on a new channel (OPC 10000-4, 5.7.3).
 
-    namespaces: tuple[str, ...]
-    max_items_per_call: int
+    token: NodeId in binary.  nonce: the server's last.  A secret: it stands for a logged-in user,
+    though for a secured channel only together with our key.
+    """
+
+    token: bytes
+    nonce: bytes
 
 
 class Link:
     """One connection, from `open` to `close`; never reused."""
 
-    def __init__(self, config: OpcUaConfig, label: str) -> None:
+    def __init__(self, config: OpcUaConfig, endpoint: str, label: str) -> None:
         self._config = config
+        self.endpoint = endpoint
         self._seconds = config.timeout_ms / 1000
-        self._client = ReadOnlyClient(config.endpoint, self._seconds)
+        self._client = ReadOnlyClient(endpoint, self._seconds)
         self._client.name = self._client.description = label
+        self._open = False
 
-    async def open(self, now_ns: int) -> None:
-        """Check the server's certificate, then open channel and session; raises DeviceError."""
+    async def open(self, now_ns: int, saved: SavedSession | None = None) -> bool:
+        """Check the server's certificate, open the channel, resume or create a session.
+
+        Returns whether `saved` was resumed, so that its subscriptions are still ours. Raises
+        DeviceError.
+        """
         client, config = self._client, self._config
-        password = None
-        with self._speaking("connecting"):
+        password: str | None = None
+        with self.speaking("connecting"):
             if config.security != "None":
                 await self._secure(now_ns)
             if config.password_file is not None:
@@ -183,8 +213,38 @@ class Link:
             await client.connect_socket()
             await client.send_hello()
             await client.open_secure_channel()
-            await client.create_session()
-            await client.activate_session(username=config.user, password=password)
+            resumed = saved is not None and await self._resume(saved, password)
+            if not resumed:
+                await client.create_session()
+                await client.activate_session(username=config.user, password=password)
+            self._open = True
+            return resumed
+
+    async def _resume(self, saved: SavedSession, password: str | None) -> bool:
+        """Activate an earlier session on this channel; False where the server has it no more."""
+        client: Any = self._client
+        offered = await client.get_endpoints()
+        policy: Any = client.security_policy
+        endpoint = Client.find_endpoint(offered, policy.Mode, policy.URI)
+        if not policy.peer_certificate and endpoint.ServerCertificate:
+            policy.peer_certificate = _first_certificate(endpoint.ServerCertificate).public_bytes(
+                Encoding.DER
+            )
+        self._client.adopt(endpoint, saved.nonce)
+        session = client.uaclient.session
+        session.restore_authentication_token(nodeid_from_binary(Buffer(saved.token)))
+        try:
+            await client.activate_session(username=self._config.user, password=password)
+        except ua.UaStatusCodeError:
+            session.reset_authentication_token()
+            return False
+        return True
+
+    def saved(self) -> SavedSession:
+        """Give what a later connection needs to resume this session."""
+        client: Any = self._client
+        token = nodeid_to_binary(client.uaclient.session.authentication_token)
+        return SavedSession(token, self._client.server_nonce)
 
     async def _secure(self, now_ns: int) -> None:
         """Ask for the server's certificate on a connection of its own, judge it, set the policy."""
@@ -192,7 +252,7 @@ class Link:
         if config.certificate is None or config.key is None:
             raise TrustError("certificate and key are required")
         identity = load_identity(config.certificate, config.key)
-        asking = ReadOnlyClient(config.endpoint, self._seconds)
+        asking = ReadOnlyClient(self.endpoint, self._seconds)
         try:
             endpoints = await asking.connect_and_get_server_endpoints()
         finally:
@@ -217,130 +277,44 @@ class Link:
 
     async def renew_channel(self) -> None:
         """Renew the channel's keys; due at three quarters of its lifetime."""
-        with self._speaking("renewing the secure channel"):
+        with self.speaking("renewing the secure channel"):
             await self._client.open_secure_channel(renew=True)
             self._client.uaclient.revolve_security_token()
 
-    async def surroundings(self) -> Surroundings:
-        """Read the namespace array and the server's limit of items per call."""
-        with self._speaking("reading the server's namespaces"):
-            namespaces, limit = await self._read(_NAMESPACE_ARRAY, _MAX_ITEMS_PER_CALL)
-        known = tuple(str(uri) for uri in namespaces) if isinstance(namespaces, list) else ()
-        return Surroundings(known, limit if isinstance(limit, int) else 0)
+    async def close(self, *, delete_subscriptions: bool = True) -> None:
+        """Close session, channel and socket, in at most about four seconds; never raises.
 
-    async def ping(self) -> int:
-        """Read the server's state (0 is running): shows that it lives, and keeps the session."""
-        with self._speaking("asking for the server's state"):
-            (state,) = await self._read(_SERVER_STATE)
-        return int(state) if isinstance(state, int) else -1
-
-    async def create_subscription(self, publish_ms: int, keep_alive_count: int) -> Subscription:
-        """Create the one subscription; its lifetime without publish requests is a minute."""
-        request = ua.CreateSubscriptionRequest()
-        parameters = request.Parameters
-        parameters.RequestedPublishingInterval = float(publish_ms)
-        parameters.RequestedMaxKeepAliveCount = keep_alive_count
-        parameters.RequestedLifetimeCount = max(3 * keep_alive_count, 60_000 // publish_ms)
-        parameters.MaxNotificationsPerPublish = 10_000
-        parameters.PublishingEnabled = True
-        with self._speaking("creating the subscription"):
-            response = await self._call(request, ua.CreateSubscriptionResponse)
-            result = response.Parameters
-            return Subscription(
-                int(result.SubscriptionId),
-                float(result.RevisedPublishingInterval),
-                int(result.RevisedMaxKeepAliveCount),
-                int(result.RevisedLifetimeCount),
-            )
-
-    async def create_items(
-        self, subscription: Subscription, items: Sequence[tuple[int, Node, int]]
-    ) -> list[ItemResult]:
-        """Create monitored items of (client handle, node, namespace index).
-
-        The caller keeps to the server's limit of items per call.
+        delete_subscriptions False lets the server keep and fill them for their lifetime.
         """
-        request = ua.CreateMonitoredItemsRequest()
-        request.Parameters.SubscriptionId = subscription.id
-        request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
-        request.Parameters.ItemsToCreate = [self._item(*item) for item in items]
-        with self._speaking("creating monitored items"):
-            response = await self._call(request, ua.CreateMonitoredItemsResponse, _CREATE_SECONDS)
-            results = [
-                ItemResult(int(result.StatusCode.value), int(result.MonitoredItemId))
-                for result in response.Results
-            ]
-            if len(results) != len(items):
-                raise ValueError(f"{len(results)} results for {len(items)} items")
-            return results
-
-    async def delete_items(self, subscription: Subscription, item_ids: Sequence[int]) -> None:
-        """Stop watching items; their nodes are untouched."""
-        request = ua.DeleteMonitoredItemsRequest()
-        request.Parameters.SubscriptionId = subscription.id
-        request.Parameters.MonitoredItemIds = list(item_ids)
-        with self._speaking("removing monitored items"):
-            await self._call(request, ua.DeleteMonitoredItemsResponse)
-
-    def _item(self, handle: int, node: Node, namespace: int) -> object:
-        item = ua.MonitoredItemCreateRequest()
-        item.ItemToMonitor.NodeId = ua.NodeId(node.identifier, namespace)
-        item.ItemToMonitor.AttributeId = ua.AttributeIds.Value
-        item.MonitoringMode = ua.MonitoringMode.Reporting
-        item.RequestedParameters.ClientHandle = handle
-        item.RequestedParameters.SamplingInterval = float(self._config.sampling_interval_ms)
-        item.RequestedParameters.QueueSize = self._config.item_queue_size
-        item.RequestedParameters.DiscardOldest = True
-        return item
-
-    async def publish(self, subscription: Subscription, acknowledged: Sequence[int]) -> bytes:
-        """Send one PublishRequest; returns the raw body of its response, whenever that comes."""
-        request = ua.PublishRequest()
-        request.Parameters.SubscriptionAcknowledgements = [
-            ua.SubscriptionAcknowledgement(subscription.id, sequence) for sequence in acknowledged
-        ]
-        with self._speaking("waiting for values"):
-            return bytes(await self._protocol().send_request(request, timeout=0))
-
-    async def republish(self, subscription: Subscription, sequence: int) -> bytes:
-        """Ask again for a notification that went missing; returns the raw response body."""
-        request = ua.RepublishRequest()
-        request.Parameters.SubscriptionId = subscription.id
-        request.Parameters.RetransmitSequenceNumber = sequence
-        with self._speaking("asking again for a notification"):
-            return bytes(await self._protocol().send_request(request))
-
-    async def close(self) -> None:
-        """Close session, channel and socket, in at most about four seconds; never raises."""
         uaclient = self._client.uaclient
-        with contextlib.suppress(TimeoutError, OSError, ua.UaError):
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await uaclient.close_session(True)
-        with contextlib.suppress(TimeoutError, OSError, ua.UaError):
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await uaclient.close_secure_channel()
+        if self._open:
+            with contextlib.suppress(TimeoutError, OSError, ua.UaError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await uaclient.close_session(delete_subscriptions)
+            with contextlib.suppress(TimeoutError, OSError, ua.UaError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await uaclient.close_secure_channel()
         await _closed(self._client)
 
-    async def _read(self, *numbers: int) -> list[Any]:
-        """Read values of nodes of namespace 0; None where the server has none."""
-        request = ua.ReadRequest()
-        request.Parameters.NodesToRead = [
-            ua.ReadValueId(NodeId=ua.NodeId(number), AttributeId=ua.AttributeIds.Value)
-            for number in numbers
-        ]
-        response = await self._call(request, ua.ReadResponse)
-        if len(response.Results) != len(numbers):
-            raise ValueError(f"{len(response.Results)} results for {len(numbers)} nodes")
-        return [result.Value.Value if result.Value else None for result in response.Results]
+    async def abandon(self) -> None:
+        """Close the socket only: the session stays at the server, to be resumed."""
+        protocol = self._client.uaclient.protocol
+        if isinstance(protocol, ReadOnlyProtocol) and protocol.transport is not None:
+            protocol.transport.abort()
+        await _closed(self._client)
 
-    async def _call(
+    async def call(
         self, request: object, response_type: type[T], seconds: float | None = None
     ) -> T:
-        body = await self._protocol().send_request(request, timeout=seconds)
-        response: Any = struct_from_binary(response_type, body)
+        """Send a request and decode its response; asyncua's exceptions, so within `speaking`."""
+        response: Any = struct_from_binary(response_type, await self.ask(request, seconds))
         response.ResponseHeader.ServiceResult.check()
         answer: T = response
         return answer
+
+    async def ask(self, request: object, seconds: float | None = None) -> Buffer:
+        """Send a request; the raw body of its response. seconds: 0 waits for ever."""
+        return await self._protocol().send_request(request, timeout=seconds)
 
     def _protocol(self) -> UASocketProtocol:
         protocol = self._client.uaclient.protocol
@@ -349,17 +323,17 @@ class Link:
         return protocol
 
     @contextlib.contextmanager
-    def _speaking(self, doing: str) -> Iterator[None]:
-        """Turn every failure into a DeviceError of one sentence."""
+    def speaking(self, doing: str) -> Iterator[None]:
+        """Turn every failure into a DeviceError of one sentence that says what was being done."""
         try:
             yield
-        except (DeviceError, ForbiddenRequestError):
+        except (DeviceError, ForbiddenRequestError, CodecError, ServiceFaultError):
             raise
         except Exception as error:
             raise self._spoken(error, doing) from error
 
     def _spoken(self, error: Exception, doing: str) -> DeviceError:
-        where, config = self._config.endpoint, self._config
+        where, config = self.endpoint, self._config
         if isinstance(error, ua.UaStatusCodeError):
             name = type(error).__name__
             status = int(error.code)
@@ -433,10 +407,8 @@ def quiet_library() -> None:
 __all__ = [
     "ALLOWED_REQUESTS",
     "ForbiddenRequestError",
-    "ItemResult",
     "Link",
     "ReadOnlyProtocol",
-    "Subscription",
-    "Surroundings",
+    "SavedSession",
     "quiet_library",
 ]

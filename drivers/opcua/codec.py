@@ -21,6 +21,7 @@ from array import array
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 Handles = npt.NDArray[np.uint32]
 
-_SMALLEST_ITEM = 5  # client handle and mask
+_LEAD = 4  # bytes of a client handle; a DataValue by itself has none
 _FIRST_WINDOW = 64
 _SHORT_RUN = 8
 _MAX_TEXT_BYTES = 65_536  # a longer text is no measured value
@@ -57,6 +58,17 @@ class Column:
     values: Values
     quality: UInt16Array
     source_time_ns: Int64Array
+
+    def where(self, chosen: Bools) -> Column:
+        """Give the chosen rows only; chosen: bool[n]."""
+        values = self.values
+        return Column(
+            kind=self.kind,
+            handles=self.handles[chosen],
+            values=tuple(compress(values, chosen)) if isinstance(values, tuple) else values[chosen],
+            quality=self.quality[chosen],
+            source_time_ns=self.source_time_ns[chosen],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,19 +126,43 @@ def decode_data_change(body: bytes, kinds: Bytes, now_ns: int) -> DataChange:
     a source nor a server time-stamp that can be expressed. Raises CodecError.
     """
     cursor = Cursor(body)
-    count = cursor.count(_SMALLEST_ITEM)
-    groups, loose = _scan(cursor, count)
+    count = cursor.count(_LEAD + 1)
+    groups, loose = _scan(cursor, count, _LEAD)
     _finish(cursor)
     handles = np.empty(count, np.uint32)
+    for group in groups:
+        handles[group.index] = group.records["handle"]
+    if loose.index:
+        handles[loose.index] = loose.handle
+    return _assemble(groups, loose, handles, kinds, now_ns)
+
+
+def decode_data_values(cursor: Cursor, handles: Handles, kinds: Bytes, now_ns: int) -> DataChange:
+    """Decode an array of DataValues, of a ReadResponse or of HistoryData.
+
+    handles: uint32[n], whose value each one is; or uint32[1], whose values all are. The cursor
+    is left behind the array. Raises CodecError, also where the count is another.
+    """
+    count = cursor.count(1)
+    if len(handles) != count:
+        if len(handles) != 1:
+            raise CodecError(f"{count} values for {len(handles)} nodes")
+        handles = np.repeat(handles, count)
+    groups, loose = _scan(cursor, count, 0)
+    return _assemble(groups, loose, handles, kinds, now_ns)
+
+
+def _assemble(
+    groups: list[_Group], loose: _Loose, handles: Handles, kinds: Bytes, now_ns: int
+) -> DataChange:
+    count = len(handles)
     status = np.zeros(count, np.uint32)
     source_ns = np.full(count, now_ns, np.int64)
     for group in groups:
-        handles[group.index] = group.records["handle"]
         if group.mask & 0x02:
             status[group.index] = group.records["status"]
         _place_times(group, source_ns, now_ns)
     if loose.index:
-        handles[loose.index] = loose.handle
         status[loose.index] = loose.status
         source_ns[loose.index] = [time or now_ns for time in loose.source_ns]
     return _columns(groups, loose, _Items(handles, status, source_ns), kinds)
@@ -139,7 +175,7 @@ class _Items:
     source_ns: Int64Array
 
 
-def _scan(cursor: Cursor, count: int) -> tuple[list[_Group], _Loose]:
+def _scan(cursor: Cursor, count: int, lead: int) -> tuple[list[_Group], _Loose]:
     """Find where every item begins; leaves the cursor behind the last one."""
     body, end = cursor.content, cursor.end
     octets = np.frombuffer(body, np.uint8)
@@ -148,16 +184,16 @@ def _scan(cursor: Cursor, count: int) -> tuple[list[_Group], _Loose]:
     index, position = 0, cursor.position
     probe_at, step = 0, _SHORT_RUN
     while index < count:
-        key = _key_at(body, position)
-        size = _item_size(key)
+        key = _key_at(body, position + lead)
+        size = _item_size(key, lead)
         if size == 0:
-            position = _read_loose(body, position, index, loose)
+            position = _read_loose(body, position, lead, index, loose)
             index += 1
             continue
         run = 1
         if index >= probe_at:
             most = min(count - index, (end - position) // size)
-            run = _run_length(octets, position, key, most) or 1
+            run = _run_length(octets, position, key, lead, most) or 1
             step = _SHORT_RUN if run >= _SHORT_RUN else min(step * 2, 1024)
             probe_at = index + run + (0 if run >= _SHORT_RUN else step)
         if run == 1:
@@ -170,19 +206,19 @@ def _scan(cursor: Cursor, count: int) -> tuple[list[_Group], _Loose]:
     if position > end:
         raise CodecError("the last item lies beyond the message")
     cursor.position = position
-    return [_group(octets, key, place) for key, place in places.items()], loose
+    return [_group(octets, key, lead, place) for key, place in places.items()], loose
 
 
 def _key_at(body: bytes, position: int) -> int:
     try:
-        mask = body[position + 4]
-        return mask | body[position + 5] << 8 if mask & 1 else mask
+        mask = body[position]
+        return mask | body[position + 1] << 8 if mask & 1 else mask
     except IndexError:
         raise CodecError(f"an item at {position} lies beyond the message") from None
 
 
 @cache
-def _item_size(key: int) -> int:
+def _item_size(key: int, lead: int) -> int:
     """Bytes of an item of this key; 0 where they are not fixed. Raises CodecError if reserved."""
     mask, encoding = key & 0xFF, key >> 8
     if mask & 0xC0:
@@ -192,14 +228,15 @@ def _item_size(key: int) -> int:
         if encoding not in wire.FIXED_SIZES:
             return 0
         value_bytes = 1 + wire.FIXED_SIZES[encoding]
-    return _SMALLEST_ITEM + value_bytes + sum(size for bit, _, _, size in _TAIL if mask & bit)
+    return lead + 1 + value_bytes + sum(size for bit, _, _, size in _TAIL if mask & bit)
 
 
 @cache
-def _record_type(key: int) -> np.dtype[np.void]:
+def _record_type(key: int, lead: int) -> np.dtype[np.void]:
     """Give the structured dtype of an item of fixed size."""
     mask, encoding = key & 0xFF, key >> 8
-    fields = [("handle", "<u4"), ("mask", "u1")]
+    fields = [("handle", "<u4")] if lead else []
+    fields.append(("mask", "u1"))
     if mask & 1:
         fields.append(("encoding", "u1"))
         if encoding != _NULL:
@@ -208,13 +245,13 @@ def _record_type(key: int) -> np.dtype[np.void]:
     return np.dtype(fields)
 
 
-def _run_length(octets: Bytes, position: int, key: int, most: int) -> int:
+def _run_length(octets: Bytes, position: int, key: int, lead: int, most: int) -> int:
     """Count the items of equal key from here, in windows that grow while all are equal."""
-    size, mask, encoding = _item_size(key), key & 0xFF, key >> 8
+    size, mask, encoding = _item_size(key, lead), key & 0xFF, key >> 8
     found, window = 0, _FIRST_WINDOW
     while found < most:
         length = min(window, most - found)
-        start = position + found * size + 4
+        start = position + found * size + lead
         stop = start + (length - 1) * size + 1
         same = octets[start:stop:size] == mask
         if mask & 1:
@@ -226,9 +263,9 @@ def _run_length(octets: Bytes, position: int, key: int, most: int) -> int:
     return found
 
 
-def _group(octets: Bytes, key: int, place: _Places) -> _Group:
+def _group(octets: Bytes, key: int, lead: int, place: _Places) -> _Group:
     """Read all items of one key as records: a view for one run, else one gather."""
-    record, size = _record_type(key), _item_size(key)
+    record, size = _record_type(key, lead), _item_size(key, lead)
     mask, built_in = key & 0xFF, key >> 8
     if len(place.runs) == 1 and not place.offsets:
         index, offset, length = place.runs[0]
@@ -244,10 +281,11 @@ def _group(octets: Bytes, key: int, place: _Places) -> _Group:
     return _Group(np.concatenate(indexes), rows.view(record)[:, 0], mask, built_in)
 
 
-def _read_loose(body: bytes, position: int, index: int, loose: _Loose) -> int:
+def _read_loose(body: bytes, position: int, lead: int, index: int, loose: _Loose) -> int:
     """Read one item of variable size; returns where the next one begins."""
     cursor = Cursor(body, position)
-    handle, mask = cursor.u32(), cursor.u8()
+    handle = cursor.u32() if lead else 0
+    mask = cursor.u8()
     value = _read_text(cursor, cursor.u8()) if mask & 1 else None
     status = cursor.u32() if mask & 0x02 else 0
     source = ticks_to_ns(cursor.i64()) if mask & 0x04 else 0
@@ -378,4 +416,4 @@ def _column(
     )
 
 
-__all__ = ["CodecError", "Column", "DataChange", "decode_data_change"]
+__all__ = ["CodecError", "Column", "DataChange", "decode_data_change", "decode_data_values"]

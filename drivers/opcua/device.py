@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from drivers.contract import Clock, DriverPoint
+import numpy as np
+import numpy.typing as npt
+
+from drivers.contract import Clock, DriverPoint, Int64Array
 from drivers.opcua.batches import BatchMaker
 from drivers.opcua.config import OpcUaAddress, OpcUaConfig
 from drivers.opcua.events import EventMaker, OverflowTally
+from drivers.opcua.shift import ShiftWatch
+from drivers.opcua.state import State
 
 
 @dataclass(slots=True)
@@ -23,6 +28,11 @@ class Counters:
     overflows: int = 0
     unknown_handles: int = 0
     not_stored: int = 0
+    backfilled: int = 0
+    resumed: int = 0
+    heartbeats: int = 0
+    alarms: int = 0
+    failovers: int = 0
     refused: int = 0
     subscribed: int = 0
 
@@ -33,6 +43,11 @@ class Device:
 
     last_value_ns: wall clock of the last values received, or None before the first ever.
     misfits: handles of points whose values were said not to fit their type.
+    state: what outlives a session, or this process.
+    lost: bool[n], points that were said to be bad:not_connected and have not come back.
+    heard_ns: int64[n], monotonic time of each point's last sample.
+    awaiting_first: whether a gap waits to learn first_ns.
+    first_ns: int64[n], first source time since the session began or a notification was lost.
     """
 
     name: str
@@ -41,11 +56,26 @@ class Device:
     clock: Clock
     batches: BatchMaker
     events: EventMaker
+    state: State
     counters: Counters = field(default_factory=Counters)
     overflow: OverflowTally = field(default_factory=OverflowTally)
     misfits: set[int] = field(default_factory=set)
     last_value_ns: int | None = None
     indexes_told: bool = False
+    awaiting_first: bool = False
+    unfiltered_told: set[int] = field(default_factory=set)
+    surveyed: set[str] = field(default_factory=set)
+    shift: ShiftWatch = field(default_factory=ShiftWatch)
+    lost: npt.NDArray[np.bool_] = field(init=False)
+    heard_ns: Int64Array = field(init=False)
+    first_ns: Int64Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the columns that have one row for each point."""
+        count = len(self.points)
+        self.lost = np.zeros(count, np.bool_)
+        self.heard_ns = np.zeros(count, np.int64)
+        self.first_ns = np.zeros(count, np.int64)
 
 
 __all__ = ["Counters", "Device"]

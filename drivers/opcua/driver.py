@@ -1,45 +1,114 @@
 """The OPC UA driver as the gateway sees it: sessions one after another, and what is told between.
 
 Guarantees: `run` ends with DeviceError when the server is lost, after every point has been emitted
-once as bad:not_connected and link.down says why; it may be called again at once. It leaves neither
-tasks nor sockets, also when cancelled.
+once as bad:not_connected and link.down says why; of a redundant set another server takes over
+first, at once and without that. It may be called again at once. It leaves neither tasks nor
+sockets, also when cancelled.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from drivers.contract import DeviceError, Emit, Quality
 from drivers.opcua.client import Link
 from drivers.opcua.device import Device
-from drivers.opcua.session import Session
+from drivers.opcua.faults import StatusError
+from drivers.opcua.ledger import Ledger
+from drivers.opcua.poll import PollSession
+from drivers.opcua.session import FailoverError, Session
+
+_SETTLE_SECONDS = 2.0
+_HEALTHY = 200  # ServiceLevel from which a server is healthy (OPC 10000-4, 6.6.2.4.2)
 
 
 class OpcUaDriver:
-    """Reads one server by subscription."""
+    """Reads one server, or one of a redundant set, by subscription or by polling."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
+        self._ledger = Ledger(device.state, device.counters)
         self._told_down: str | None = None
+        self._server = 0
 
     async def run(self, emit: Emit) -> None:
         """Serve one session until cancelled or lost; raises DeviceError."""
+        device = self._device
+        device.state.load()
+        sessions = device.counters.sessions
+        lost = await self._serve_any(emit)
+        if self._device.counters.sessions > sessions:
+            self._told_down = None
+        await self._tell_down(emit, str(lost))
+        raise lost
+
+    async def _serve_any(self, emit: Emit) -> DeviceError:
+        """Serve by one server of the set after another, until none of them answers.
+
+        Each turn begins with the one served last; one that says itself that it is not healthy is
+        taken only if no other is.
+        """
+        device = self._device
+        servers = device.config.servers
+        best, failed = _HEALTHY if len(servers) > 1 else 0, 0
+        poor: int | None = None
+        while True:
+            endpoint = servers[self._server]
+            before = device.counters.sessions
+            lost = await self._serve(emit, endpoint, best)
+            served = device.counters.sessions > before
+            if len(servers) == 1:
+                return lost
+            failed = 0 if served and not isinstance(lost, FailoverError) else failed + 1
+            if isinstance(lost, FailoverError) and poor is None:
+                poor = self._server
+            if failed < len(servers):
+                self._server = (self._server + 1) % len(servers)
+            elif best and poor is not None:  # no healthy one: better a poor one than none
+                best, failed, self._server = 0, 0, poor
+            else:
+                return lost
+            device.counters.failovers += 1
+            now_ns = device.clock.wall_ns()
+            await emit(device.events.failover(now_ns, servers[self._server], str(lost)))
+
+    async def _serve(self, emit: Emit, endpoint: str, least_level: int) -> DeviceError:
+        """Serve one session; returns by what it was lost. The session stays, to be resumed."""
+        device = self._device
         lost: DeviceError | None = None
-        link = Link(self._device.config, f"plantgate {self._device.name}")
-        sessions = self._device.counters.sessions
+        link = Link(device.config, endpoint, f"plantgate {device.name}")
         try:
-            await Session(self._device, link, emit).run()
+            if device.config.reading == "poll":
+                await PollSession(device, link, emit, self._ledger).run()
+            else:
+                await Session(device, link, emit, self._ledger, least_level).run()
         except* DeviceError as errors:
             lost = next(_leaves(errors))
         finally:
-            await link.close()
-        if self._device.counters.sessions > sessions:
-            self._told_down = None
+            if lost is None:  # cancelled
+                await self._leave(link)
         if lost is None:  # the tasks of a session never end of themselves
-            lost = DeviceError(f"{self._device.config.endpoint}: the session ended")
-        await self._tell_down(emit, str(lost))
-        raise lost
+            return DeviceError(f"{endpoint}: the session ended")
+        if isinstance(lost, (StatusError, FailoverError)):  # the server itself has said no
+            device.state.link = None
+            device.state.save_link()
+            await link.close()
+        else:
+            await link.abandon()
+        return lost
+
+    async def _leave(self, link: Link) -> None:
+        """Close the session in order; subscriptions stay for our next start, if state does."""
+        state = self._device.state
+        with contextlib.suppress(TimeoutError):  # what is on its way to the disk shall count
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                await self._ledger.settle()
+        await link.close(delete_subscriptions=not state.durable)
+        if not state.durable:
+            state.link = None
 
     async def _tell_down(self, emit: Emit, why: str) -> None:
         """Emit all points as bad once per outage, and why as often as the reason changes."""
@@ -48,6 +117,7 @@ class OpcUaDriver:
             return
         now_ns = device.clock.wall_ns()
         if self._told_down is None:
+            device.lost[:] = True
             for batch in device.batches.all_bad(Quality.BAD_NOT_CONNECTED, now_ns):
                 await emit(batch)
         self._told_down = why

@@ -22,16 +22,19 @@ def open_driver(
     from drivers.opcua.device import Device
     from drivers.opcua.driver import OpcUaDriver
     from drivers.opcua.events import EventMaker
+    from drivers.opcua.state import State
 
     quiet_library()
+    rates = f"{config.publish_ms} {config.sampling_interval_ms} {config.item_queue_size}"
     return OpcUaDriver(
         Device(
             name=name,
             config=config,
             points=tuple(points),
             clock=clock,
-            batches=BatchMaker(points),
-            events=EventMaker(name, config.endpoint),
+            batches=BatchMaker(points, stamp_here=config.time == "gateway"),
+            events=EventMaker(name, ", ".join(config.servers)),
+            state=State(config.state_dir, name, points, rates),
         )
     )
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from drivers.contract import SourceEvent, quality_word
+from drivers.opcua.alarms import AlarmEvent
 
 _NAMED_POINTS = 5
 _OVERFLOW_PERIOD_NS = 60 * 10**9
@@ -20,29 +21,58 @@ class EventMaker:
         self._device = device
         self._endpoint = endpoint
 
-    def link_up(self, now_ns: int, *, publishing_ms: float, points: int) -> SourceEvent:
-        """The session and subscription stand."""
+    def link_up(
+        self, now_ns: int, endpoint: str, *, publishing_ms: float, points: int, resumed: bool
+    ) -> SourceEvent:
+        """The session and subscription stand; resumed: they are those of before."""
         return self._event(
             "link.up",
             now_ns,
-            f"{self._device}: connected to {self._endpoint}, {points} points subscribed every"
-            f" {publishing_ms:g} ms.",
-            {"publishing_ms": publishing_ms, "points": points},
+            f"{self._device}: connected to {endpoint}, {points} points subscribed every"
+            f" {publishing_ms:g} ms{', subscription resumed' if resumed else ''}.",
+            {
+                "publishing_ms": publishing_ms,
+                "points": points,
+                "endpoint": endpoint,
+                "resumed": resumed,
+            },
         )
 
     def link_down(self, now_ns: int, why: str) -> SourceEvent:
         """The server cannot be reached, or is lost."""
         return self._event("link.down", now_ns, f"{self._device}: {why}.", {})
 
-    def gap(self, now_ns: int, from_ns: int, *, cause: str, count: int = 0) -> SourceEvent:
-        """Values from `from_ns` to now may be missing; count 0 where nobody knows how many."""
+    def gap(
+        self, now_ns: int, from_ns: int, *, cause: str, count: int = 0, points: int = 0
+    ) -> SourceEvent:
+        """Values from `from_ns` to now may be missing; count and points 0 where nobody knows."""
         seconds = (now_ns - from_ns) / 1e9
         counted = f"{count} notifications" if count else "values"
         return self._event(
             "opcua.gap",
             now_ns,
-            f"{self._device}: {counted} of {seconds:.1f} s may be missing ({cause}).",
-            {"from_ns": from_ns, "to_ns": now_ns, "cause": cause, "count": count},
+            f"{self._device}: {counted} of {seconds:.1f} s may be missing"
+            f"{f' on {points} points' if points else ''} ({cause}).",
+            {
+                "from_ns": from_ns,
+                "to_ns": now_ns,
+                "cause": cause,
+                "count": count,
+                "points": points,
+            },
+        )
+
+    def backfill(
+        self, now_ns: int, span_ns: tuple[int, int], *, values: int, points: int
+    ) -> SourceEvent:
+        """History of an outage was read back; its batches came before this."""
+        seconds = (span_ns[1] - span_ns[0]) / 1e9
+        return self._event(
+            "opcua.backfill",
+            now_ns,
+            f"{self._device}: {values} values of {points} points read back from the server's"
+            f" history for an outage of {seconds:.1f} s.",
+            {"from_ns": span_ns[0], "to_ns": span_ns[1], "values": values, "points": points},
         )
 
     def overflow(self, now_ns: int, from_ns: int, count: int) -> SourceEvent:
@@ -55,7 +85,7 @@ class EventMaker:
             {"from_ns": from_ns, "to_ns": now_ns, "cause": "queue_overflow", "count": count},
         )
 
-    def refused(self, now_ns: int, tags: Mapping[str, int]) -> SourceEvent:
+    def refused(self, now_ns: int, tags: Mapping[str, int], retry_s: int) -> SourceEvent:
         """The server refused to watch these tags; `tags` gives each one's quality."""
         words = Counter(quality_word(quality) for quality in tags.values())
         counted = ", ".join(f"{count} {word}" for word, count in words.most_common())
@@ -63,7 +93,7 @@ class EventMaker:
             "device.illegal_address",
             now_ns,
             f"{self._device}: the server refused {len(tags)} points ({counted}):"
-            f" {_named(list(tags))}; asked again every minute.",
+            f" {_named(list(tags))}; asked again every {retry_s} s.",
             {"points": len(tags)},
         )
 
@@ -74,6 +104,69 @@ class EventMaker:
             now_ns,
             f"{self._device}: values of {len(tags)} points do not fit their type:"
             f" {_named(tags)}; compare column `type` with the server.",
+            {"points": len(tags)},
+        )
+
+    def alarm(self, now_ns: int, event: AlarmEvent, *, refreshed: bool) -> SourceEvent:
+        """An alarm of the plant's own, as the server says it; refreshed: it stood before."""
+        found = event.attributes
+        words = []
+        if "active" in found:
+            words.append("active" if found["active"] else "not active")
+        if "acknowledged" in found:
+            words.append("acknowledged" if found["acknowledged"] else "not acknowledged")
+        state = f" ({', '.join(words)})" if words else ""
+        source = found.get("source_name") or found.get("source_node", "")
+        return self._event(
+            "opcua.alarm",
+            event.time_ns or now_ns,
+            f"{self._device}: {source}: {found.get('message', '')}{state}.",
+            dict(found) | {"refreshed": refreshed, "received_ns": now_ns},
+        )
+
+    def no_alarms(self, now_ns: int, why: str) -> SourceEvent:
+        """The server offers no events, or will not say which alarms stand."""
+        return self._event(
+            "device.warning", now_ns, f"{self._device}: no alarms from this server: {why}.", {}
+        )
+
+    def shifted(self, now_ns: int, hours: int) -> SourceEvent:
+        """The server's clock is wrong by whole hours; 0: no longer."""
+        if hours:
+            text = (
+                f"{self._device}: the server's time stamps are {abs(hours)} h"
+                f" {'ahead of' if hours > 0 else 'behind'} UTC, as if local time were sent as UTC;"
+                ' set its clock or time zone right, or time = "gateway" for this device.'
+            )
+        else:
+            text = f"{self._device}: the server's time stamps are right again."
+        return self._event("device.clock", now_ns, text, {"hours": hours})
+
+    def type_mismatch(self, now_ns: int, tags: Sequence[str], complaint: str) -> SourceEvent:
+        """What the point table says does not fit what the server says."""
+        return self._event(
+            "device.config_error",
+            now_ns,
+            f"{self._device}: {len(tags)} points {complaint}: {_named(tags)}.",
+            {"points": len(tags)},
+        )
+
+    def failover(self, now_ns: int, endpoint: str, why: str) -> SourceEvent:
+        """Another server of the redundant set takes over."""
+        return self._event(
+            "opcua.failover",
+            now_ns,
+            f"{self._device}: changed to {endpoint}, because {why}.",
+            {"endpoint": endpoint},
+        )
+
+    def no_deadband(self, now_ns: int, tags: Sequence[str]) -> SourceEvent:
+        """The server refused the deadband of these tags; they are watched without."""
+        return self._event(
+            "device.warning",
+            now_ns,
+            f"{self._device}: the server refused the deadband of {len(tags)} points:"
+            f" {_named(tags)}; every change is taken instead (percent needs an EURange).",
             {"points": len(tags)},
         )
 

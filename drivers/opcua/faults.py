@@ -13,6 +13,11 @@ from drivers.contract import DeviceError
 BAD_TIMEOUT = 0x800A_0000
 BAD_TOO_MANY_PUBLISH_REQUESTS = 0x8078_0000
 BAD_NODE_ID_UNKNOWN = 0x8034_0000
+BAD_TOO_MANY_MONITORED_ITEMS = 0x80DB_0000
+BAD_NO_MATCH = 0x806F_0000
+FILTER_REFUSED = frozenset({0x8044_0000, 0x8043_0000, 0x808E_0000})
+"""BadMonitoredItemFilterUnsupported, …FilterInvalid, BadDeadbandFilterInvalid."""
+
 NODE_GONE = (0x8033, 0x8034)
 """Qualities BadNodeIdInvalid and BadNodeIdUnknown: what servers send for a deleted node."""
 

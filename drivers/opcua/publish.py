@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from drivers.opcua.wire import CodecError, Cursor
 
 SERVICE_FAULT, PUBLISH_RESPONSE, REPUBLISH_RESPONSE = 397, 829, 835
-DATA_CHANGE, STATUS_CHANGE = 811, 820
+DATA_CHANGE, STATUS_CHANGE, EVENTS = 811, 820, 916
+READ_RESPONSE, HISTORY_READ_RESPONSE, HISTORY_DATA = 634, 667, 658
 """Numbers of the binary encodings in namespace 0 (OPC 10000-6, annex A: NodeIds.csv)."""
 
 _LAST_SEQUENCE = 4_294_967_295
@@ -36,7 +37,8 @@ class Notification:
     subscription: id, 0 in a RepublishResponse.  sequence: see the module.
     data_changes: bodies for codec.decode_data_change, in order.
     status_change: StatusCode of a StatusChangeNotification, or None; the subscription is over.
-    other: how many bodies of other types it held.  available: what the server can republish.
+    events: bodies of EventNotificationLists.  other: how many bodies of further types it held.
+    available: what the server can republish.
     more: the server has further notifications ready.
     """
 
@@ -44,6 +46,7 @@ class Notification:
     sequence: int
     data_changes: tuple[bytes, ...]
     status_change: int | None
+    events: tuple[bytes, ...]
     other: int
     available: tuple[int, ...]
     more: bool
@@ -51,7 +54,9 @@ class Notification:
     @property
     def keep_alive(self) -> bool:
         """Tell whether it carries nothing, so that its sequence number is not used up."""
-        return not self.data_changes and self.status_change is None and not self.other
+        return not (
+            self.data_changes or self.events or self.other or self.status_change is not None
+        )
 
 
 def read_publish_response(body: bytes) -> Notification:
@@ -92,19 +97,62 @@ def _read_message(
     sequence = cursor.u32()
     cursor.skip(8)  # publish time
     data_changes: list[bytes] = []
+    events: list[bytes] = []
     status_change: int | None = None
     other = 0
     for _ in range(cursor.count(3)):
         type_id, start, end = cursor.extension_object()
         if type_id == (0, DATA_CHANGE):
             data_changes.append(cursor.content[start:end])
+        elif type_id == (0, EVENTS):
+            events.append(cursor.content[start:end])
         elif type_id == (0, STATUS_CHANGE):
             status_change = Cursor(cursor.content, start, end).u32()
         else:
             other += 1
     return Notification(
-        subscription, sequence, tuple(data_changes), status_change, other, available, more
+        subscription=subscription,
+        sequence=sequence,
+        data_changes=tuple(data_changes),
+        status_change=status_change,
+        events=tuple(events),
+        other=other,
+        available=available,
+        more=more,
     )
+
+
+def read_read_response(body: bytes) -> Cursor:
+    """Read the head of a ReadResponse; the cursor stands before its array of DataValues."""
+    cursor = Cursor(body)
+    _read_header(cursor, READ_RESPONSE)
+    return cursor
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """What one node's history answered: StatusCode, continuation point, DataValues if any.
+
+    values stands before the array; None where there is no HistoryData.
+    """
+
+    status: int
+    continuation: bytes
+    values: Cursor | None
+
+
+def read_history_response(body: bytes) -> list[HistoryPage]:
+    """Read a HistoryReadResponse. Raises CodecError, ServiceFaultError."""
+    cursor = Cursor(body)
+    _read_header(cursor, HISTORY_READ_RESPONSE)
+    pages = []
+    for _ in range(cursor.count(9)):
+        status = cursor.u32()
+        first, last = cursor.span()
+        type_id, start, end = cursor.extension_object()
+        values = Cursor(body, start, end) if type_id == (0, HISTORY_DATA) and end > start else None
+        pages.append(HistoryPage(status, body[first:last], values))
+    return pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +202,13 @@ def _before(sequence: int) -> int:
 
 __all__ = [
     "Follow",
+    "HistoryPage",
     "Notification",
     "SequenceFollower",
     "ServiceFaultError",
     "following",
+    "read_history_response",
     "read_publish_response",
+    "read_read_response",
     "read_republish_response",
 ]

@@ -1,16 +1,19 @@
-"""One session with the server, from connect to loss: subscribe, publish, decode, hand over.
+"""One session with the server, from connect to loss: subscribe, publish, hand over.
 
 Guarantees: ends only with DeviceError or by cancellation, and then leaves neither task nor socket;
-a sequence number is acknowledged to the server only after the receipts of all its batches have
-completed; three publish requests wait at the server, fewer while the buffer is behind; a server
+it goes on with the session or the subscriptions of before where the server still has them, so that
+nothing is lost; publish requests wait at the server, fewer while the buffer is behind; a server
 that falls silent is found in one keep-alive plus `timeout_ms`.
 
 The tasks, all children of one TaskGroup:
 
-    publish x3   PublishRequest with the acknowledgements due → raw response → inbox (3 deep)
-    consume      inbox → follow sequence numbers, republish what is missing → decode → emit
-    acknowledge  receipts, in order → acknowledgements due
+    publish xN   PublishRequest with the acknowledgements due → raw response → inbox (N deep)
+    consume      inbox → intake.py: sequence numbers, republish, decode, emit
+    ledger       receipts, in order → acknowledgements due (ledger.py)
+    alarms       watch the Server object's events, ask for the standing ones (alarms.py)
     items        create monitored items, ask again for refused ones (items.py)
+    backfill     read history back for what was missed (backfill.py)
+    refresh      read what stays silent (refresh.py); survey compares types once (survey.py)
     watch        read the server's state; judge silence; renew the channel
 """
 
@@ -20,92 +23,206 @@ import asyncio
 
 import numpy as np
 
-from drivers.contract import DeviceError, Emit, Receipt
-from drivers.opcua.client import Link, Subscription
-from drivers.opcua.codec import CodecError, decode_data_change
+from drivers.contract import DeviceError, Emit
+from drivers.opcua import services
+from drivers.opcua.alarms import EVENT_HANDLE
+from drivers.opcua.backfill import Backfiller
+from drivers.opcua.client import Link, SavedSession
 from drivers.opcua.device import Device
 from drivers.opcua.faults import (
     BAD_TIMEOUT,
     BAD_TOO_MANY_PUBLISH_REQUESTS,
-    NODE_GONE,
     StatusError,
 )
-from drivers.opcua.items import ItemKeeper
-from drivers.opcua.publish import (
-    Notification,
-    SequenceFollower,
-    ServiceFaultError,
-    following,
-    read_publish_response,
-    read_republish_response,
-)
+from drivers.opcua.intake import Intake
+from drivers.opcua.items import ItemKeeper, NewSubscription
+from drivers.opcua.ledger import Ledger
+from drivers.opcua.nodes import NodeFinder
+from drivers.opcua.refresh import Reader, Refresher
+from drivers.opcua.state import Gap, SavedLink, SavedSubscription
+from drivers.opcua.survey import survey
 
 PUBLISH_REQUESTS = 3
 """Outstanding at the server, so that a round trip never delays a notification."""
 
+_MOST_PUBLISH_REQUESTS = 10  # where there are several subscriptions
 _KEEP_ALIVE_MS = 2_000  # without changes the server answers this often
 _WATCH_MS = 2_000
-_MOST_REPUBLISHED = 100  # more than servers keep
+
+
+class FailoverError(DeviceError):
+    """This server works, but says itself that another is to be preferred."""
 
 
 class Session:
     """See the module. `run` is called once."""
 
-    def __init__(self, device: Device, link: Link, emit: Emit) -> None:
+    def __init__(
+        self, device: Device, link: Link, emit: Emit, ledger: Ledger, least_level: int = 0
+    ) -> None:
+        """least_level: ServiceLevel below which another server shall take over."""
+        self._least_level = least_level
         self._device = device
         self._link = link
         self._emit = emit
+        self._ledger = ledger
         self._inbox: asyncio.Queue[bytes] = asyncio.Queue(PUBLISH_REQUESTS)
-        self._receipts: asyncio.Queue[tuple[int, list[Receipt]]] = asyncio.Queue()
-        self._due: list[int] = []
-        self._follower = SequenceFollower()
-        self._publishers = PUBLISH_REQUESTS
+        self._publishers = 0
         self._waiting = 0
         self._heard_ns = 0
-        self._gap_from_ns = device.last_value_ns
-        self._keeper = ItemKeeper(device, link, emit)
+        self._silence_ms = 0.0
+        self._subscriptions: list[SavedSubscription] = []
+        self._finder = NodeFinder(device, link)
+        self._keeper = ItemKeeper(device, link, self._finder, emit)
+        self._backfiller = Backfiller(device, link, self._finder, emit, ledger)
+        self._intake = Intake(
+            device, link, emit, ledger, self._keeper.vanished, self._backfiller.open
+        )
+
+        reader = Reader(device, link, self._finder)
+        self._refresher = Refresher(device, reader, self._finder, self._intake, ledger)
 
     async def run(self) -> None:
         """Serve until cancelled; raises DeviceError, alone or in an ExceptionGroup."""
-        device, config = self._device, self._device.config
-        await self._link.open(device.clock.wall_ns())
-        keep_alive = max(1, round(_KEEP_ALIVE_MS / config.publish_ms))
-        subscription = await self._link.create_subscription(config.publish_ms, keep_alive)
-        device.counters.sessions += 1
-        await self._announce(subscription)
+        await self._ledger.settle()
+        await self._open()
+        await self._mind_level()
+        device = self._device
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._ledger.run())
+            await self._continue()
+            if not self._subscriptions:
+                self._subscriptions.append(await self._new_subscription())
+            device.counters.sessions += 1
+            await self._announce()
+            self._note_gap()
             for _ in range(PUBLISH_REQUESTS):
-                tasks.create_task(self._publish(subscription))
-            tasks.create_task(self._consume(subscription))
-            tasks.create_task(self._acknowledge())
-            tasks.create_task(self._keeper.run(subscription))
-            tasks.create_task(self._watch(subscription))
+                tasks.create_task(self._publish())
+            tasks.create_task(self._consume())
+            tasks.create_task(self._keeper.run(self._subscriptions, self._further(tasks)))
+            tasks.create_task(self._backfiller.run(self._keeper, self._intake))
+            if device.config.alarms:
+                tasks.create_task(self._mirror_alarms())
+            tasks.create_task(self._survey())
+            tasks.create_task(self._refresher.run(self._subscriptions))
+            tasks.create_task(self._watch())
 
-    async def _announce(self, subscription: Subscription) -> None:
-        device, now_ns = self._device, self._device.clock.wall_ns()
-        await self._emit(
-            device.events.link_up(
-                now_ns, publishing_ms=subscription.publishing_ms, points=len(device.points)
-            )
+    # establishing
+
+    async def _open(self) -> None:
+        """Open the link, with the session of before if it is there; note what is ours now."""
+        state, link = self._device.state, self._link
+        before, state.link = state.link, None
+        if before is not None and before.endpoint != link.endpoint:
+            before = None
+        saved = SavedSession(before.token, before.nonce) if before is not None else None
+        try:
+            resumed = await link.open(self._device.clock.wall_ns(), saved)
+        except StatusError:
+            raise
+        except DeviceError:
+            state.link = before  # the network failed, the session may well be there
+            raise
+        now = link.saved()
+        state.link = SavedLink(link.endpoint, now.token, now.nonce)
+        kept = before.subscriptions if before is not None else []
+        if kept and not resumed:
+            kept = await self._transfer(kept)
+        state.link.subscriptions = kept
+        self._subscriptions = state.link.subscriptions
+        state.save_link()
+
+    async def _transfer(self, wanted: list[SavedSubscription]) -> list[SavedSubscription]:
+        """Take over subscriptions of a session that is gone; those the server still has."""
+        try:
+            statuses = await services.transfer(self._link, [s.id for s in wanted])
+        except StatusError:  # many servers lack the service
+            return []
+        pairs = zip(wanted, statuses, strict=True)
+        return [subscription for subscription, status in pairs if not status & 0x8000_0000]
+
+    async def _continue(self) -> None:
+        """Fetch what the kept subscriptions hold for us."""
+        device = self._device
+        device.first_ns[:] = 0
+        self._intake.expect_repeats()
+        for subscription in self._subscriptions:
+            await self._intake.catch_up(subscription.id)
+            self._mind(subscription)
+        if self._subscriptions:
+            device.counters.resumed += 1
+        kept = {s.id for s in self._subscriptions}
+        self._ledger.due = [pair for pair in self._ledger.due if pair[0] in kept]
+        for gone in device.state.position.keys() - kept:
+            device.state.forget(gone)
+
+    async def _new_subscription(self) -> SavedSubscription:
+        config = self._device.config
+        keep_alive = max(1, round(_KEEP_ALIVE_MS / config.publish_ms))
+        made = await services.create_subscription(self._link, config.publish_ms, keep_alive)
+        saved = SavedSubscription(
+            made.id, made.publishing_ms, made.keep_alive_count, made.lifetime_count
         )
-        bare = [p.tag for p in device.points if p.address.node.strip().startswith("ns=")]
+        self._intake.follow(made.id)
+        self._mind(saved)
+        return saved
+
+    def _mind(self, subscription: SavedSubscription) -> None:
+        """Know how long this subscription may be silent."""
+        keep_alive_ms = subscription.publishing_ms * subscription.keep_alive_count
+        self._silence_ms = max(self._silence_ms, keep_alive_ms + self._device.config.timeout_ms)
+
+    def _further(self, tasks: asyncio.TaskGroup) -> NewSubscription:
+        async def more() -> SavedSubscription:
+            if self._publishers < _MOST_PUBLISH_REQUESTS:
+                tasks.create_task(self._publish())
+            return await self._new_subscription()
+
+        return more
+
+    async def _announce(self) -> None:
+        device, now_ns = self._device, self._device.clock.wall_ns()
+        first = self._subscriptions[0]
+        event = device.events.link_up(
+            now_ns,
+            self._link.endpoint,
+            publishing_ms=first.publishing_ms,
+            points=len(device.points),
+            resumed=bool(first.items),
+        )
+        await self._emit(event)
+        bare = [point.tag for point in device.points if point.address.bare_index()]
         if bare and not device.indexes_told:
             device.indexes_told = True
             await self._emit(device.events.bare_index(now_ns, bare))
 
+    def _note_gap(self) -> None:
+        """Open a gap for every point that had values and is not in a kept subscription."""
+        device = self._device
+        since = np.array(device.state.source_ns)
+        for subscription in self._subscriptions:
+            since[[handle for handle in subscription.items if handle != EVENT_HANDLE]] = 0
+        for gap in device.state.gaps:  # what an earlier gap still waits for stays with that
+            since[(gap.since > 0) & (gap.until == 0)] = 0
+        from_ns = device.last_value_ns or int(since.max(initial=0))
+        if since.any():
+            until = np.zeros(len(since), np.int64)
+            self._backfiller.open(Gap(since, until, from_ns, "link lost"))
+
     # publish
 
-    async def _publish(self, subscription: Subscription) -> None:
-        clock = self._device.clock
+    async def _publish(self) -> None:
+        clock, ledger = self._device.clock, self._ledger
+        self._publishers += 1
         while True:
-            acknowledged, self._due = self._due, []
+            acknowledged, ledger.due = ledger.due, []
             if not self._waiting:
                 self._heard_ns = clock.monotonic_ns()
             self._waiting += 1
             try:
-                body = await self._link.publish(subscription, acknowledged)
+                body = await services.publish(self._link, acknowledged)
             except StatusError as fault:
-                self._due = acknowledged + self._due
+                ledger.due = acknowledged + ledger.due
                 if fault.status == BAD_TIMEOUT:
                     continue
                 if fault.status == BAD_TOO_MANY_PUBLISH_REQUESTS and self._publishers > 1:
@@ -117,156 +234,66 @@ class Session:
                 self._heard_ns = clock.monotonic_ns()
             await self._inbox.put(body)
 
-    async def _consume(self, subscription: Subscription) -> None:
+    async def _consume(self) -> None:
         while True:
-            body = await self._inbox.get()
-            try:
-                notification = read_publish_response(body)
-            except (CodecError, ServiceFaultError) as error:
-                raise self._error(f"a publish response that makes no sense ({error})") from error
-            if notification.subscription == subscription.id:
-                await self._take(subscription, notification)
+            await self._intake.take(await self._inbox.get())
 
-    async def _take(self, subscription: Subscription, notification: Notification) -> None:
-        keep_alive = notification.keep_alive
-        follow = self._follower.feed(notification.sequence, keep_alive=keep_alive)
-        if follow.missing is not None:
-            await self._recover(subscription, follow.missing[0], follow.count, notification)
-        if not keep_alive and not follow.duplicate:
-            await self._deliver(notification)
-        if notification.status_change is not None:
-            raise self._error(
-                f"the server ended the subscription (0x{notification.status_change:08X})"
-            )
-        await self._tell_overflow()
-
-    async def _recover(
-        self, subscription: Subscription, first: int, count: int, later: Notification
-    ) -> None:
-        """Ask again for missing notifications; what the server no longer has is a gap."""
-        device = self._device
-        lost = max(0, count - _MOST_REPUBLISHED)
-        sequence = first
-        for _ in range(min(count, _MOST_REPUBLISHED)):
-            if sequence in later.available and await self._republish(subscription, sequence):
-                device.counters.republished += 1
-            else:
-                lost += 1
-            sequence = following(sequence)
-        if lost:
-            device.counters.gaps += 1
-            now_ns = device.clock.wall_ns()
-            from_ns = device.last_value_ns or now_ns
-            await self._emit(
-                device.events.gap(now_ns, from_ns, cause="notifications lost", count=lost)
-            )
-
-    async def _republish(self, subscription: Subscription, sequence: int) -> bool:
-        try:
-            body = await self._link.republish(subscription, sequence)
-            notification = read_republish_response(body)
-        except (StatusError, ServiceFaultError, CodecError):
-            return False
-        if notification.sequence != sequence:  # some servers answer with an empty message
-            return False
-        await self._deliver(notification)
-        return True
-
-    async def _deliver(self, notification: Notification) -> None:
-        """Decode and emit one notification; its sequence number is acknowledged later."""
-        device = self._device
-        receipts: list[Receipt] = []
-        for body in notification.data_changes:
-            now_ns = device.clock.wall_ns()
-            try:
-                change = decode_data_change(body, device.batches.kinds, now_ns)
-            except CodecError as error:
-                raise self._error(f"a notification that makes no sense ({error})") from error
-            await self._close_gap(now_ns)
-            for batch in device.batches.of_change(change, now_ns):
-                receipts.append(await self._emit(batch))
-            for column in change.columns:
-                gone = column.handles[np.isin(column.quality, NODE_GONE)]
-                if len(gone):
-                    self._keeper.vanished(gone.tolist())
-            device.last_value_ns = now_ns
-            device.counters.values += len(change)
-            device.counters.unknown_handles += change.unknown
-            device.overflow.add(len(change.overflowed), now_ns)
-            await self._tell_misfits(change.misfits.tolist(), now_ns)
-        device.counters.notifications += 1
-        self._receipts.put_nowait((notification.sequence, receipts))
-
-    async def _close_gap(self, now_ns: int) -> None:
-        """With the first values of a later session, say since when values are missing."""
-        if self._gap_from_ns is None:
-            return
-        from_ns, self._gap_from_ns = self._gap_from_ns, None
-        self._device.counters.gaps += 1
-        await self._emit(self._device.events.gap(now_ns, from_ns, cause="link lost"))
-
-    async def _tell_overflow(self) -> None:
-        device = self._device
-        now_ns = device.clock.wall_ns()
-        told = device.overflow.due(now_ns, device.clock.monotonic_ns())
-        if told is not None:
-            from_ns, count = told
-            device.counters.overflows += count
-            device.counters.gaps += 1
-            await self._emit(device.events.overflow(now_ns, from_ns, count))
-
-    async def _tell_misfits(self, handles: list[int], now_ns: int) -> None:
-        device = self._device
-        fresh = sorted(set(handles) - device.misfits)
-        if fresh:
-            device.misfits.update(fresh)
-            tags = [device.points[handle].tag for handle in fresh]
-            await self._emit(device.events.misfits(now_ns, tags))
-
-    async def _acknowledge(self) -> None:
-        """Wait for receipts in order; a notification that could not be stored stays unsaid."""
+    async def _mirror_alarms(self) -> None:
+        """Watch events, and ask for the standing ones at each connect and whenever wanted."""
+        device, first = self._device, self._subscriptions[0]
+        wanted = self._intake.refresh_wanted
+        await self._keeper.complete.wait()
+        if EVENT_HANDLE not in first.items:
+            result = await services.watch_events(self._link, first.id)
+            if result.status & 0x8000_0000:
+                why = f"it refused the events of its Server object (0x{result.status:08X})"
+                await self._emit(device.events.no_alarms(device.clock.wall_ns(), why))
+                return
+            first.items[EVENT_HANDLE] = result.item_id
+            device.state.save_link()
         while True:
-            sequence, receipts = await self._receipts.get()
-            stored = True
-            for receipt in receipts:
-                if isinstance(receipt, asyncio.Future):
-                    await asyncio.wait([receipt])
-                    stored &= not receipt.cancelled() and receipt.exception() is None
-                else:
-                    await receipt
-            if stored:
-                self._due.append(sequence)
-            else:
-                self._device.counters.not_stored += 1
+            wanted.clear()
+            try:
+                await services.refresh_conditions(self._link, first.id)
+            except StatusError as refused:
+                await self._emit(device.events.no_alarms(device.clock.wall_ns(), str(refused)))
+            await wanted.wait()
+
+    async def _survey(self) -> None:
+        await self._keeper.complete.wait()
+        await survey(self._device, self._link, self._finder, self._emit)
 
     # life
 
-    async def _watch(self, subscription: Subscription) -> None:
-        clock, config = self._device.clock, self._device.config
-        silence_ms = subscription.publishing_ms * subscription.keep_alive_count + config.timeout_ms
+    async def _watch(self) -> None:
+        clock = self._device.clock
         renew_ns = self._renewal_ns()
         while True:
             await clock.sleep_until(clock.monotonic_ns() + _WATCH_MS * 10**6)
             if self._keeper.busy:  # create_items has a time-out of its own
                 self._heard_ns = clock.monotonic_ns()
                 continue
-            await self._link.ping()
+            await self._mind_level()
             silent_ms = (clock.monotonic_ns() - self._heard_ns) / 1e6
-            if self._waiting and silent_ms > silence_ms:
-                raise self._error(
-                    f"the server answers, but has sent nothing for {silent_ms / 1000:.1f} s"
+            if self._waiting and silent_ms > self._silence_ms:
+                raise DeviceError(
+                    f"{self._link.endpoint}: the server answers, but has sent nothing for"
+                    f" {silent_ms / 1000:.1f} s"
                 )
             if clock.monotonic_ns() >= renew_ns:
                 await self._link.renew_channel()
                 renew_ns = self._renewal_ns()
+
+    async def _mind_level(self) -> None:
+        """Read the server's state; raises FailoverError where another server is to be preferred."""
+        _, level = await services.server_health(self._link)
+        if level is not None and level < self._least_level:
+            raise FailoverError(f"{self._link.endpoint}: its ServiceLevel is {level}")
 
     def _renewal_ns(self) -> int:
         """Three quarters of the channel's lifetime from now (OPC 10000-4, 5.5.2.1)."""
         lifetime_ns = self._link.channel_lifetime_ms * 10**6
         return self._device.clock.monotonic_ns() + lifetime_ns * 3 // 4
 
-    def _error(self, what: str) -> DeviceError:
-        return DeviceError(f"{self._device.config.endpoint}: {what}")
 
-
-__all__ = ["Session"]
+__all__ = ["FailoverError", "Session"]

@@ -7,7 +7,9 @@ and values of variable length. Columns of numbers are read by codec.py with nump
 
 from __future__ import annotations
 
+import base64
 import struct
+import uuid
 
 _U16 = struct.Struct("<H")
 _U32 = struct.Struct("<I")
@@ -112,6 +114,35 @@ class Cursor:
         if encoding & 0x40:
             self.u32()
         return namespace, number
+
+    def node_text(self) -> str:
+        """Read a NodeId as text, as ns=2;s=Tank1; a null one is empty."""
+        encoding = self.u8()
+        namespace = 0
+        if encoding == 0:
+            word = f"i={self.u8()}"
+        elif encoding == 1:
+            namespace = self.u8()
+            word = f"i={self.u16()}"
+        elif encoding == 2:
+            namespace = self.u16()
+            word = f"i={self.u32()}"
+        elif encoding == 3:
+            namespace = self.u16()
+            word = f"s={self.text()}"
+        elif encoding == 4:
+            namespace = self.u16()
+            start = self.skip(16)
+            word = f"g={uuid.UUID(bytes_le=self.content[start : start + 16])}"
+        elif encoding == 5:
+            namespace = self.u16()
+            start, end = self.span()
+            word = f"b={base64.b64encode(self.content[start:end]).decode()}"
+        else:
+            raise CodecError(f"NodeId of unknown form {encoding}")
+        if (namespace, word) == (0, "i=0"):
+            return ""
+        return f"ns={namespace};{word}" if namespace else word
 
     def extension_object(self) -> tuple[tuple[int, int | None], int, int]:
         """Read type id, start and end of the body (equal where there is none)."""

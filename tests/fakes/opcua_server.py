@@ -182,6 +182,12 @@ class OpcUaServer:
         data_value = ua.DataValue(ua.Variant(value, kind), ua.StatusCode(status), moment)
         await self._server.write_attribute_value(node_id, data_value)
 
+    async def set_service_level(self, level: int) -> None:
+        """Say how healthy this server is, 0 to 255."""
+        assert self._server is not None, "the fake server is not running"
+        value = ua.DataValue(ua.Variant(level, ua.VariantType.Byte))
+        await self._server.write_attribute_value(ua.NodeId(2267), value)
+
     async def lose(self, *, keep: bool) -> None:
         """Take the notifications that are ready out of the publish queue, as a bad link would.
 

@@ -57,7 +57,7 @@ def test_overflow_is_told_at_once_and_then_once_a_minute() -> None:
 
 def test_events_name_at_most_five_points() -> None:
     maker = EventMaker("dcs", "opc.tcp://h:1")
-    refused = maker.refused(1, dict.fromkeys((f"T{i}" for i in range(9)), 0x8034))
+    refused = maker.refused(1, dict.fromkeys((f"T{i}" for i in range(9)), 0x8034), 60)
     assert "9 points (9 bad:illegal_address): T0, T1, T2, T3, T4, …" in refused.text
     gap = maker.gap(3 * SECOND, SECOND, cause="link lost")
     assert "2.0 s" in gap.text
@@ -66,4 +66,5 @@ def test_events_name_at_most_five_points() -> None:
         "to_ns": 3 * SECOND,
         "cause": "link lost",
         "count": 0,
+        "points": 0,
     }

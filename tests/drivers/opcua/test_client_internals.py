@@ -38,7 +38,8 @@ def test_the_list_of_allowed_requests_is_exactly_this() -> None:
         "OpenSecureChannelRequest", "CloseSecureChannelRequest", "GetEndpointsRequest",
         "CreateSessionRequest", "ActivateSessionRequest", "CloseSessionRequest", "ReadRequest",
         "CreateSubscriptionRequest", "CreateMonitoredItemsRequest", "DeleteMonitoredItemsRequest",
-        "PublishRequest", "RepublishRequest",
+        "PublishRequest", "RepublishRequest", "TransferSubscriptionsRequest", "HistoryReadRequest",
+        "BrowseRequest", "BrowseNextRequest", "TranslateBrowsePathsToNodeIdsRequest",
     }  # fmt: skip
     names = {kind.__name__ for kind in REQUESTS}
     assert names.issuperset(CHANGING)
@@ -81,7 +82,7 @@ async def test_high_level_writes_of_asyncua_are_refused_on_a_live_session() -> N
             with pytest.raises(ForbiddenRequestError):
                 await node.write_value(5.0)
             with pytest.raises(ForbiddenRequestError):
-                await node.call_method("0:X")
+                await node.call_method(ua.NodeId(3875), ua.NodeId(0))
             assert await node.read_value() == 0.0
         finally:
             await client.uaclient.close_session(True)

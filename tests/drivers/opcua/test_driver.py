@@ -123,6 +123,7 @@ async def test_after_a_restart_all_values_come_back_and_the_gap_is_told() -> Non
         async with running(driver, emit):
             await until(lambda: emit.samples(100)[-1][1] == GOOD)
             await until(lambda: emit.samples(101)[-1][1] == GOOD)
+            await until(lambda: emit.kinds()[-1] == "opcua.gap")
     assert emit.kinds()[-2:] == ["link.up", "opcua.gap"]
     gap = emit.events[-1]
     assert gap.attributes["cause"] == "link lost"
@@ -230,6 +231,8 @@ async def test_a_lost_notification_is_asked_for_again_or_told_as_a_gap(keep: boo
             await server.lose(keep=keep)
             await server.set("D0", 22.0)
             await until(lambda: [s[0] for s in emit.samples(100)][-1:] == [22.0])
+            if not keep:
+                await until(lambda: "opcua.gap" in emit.kinds())
     values = [sample[0] for sample in emit.samples(100)]
     if keep:
         assert values[-2:] == [11.0, 22.0]

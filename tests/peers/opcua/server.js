@@ -3,6 +3,11 @@
 // node server.js '{"port":0,"folder":"/tmp/x","certificate":"s.der","key":"s.pem","period":100,
 //                  "items":0,"user":"reader","password":"secret","perCall":100}'
 //
+// Further options: "anonymous", "maxSessions", "history" (variables are historised, the history is
+// in history.jsonl and outlives the process), "alarm" (an exclusive limit alarm on Level, which each
+// SIGHUP moves by 30 from 50 to 80, 95, 50 …), "conformance" (the conformance address space),
+// "continueFrom" (first number of the changes), "serviceLevel", "perSubscription", "analog".
+//
 // In FOLDER: pki/ (trusted/certs, rejected), held.jsonl with every value a variable ever held:
 // {"name","value","status","source_ms"}; 64-bit integers as decimal text.
 "use strict";
@@ -54,13 +59,35 @@ async function main() {
       ua.SecurityPolicy.Aes256_Sha256_RsaPss,
     ],
     securityModes: [ua.MessageSecurityMode.None, ua.MessageSecurityMode.SignAndEncrypt],
+    maxConnectionsPerEndpoint: 100,
     nodeset_filename: [ua.nodesets.standard],
-    serverCapabilities: { operationLimits: { maxMonitoredItemsPerCall: options.perCall } },
+    serverCapabilities: {
+      maxSessions: options.maxSessions || 100,
+      maxMonitoredItemsPerSubscription: options.perSubscription || 0,
+      operationLimits: {
+        maxMonitoredItemsPerCall: options.perCall, maxNodesPerRead: options.perCall,
+        maxNodesPerHistoryReadData: options.history ? 3 : 0,
+      },
+    },
   });
   await server.initialize();
   const space = server.engine.addressSpace;
   const namespace = space.registerNamespace("urn:plantgate:peer");
   const folder = namespace.addObject({ organizedBy: space.rootFolder.objects, browseName: "Plant" });
+  if (options.serviceLevel !== undefined) server.engine.setServiceLevel?.(options.serviceLevel);
+  if (options.conformance) {
+    const { build_address_space_for_conformance_testing } =
+      require("node-opcua-address-space-for-conformance-testing");
+    build_address_space_for_conformance_testing(server.engine.addressSpace, { mass_variables: false });
+  }
+  if (options.analog) {
+    namespace.addAnalogDataItem({
+      componentOf: folder, browseName: "Analog", nodeId: "s=Analog", dataType: "Double",
+      engineeringUnitsRange: { low: 0, high: 200 }, minimumSamplingInterval: 0,
+      value: new ua.Variant({ dataType: "Double", value: 0 }),
+    });
+  }
+  if (options.alarm) addAlarm(space, namespace, folder);
   const held = fs.openSync(path.join(options.folder, "held.jsonl"), "a");
   const variables = Object.entries(kinds).map(([name, [type, value, write]]) => {
     const node = namespace.addVariable({
@@ -81,7 +108,9 @@ async function main() {
     if (place < 0) return add(0);
     namespace.deleteNode(variables.splice(place, 1)[0].node);
   });
-  let change = 0;
+  const remembered = path.join(options.folder, "history.jsonl");
+  if (options.history) historise(space, variables, remembered);
+  let change = options.continueFrom || 0;
   const step = () => {
     change += 1;
     const now = new Date();
@@ -89,6 +118,9 @@ async function main() {
     for (const [place, { name, node, type, value, write }] of variables.entries()) {
       const status = write ? statuses[(change + place) % statuses.length] : good;
       const raw = value(change);
+      if (options.history) {
+        fs.appendFileSync(remembered, JSON.stringify({ name, value: String(raw), ms: now.getTime() }) + "\n");
+      }
       node.setValueFromSource(
         { dataType: type, arrayType: ua.VariantArrayType.Scalar, value: typeof raw === "bigint" ? int64(raw) : raw },
         status, now);
@@ -103,6 +135,43 @@ async function main() {
   setInterval(step, options.period);
   console.log(JSON.stringify({ endpoint: `opc.tcp://127.0.0.1:${server.endpoints[0].port}/UA/Plant` }));
   process.on("SIGTERM", async () => { await server.shutdown(100); process.exit(0); });
+}
+
+// Each variable keeps what it held, and begins with what the file of an earlier process says.
+function historise(space, variables, file) {
+  const earlier = fs.existsSync(file)
+    ? fs.readFileSync(file, "utf8").trim().split("\n").filter(Boolean).map((line) => JSON.parse(line))
+    : [];
+  for (const { name, node, type } of variables) {
+    if (type !== ua.DataType.Double) continue;
+    space.installHistoricalDataNode(node, { maxOnlineValues: 100000 });
+    for (const row of earlier.filter((row) => row.name === name)) {
+      node._historyPush(new ua.DataValue({
+        value: { dataType: type, value: Number(row.value) }, statusCode: good,
+        sourceTimestamp: new Date(row.ms), serverTimestamp: new Date(row.ms),
+      }));
+    }
+  }
+}
+
+function addAlarm(space, namespace, folder) {
+  space.installAlarmsAndConditionsService();
+  const source = namespace.addObject({
+    organizedBy: folder, browseName: "Tank1", eventNotifier: 1,
+    eventSourceOf: space.rootFolder.objects.server,
+  });
+  const level = namespace.addVariable({
+    componentOf: source, browseName: "Level", nodeId: "s=Level", dataType: "Double", minimumSamplingInterval: 0,
+  });
+  const set = (value) => level.setValueFromSource({ dataType: "Double", value });
+  set(50);
+  namespace.instantiateExclusiveLimitAlarm("ExclusiveLimitAlarmType", {
+    browseName: "LevelAlarm", conditionName: "LevelAlarm", conditionSource: source, inputNode: level, componentOf: source,
+    highHighLimit: 90, highLimit: 70, lowLimit: 10, lowLowLimit: 5,
+  });
+  const steps = [80, 95, 50];
+  let place = 0;
+  process.on("SIGHUP", () => set(steps[place++ % steps.length]));
 }
 
 main().catch((error) => { console.error(error); process.exit(1); });

@@ -1,0 +1,249 @@
+"""Turns notifications into batches, in order: follow sequence numbers, republish, decode, emit.
+
+Guarantees: a notification that is missing is asked for by Republish; what the server no longer has
+opens a gap, to be filled from history (backfill.py); what is handed to the buffer goes through the
+ledger, so that nothing is acknowledged before it is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from drivers.contract import DeviceError, Emit, Int64Array, Receipt
+from drivers.opcua import services
+from drivers.opcua.alarms import REFRESH_END, REFRESH_REQUIRED, REFRESH_START, read_events
+from drivers.opcua.client import Link
+from drivers.opcua.codec import CodecError, Column, DataChange, decode_data_change
+from drivers.opcua.device import Device
+from drivers.opcua.faults import NODE_GONE, StatusError
+from drivers.opcua.ledger import Entry, Ledger
+from drivers.opcua.publish import (
+    Notification,
+    SequenceFollower,
+    ServiceFaultError,
+    following,
+    read_publish_response,
+    read_republish_response,
+)
+from drivers.opcua.state import Gap
+
+_REPEATS_MS = 10_000
+_MOST_REPUBLISHED = 1000  # more than servers keep
+
+
+class Intake:
+    """Notifications of one session.
+
+    vanished: told handles whose node no longer exists.  open_gap: told what must be filled.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        link: Link,
+        emit: Emit,
+        ledger: Ledger,
+        vanished: Callable[[Sequence[int]], None],
+        open_gap: Callable[[Gap], None],
+    ) -> None:
+        self._device = device
+        self._link = link
+        self._emit = emit
+        self._ledger = ledger
+        self._vanished = vanished
+        self._open_gap = open_gap
+        self._followers: dict[int, SequenceFollower] = {}
+        self._refreshing = False
+        self.refresh_wanted = asyncio.Event()
+        """Set when the server says that it may have lost events."""
+        self._seen: Int64Array | None = None
+        self._seen_until_ns = 0
+
+    def follow(self, subscription: int, first: int = 1) -> None:
+        """Expect notifications of a subscription, from sequence number `first`."""
+        self._followers[subscription] = SequenceFollower(first)
+
+    async def catch_up(self, subscription: int) -> None:
+        """Ask a subscription of before for what we have not stored (OPC 10000-4, 6.7)."""
+        sequence = following(self._device.state.position.get(subscription, 0))
+        for _ in range(_MOST_REPUBLISHED):
+            if not await self._republish(subscription, sequence):
+                break
+            sequence = following(sequence)
+        self.follow(subscription, sequence)
+
+    def expect_repeats(self) -> None:
+        """Drop, for a while, what a resumed session or another server of the set sends again."""
+        self._seen = np.array(self._device.state.source_ns)
+        self._seen_until_ns = self._device.clock.monotonic_ns() + _REPEATS_MS * 10**6
+
+    async def take(self, body: bytes) -> None:
+        """Take the raw body of a publish response."""
+        try:
+            notification = read_publish_response(body)
+        except (CodecError, ServiceFaultError) as error:
+            raise self._error(f"a publish response that makes no sense ({error})") from error
+        subscription = notification.subscription
+        follower = self._followers.get(subscription)
+        if follower is None:
+            return
+        keep_alive = notification.keep_alive
+        follow = follower.feed(notification.sequence, keep_alive=keep_alive)
+        if follow.missing is not None:
+            await self._recover(subscription, follow.missing[0], follow.count)
+        if not keep_alive and not follow.duplicate:
+            await self._deliver(subscription, notification)
+        if notification.status_change is not None:
+            self._device.state.forget(subscription)
+            raise self._error(
+                f"the server ended the subscription (0x{notification.status_change:08X})"
+            )
+        await self._tell_overflow()
+
+    async def _recover(self, subscription: int, first: int, count: int) -> None:
+        """Ask again for missing notifications; what the server no longer has is a gap."""
+        device = self._device
+        lost = max(0, count - _MOST_REPUBLISHED)
+        sequence = first
+        for _ in range(min(count, _MOST_REPUBLISHED)):
+            if await self._republish(subscription, sequence):
+                device.counters.republished += 1
+            else:
+                lost += 1
+            sequence = following(sequence)
+        if lost:
+            await self._ledger.settle()
+            since = np.array(device.state.source_ns)
+            device.first_ns[:] = 0
+            from_ns = device.last_value_ns or device.clock.wall_ns()
+            until = np.zeros(len(since), np.int64)
+            self._open_gap(Gap(since, until, from_ns, "notifications lost", lost))
+
+    async def _republish(self, subscription: int, sequence: int) -> bool:
+        try:
+            body = await services.republish(self._link, subscription, sequence)
+            notification = read_republish_response(body)
+        except (StatusError, ServiceFaultError, CodecError):
+            return False
+        if notification.sequence != sequence:  # some servers answer with an empty message
+            return False
+        await self._deliver(subscription, notification)
+        return True
+
+    async def _deliver(self, subscription: int, notification: Notification) -> None:
+        """Decode and emit one notification; its sequence number is acknowledged later."""
+        device = self._device
+        receipts: list[Receipt] = []
+        columns: list[Column] = []
+        for body in notification.data_changes:
+            now_ns = device.clock.wall_ns()
+            try:
+                change = decode_data_change(body, device.batches.kinds, now_ns)
+            except CodecError as error:
+                raise self._error(f"a notification that makes no sense ({error})") from error
+            if self._seen is not None:
+                change = self._without_repeats(change, self._seen)
+            receipts += await self.hand_over(change, now_ns)
+            columns += change.columns
+            for column in change.columns:
+                gone = column.handles[np.isin(column.quality, NODE_GONE)]
+                if len(gone):
+                    self._vanished(gone.tolist())
+            await self._mind_clock(change, now_ns)
+            device.last_value_ns = now_ns
+            device.counters.values += len(change)
+            device.counters.unknown_handles += change.unknown
+            device.overflow.add(len(change.overflowed), now_ns)
+        for body in notification.events:
+            receipts += await self._take_events(body)
+        device.counters.notifications += 1
+        self._ledger.add(Entry(subscription, notification.sequence, receipts, columns))
+
+    async def _mind_clock(self, change: DataChange, now_ns: int) -> None:
+        for column in change.columns:
+            hours = self._device.shift.feed(column.source_time_ns, now_ns)
+            if hours is not None:
+                await self._emit(self._device.events.shifted(now_ns, hours))
+
+    def _without_repeats(self, change: DataChange, seen: Int64Array) -> DataChange:
+        """Leave out samples up to the source time received before, unless the point was lost."""
+        if self._device.clock.monotonic_ns() > self._seen_until_ns:
+            self._seen = None
+        lost = self._device.lost
+        columns = []
+        for column in change.columns:
+            handles, times = column.handles, column.source_time_ns
+            again = (times <= seen[handles]) & ~lost[handles]
+            pairs = np.stack([handles.astype(np.int64), times])
+            first = np.unique(pairs, axis=1, return_index=True)[1]
+            twice = np.ones(len(handles), np.bool_)
+            twice[first] = False
+            keep = ~(again | twice)
+            seen[handles] = times
+            if keep.any():
+                columns.append(column if keep.all() else column.where(keep))
+        return replace(change, columns=tuple(columns))
+
+    async def _take_events(self, body: bytes) -> list[Receipt]:
+        device = self._device
+        now_ns = device.clock.wall_ns()
+        try:
+            events = read_events(body)
+        except CodecError as error:
+            raise self._error(f"events that make no sense ({error})") from error
+        receipts = []
+        for event in events:
+            if event.type_number in (REFRESH_START, REFRESH_END):
+                self._refreshing = event.type_number == REFRESH_START
+            elif event.type_number == REFRESH_REQUIRED:
+                self.refresh_wanted.set()
+            else:
+                device.counters.alarms += 1
+                told = device.events.alarm(now_ns, event, refreshed=self._refreshing)
+                receipts.append(await self._emit(told))
+        return receipts
+
+    async def hand_over(self, change: DataChange, now_ns: int) -> list[Receipt]:
+        """Emit a decoded change; returns the receipts. now_ns: gateway wall clock."""
+        device = self._device
+        receipts = [await self._emit(batch) for batch in device.batches.of_change(change, now_ns)]
+        heard_ns = device.clock.monotonic_ns()
+        for column in change.columns:
+            handles = column.handles
+            device.heard_ns[handles] = heard_ns
+            device.lost[handles] = False
+            if device.awaiting_first:
+                fresh = device.first_ns[handles] == 0
+                # backwards, so that the first of several samples of one point stays
+                places = np.flatnonzero(fresh)[::-1]
+                device.first_ns[handles[places]] = column.source_time_ns[places]
+        await self._tell_misfits(change.misfits.tolist(), now_ns)
+        return receipts
+
+    async def _tell_overflow(self) -> None:
+        device = self._device
+        now_ns = device.clock.wall_ns()
+        told = device.overflow.due(now_ns, device.clock.monotonic_ns())
+        if told is not None:
+            from_ns, count = told
+            device.counters.overflows += count
+            device.counters.gaps += 1
+            await self._emit(device.events.overflow(now_ns, from_ns, count))
+
+    async def _tell_misfits(self, handles: list[int], now_ns: int) -> None:
+        device = self._device
+        fresh = sorted(set(handles) - device.misfits)
+        if fresh:
+            device.misfits.update(fresh)
+            tags = [device.points[handle].tag for handle in fresh]
+            await self._emit(device.events.misfits(now_ns, tags))
+
+    def _error(self, what: str) -> DeviceError:
+        return DeviceError(f"{self._link.endpoint}: {what}")
+
+
+__all__ = ["Intake"]

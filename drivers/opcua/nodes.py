@@ -1,0 +1,106 @@
+"""Finds the nodes of points in a session: namespace URIs to indexes, browse paths to node ids.
+
+Guarantees: nothing found is kept beyond a session, since servers renumber namespaces and rebuild
+nodes; a point that cannot be found has a StatusCode and stops nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from drivers.opcua import services
+from drivers.opcua.address import Node, Step
+from drivers.opcua.client import Link
+from drivers.opcua.device import Device
+from drivers.opcua.faults import BAD_NO_MATCH, BAD_NODE_ID_UNKNOWN
+from drivers.opcua.services import Item, Place, Surroundings
+
+_CALL = 100  # operations a call, where the server names no limit: what small ones allow
+T = TypeVar("T")
+
+
+class NodeFinder:
+    """Nodes of one device at one server; `surroundings` are those of the last `find`."""
+
+    def __init__(self, device: Device, link: Link) -> None:
+        self._device = device
+        self._link = link
+        self.surroundings = Surroundings((), services.Limits())
+        self.items: dict[int, Item] = {}
+        """Every item found in this session, by client handle."""
+
+    async def find(self, handles: Sequence[int]) -> tuple[list[Item], dict[int, int]]:
+        """Give the items found, in order of handle, and a StatusCode for each that is not."""
+        self.surroundings = await services.surroundings(self._link)
+        indexes = {uri: index for index, uri in enumerate(self.surroundings.namespaces)}
+        found: dict[int, Place] = {}
+        missing: dict[int, int] = {}
+        paths: dict[int, list[tuple[int, str]]] = {}
+        for handle in handles:
+            node = self._device.points[handle].address.target()
+            if isinstance(node.identifier, tuple):
+                path = _path(node.identifier, indexes)
+                if path is None:
+                    missing[handle] = BAD_NODE_ID_UNKNOWN
+                else:
+                    paths[handle] = path
+                continue
+            place = _place(node, indexes)
+            if place is None:
+                missing[handle] = BAD_NODE_ID_UNKNOWN
+            else:
+                found[handle] = place
+        await self._follow(paths, found, missing)
+        items = [self._item(handle, found[handle]) for handle in sorted(found)]
+        self.items.update({item.handle: item for item in items})
+        return items, missing
+
+    async def _follow(
+        self,
+        paths: dict[int, list[tuple[int, str]]],
+        found: dict[int, Place],
+        missing: dict[int, int],
+    ) -> None:
+        limit = self.surroundings.limits.paths_per_call or _CALL
+        for chunk in chunks(list(paths), limit):
+            results = await services.translate(self._link, [paths[handle] for handle in chunk])
+            for handle, (status, place) in zip(chunk, results, strict=True):
+                if place is not None and not status & 0x8000_0000:
+                    found[handle] = place
+                else:
+                    # "no match" is for a path what an unknown node id is for a node
+                    known = status not in (0, BAD_NO_MATCH)
+                    missing[handle] = status if known else BAD_NODE_ID_UNKNOWN
+
+    def _item(self, handle: int, place: Place) -> Item:
+        address = self._device.points[handle].address
+        return Item(handle, place, address.index, address.deadband())
+
+
+def chunks(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Cut into pieces of at most `size`, at least 1."""
+    size = max(1, size)
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def _place(node: Node, indexes: dict[str, int]) -> Place | None:
+    if isinstance(node.identifier, tuple):
+        return None
+    index = indexes.get(node.namespace) if isinstance(node.namespace, str) else node.namespace
+    return None if index is None else Place(index, node.identifier)
+
+
+def _path(steps: Sequence[Step], indexes: dict[str, int]) -> list[tuple[int, str]] | None:
+    path = []
+    for step in steps:
+        name = step.namespace
+        index = indexes.get(name) if isinstance(name, str) else name
+        if index is None:
+            return None
+        path.append((index, step.name))
+    return path
+
+
+__all__ = ["NodeFinder", "chunks"]

@@ -1,0 +1,98 @@
+"""One session that reads in turn, for servers that cannot subscribe (`reading = "poll"`).
+
+Guarantees: reads begin on a fixed grid of `publish_ms` and never overlap; a turn that takes longer
+skips the ones it has missed; a refused or vanished point is bad with the server's code and is
+looked for again every `retry_s`. Changes between two reads are not seen: subscribe where possible.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from drivers.contract import Emit
+from drivers.opcua.client import Link
+from drivers.opcua.device import Device
+from drivers.opcua.faults import NODE_GONE
+from drivers.opcua.intake import Intake
+from drivers.opcua.ledger import Entry, Ledger
+from drivers.opcua.nodes import NodeFinder
+from drivers.opcua.refresh import Reader
+
+
+class PollSession:
+    """See the module. `run` is called once."""
+
+    def __init__(self, device: Device, link: Link, emit: Emit, ledger: Ledger) -> None:
+        self._device = device
+        self._link = link
+        self._emit = emit
+        self._ledger = ledger
+        self._finder = NodeFinder(device, link)
+        self._reader = Reader(device, link, self._finder)
+        self._intake = Intake(device, link, emit, ledger, self._gone, lambda _: None)
+        self._search_ns = 0
+
+    async def run(self) -> None:
+        """Read until cancelled; raises DeviceError."""
+        device, clock = self._device, self._device.clock
+        await self._ledger.settle()
+        await self._link.open(clock.wall_ns())
+        device.counters.sessions += 1
+        await self._emit(
+            device.events.link_up(
+                clock.wall_ns(),
+                self._link.endpoint,
+                publishing_ms=device.config.publish_ms,
+                points=len(device.points),
+                resumed=False,
+            )
+        )
+        await self._search()
+        period_ns = device.config.publish_ms * 10**6
+        turn_ns = clock.monotonic_ns()
+        while True:
+            await self._turn()
+            now_ns = clock.monotonic_ns()
+            turn_ns += period_ns * max(1, -(-(now_ns - turn_ns) // period_ns))
+            await clock.sleep_until(turn_ns)
+            if clock.monotonic_ns() >= self._search_ns:
+                await self._search()
+
+    async def _turn(self) -> None:
+        device = self._device
+        for change, now_ns in await self._reader.read(list(self._finder.items.values())):
+            receipts = await self._intake.hand_over(change, now_ns)
+            self._ledger.add(Entry(0, 0, receipts, change.columns))
+            device.last_value_ns = now_ns
+            device.counters.values += len(change)
+            for column in change.columns:
+                gone = column.handles[np.isin(column.quality, NODE_GONE)]
+                for handle in gone.tolist():
+                    self._finder.items.pop(handle, None)
+        await self._ledger.settle()
+
+    async def _search(self) -> None:
+        """Find the nodes that are not known, and say once which are refused."""
+        device, clock = self._device, self._device.clock
+        self._search_ns = clock.monotonic_ns() + device.config.retry_s * 10**9
+        wanted = [h for h in range(len(device.points)) if h not in self._finder.items]
+        if not wanted:
+            return
+        _, missing = await self._finder.find(wanted)
+        device.counters.subscribed = len(self._finder.items)
+        device.counters.refused = len(missing)
+        if not missing:
+            return
+        now_ns = clock.wall_ns()
+        handles = np.fromiter(missing.keys(), np.uint32, len(missing))
+        qualities = np.fromiter((s >> 16 for s in missing.values()), np.uint16, len(missing))
+        for batch in device.batches.of_quality(handles, qualities, now_ns):
+            await self._emit(batch)
+        tags = {device.points[h].tag: status >> 16 for h, status in missing.items()}
+        await self._emit(device.events.refused(now_ns, tags, device.config.retry_s))
+
+    def _gone(self, handles: object) -> None:
+        """Nothing: only notifications report here."""
+
+
+__all__ = ["PollSession"]

@@ -1,0 +1,131 @@
+"""Reads points that stay silent, so that an unchanged value is not mistaken for a dead one.
+
+Guarantees: every subscribed point gives a sample at least every `heartbeat_s` (0: never), and after
+a resumed session every point that was said to be lost comes back; the sample carries the source
+time the server gives, so its age is gateway time less source time. Calls keep to the server's
+limit and are spread over the period. A value newer than what was published waits one turn, since
+the subscription is about to bring it.
+
+The same reader polls servers that cannot subscribe (`reading = "poll"`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from drivers.contract import Int64Array
+from drivers.opcua import services
+from drivers.opcua.client import Link
+from drivers.opcua.codec import Bools, Column, DataChange, decode_data_values
+from drivers.opcua.device import Device
+from drivers.opcua.faults import TOO_MUCH_AT_ONCE, StatusError
+from drivers.opcua.intake import Intake
+from drivers.opcua.ledger import Entry, Ledger
+from drivers.opcua.nodes import NodeFinder
+from drivers.opcua.publish import ServiceFaultError, read_read_response
+from drivers.opcua.services import Item
+from drivers.opcua.state import SavedSubscription
+
+_CHUNK = 1000
+_LOOK_NS = 500_000_000
+_SETTLE_NS = 1_500_000_000  # after a resumed session, for what the subscription itself brings
+
+
+class Reader:
+    """Reads values in chunks, halving them where the server says too much."""
+
+    def __init__(self, device: Device, link: Link, finder: NodeFinder) -> None:
+        self._device = device
+        self._link = link
+        self._finder = finder
+        self._chunk = _CHUNK
+
+    async def read(self, items: Sequence[Item]) -> list[tuple[DataChange, int]]:
+        """Read items: decoded answers, each with the gateway time it came."""
+        answers = []
+        rest = list(items)
+        while rest:
+            limit = self._finder.surroundings.limits.nodes_per_read or self._chunk
+            now = rest[: max(1, min(self._chunk, limit))]
+            try:
+                body = await services.read_values(self._link, now)
+                cursor = read_read_response(body)
+            except (ServiceFaultError, StatusError) as fault:
+                if fault.status not in TOO_MUCH_AT_ONCE or len(now) == 1:
+                    raise
+                self._chunk = len(now) // 2
+                continue
+            handles = np.fromiter((item.handle for item in now), np.uint32, len(now))
+            now_ns = self._device.clock.wall_ns()
+            change = decode_data_values(cursor, handles, self._device.batches.kinds, now_ns)
+            answers.append((change, now_ns))
+            rest = rest[len(now) :]
+        return answers
+
+
+class Refresher:
+    """Heartbeats of one session."""
+
+    def __init__(
+        self, device: Device, reader: Reader, finder: NodeFinder, intake: Intake, ledger: Ledger
+    ) -> None:
+        self._device = device
+        self._reader = reader
+        self._finder = finder
+        self._intake = intake
+        self._ledger = ledger
+        self._doubted = np.zeros(len(device.points), np.bool_)
+
+    async def run(self, subscriptions: Sequence[SavedSubscription]) -> None:
+        """Look twice a second who has been silent for too long; ends only by its end."""
+        device = self._device
+        clock = device.clock
+        began_ns = clock.monotonic_ns()
+        while True:
+            await clock.sleep_until(clock.monotonic_ns() + _LOOK_NS)
+            now_ns = clock.monotonic_ns()
+            settled = now_ns - began_ns > _SETTLE_NS
+            due = self._due(now_ns, settled=settled)
+            if due.any():
+                watched = np.zeros(len(due), np.bool_)
+                for subscription in subscriptions:
+                    known = [h for h in subscription.items if h < len(due)]
+                    watched[known] = True
+                await self._refresh(np.flatnonzero(due & watched))
+
+    def _due(self, now_ns: int, *, settled: bool) -> Bools:
+        device = self._device
+        heartbeat_ns = device.config.heartbeat_s * 10**9
+        due: Bools = np.zeros(len(device.points), np.bool_)
+        if heartbeat_ns:
+            heard = device.heard_ns
+            due |= (heard > 0) & (now_ns - heard >= heartbeat_ns)
+        if settled:
+            due |= device.lost
+        return due
+
+    async def _refresh(self, handles: Int64Array) -> None:
+        items = [self._finder.items[h] for h in handles.tolist() if h in self._finder.items]
+        for change, now_ns in await self._reader.read(items):
+            columns = [self._believed(column) for column in change.columns]
+            kept = tuple(column for column in columns if len(column.handles))
+            count = sum(len(column.handles) for column in kept)
+            if count:
+                self._device.counters.heartbeats += count
+                receipts = await self._intake.hand_over(
+                    DataChange(kept, change.overflowed, change.misfits, change.unknown), now_ns
+                )
+                self._ledger.add(Entry(0, 0, receipts, ()))
+
+    def _believed(self, column: Column) -> Column:
+        """Leave out what is newer than the last published sample, unless it was so before."""
+        handles = column.handles
+        newer = column.source_time_ns > self._device.state.source_ns[handles]
+        keep = ~newer | self._doubted[handles]
+        self._doubted[handles] = newer & ~keep
+        return column.where(keep)
+
+
+__all__ = ["Reader", "Refresher"]

@@ -1,0 +1,65 @@
+"""Compares the types in the point table with those of the server, once in each session.
+
+Guarantees: says before it hurts that 64-bit integers lose bits as float, that texts will not fit a
+number, that an array needs an element; changes nothing else. What the server does not tell is not
+judged.
+"""
+
+from __future__ import annotations
+
+from drivers.contract import Emit, ValueKind
+from drivers.opcua import services
+from drivers.opcua.client import Link
+from drivers.opcua.device import Device
+from drivers.opcua.nodes import NodeFinder, chunks
+from drivers.opcua.services import Place
+
+_FLOAT, _DOUBLE, _GUID = 10, 11, 14
+_SIGNED, _LONG = frozenset({2, 4, 6, 8}), frozenset({8, 9})
+_TEXTS = frozenset({12, 16, 20, 21})
+_OPAQUE = frozenset({15, 17, 18, 22, 23, 25})
+_CHUNK = 500
+
+
+async def survey(device: Device, link: Link, finder: NodeFinder, emit: Emit) -> None:
+    """Read DataType and ValueRank of every node found, and tell what does not fit, once each."""
+    found: dict[str, list[str]] = {}
+    size = min(_CHUNK, finder.surroundings.limits.nodes_per_read or _CHUNK)
+    for chunk in chunks(list(finder.items.values()), size):
+        places = [item.place for item in chunk]
+        types = await services.read_attributes(link, places, services.DATA_TYPE)
+        ranks = await services.read_attributes(link, places, services.VALUE_RANK)
+        for item, (data_type, _), (rank, _) in zip(chunk, types, ranks, strict=True):
+            address = device.points[item.handle].address
+            array = isinstance(rank, int) and rank >= 0 and not address.index
+            place = services.place_of(data_type) if data_type is not None else None
+            complaint = "are arrays: name an element in column `index`" if array else None
+            if complaint is None and place is not None and not address.field:
+                complaint = judge(address.kind(), place)
+            if complaint is not None:
+                found.setdefault(complaint, []).append(device.points[item.handle].tag)
+    for complaint, tags in found.items():
+        if complaint not in device.surveyed:
+            device.surveyed.add(complaint)
+            await emit(device.events.type_mismatch(device.clock.wall_ns(), tags, complaint))
+
+
+def judge(kind: ValueKind, data_type: Place) -> str | None:
+    """Say what is wrong with reading a data type as this kind; None where nothing is known."""
+    number = data_type.identifier
+    if data_type.namespace or not isinstance(number, int) or kind is ValueKind.TEXT:
+        return None
+    if number in _LONG and kind is ValueKind.FLOAT:
+        return "are 64-bit integers, which lose bits as float: declare them int or uint"
+    if number in _TEXTS or number == _GUID:
+        return "are texts: declare them text"
+    if number in _OPAQUE:
+        return "are of a type that gives no value (bytes, node ids, structures)"
+    if number in _SIGNED and kind is ValueKind.UINT:
+        return "are signed integers: declare them int"
+    if number in (_FLOAT, _DOUBLE) and kind in (ValueKind.INT, ValueKind.UINT):
+        return "are floating: declare them float, or fractions are bad"
+    return None
+
+
+__all__ = ["judge", "survey"]

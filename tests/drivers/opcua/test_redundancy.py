@@ -1,0 +1,74 @@
+"""A redundant set of servers: another takes over without a gap and without a value twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from drivers.contract import DeviceError
+from drivers.opcua import DRIVER
+from drivers.opcua.config import OpcUaConfig
+from gateway.runtime.clock import SystemClock
+from tests.fakes.opcua_collector import Collector, points, running, until
+from tests.fakes.opcua_server import OpcUaServer
+
+START_NS = 1_700_000_000_000_000_000
+
+
+def config(*servers: OpcUaServer) -> OpcUaConfig:
+    return OpcUaConfig.model_validate(
+        {"endpoints": [server.endpoint for server in servers], "security": "None"}
+        | {"insecure": True, "publish_ms": 50, "timeout_ms": 1000, "history": False}
+    )
+
+
+async def set_both(number: int, *servers: OpcUaServer) -> None:
+    for server in servers:
+        await server.set("D0", float(number), source_ns=START_NS + number * 10**9)
+
+
+def numbers(emit: Collector) -> list[Any]:
+    return [value for value, quality, _ in emit.samples(100) if quality == 0]
+
+
+@pytest.mark.parametrize("how", ["stop", "level"])
+async def test_another_server_takes_over(how: str) -> None:
+    emit = Collector()
+    async with OpcUaServer(1) as first, OpcUaServer(1) as second:
+        driver = DRIVER.open(
+            "dcs", config(first, second), points((OpcUaServer.node("D0"), "float")), SystemClock()
+        )
+        await set_both(1, first, second)
+        async with running(driver, emit) as task:
+            await until(lambda: numbers(emit)[-1:] == [1.0])
+            await set_both(2, first, second)
+            await until(lambda: numbers(emit)[-1:] == [2.0])
+            if how == "stop":
+                await first.stop()
+            else:
+                await first.set_service_level(50)
+            await until(lambda: "opcua.failover" in emit.kinds())
+            await until(lambda: emit.kinds()[-1] == "link.up")
+            await set_both(3, second)
+            await until(lambda: numbers(emit)[-1:] == [3.0])
+            assert not task.done()
+    assert numbers(emit) == [1.0, 2.0, 3.0]
+    assert "link.down" not in emit.kinds()
+    assert driver.statistics()["failovers"] == 1
+
+
+async def test_a_poor_server_is_better_than_none_and_none_is_said() -> None:
+    emit = Collector()
+    async with OpcUaServer(1) as first, OpcUaServer(1) as second:
+        driver = DRIVER.open(
+            "dcs", config(first, second), points((OpcUaServer.node("D0"), "float")), SystemClock()
+        )
+        await first.set_service_level(50)
+        await second.stop()
+        async with running(driver, emit):
+            await until(lambda: bool(numbers(emit)))
+        await first.stop()
+        with pytest.raises(DeviceError, match="nobody listens"):
+            await driver.run(emit)
+    assert "link.down" in emit.kinds()

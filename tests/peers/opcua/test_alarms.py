@@ -1,0 +1,59 @@
+"""Alarms & Conditions of node-opcua, mirrored: changes, and what stood at a reconnect."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from drivers.contract import SourceEvent
+from drivers.opcua import DRIVER
+from gateway.runtime.clock import SystemClock
+from tests.fakes.opcua_collector import Collector, points, running, until
+from tests.fakes.opcua_node import NodeServer, install_node_opcua, node, serving
+
+pytestmark = [pytest.mark.peer, pytest.mark.timeout(120)]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeServer]:
+    install_node_opcua()
+    folder = tmp_path_factory.mktemp("alarms")
+    with serving(folder, period=1000, anonymous=True, alarm=True) as peer:
+        yield peer
+
+
+def alarms(emit: Collector) -> list[SourceEvent]:
+    found = [event for event in emit.events if event.kind == "opcua.alarm"]
+    return [event for event in found if event.attributes.get("condition") == "LevelAlarm"]
+
+
+async def test_alarms_come_with_their_states_and_standing_ones_again(shared: NodeServer) -> None:
+    emit = Collector()
+    table = points((node("Level"), "float"))
+    driver = DRIVER.open("dcs", shared.plain(alarms=True), table, SystemClock())
+    async with running(driver, emit):
+        await until(lambda: bool(emit.samples(100)))
+        shared.signal(signal.SIGHUP)  # 80: high
+        await until(lambda: any(event.attributes.get("active") for event in alarms(emit)))
+        first = alarms(emit)[-1]
+        shared.signal(signal.SIGHUP)  # 95: high high
+        await until(lambda: alarms(emit)[-1].attributes["event_id"] != first.attributes["event_id"])
+    assert str(first.attributes["source_name"]).endswith("Tank1")
+    assert first.attributes["acknowledged"] is False
+    assert first.attributes["retain"] is True
+    assert first.attributes["refreshed"] is False
+    assert int(first.attributes["severity"]) > 0
+    assert "active" in first.text
+
+    again = Collector()
+    driver = DRIVER.open("dcs", shared.plain(alarms=True), table, SystemClock())
+    async with running(driver, again):
+        await until(lambda: bool(alarms(again)))
+        standing = alarms(again)[0]
+        assert standing.attributes["refreshed"] is True
+        assert standing.attributes["active"] is True
+        shared.signal(signal.SIGHUP)  # 50: normal
+        await until(lambda: alarms(again)[-1].attributes["active"] is False)
+    assert driver.statistics()["alarms"] >= 2

@@ -1,0 +1,138 @@
+"""Nothing is lost between server and disk: cut links, our own end, restarts of the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drivers.contract import DeviceError
+from drivers.opcua import DRIVER
+from gateway.runtime.clock import SystemClock
+from tests.fakes.opcua_collector import Collector, points, running, until
+from tests.fakes.opcua_node import NodeServer, install_node_opcua, node, serving
+from tests.fakes.opcua_proxy import Proxy
+
+pytestmark = [pytest.mark.peer, pytest.mark.timeout(120)]
+NAMES = ["Double", "Int64", "UInt32"]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeServer]:
+    install_node_opcua()
+    folder = tmp_path_factory.mktemp("continuity")
+    with serving(folder, period=50, anonymous=True, maxSessions=4) as peer:
+        yield peer
+
+
+def table() -> list[Any]:
+    kinds = ["float", "int", "uint"]
+    return points(*[(node(name), kind) for name, kind in zip(NAMES, kinds, strict=True)])
+
+
+def received(emit: Collector, point: int) -> list[int]:
+    """Source times in ms of the values of a point, in order of arrival; not our own bad ones."""
+    return [s[2] // 10**6 for s in emit.samples(point) if s[1] != 0x808A]
+
+
+def assert_complete(peer: NodeServer, emit: Collector) -> None:
+    """Every value held between the first and the last received came, and came once."""
+    held = peer.held()
+    for place, name in enumerate(NAMES):
+        came = received(emit, 100 + place)
+        between = [ms for n, ms in held if n == name and min(came) <= ms <= max(came)]
+        assert sorted(set(came)) == sorted(between), f"{name}: values missing"
+        assert len(came) == len(set(came)), f"{name}: values twice"
+
+
+def count(emit: Collector) -> int:
+    return len(received(emit, 100))
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_a_cut_link_loses_nothing(shared: NodeServer, secure: bool) -> None:
+    emit = Collector()
+    async with Proxy(shared.endpoint) as proxy:
+        make = shared.config if secure else shared.plain
+        config = make(endpoint=proxy.endpoint, queue_size=500)
+        driver = DRIVER.open("dcs", config, table(), SystemClock())
+        async with running(driver, emit) as task:
+            await until(lambda: count(emit) > 10)
+            await proxy.cut()
+            await asyncio.wait([task], timeout=15)
+            assert isinstance(task.exception(), DeviceError)
+        await asyncio.sleep(1)  # values that only the server's queue holds
+        await proxy.join()
+        so_far = count(emit)
+        async with running(driver, emit):
+            await until(lambda: count(emit) > so_far + 40)
+    assert_complete(shared, emit)
+    assert "opcua.gap" not in emit.kinds()
+    assert driver.statistics()["resumed"] == 1
+
+
+async def test_our_own_end_loses_nothing(shared: NodeServer, tmp_path: Path) -> None:
+    emit = Collector()
+    config = shared.plain(queue_size=500, state_dir=tmp_path)
+    for turn in range(3):
+        driver = DRIVER.open("dcs", config, table(), SystemClock())
+        so_far = count(emit)
+        async with running(driver, emit):
+            await until(lambda so_far=so_far: count(emit) > so_far + 15)  # type: ignore[misc]  # mypy and defaults
+        await asyncio.sleep(0.5)
+        assert driver.statistics()["resumed"] == (turn > 0)
+    assert_complete(shared, emit)
+    assert "opcua.gap" not in emit.kinds()
+
+
+async def test_a_restarted_server_fills_the_gap_from_its_history(tmp_path: Path) -> None:
+    install_node_opcua()
+    emit = Collector()
+    with serving(tmp_path, period=50, anonymous=True, history=True) as peer:
+        driver = DRIVER.open("dcs", peer.plain(), table()[:1], SystemClock())
+        async with Proxy(peer.endpoint) as proxy:
+            config = peer.plain(endpoint=proxy.endpoint)
+            driver = DRIVER.open("dcs", config, table()[:1], SystemClock())
+            async with running(driver, emit) as task:
+                await until(lambda: count(emit) > 10)
+                await proxy.cut()
+                await asyncio.wait([task], timeout=15)
+            await asyncio.sleep(1)
+            before = len(peer.held())
+            peer.stop()
+            peer.start(continueFrom=before)
+            await proxy.join()
+            async with running(driver, emit):
+                await until(lambda: "opcua.backfill" in emit.kinds())
+                so_far = count(emit)
+                await until(lambda: count(emit) > so_far + 5)
+        held = peer.held()
+    came = received(emit, 100)
+    between = [ms for n, ms in held if n == "Double" and min(came) <= ms <= max(came)]
+    assert len(came) == len(set(came)), "values twice"
+    assert sorted(came) == sorted(between), "values missing"
+    backfill = next(event for event in emit.events if event.kind == "opcua.backfill")
+    assert backfill.attributes["points"] == 1
+    assert int(backfill.attributes["values"]) >= 15
+    assert "opcua.gap" not in emit.kinds()
+
+
+async def test_our_own_sudden_end_never_exhausts_the_sessions(
+    shared: NodeServer, tmp_path: Path
+) -> None:
+    """The server has four sessions; eight times the link breaks and a new process comes."""
+    emit = Collector()
+    async with Proxy(shared.endpoint) as proxy:
+        config = shared.plain(endpoint=proxy.endpoint, queue_size=500, state_dir=tmp_path)
+        for _ in range(8):
+            driver = DRIVER.open("dcs", config, table(), SystemClock())
+            so_far = count(emit)
+            await proxy.join()
+            async with running(driver, emit) as task:
+                await until(lambda so_far=so_far: count(emit) > so_far)  # type: ignore[misc]  # mypy and defaults
+                await proxy.cut()  # so that no CloseSession passes, as with kill -9
+                await asyncio.wait([task], timeout=15)
+    assert all("no more sessions" not in event.text for event in emit.events)
