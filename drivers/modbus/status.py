@@ -16,7 +16,7 @@ numpy calls per rule, whatever the number of loops, and none for rules whose reg
 said before. Where several rules judge a point the worse quality wins, which is the larger code.
 
 Cost on one core (measured, 64 loops): 22 µs a poll with the rules of an XCD while no state changes,
-70 µs when one does; 110 µs for a Midas, whose heartbeat and decimal digits are worked out each poll.
+70 µs when one does; 110 µs for a Midas, whose heartbeat and decimal digits are judged each poll.
 Pure.
 """
 
