@@ -97,9 +97,9 @@ log_type all
         """What the broker has written down: every frame of every client."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
-    async def logged(self, text: str) -> None:
-        """Wait until the broker's log holds a text."""
-        await until_true(lambda: text in self.log_text())
+    async def logged(self, text: str, times: int = 1) -> None:
+        """Wait until the broker's log holds a text so many times."""
+        await until_true(lambda: self.log_text().count(text) >= times, limit_s=40)
 
     async def _answers(self) -> bool:
         try:

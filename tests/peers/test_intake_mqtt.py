@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -18,6 +19,8 @@ from drivers.intake.settings import ExternalAddress
 from drivers.intake_mqtt.config import MqttIntakeConfig
 from drivers.intake_mqtt.driver import MqttIntake
 from gateway.runtime.clock import SystemClock
+from tests.e2e.world import World, stop
+from tests.fakes.certificates import Authority
 from tests.fakes.intake_store import IntakeStore, until_true
 from tests.peers.mosquitto import USER, Mosquitto, require
 
@@ -162,7 +165,56 @@ async def test_a_wrong_password_and_a_strange_broker_are_named(
     assert "certificate verify failed" in stranger.lower().replace("_", " ")
 
 
-def _other_authority(folder: Path) -> Path:
-    from tests.fakes.certificates import Authority
+@pytest.mark.timeout(180)
+async def test_a_gateway_killed_again_and_again_loses_no_message(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    """Every message published is at the receiver; one that is there twice says the same twice."""
+    with World(tmp_path / "world") as world:
+        (world.folder / "points.csv").write_text("name,id\nrecords,#records\n", encoding="utf-8")
+        world.write_site(
+            f"""
+[[device]]
+name = "iot"
+driver = "intake_mqtt"
+host = "127.0.0.1"
+port = {broker.port}
+client_id = "plantgate-1"
+user = "{USER}"
+password_file = "{broker.password_file}"
+ca = "{broker.authority.ca}"
+points = "points.csv"
+topics = {{"site/+/welding" = "welding"}}
+"""
+        )
+        world.start_receiver()
+        gateway = world.start_gateway()
+        wanted = 0
+        for kills in range(3):
+            await broker.logged("Received SUBSCRIBE from plantgate-1", kills + 1)
+            for _ in range(40):
+                await broker.publish(TOPIC, welding(wanted))
+                wanted += 1
+                if wanted % 40 == 20 + 7 * kills:
+                    await asyncio.to_thread(stop, gateway, signal.SIGKILL)
+            gateway = world.start_gateway()
+        ids = {f"w{number}" for number in range(wanted)}
+        await until_true(lambda: {key[0] for key in _received(world)} == ids, limit_s=60)
+        assert len(set(_received(world))) == wanted, "twice means the same id and content"
+        assert await asyncio.to_thread(stop, gateway) == 0
 
+
+def _received(world: World) -> list[tuple[str, str]]:
+    """(id, content_sha256) of every welding record at the receiver."""
+    result = world.plantgate("query", "--store", str(world.store), "--events", "--json")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    said = [
+        dict(word.partition("=")[::2] for word in event["attributes"].split())
+        for event in events
+        if event["kind"] == "intake.welding"
+    ]
+    return [(one["id"], one["content_sha256"]) for one in said]
+
+
+def _other_authority(folder: Path) -> Path:
     return Authority(folder / "other", "other").ca
