@@ -14,12 +14,14 @@ The shell: time and the order of things. What one unit does in its turn is unit'
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from drivers.contract import Clock, DeviceError, DriverPoint, Emit, Quality
 from drivers.modbus.config import ModbusAddress, ModbusConfig
 from drivers.modbus.link import Link, LinkLostError
+from drivers.modbus.memory import Memory
 from drivers.modbus.outlet import Outlet
 from drivers.modbus.pace import Pace
 from drivers.modbus.transport import make_exchange, open_link
@@ -57,6 +59,13 @@ class ModbusDriver:
             for number, of_unit in by_unit.items()
         ]  # fmt: skip
         self._shared = shared
+        self._lessons = {unit.number: unit.lessons for unit in self._units}
+        self._memory = Memory(config.state_dir, name)
+        self._memory.recall(self._lessons, clock.monotonic_ns())
+        self._learned = sum(lessons.version for lessons in self._lessons.values())
+        if self._learned:
+            for unit in self._units:
+                unit.replan()
         # So many silences in a row, and no unit that answers, are a lost link.
         self._patience = max(config.lost_after, len(by_unit)) if shared else config.lost_after
         self._pace = Pace(config.poll_ms * 10**6)
@@ -163,6 +172,7 @@ class ModbusDriver:
             due_ns = pace.following(self._clock.monotonic_ns())
             if pace.changed():
                 await self._say_pace()
+            await self._remember()
             if self._config.close_after_poll:
                 self._close()
             await self._clock.sleep_until(due_ns)
@@ -194,6 +204,13 @@ class ModbusDriver:
         ):
             self._silent = True
             raise LinkLostError("no answer to several requests in a row")
+
+    async def _remember(self) -> None:
+        """Save lessons that are new."""
+        learned = sum(lessons.version for lessons in self._lessons.values())
+        if learned != self._learned:
+            self._learned = learned
+            await asyncio.to_thread(self._memory.save, self._lessons)
 
     # What is told beside values.
 

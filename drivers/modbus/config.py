@@ -17,19 +17,20 @@ from drivers.contract import DriverPoint, Problem, StrictModel, ValueKind
 from drivers.modbus.codec import ADDRESSES, MAX_BITS, MAX_REGISTERS, Area
 from drivers.modbus.plan import Limits, Span, touches
 from drivers.modbus.profile_keys import ProfileKeys
+from drivers.modbus.text import characters
 from drivers.modbus.transport_keys import TransportKeys
 
 TYPE_REGISTERS: Mapping[str, int] = {
     "bool": 1,
     **{f"bit{number}": 1 for number in range(16)},
-    "u8hi": 1, "u8lo": 1, "u16": 1, "s16": 1, "bcd16": 1,
+    "u8hi": 1, "u8lo": 1, "s8hi": 1, "s8lo": 1, "u16": 1, "s16": 1, "bcd16": 1,
     "u32": 2, "s32": 2, "f32": 2,
     "u64": 4, "s64": 4, "f64": 4,
 }  # fmt: skip
-"""Registers (or bits, for bool) that a value of each type takes."""
+"""Registers (or bits, for bool) that a value of each type takes; text:N takes half of N."""
 
 _TYPE_ALIASES = {
-    "uint8hi": "u8hi", "uint8lo": "u8lo", "bcd": "bcd16",
+    "uint8hi": "u8hi", "uint8lo": "u8lo", "int8hi": "s8hi", "int8lo": "s8lo", "bcd": "bcd16",
     "uint16": "u16", "int16": "s16", "i16": "s16", "word": "u16",
     "uint32": "u32", "int32": "s32", "i32": "s32", "dword": "u32",
     "uint64": "u64", "int64": "s64", "i64": "s64",
@@ -156,10 +157,10 @@ class ModbusAddress(StrictModel):
     @field_validator("type")
     @classmethod
     def _type(cls, value: str) -> str:
-        if value and value not in TYPE_REGISTERS:
+        if value and value not in TYPE_REGISTERS and not characters(value):
             raise ValueError(
-                f"type {value!r} is unknown; use bool, bit0..bit15, u8hi, u8lo, u16, s16, bcd16, "
-                "u32, s32, f32, u64, s64 or f64"
+                f"type {value!r} is unknown; use bool, bit0..bit15, u8hi, u8lo, s8hi, s8lo, u16, "
+                "s16, bcd16, u32, s32, f32, u64, s64, f64 or text:N of up to 250 characters"
             )
         return value
 
@@ -204,14 +205,19 @@ def resolve(address: ModbusAddress, base: Literal["zero", "modicon"]) -> Target:
         raise AddressError("type", f"area {area.name.lower()} holds single bits, not {word}")
     if not area.bits and word == "bool":
         raise AddressError("type", "a register holds no bool; name its bit: bit0 to bit15")
-    span = Span(area, start, TYPE_REGISTERS[word])
+    length = characters(word)
+    if length and address.order not in {"ABCD", "BADC"}:
+        raise AddressError("order", f"{word} is ABCD, or BADC with the bytes of a register swapped")
+    span = Span(area, start, (length + 1) // 2 or TYPE_REGISTERS[word])
     if span.end > ADDRESSES:
         raise AddressError("address", f"{word} at wire address {start} leaves 0..65535")
     return Target(span, word, address.order)
 
 
 def kind(address: ModbusAddress) -> ValueKind:
-    """Column type of a point: 64-bit integers keep every bit, everything else is a float64."""
+    """Column type of a point: 64-bit integers keep every bit, all other numbers are float64."""
+    if characters(address.type):
+        return ValueKind.TEXT
     return {"s64": ValueKind.INT, "u64": ValueKind.UINT}.get(address.type, ValueKind.FLOAT)
 
 
@@ -227,6 +233,10 @@ def check(config: ModbusConfig, points: Sequence[DriverPoint[ModbusAddress]]) ->
             span = resolve(point.address, config.base).span
         except AddressError as error:
             problems.append(Problem(point.row, error.column, str(error)))
+            continue
+        if span.count > limits.cap(span.area):
+            text = f"{point.tag} takes {span.count} registers, one request {limits.cap(span.area)}"
+            problems.append(Problem(point.row, "type", text))
             continue
         if touches(span, limits):
             text = f"{point.tag} lies in a range that the device entry forbids"

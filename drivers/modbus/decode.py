@@ -20,7 +20,7 @@ Pure; compiled at start and after each re-plan.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -37,6 +37,7 @@ from drivers.contract import (
     ValueKind,
 )
 from drivers.modbus.plan import Block, Span
+from drivers.modbus.text import Piece, TextColumn, Texts, characters
 
 Array = npt.NDArray[Any]
 Positions = npt.NDArray[np.intp]
@@ -49,6 +50,9 @@ _DTYPE: dict[ValueKind, type[np.generic]] = {
 _RAW = {"u16": "u2", "s16": "i2", "u32": "u4", "s32": "i4", "f32": "f4",
         "u64": "u8", "s64": "i8", "f64": "f8"}  # fmt: skip
 _KIND = {"u64": ValueKind.UINT, "s64": ValueKind.INT}
+_HALVES = {"u8hi": (8, 0xFF, 0), "u8lo": (0, 0xFF, 0), "s8hi": (8, 0xFF, 0x80),
+           "s8lo": (0, 0xFF, 0x80)}  # fmt: skip
+"""Shift, mask, and the bit that is the sign."""
 _SWAPPED_WORDS = frozenset({"CDAB", "BADC"})
 _LITTLE = frozenset({"BADC", "DCBA"})
 _PAD_BYTES = 8  # so that the buffer is never empty and every view has an element
@@ -92,7 +96,11 @@ class Layout:
 
     def __init__(self, values: Iterable[Value]) -> None:
         grouped: dict[tuple[ValueKind, tuple[str, bool, bool]], list[Value]] = {}
+        self.texts: list[Value] = []
         for value in values:
+            if characters(value.type):
+                self.texts.append(value)
+                continue
             kind = _KIND.get(value.type, ValueKind.FLOAT)
             grouped.setdefault((kind, _key(value)), []).append(value)
         self.groups: list[_Group] = []
@@ -106,15 +114,21 @@ class Layout:
                     ids += [value.id for value in members]
             if ids:
                 self.points[kind] = np.array(ids, np.int32)
+        self.text_points = np.array([value.id for value in self.texts], np.int32)
+
+    def _all(self) -> Iterator[Value]:
+        for group in self.groups:
+            yield from group.values
+        yield from self.texts
 
     def spans(self) -> set[Span]:
         """Everything that has to be read."""
-        return {value.span for group in self.groups for value in group.values}
+        return {value.span for value in self._all()}
 
     def ids_of(self, spans: Iterable[Span]) -> list[int]:
         """Ids of the points that are read from any of these spans, ascending."""
         wanted = set(spans)
-        return sorted(v.id for group in self.groups for v in group.values if v.span in wanted)
+        return sorted(value.id for value in self._all() if value.span in wanted)
 
     def all_bad(self, quality: Quality) -> list[Column]:
         """Every point without a value, all for one reason."""
@@ -126,12 +140,19 @@ class Layout:
             columns.append(Column(points, values, np.full(len(points), quality, np.uint16)))
         return columns
 
+    def texts_bad(self, quality: Quality) -> list[Texts]:
+        """The same of every text point."""
+        if not self.texts:
+            return []
+        bad = np.full(len(self.texts), quality, np.uint16)
+        return [Texts(self.text_points, ("",) * len(self.texts), bad)]
+
 
 class Decoder:
     """Decodes the answers to one plan.
 
     buffer: answers go here, block i at byte offsets[i]; the caller fills it. A point that no block
-    reads is bad:illegal_address: the planner leaves nothing else out.
+    reads is bad:illegal_address: the planner leaves nothing else out. text: the column of strings.
     """
 
     def __init__(self, layout: Layout, blocks: Sequence[Block]) -> None:
@@ -160,6 +181,8 @@ class Decoder:
             steps[group.kind].append(_step(group, self.buffer, _index(units)))
             if group.key[0] in _GUARDED:
                 self._guards.append(group.slice)
+        pieces = [_piece(value, places.get(value.span)) for value in layout.texts]
+        self.text = TextColumn(layout.text_points, pieces, self.buffer) if pieces else None
         self._empty_at = {kind: _index(at) if at else None for kind, at in empty.items()}
         for kind, at in empty.items():
             self._good[kind][at] = Quality.BAD_ILLEGAL_ADDRESS
@@ -251,6 +274,12 @@ def _places(blocks: Sequence[Block], offsets: Sequence[int]) -> dict[Span, tuple
     return places
 
 
+def _piece(value: Value, place: tuple[int, int] | None) -> Piece:
+    block, register = (-1, -1) if place is None else place
+    first = -1 if place is None else 2 * register
+    return Piece(block, first, characters(value.type), value.order in _LITTLE)
+
+
 def _step(group: _Group, buffer: bytearray, units: Positions) -> Callable[[Array], None]:
     family, swapped, little = group.key
     units = np.where(units == _UNREAD, max(int(units.max()), 0), units)  # overwritten afterwards
@@ -308,16 +337,20 @@ def _swapped(
 def _field(
     registers: Array, units: Positions, types: list[str], target: slice
 ) -> Callable[[Array], None]:
-    """Bits and bytes of registers: bit0..bit15, u8hi, u8lo."""
-    parts = [(8, 0xFF) if t == "u8hi" else (0, 0xFF) if t == "u8lo" else (int(t[3:]), 1)
-             for t in types]  # fmt: skip
+    """Bits and bytes of registers: bit0..bit15, u8hi, u8lo, s8hi, s8lo."""
+    parts = [_HALVES.get(t) or (int(t[3:]), 1, 0) for t in types]
     shift = np.array([part[0] for part in parts], np.uint16)
     mask = np.array([part[1] for part in parts], np.uint16)
+    sign = np.array([part[2] for part in parts], np.int32)
 
     def gather(column: Array) -> None:
         column[target] = (registers[units].astype(np.uint16) >> shift) & mask
 
-    return gather
+    def gather_signed(column: Array) -> None:
+        part = ((registers[units].astype(np.uint16) >> shift) & mask).astype(np.int32)
+        column[target] = (part ^ sign) - sign  # two's complement of those that have a sign
+
+    return gather_signed if sign.any() else gather
 
 
 def _bcd(registers: Array, units: Positions, target: slice) -> Callable[[Array], None]:

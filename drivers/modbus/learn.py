@@ -147,6 +147,16 @@ class Lessons:
         probe.due_ns = now_ns + probe.pause_ns
         return False
 
+    def recall(
+        self, illegal: Iterable[Span], cuts: Iterable[tuple[Area, int]], now_ns: int
+    ) -> None:
+        """Take over what an earlier run learned; illegal values are asked again soon."""
+        for span in illegal:
+            self._illegal.setdefault(span, _Probe(now_ns + FIRST_PROBE_NS))
+            self.version += 1
+        for area, address in cuts:
+            self._cut(area, address)
+
     def probe_all(self, now_ns: int) -> None:
         """Ask every illegal value again soon: the device may have been replaced."""
         self._held.clear()

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from drivers.contract import Batch, Clock, Emit, SourceEvent
 from drivers.modbus.decode import Column
+from drivers.modbus.text import Texts
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -27,7 +28,7 @@ class Outlet:
         """Hand over to `emit` from now on."""
         self._emit = emit
 
-    async def columns(self, columns: Iterable[Column]) -> None:
+    async def columns(self, columns: Iterable[Column | Texts]) -> None:
         """Emit each column as a Batch received now; a Modbus device has no clock of its own."""
         assert self._emit is not None  # noqa: S101  # open() comes first in run()
         now_ns = self._clock.wall_ns()

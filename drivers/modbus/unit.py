@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from drivers.contract import Clock, DriverPoint, Quality
 from drivers.modbus.codec import read
 from drivers.modbus.config import ModbusAddress, ModbusConfig, resolve
-from drivers.modbus.decode import Column, Decoder, Layout, Value
+from drivers.modbus.decode import Decoder, Layout, Value
 from drivers.modbus.exchange import Exchanging, Outcome
 from drivers.modbus.learn import Lessons, Search, covering
 from drivers.modbus.link import Link, LinkLostError
@@ -125,17 +125,18 @@ class Unit:
             # Values that were read before the link went are values; the rest is said to be bad.
             outcomes = self._outcomes or self._exchange.outcomes
             if len(outcomes) == len(self.blocks) and Outcome.READ in outcomes:
-                await self._emit(self._decoder.decode(_failed(outcomes)))
+                await self._emit(self._decoder, _failed(outcomes))
             raise
         outcomes = self._outcomes
         self.heard = not self._silent_words.issuperset(outcomes)
         if any(outcomes) or silence.retry_at_ns or silence.count:
             self._note_silence()
-        await self._emit(decoder.decode(_failed(outcomes)))
+        await self._emit(decoder, _failed(outcomes))
 
     async def all_bad(self, quality: Quality) -> None:
         """Emit every point without a value."""
-        await self._outlet.columns(self._layout.all_bad(quality))
+        layout = self._layout
+        await self._outlet.columns([*layout.all_bad(quality), *layout.texts_bad(quality)])
 
     def statistics(self) -> Mapping[str, float]:
         """Counters of this unit on a shared bus, each under its unit id."""
@@ -149,9 +150,11 @@ class Unit:
 
     # One poll.
 
-    async def _emit(self, columns: list[Column]) -> None:
+    async def _emit(self, decoder: Decoder, failed: Mapping[int, Quality]) -> None:
         """Emit what was decoded, judged by what the device says about itself."""
-        judge = self._judge
+        columns, judge = decoder.decode(failed), self._judge
+        if decoder.text is not None:
+            await self._outlet.columns([decoder.text.decode(failed)])
         if judge is None:
             await self._outlet.columns(columns)
             return
