@@ -252,12 +252,7 @@ class Link:
         if config.certificate is None or config.key is None:
             raise TrustError("certificate and key are required")
         identity = load_identity(config.certificate, config.key)
-        asking = ReadOnlyClient(self.endpoint, self._seconds)
-        try:
-            endpoints = await asking.connect_and_get_server_endpoints()
-        finally:
-            await _closed(asking)
-        certificate = _offered_certificate(endpoints, config)
+        certificate = _offered_certificate(await self.endpoints(), config)
         check_server(
             certificate, pinned=config.server_certificate, folder=config.trust, now_ns=now_ns
         )
@@ -269,6 +264,16 @@ class Link:
         self._client.application_uri = identity.application_uri
         self._client.security_policy = policy
         self._client.uaclient.set_security(policy)
+
+    async def endpoints(self) -> list[asyncua.ua.EndpointDescription]:
+        """Ask, on a connection of its own and without a session, how the server may be entered."""
+        asking = ReadOnlyClient(self.endpoint, self._seconds)
+        with self.speaking("asking for the server's endpoints"):
+            try:
+                found: list[Any] = await asking.connect_and_get_server_endpoints()
+            finally:
+                await _closed(asking)
+            return found
 
     @property
     def channel_lifetime_ms(self) -> int:

@@ -8,6 +8,7 @@ server's limits.
 
 from __future__ import annotations
 
+import base64
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -373,6 +374,59 @@ def _browse_path(path: Sequence[tuple[int, str]]) -> object:
     return wanted
 
 
+async def browse(link: Link, places: Sequence[Place], most: int) -> list[list[Any]]:
+    """Follow hierarchical references of nodes forward, all pages; asyncua's descriptions.
+
+    most: references per node and answer.
+    """
+    request = ua.BrowseRequest()
+    request.Parameters.View.Timestamp = datetime(1601, 1, 1, tzinfo=UTC)
+    request.Parameters.RequestedMaxReferencesPerNode = most
+    for place in places:
+        wanted = ua.BrowseDescription()
+        wanted.NodeId = _node_id(place)
+        wanted.BrowseDirection = ua.BrowseDirection.Forward
+        wanted.ReferenceTypeId = ua.NodeId(ua.ObjectIds.HierarchicalReferences)
+        wanted.IncludeSubtypes = True
+        wanted.NodeClassMask = 3  # objects and variables
+        wanted.ResultMask = ua.BrowseResultMask.All
+        request.Parameters.NodesToBrowse.append(wanted)
+    with link.speaking("browsing"):
+        response = await link.call(request, ua.BrowseResponse)
+        found = []
+        for result in response.Results:
+            references = list(result.References or [])
+            continuation = result.ContinuationPoint
+            while continuation:
+                following = ua.BrowseNextRequest()
+                following.Parameters.ContinuationPoints = [continuation]
+                page = (await link.call(following, ua.BrowseNextResponse)).Parameters.Results[0]
+                references += page.References or []
+                continuation = page.ContinuationPoint
+            found.append(references)
+        if len(found) != len(places):
+            raise ValueError(f"{len(found)} results for {len(places)} nodes")
+        return found
+
+
+def place_text(place: Place, namespaces: Sequence[str]) -> str:
+    """Write a node as a point table does, by namespace URI where the server names one."""
+    identifier = place.identifier
+    if isinstance(identifier, int):
+        word = f"i={identifier}"
+    elif isinstance(identifier, uuid.UUID):
+        word = f"g={identifier}"
+    elif isinstance(identifier, bytes):
+        word = f"b={base64.b64encode(identifier).decode()}"
+    else:
+        word = f"s={identifier}"
+    if not place.namespace:
+        return word
+    if place.namespace < len(namespaces):
+        return f"nsu={namespaces[place.namespace]};{word}"
+    return f"ns={place.namespace};{word}"
+
+
 def place_of(found: object) -> Place:
     """Give a NodeId of asyncua's as a plain one."""
     node_id: Any = found
@@ -385,8 +439,8 @@ def _node_id(place: Place) -> object:
 
 __all__ = [
     "Identifier", "Item", "ItemRates", "ItemResult", "Limits", "Place", "Subscription",
-    "Surroundings", "create_items", "create_subscription", "delete_items", "history",
-    "place_of", "publish", "read_attributes", "read_numbers", "read_values",
+    "Surroundings", "browse", "create_items", "create_subscription", "delete_items", "history",
+    "place_of", "place_text", "publish", "read_attributes", "read_numbers", "read_values",
     "refresh_conditions", "republish",
     "server_health", "surroundings", "transfer", "translate", "watch_events",
 ]  # fmt: skip

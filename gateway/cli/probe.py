@@ -12,6 +12,7 @@ import click
 
 KINDS: Mapping[str, str] = {
     "modbus": "Read a Modbus device once: values, states, raw registers, address base.",
+    "opcua": "Ask an OPC UA server what it offers: endpoints, policies, limits, namespaces.",
 }
 
 

@@ -1,0 +1,196 @@
+"""Looks at a server without subscribing: what it offers, its limits, its nodes. Only reads.
+
+Guarantees: endpoints are asked for without a session, so that also a server that refuses us is
+described; browsing is paced and bounded in depth and count; nothing is trusted or written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import asyncua.ua
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from drivers.contract import DeviceError
+from drivers.opcua import services
+from drivers.opcua.client import Link, quiet_library
+from drivers.opcua.config import OpcUaConfig
+from drivers.opcua.nodes import chunks
+from drivers.opcua.services import Place
+
+ua: Any = asyncua.ua
+
+_OBJECTS = Place(0, 85)
+_OBJECT, _VARIABLE = 1, 2  # NodeClass (OPC 10000-3, 8.29)
+_STATES = ("running", "failed", "no configuration", "suspended", "shutdown", "test",
+           "communication fault", "unknown")  # fmt: skip
+_TYPE_OF_NUMBER = {1: "bool", 8: "int", 9: "uint", 12: "text", 21: "text"}
+_REFERENCES_PER_NODE = 1000
+_CALL_NODES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One way in: policy, mode, kinds of login; thumbprint: SHA-256 of the server's certificate."""
+
+    url: str
+    policy: str
+    mode: str
+    logins: tuple[str, ...]
+    thumbprint: str
+    subject: str
+    valid_until: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a server says of itself; state and the rest only where we could log in."""
+
+    endpoints: tuple[Endpoint, ...]
+    refused: str = ""
+    state: str = ""
+    service_level: int | None = None
+    namespaces: tuple[str, ...] = ()
+    limits: services.Limits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A variable met while browsing. path: names from Objects on; node with namespace URI."""
+
+    path: str
+    node: str
+    type: str
+
+
+async def probe(config: OpcUaConfig, now_ns: int) -> Probe:
+    """Ask one server for all of it; raises DeviceError only where nobody answers."""
+    quiet_library()
+    link = Link(config, config.servers[0], "plantgate probe")
+    endpoints = tuple(_endpoint(found) for found in await link.endpoints())
+    try:
+        async with _opened(config, now_ns) as inside:
+            state, level = await services.server_health(inside)
+            around = await services.surroundings(inside)
+    except DeviceError as error:
+        return Probe(endpoints, refused=str(error))
+    word = _STATES[state] if 0 <= state < len(_STATES) else str(state)
+    return Probe(endpoints, "", word, level, around.namespaces, around.limits)
+
+
+@contextlib.asynccontextmanager
+async def _opened(config: OpcUaConfig, now_ns: int) -> AsyncIterator[Link]:
+    link = Link(config, config.servers[0], "plantgate probe")
+    try:
+        await link.open(now_ns)
+        yield link
+    finally:
+        await link.close()
+
+
+def _endpoint(found: asyncua.ua.EndpointDescription) -> Endpoint:
+    thumbprint, subject, until = "", "", ""
+    if found.ServerCertificate:
+        with contextlib.suppress(ValueError):
+            certificate = x509.load_der_x509_certificate(bytes(found.ServerCertificate))
+            thumbprint = certificate.fingerprint(hashes.SHA256()).hex()
+            subject = certificate.subject.rfc4514_string()
+            until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
+    return Endpoint(
+        url=str(found.EndpointUrl),
+        policy=str(found.SecurityPolicyUri).rpartition("#")[2],
+        mode=found.SecurityMode.name.rstrip("_"),
+        logins=tuple(token.TokenType.name.lower() for token in found.UserIdentityTokens),
+        thumbprint=thumbprint,
+        subject=subject,
+        valid_until=until,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """How to browse: globs over paths (any fits), depth, most variables, pause between calls."""
+
+    globs: Sequence[str] = ("*",)
+    depth: int = 8
+    most: int = 100_000
+    pause_s: float = 0.02
+
+
+async def browse(config: OpcUaConfig, walk: Walk, now_ns: int) -> list[Found]:
+    """Walk a server from its Objects folder; variables whose path fits, in order of the walk.
+
+    Raises DeviceError.
+    """
+    quiet_library()
+    found: list[Found] = []
+    async with _opened(config, now_ns) as link:
+        around = await services.surroundings(link)
+        size = min(_CALL_NODES, around.limits.browse_per_call or _CALL_NODES)
+        seen = {_OBJECTS}
+        level = [(_OBJECTS, "/Objects")]
+        for _ in range(walk.depth):
+            below: list[tuple[Place, str]] = []
+            for chunk in chunks(level, size):
+                children = await _children(link, [place for place, _ in chunk])
+                await asyncio.sleep(walk.pause_s)
+                for (_, path), named in zip(chunk, children, strict=True):
+                    fresh = [child for child in named if child.place not in seen]
+                    seen.update(child.place for child in fresh)
+                    below += [(child.place, f"{path}/{child.name}") for child in fresh]
+                    variables = [c for c in fresh if c.variable and _fits(path, c, walk)]
+                    found += await _described(link, variables, path, around.namespaces)
+                if len(found) >= walk.most:
+                    return found[: walk.most]
+            level = below
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    place: Place
+    name: str
+    variable: bool
+
+
+def _fits(path: str, child: _Child, walk: Walk) -> bool:
+    return any(fnmatchcase(f"{path}/{child.name}", glob) for glob in walk.globs)
+
+
+async def _children(link: Link, places: Sequence[Place]) -> list[list[_Child]]:
+    """Give what lies below each node, of all pages; the server's own objects are left out."""
+    answers = await services.browse(link, places, _REFERENCES_PER_NODE)
+    return [
+        [
+            _Child(services.place_of(found.NodeId), str(found.BrowseName.Name),
+                   int(found.NodeClass) == _VARIABLE)
+            for found in references
+            if int(found.NodeClass) in (_OBJECT, _VARIABLE)
+            and services.place_of(found.NodeId) != Place(0, 2253)
+        ]
+        for references in answers
+    ]  # fmt: skip
+
+
+async def _described(
+    link: Link, children: Sequence[_Child], path: str, namespaces: Sequence[str]
+) -> list[Found]:
+    described = []
+    for chunk in chunks(children, _CALL_NODES):
+        places = [child.place for child in chunk]
+        types = await services.read_attributes(link, places, services.DATA_TYPE)
+        for child, (data_type, _) in zip(chunk, types, strict=True):
+            number = getattr(data_type, "Identifier", None)
+            word = _TYPE_OF_NUMBER.get(number, "float") if isinstance(number, int) else "float"
+            node = services.place_text(child.place, namespaces)
+            described.append(Found(f"{path}/{child.name}", node, word))
+    return described
+
+
+__all__ = ["Endpoint", "Found", "Probe", "Walk", "browse", "probe"]
