@@ -1,0 +1,81 @@
+"""A detector known by its profile, from registers to receiver: its state, and its own alarm.
+
+The device is a fake on a loop of its own thread; gateway and receiver are processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.world import World, until
+from tests.fakes.modbus_server import ModbusServer
+
+WARM_UP, NORMAL = 2, 1
+
+
+@contextmanager
+def _detector() -> Iterator[ModbusServer]:
+    """A Sensepoint XCD at 20.9 %vol in warm-up, both of its alarm bits set."""
+    ready, done = threading.Event(), threading.Event()
+    held: list[ModbusServer] = []
+
+    async def serve() -> None:
+        async with ModbusServer(100) as server:
+            server.device.holding[:] = 0
+            server.device.holding[2:4] = [0x41A7, 0x3333]
+            server.device.holding[5:7] = [0x3, WARM_UP]
+            server.device.holding[10] = 3
+            held.append(server)
+            ready.set()
+            await asyncio.to_thread(done.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        assert ready.wait(20)
+        yield held[0]
+    finally:
+        done.set()
+        thread.join(20)
+
+
+@pytest.mark.e2e
+def test_state_becomes_quality_and_the_panel_alarm_is_the_alarm(tmp_path: Path) -> None:
+    with _detector() as server, World(tmp_path) as world:
+        world.write_site(f"""
+[[device]]
+name = "gds-1"
+driver = "modbus"
+host = "127.0.0.1"
+port = {server.port}
+poll_ms = 100
+profile = "honeywell-sensepoint-xcd"
+tags = "AT-001"
+gas_unit = "%vol"
+""")
+        checked = world.plantgate("check", str(world.site)).stdout
+        assert "from documents, not yet seen on a device" in checked
+        assert "AT-001.alarm_2: holding 5 bit1" in checked
+        world.start_receiver()
+        world.start_gateway()
+        rows = until(
+            lambda: world.query("--point", "gds-1/AT-001"), limit_s=30, what="values arrive"
+        )
+        assert {row.quality for row in rows} == {"uncertain:warm_up"}
+        assert rows[0].value == pytest.approx(20.9)
+        assert world.alarms() == []  # both bits stand, in a state that is not for alarm
+
+        server.device.holding[6] = NORMAL
+        raised = until(world.alarms, limit_s=30, what="the panel's alarm arrives")
+        assert all("gds-1/AT-001.alarm_" in " ".join(row.values()) for row in raised)
+        until(
+            lambda: any(row.quality == "good" for row in world.query("--point", "gds-1/AT-001")),
+            limit_s=30,
+            what="the value is good",
+        )
