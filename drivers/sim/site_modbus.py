@@ -25,6 +25,7 @@ from drivers.sim.modbus_wire import (
     refusal,
 )
 from drivers.sim.signals import Floats
+from drivers.sim.site_signals import WORDS
 
 ADDRESSES = 65_536
 
@@ -34,16 +35,18 @@ _FORMS: Mapping[str, str] = {
 }  # fmt: skip
 _BYTES_SWAPPED = frozenset({"BADC", "DCBA"})
 _WORDS_SWAPPED = frozenset({"CDAB", "DCBA"})
+_TEXT = "text:"
 _EXACT = 2.0**53  # a simulated 64-bit integer is made of a float64
 
 LIMITS: Mapping[str, tuple[float, float]] = {
-    "bool": (0, 1), "u8hi": (0, 255), "u8lo": (0, 255), "bcd16": (0, 9999),
+    "bool": (0, 1), "u8hi": (0, 255), "u8lo": (0, 255), "s8hi": (-128, 127), "s8lo": (-128, 127),
+    "bcd16": (0, 9999),
     "u16": (0, 65_535), "s16": (-32_768, 32_767), "u32": (0, 2**32 - 1),
     "s32": (-(2**31), 2**31 - 1), "u64": (0, _EXACT), "s64": (-_EXACT, _EXACT),
     "f32": (-1e30, 1e30), "f64": (-1e30, 1e30),
     **{f"bit{number}": (0, 1) for number in range(16)},
 }  # fmt: skip
-"""Least and greatest raw value of each type."""
+"""Least and greatest raw value of each type; a text:N is 0 or 1, see WORDS."""
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -147,14 +150,21 @@ class _Ailing:
         return self.memory.read(area, start, end)
 
 
+def limits(word: str) -> tuple[float, float]:
+    """Least and greatest raw value of a type."""
+    return (0, 1) if word.startswith(_TEXT) else LIMITS[word]
+
+
 def registers(word: str) -> int:
     """Registers (or bits, for bool) that a value of a type takes."""
+    if word.startswith(_TEXT):
+        return (int(word.removeprefix(_TEXT)) + 1) // 2
     form = _FORMS.get(word)
     return np.dtype(form).itemsize // 2 if form else 1
 
 
 def _is_part(word: str) -> bool:
-    return word.startswith(("bit", "u8"))
+    return word.startswith(("bit", "u8", "s8"))
 
 
 def _store(words: Bytes, spot: Spot, raw: Floats, starts: npt.NDArray[np.int64]) -> None:
@@ -163,9 +173,11 @@ def _store(words: Bytes, spot: Spot, raw: Floats, starts: npt.NDArray[np.int64])
         words[starts] = raw.astype(np.uint8)
         return
     if _is_part(spot.type):
-        _store_parts(words, spot, raw.astype(np.uint16), starts)
+        _store_parts(words, spot, raw.astype(np.int64).astype(np.uint16), starts)
         return
-    if spot.type == "bcd16":
+    if spot.type.startswith(_TEXT):
+        content = _texts(raw, int(spot.type.removeprefix(_TEXT)))
+    elif spot.type == "bcd16":
         digits = raw.astype(np.int64)
         coded = sum(digits // 10**place % 10 << 4 * place for place in range(4))
         content = np.asarray(coded).astype(">u2")
@@ -187,10 +199,17 @@ def _store_parts(
     if spot.type.startswith("bit"):
         shift, mask = int(spot.type.removeprefix("bit")), 1
     else:
-        shift, mask = (8 if spot.type == "u8hi" else 0), 0xFF
+        shift, mask = (8 if spot.type.endswith("hi") else 0), 0xFF
     view = words.view("<u2" if spot.order in _BYTES_SWAPPED else ">u2")
     cleared = view[starts] & np.uint16(0xFFFF & ~(mask << shift))
-    view[starts] = cleared | (raw << np.uint16(shift))
+    view[starts] = cleared | ((raw & np.uint16(mask)) << np.uint16(shift))
+
+
+def _texts(raw: Floats, length: int) -> Bytes:
+    """Words as ASCII, cut or filled with NUL to whole registers."""
+    texts = [WORDS[int(value) % len(WORDS)].encode()[:length] for value in raw]
+    width = 2 * ((length + 1) // 2)
+    return np.frombuffer(b"".join(text.ljust(width, b"\0") for text in texts), np.uint8)
 
 
 __all__ = [
@@ -203,5 +222,6 @@ __all__ = [
     "UnitMap",
     "UnitMemory",
     "UnitsOnOnePort",
+    "limits",
     "registers",
 ]

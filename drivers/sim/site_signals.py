@@ -39,7 +39,8 @@ class SimPoint:
     """What the simulator has to know of a point, whatever its driver.
 
     value = raw * scale + offset. raw_low, raw_high: what the device can hold; whole: in whole
-    numbers only. Limits and range in engineering units, None where there is none.
+    numbers only. Limits and range in engineering units, None where there is none. rests_at: raw
+    value that it holds unless a fault moves it, None for a signal that moves by itself.
     """
 
     tag: str
@@ -53,6 +54,7 @@ class SimPoint:
     high: float | None = None
     range_low: float | None = None
     range_high: float | None = None
+    rests_at: float | None = None
 
 
 def band(point: SimPoint) -> tuple[float, float]:
@@ -96,7 +98,9 @@ class SiteSignals:
         self._hold_s = np.rint(_between(_HOLD_S, draws[4]))
         ends = np.array([band(point) for point in points], np.float64).reshape(-1, 2)
         self._middle, self._half = ends.mean(axis=1), (ends[:, 1] - ends[:, 0]) / 2.0
-        self._two_states = np.array([p.form is Form.TWO_STATES for p in points], np.bool_)
+        self._two_states = np.array(
+            [p.form is Form.TWO_STATES or p.rests_at is not None for p in points], np.bool_
+        )
         states = np.array([_states(point) for point in points], np.float64).reshape(-1, 2)
         self._states = states
         self._scale = np.array([point.scale for point in points], np.float64)
@@ -142,6 +146,9 @@ def _between(ends: tuple[float, float], drawn: Floats) -> Floats:
 
 def _states(point: SimPoint) -> tuple[float, float]:
     """Values of a signal with two states; one of them twice where the other would be an alarm."""
+    if point.rests_at is not None:
+        value = point.rests_at * point.scale + point.offset
+        return value, value
     off, on = point.offset, point.scale + point.offset
     low = -np.inf if point.low is None else point.low
     high = np.inf if point.high is None else point.high

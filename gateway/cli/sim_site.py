@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from drivers.contract import ValueKind
 from drivers.point_table import PointRow
 from drivers.sim.rehearsal import SimDevice
-from drivers.sim.site_modbus import LIMITS, Spot
+from drivers.sim.site_modbus import Spot, limits
 from drivers.sim.site_signals import Form, SimPoint
 from gateway.config.site import Device, Site
 
@@ -52,7 +52,7 @@ def translate(site: Site, where: Where) -> Translation:
     """Find what to serve for the devices of a site."""
     found = Translation()
     for device in site.devices:
-        if device.driver.name == "modbus" and getattr(device.config, "host", None) is not None:
+        if device.driver.name == "modbus":
             _modbus(device, where, found)
         elif device.driver.name == "opcua":
             _opcua(device, where, found)
@@ -114,26 +114,36 @@ def toml(content: Mapping[str, Any]) -> str:
 
 def _modbus(device: Device, where: Where, found: Translation) -> None:
     from drivers.modbus.config import ModbusAddress, ModbusConfig, resolve
+    from gateway.cli.sim_profile import at_rest
 
     config = device.config
     assert isinstance(config, ModbusConfig)  # noqa: S101  # the driver's own model
+    if config.transport != "tcp" or not config.host:
+        if not where.anywhere:
+            found.problems.append(
+                f"device {device.name} is at {config.place} by {config.transport}:"
+                " use --write-site, which plays it as Modbus TCP"
+            )
+            return
+        found.notes.append(
+            f"device {device.name}: {config.place} by {config.transport} is played as Modbus TCP"
+        )
     port = _port(device.name, config.host, config.port, where, found)
     points: list[SimPoint] = []
     spots: list[tuple[int, Spot]] = []
     for row in device.rows:
         assert isinstance(row.address, ModbusAddress)  # noqa: S101  # likewise
         target = resolve(row.address, config.base)
-        own_unit = getattr(row.address, "unit_id", None)
-        unit = config.unit if own_unit is None else own_unit
+        unit = config.unit if row.address.unit_id is None else row.address.unit_id
         area = _AREAS[target.span.area.name]
         spots.append((unit, Spot(len(points), area, target.span.start, target.type, target.order)))
-        low, high = LIMITS[target.type]
+        low, high = limits(target.type)
         two_states = (low, high) == (0, 1)
         points.append(_point(row, target.type not in {"f32", "f64"}, two_states, low, high))
     if port is not None:
-        server = f"{config.host}:{config.port}"
+        quiet = tuple(at_rest(device.rows, points))
         found.devices.append(
-            SimDevice(device.name, port, tuple(points), spots=tuple(spots), server=server)
+            SimDevice(device.name, port, quiet, spots=tuple(spots), server=config.place)
         )
 
 
@@ -227,7 +237,10 @@ def _point(
 def _pointed(entry: Mapping[str, Any], port: int) -> dict[str, Any]:
     """Turn one [[device]] to the simulator."""
     if entry["driver"] == "modbus":
-        return {**entry, "host": "127.0.0.1", "port": port}
+        from drivers.modbus.transport_keys import TransportKeys
+
+        kept = {key: value for key, value in entry.items() if key not in TransportKeys.model_fields}
+        return {**kept, "host": "127.0.0.1", "port": port}
     path = urlsplit(entry.get("endpoint") or entry["endpoints"][0]).path
     kept = {k: v for k, v in entry.items() if k not in _SECRETS and k != "endpoints"}
     endpoint = f"opc.tcp://127.0.0.1:{port}{path}"

@@ -81,11 +81,19 @@ def decoded(content: bytes, word: str, order: str) -> float:
         return float(number >> int(word[3:]) & 1)
     if word == "bcd16":
         return float(f"{number:x}")
-    if word in {"u8hi", "u8lo"}:
-        return float(number >> 8 if word == "u8hi" else number & 0xFF)
+    if word[1:] in {"8hi", "8lo"}:
+        octet = number >> 8 if word.endswith("hi") else number & 0xFF
+        return float(octet - 256 if word[0] == "s" and octet > 127 else octet)
     if word[0] == "f":
         return float(struct.unpack(">f" if word == "f32" else ">d", plain)[0])
     return float(int.from_bytes(plain, "big", signed=word[0] == "s"))
+
+
+def test_texts_fill_whole_registers() -> None:
+    spots = [Spot(0, 3, 0, "text:5"), Spot(1, 3, 3, "text:10", "BADC")]
+    memory = UnitMap(spots).fill(np.array([0.0, 1.0]))
+    assert memory.read(3, 0, 3) == b"AUTO\0\0"
+    assert memory.read(3, 3, 8) == b"AMUNLA\0\0\0\0"
 
 
 def test_bits_inside_a_word_that_is_a_point_are_right() -> None:
