@@ -213,6 +213,22 @@ class Database:
         self.connection = self._connect()
         self.load()
 
+    def move_wal(self) -> None:
+        """Move all of the WAL into the file and sync it; OperationalError where that fails.
+
+        After a sync that failed, what can be read need not be on disk: the kernel may have
+        dropped it while its pages look clean. Here it is written anew, elsewhere, and synced.
+        """
+        _, in_wal, moved = self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if moved != in_wal:
+            raise sqlite3.OperationalError("a reader keeps the WAL from being written back")
+
+    def cut_back(self, stream: Stream, next_id: int) -> None:
+        """Delete the rows from `next_id` on, which nobody has been told of; a transaction."""
+        self.begin()
+        self.connection.execute(f"DELETE FROM {TABLE[stream]} WHERE id >= ?", (next_id,))  # noqa: S608
+        self.commit()
+
     def close(self) -> None:
         """Close the file; the last closer moves the WAL into it."""
         self.connection.close()

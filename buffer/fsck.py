@@ -15,7 +15,6 @@ from pathlib import Path
 from buffer.contract import BufferPathError, Stream
 from buffer.database import APPLICATION_ID, RECORDS, STREAMS, TELEMETRY, migrations, verify_marker
 from buffer.inspection import Inspection, in_use
-from buffer.records_writer import load_pending_gaps, save_pending_gaps
 from buffer.recover import open_data_dir
 
 
@@ -50,9 +49,6 @@ def repair(path: Path, now_ns: int) -> list[str]:
             verify_marker(file).touch()
     opened = open_data_dir(path, now_ns)
     try:
-        opened.records.begin()
-        save_pending_gaps(opened.records, [*load_pending_gaps(opened.records), *opened.gaps])
-        opened.records.commit()
         for kind in STREAMS:
             verify_marker(path / f"{kind}.db").unlink(missing_ok=True)
     finally:

@@ -20,7 +20,7 @@ from buffer.policy import DAY_NS, BufferConfig, GapLedger, Held, choose_eviction
 from buffer.ranges import RangeSet
 from buffer.reserve import Reserve
 from buffer.telemetry_writer import Renew
-from buffer.writer import Outcome, Post, Receipt, Session, Usage, Writer
+from buffer.writer import Heads, Outcome, Post, Receipt, Session, Usage, Writer
 
 TELEMETRY_HIGH = "telemetry_high"
 EVICTED = "telemetry_evicted"
@@ -162,6 +162,7 @@ class RecordsWriter(Writer[RecordsJob]):
             return
         ledger = self._ledger.copy()
         planned = self._plan(jobs)
+        ledger_after = self._ledger
         outcome = planned.outcome
 
         def work() -> None:
@@ -169,10 +170,19 @@ class RecordsWriter(Writer[RecordsJob]):
                 self.database.append(record)
             self._write_others(jobs, planned)
 
-        error = self.transact(work, outcome.records)
+        kept: list[RecordsJob] = []
+
+        def stored_late(_: Heads) -> None:
+            self._again = [job for job in self._again if all(job is not one for one in kept)]
+            self._ledger = ledger_after
+            planned.outcome.done, planned.outcome.released_bytes = [], 0
+            self._stored(planned)
+
+        error = self.transact(work, stored_late)
         if error:
             self._ledger = ledger
-            self._keep_for_later(jobs, error)
+            kept += self._kept_for_later(jobs, error)
+            self._again += kept
             outcome = Outcome(
                 self.epoch,
                 failed=[receipt for receipt, _ in outcome.done],
@@ -180,12 +190,18 @@ class RecordsWriter(Writer[RecordsJob]):
                 released_bytes=outcome.released_bytes,
                 health=f"records are not stored: {error}",
             )
+            self._add_bounds(outcome)
+            self.post(outcome)
         else:
-            self.catalogues = planned.catalogues
-            outcome.catalogues = self.catalogue_sequences()
-            self._count(outcome.records)
-            if planned.promised:
-                self._evict_telemetry(planned.promised)
+            self._stored(planned)
+
+    def _stored(self, planned: _Plan) -> None:
+        outcome = planned.outcome
+        self.catalogues = planned.catalogues
+        outcome.catalogues = self.catalogue_sequences()
+        self._count(outcome.records)
+        if planned.promised:
+            self._evict_telemetry(planned.promised)
         self._add_bounds(outcome)
         self.post(outcome)
 
@@ -247,14 +263,16 @@ class RecordsWriter(Writer[RecordsJob]):
                 connection.executemany("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", rows)
                 self.database.set_meta(TELEMETRY_HIGH, job.telemetry_next - 1)
 
-    def _keep_for_later(self, jobs: Sequence[RecordsJob], error: str) -> None:
+    def _kept_for_later(self, jobs: Sequence[RecordsJob], error: str) -> list[RecordsJob]:
+        kept: list[RecordsJob] = []
         cause = "disk_full" if "full" in error else "io_error"
         wall_ns = self.clock.wall_ns()
         for job in jobs:
             if isinstance(job, PendingRecord):
-                self._again.append(Lost(Gap(job.stream, cause, 0, 0, wall_ns, wall_ns, 1)))
+                kept.append(Lost(Gap(job.stream, cause, 0, 0, wall_ns, wall_ns, 1)))
             elif isinstance(job, Lost | PromiseEviction):
-                self._again.append(job)
+                kept.append(job)
+        return kept
 
     def _gap_payload(self, gap: Gap) -> bytes:
         return self._encode_gap(gap, self.clock.wall_ns())
@@ -265,6 +283,7 @@ class RecordsWriter(Writer[RecordsJob]):
     def _report(self, take: Callable[[], list[Gap]]) -> None:
         ledger = self._ledger.copy()
         gaps = take()
+        ledger_after = self._ledger
         if not gaps:
             return
         outcome = Outcome(self.epoch, health="")
@@ -277,12 +296,16 @@ class RecordsWriter(Writer[RecordsJob]):
                 self.database.append(record)
             self._save_pending_gaps()
 
-        if self.transact(work, outcome.records):
+        def stored(_: Heads) -> None:
+            self._ledger = ledger_after
+            self._count(outcome.records)
+            self._add_bounds(outcome)
+            self.post(outcome)
+
+        if self.transact(work, stored):
             self._ledger = ledger
-            return
-        self._count(outcome.records)
-        self._add_bounds(outcome)
-        self.post(outcome)
+        else:
+            stored({})
 
     # ---- bounds, usage, eviction, renewal -----------------------------------------------------
 
@@ -347,6 +370,7 @@ class RecordsWriter(Writer[RecordsJob]):
             sequence = max(unit.first_id - base, 0)
             gap = Gap(stream, cause, sequence, sequence, unit.first_ns, unit.last_ns, 1)
             reports += self._ledger.add(gap, now_ns)
+        ledger_after = self._ledger
         outcome = Outcome(self.epoch, health="")
         heads: dict[Stream, Record] = {}
         for gap in reports:
@@ -359,14 +383,18 @@ class RecordsWriter(Writer[RecordsJob]):
             self.database.delete_through(stream, last_id, live)
             self._save_pending_gaps()
 
-        if self.transact(work, outcome.records):
+        def stored(_: Heads) -> None:
+            self._ledger = ledger_after
+            self._used[stream] -= sum(unit.used_bytes for _, unit in chosen)
+            self._count(outcome.records)
+            self._oldest_ns.pop(stream, None)
+            self._add_bounds(outcome)
+            self.post(outcome)
+
+        if self.transact(work, stored):
             self._ledger = ledger
-            return
-        self._used[stream] -= sum(unit.used_bytes for _, unit in chosen)
-        self._count(outcome.records)
-        self._oldest_ns.pop(stream, None)
-        self._add_bounds(outcome)
-        self.post(outcome)
+        else:
+            stored({})
 
     def _renew(self, job: Renew) -> None:
         self._report(self._ledger.close)
@@ -383,7 +411,12 @@ class RecordsWriter(Writer[RecordsJob]):
             connection.execute("DELETE FROM cursor")
             self.database.set_meta(TELEMETRY_HIGH, 0)
 
-        error = self.transact(work, ())
+        def renewed(_: Heads) -> None:
+            self._renewed("")
+
+        self._renewed(self.transact(work, renewed))
+
+    def _renewed(self, error: str) -> None:
         outcome = Outcome(self.epoch, health=f"log id not renewed: {error}" if error else "")
         outcome.catalogues = self.catalogue_sequences()
         self._add_bounds(outcome)

@@ -1,9 +1,12 @@
 """Opening a data directory: what is there is kept, what is broken is set aside, never deleted.
 
 Guarantees: an unusable directory raises `BufferPathError` with one clear sentence; anything else
-starts without a human. A file that is torn, foreign or of a newer version is renamed
-(`telemetry.db.set-aside-<time>`), what can be read of it is copied into a fresh file, what is
-missing becomes a gap of cause `corruption`.
+starts without a human. Of a file that is torn, foreign or of a newer version, what can be read is
+copied into a fresh file; then the damaged one is renamed (`telemetry.db.set-aside-<time>`) and
+the fresh one takes its place; what is missing becomes a gap of cause `corruption`. A repair that
+is cut off at any moment is done again, or completed, at the next start, and counts its gaps once.
+A file that cannot be opened for a reason that passes (locked, disk full, no permission, a write
+that fails) is no damage: that is a `BufferPathError`.
 
 The log id stays only when both files are intact, name the same one, and neither is older than
 the other says. Otherwise it is new: what no destination has acknowledged gets sequences
@@ -13,6 +16,7 @@ the other says. Otherwise it is new: what no destination has acknowledged gets s
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import secrets
 import sqlite3
@@ -31,8 +35,14 @@ from buffer.database import (
     migrations,
     verify_marker,
 )
-from buffer.records_writer import EVICTED, TELEMETRY_HIGH, ranges_of
-from buffer.salvage import salvage
+from buffer.records_writer import (
+    EVICTED,
+    TELEMETRY_HIGH,
+    load_pending_gaps,
+    ranges_of,
+    save_pending_gaps,
+)
+from buffer.salvage import SALVAGED, salvage
 
 VERIFY_WHOLE_BYTES = 64 << 20
 """Files up to this size are verified row by row at every start (about 0.1 s); of larger ones
@@ -55,7 +65,6 @@ class Opened:
     records: Database
     log_id: bytes
     lock: int
-    gaps: list[Gap] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -64,10 +73,11 @@ def open_data_dir(path: Path, now_ns: int) -> Opened:
     _check_path(path)
     lock = _lock(path)
     try:
-        gaps: list[Gap] = []
         notes: list[str] = []
-        telemetry, telemetry_whole = _open(path / "telemetry.db", TELEMETRY, now_ns, gaps, notes)
-        records, records_whole = _open(path / "records.db", RECORDS, now_ns, gaps, notes)
+        telemetry, telemetry_whole = _open(path / "telemetry.db", TELEMETRY, now_ns, notes)
+        records, records_whole = _open(path / "records.db", RECORDS, now_ns, notes)
+        for database in (telemetry, records):
+            _take_over_gaps(database, records)
         log_id = _settle_log_id(telemetry, records, notes, sure=telemetry_whole and records_whole)
         _finish_eviction(telemetry, records)
     except (sqlite3.Error, OSError) as failure:
@@ -76,7 +86,7 @@ def open_data_dir(path: Path, now_ns: int) -> Opened:
     except BaseException:
         os.close(lock)
         raise
-    return Opened(telemetry, records, log_id, lock, gaps, notes)
+    return Opened(telemetry, records, log_id, lock, notes)
 
 
 def verify(database: Database) -> None:
@@ -138,32 +148,91 @@ def _lock(path: Path) -> int:
     return handle
 
 
-def _open(
-    path: Path, kind: str, now_ns: int, gaps: list[Gap], notes: list[str]
-) -> tuple[Database, bool]:
+def _open(path: Path, kind: str, now_ns: int, notes: list[str]) -> tuple[Database, bool]:
     """Open a file that is there, or make one; tells whether its past is certain."""
-    fresh = not path.exists()
-    if not fresh:
-        try:
-            _check_identity(path, kind)
-            database = Database(path, kind)
-        except (sqlite3.DatabaseError, DamagedError) as failure:
-            reason = str(failure)
-        else:
-            try:
-                verify(database)
-            except (sqlite3.DatabaseError, DamagedError) as failure:
-                reason = str(failure)
-                database.close()
-            else:
-                return database, True
-        aside = _set_aside(path, now_ns)
-        verify_marker(path).unlink(missing_ok=True)
-        notes.append(f"{path.name} was set aside as {aside.name}: {reason}")
+    rebuilt = path.with_name(path.name + ".rebuilt")
+    if rebuilt.exists() and not path.exists():
+        _set_aside(path, now_ns)  # what is left of its WAL
+        rebuilt.rename(path)
+        notes.append(f"{path.name} was rebuilt: a repair that had been cut off was completed")
+        return Database(path, kind), False
+    _remove(rebuilt)
+    if not path.exists():
+        return Database(path, kind), True
+    try:
+        _check_identity(path, kind)
         database = Database(path, kind)
-        gaps.extend(salvage(aside, database, now_ns))
-        return database, False
-    return Database(path, kind), True
+    except (sqlite3.DatabaseError, DamagedError) as failure:
+        reason = _damage(failure)
+    else:
+        try:
+            verify(database)
+        except (sqlite3.DatabaseError, DamagedError) as failure:
+            database.close()
+            reason = _damage(failure)
+        else:
+            return database, True
+    fresh = Database(rebuilt, kind)
+    try:
+        salvage(path, fresh, now_ns)
+        fresh.move_wal()
+    finally:
+        fresh.close()
+    aside = _set_aside(path, now_ns)
+    verify_marker(path).unlink(missing_ok=True)
+    rebuilt.rename(path)
+    _sync_folder(path.parent)
+    notes.append(f"{path.name} was set aside as {aside.name}: {reason}")
+    return Database(path, kind), False
+
+
+PASSES = frozenset({
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM,
+})  # fmt: skip
+"""Primary result codes (sqlite.org/rescode.html) that say nothing of what is in the file."""
+UNREADABLE = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ})
+"""Of the I/O errors, those of reading: a bad sector stays; a write or sync may work again."""
+
+
+def _damage(failure: Exception) -> str:
+    """Why a file is damaged; raises `failure` where that says nothing of what is in the file."""
+    code = getattr(failure, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    primary = code & 0xFF
+    if primary in PASSES or (primary == sqlite3.SQLITE_IOERR and code not in UNREADABLE):
+        raise failure
+    return str(failure)
+
+
+def _remove(rebuilt: Path) -> None:
+    """Delete what a repair that was cut off had copied; the damaged file is still there."""
+    for suffix in ("", "-wal", "-shm"):
+        rebuilt.with_name(rebuilt.name + suffix).unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _take_over_gaps(database: Database, records: Database) -> None:
+    """Queue the gaps that a repair left in a rebuilt file for their gap records, once."""
+    text = bytes(database.meta(SALVAGED, b""))
+    if not text:
+        return
+    taken = f"{SALVAGED}.{database.kind}"
+    if bytes(records.meta(taken, b"")) != text:
+        gaps = [Gap(Stream(stream), *rest) for stream, *rest in json.loads(text)["gaps"]]
+        records.begin()
+        save_pending_gaps(records, [*load_pending_gaps(records), *gaps])
+        records.set_meta(taken, text)
+        records.commit()
+    database.begin()
+    database.connection.execute("DELETE FROM meta WHERE key = ?", (SALVAGED,))
+    database.commit()
 
 
 def _check_identity(path: Path, kind: str) -> None:

@@ -1,32 +1,34 @@
 """Copying what can be read of a damaged database into a fresh one.
 
-Guarantees: the damaged file is opened read-only and left as it is; only rows that still carry
-the hash of their own content are taken; telemetry that lost its key is left out, since it cannot be
-decoded. What is missing between the rows taken becomes a gap.
+Guarantees: the damaged file is opened read-only and left as it is; only rows that still carry the
+hash of their own content are taken; telemetry that lost its key is left out, since it cannot be
+decoded. What is missing between the rows taken becomes a gap. All is one transaction of the fresh
+database, the gaps included.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from buffer.contract import NO_HASH, Gap, Record, Stream, chain_hash
 from buffer.database import COLUMNS, RECORDS, STREAMS, TABLE, Database
 
+SALVAGED = "salvaged"
+"""Name in meta of what was lost, until `recover` has queued it for gap records."""
 ROWS_AT_ONCE = 200
 EMPTY_STRETCH_ROWS = 1 << 20
 """Reading stops after so many unreadable rows in a row, when nothing says how many there were."""
 
 
-def salvage(aside: Path, fresh: Database, now_ns: int) -> list[Gap]:
-    """Copy what can be read; gives one gap per stream that lost something."""
+def salvage(damaged: Path, fresh: Database, now_ns: int) -> None:
+    """Copy what can be read; leaves one gap per stream that lost something under SALVAGED."""
     gaps: list[Gap] = []
-    try:
-        source = sqlite3.connect(f"{aside.absolute().as_uri()}?mode=ro", uri=True)
-    except sqlite3.Error:
-        return [_unknown(stream, now_ns) for stream in STREAMS[fresh.kind]]
+    source = sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=ro", uri=True)
     try:
         fresh.begin()
         new_ids: dict[int, int] = {}
@@ -37,10 +39,11 @@ def salvage(aside: Path, fresh: Database, now_ns: int) -> list[Gap]:
                 _copy_catalogues(source, fresh, new_ids)
         if fresh.kind == RECORDS:
             _copy_tables(source, fresh)
+        told = {"at_ns": now_ns, "gaps": [astuple(gap) for gap in gaps]}
+        fresh.set_meta(SALVAGED, json.dumps(told).encode())
         fresh.commit()
     finally:
         source.close()
-    return gaps
 
 
 def _copy_stream(

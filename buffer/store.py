@@ -136,8 +136,6 @@ class Buffer:
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="buffer-read")
         self._filing = ThreadPoolExecutor(1, thread_name_prefix="buffer-files")
         self._readers: dict[bool, Reader] = {}
-        for gap in opened.gaps:
-            self._records_writer.put(Lost(gap))
 
     @classmethod
     def open(

@@ -30,7 +30,7 @@ from buffer.policy import (
     KeyPolicy,
     choose_evictions,
 )
-from buffer.writer import Outcome, Post, Receipt, Session, Usage, Writer
+from buffer.writer import Heads, Outcome, Post, Receipt, Session, Usage, Writer
 
 ROOM_SEEN_NS = 10**9
 """Free disk space is looked at once a second, and at every commit while telemetry is shed."""
@@ -155,7 +155,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
             try:
                 for part in _parts(batches, self._policy.samples_a_record()):
                     records.append(self._encode(part, records[-1] if records else None))
-                error = self.transact(lambda: self._append(records), records)
+                error = self.transact(lambda: self._append(records), self._take_back)
             except BlockError as failure:
                 error = f"batch cannot be encoded: {failure}"
         outcome = Outcome(self.epoch, released_bytes=sum(item.raw_bytes for item in batches))
@@ -178,6 +178,11 @@ class TelemetryWriter(Writer[TelemetryJob]):
         self.post(outcome)
         if records and records[-1].group != group_before:
             self._look_for_evictions()
+
+    def _take_back(self, before: Heads) -> None:
+        """Rows that are there although their receipts failed and a gap counts them: not so."""
+        self.database.cut_back(Stream.TELEMETRY, before[Stream.TELEMETRY].next_id)
+        self.database.heads = before
 
     def _encode(self, part: Sequence[PendingBatch], after: Record | None) -> Record:
         now_ns = self.clock.monotonic_ns()
@@ -329,8 +334,14 @@ class TelemetryWriter(Writer[TelemetryJob]):
             self.database.delete_through(Stream.TELEMETRY, last_id)
             self.database.connection.execute("DELETE FROM finished_group WHERE id <= ?", (last_id,))
 
-        if self.transact(work, ()):
-            return  # promised: done again at the next start
+        def evicted(_: Heads) -> None:
+            self._evicted(last_id)
+
+        if not self.transact(work, evicted):
+            self._evicted(last_id)
+        # else promised: done again at the next start, or with the next eviction
+
+    def _evicted(self, last_id: int) -> None:
         self._groups = [group for group in self._groups if group.first_id > last_id]
         self._count_used()
         self._load_catalogues()
@@ -349,9 +360,16 @@ class TelemetryWriter(Writer[TelemetryJob]):
         from_id = max(head.first_id, head.base + job.carry_from.get(Stream.TELEMETRY, 1))
         starts = [group.first_id for group in (*self._groups, self._open) if group is not None]
         from_id = max((start for start in starts if start <= from_id), default=head.first_id)
-        error = self.transact(
-            lambda: self.database.renumber(Stream.TELEMETRY, from_id, job.log_id), ()
-        )
+
+        def work() -> None:
+            self.database.renumber(Stream.TELEMETRY, from_id, job.log_id)
+
+        def renewed(_: Heads) -> None:
+            self._renewed("")
+
+        self._renewed(self.transact(work, renewed))
+
+    def _renewed(self, error: str) -> None:
         outcome = Outcome(self.epoch, health=f"log id not renewed: {error}" if error else "")
         outcome.bounds[Stream.TELEMETRY] = self.bounds(Stream.TELEMETRY)
         outcome.usage[Stream.TELEMETRY] = self._usage()

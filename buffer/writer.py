@@ -4,8 +4,10 @@ Guarantees:
 
 - A job's outcome is posted to the event loop only after COMMIT has returned (durable) or after the
   bounded number of attempts has failed. One `call_soon_threadsafe` a commit.
-- After a failed commit the file is closed, reopened and verified: what turns out to be stored is
-  reported as stored, never written twice; the rest is tried again, then fails with NotStoredError.
+- After a failed commit the file is closed, reopened and verified, and all that it holds is moved
+  out of the WAL and synced anew: a failed sync may leave bytes that can be read and are not on
+  disk. What then turns out to be stored is reported as stored, never written twice; the rest is
+  tried again, then fails with NotStoredError. What could not be found out, is before the next job.
 - An idle writer sleeps on its queue; it wakes for work, and for a gap report that falls due.
 """
 
@@ -25,6 +27,7 @@ from buffer.database import Database, Head
 from buffer.policy import BufferConfig
 
 JobT = TypeVar("JobT")
+Heads = dict[Stream, Head]
 Receipt = asyncio.Future[int] | asyncio.Future[None]
 
 
@@ -90,6 +93,7 @@ class Writer(Generic[JobT]):
             target=self._run, name=f"buffer-{database.kind}", daemon=True
         )
         self._broken = False
+        self._doubt: tuple[Heads, Callable[[Heads], None]] | None = None
         self._dead = False
 
     def start(self) -> None:
@@ -146,6 +150,7 @@ class Writer(Generic[JobT]):
     def _work(self, jobs: Sequence[JobT]) -> None:
         unsettled = jobs
         try:
+            self._settle_doubt()
             if jobs:
                 self.commit(jobs)
             unsettled = ()
@@ -182,24 +187,27 @@ class Writer(Generic[JobT]):
 
     # ---- one transaction, with its attempts ---------------------------------------------------
 
-    def transact(self, work: Callable[[], None], records: Sequence[Record]) -> str:
+    def transact(self, work: Callable[[], None], late: Callable[[Heads], None]) -> str:
         """Run `work` in one durable transaction; "" when stored, else why not.
 
-        `records` are those that `work` appends: after a failure they tell whether the commit
-        took place all the same.
+        `late(heads before)` is called before the next job if it turns out that the transaction took
+        place although this said it had not: takes it back, or takes it in.
         """
         error = ""
         saved = self.database.saved_heads()
+        after: Heads | None = None
         for _ in range(self.config.attempts):
             try:
                 if self._broken:
-                    self.database.reopen()
-                    self._broken = False
-                    if records and self._is_stored(records[-1]):
+                    self._reopen()
+                    if after is not None and after != saved and self.database.heads == after:
+                        self._broken, self._doubt = False, None
                         return ""
                     self._check_heads(saved)
+                    self._broken = False
                 self.database.begin()
                 work()
+                after = self.database.saved_heads()
                 self.database.commit()
             except (sqlite3.Error, OSError, NotStoredError) as failure:
                 error = _cause(failure)
@@ -208,15 +216,36 @@ class Writer(Generic[JobT]):
                 self.make_room(failure)
                 saved = self.database.saved_heads()
             else:
+                self._doubt = None
                 return ""
+        if after is not None:
+            self._doubt = after, late
         return error
+
+    def _reopen(self) -> None:
+        self.database.reopen()
+        self.database.move_wal()
+
+    def _settle_doubt(self) -> None:
+        """After a failure: see what the file holds before anything is planned upon it."""
+        if not self._broken:
+            return
+        saved = self.database.saved_heads()
+        try:
+            self._reopen()
+            if self.database.heads != saved:
+                if self._doubt is None or self.database.heads != self._doubt[0]:
+                    self.database.heads = saved
+                    return
+                self._doubt[1](saved)
+        except (sqlite3.Error, OSError) as failure:
+            self.database.heads = saved
+            self.make_room(failure)
+            return
+        self._broken, self._doubt = False, None
 
     def make_room(self, failure: Exception) -> None:
         """Called after a failed attempt; a place to give up a reserve."""
-
-    def _is_stored(self, record: Record) -> bool:
-        head = self.database.heads[record.stream]
-        return head.next_id == record.sequence + head.base + 1 and head.hash == record.hash
 
     def _check_heads(self, saved: dict[Stream, Head]) -> None:
         if self.database.heads != saved:

@@ -1,0 +1,44 @@
+"""A sample of the crash-point sweep (`make chaos` runs all of it): 28 faults, every kind of them.
+
+The sample: of each scenario, file, call and fault one place, spread over the run by its number in
+the list; of these every n-th, so that 28 are left.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.sweep import Result, Sweep, Trial, run_all
+
+SCENARIOS = ("append", "repair")
+TRIALS = 28
+
+
+def sample(sweep: Sweep) -> list[Trial]:
+    """One trial of each kind, at a place that differs from kind to kind; 28 of them."""
+    kinds: dict[tuple[object, ...], list[Trial]] = {}
+    for trial in sweep.trials():
+        kind = (trial.scenario, trial.file, trial.call, trial.fault, trial.width)
+        kinds.setdefault(kind, []).append(trial)
+    chosen = [trials[number * 7 % len(trials)] for number, trials in enumerate(kinds.values())]
+    step = max(1, len(chosen) // TRIALS)
+    return chosen[::step][:TRIALS]
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(
+    shutil.which("strace") is None and os.environ.get("CI") != "true",
+    reason="strace is missing: make peers",
+)
+def test_a_fault_at_any_call_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, SCENARIOS)
+    results: list[Result] = run_all(sweep, sample(sweep), seconds=3_600, workers=2)
+    assert len(results) == TRIALS
+    wrong = {str(result.trial): result.wrong for result in results if result.wrong}
+    assert not wrong
+    met = [result for result in results if result.injected]
+    assert len(met) > TRIALS * 3 // 4, "faults do not reach the writer"
