@@ -1,4 +1,4 @@
-"""Addresses of OPC UA points: node ids, browse paths, elements of arrays and structures. Pure.
+"""Addresses of OPC UA points: node ids, browse paths, elements of arrays. Pure.
 
 Guarantees: every mistake is one clear sentence; a namespace is named by its URI, an index only
 where the table has a bare one.
@@ -135,13 +135,6 @@ def _index_text(text: str) -> str:
     return text
 
 
-def _field_text(text: str) -> str:
-    text = text.strip()
-    if text and not all(text.split(".")):
-        raise ValueError(f"must be names of fields with dots between, not {text!r}")
-    return text
-
-
 def _deadband_text(text: str) -> str:
     text = text.strip()
     match = _DEADBAND.fullmatch(text)
@@ -179,11 +172,6 @@ class OpcUaAddress(StrictModel):
         json_schema_extra={"headings": ["元素", "数组下标"]},
         description="Element of an array, from 0: 3, or 1,2 of a matrix",
     )
-    field: Annotated[str, AfterValidator(_field_text)] = Field(
-        default="",
-        json_schema_extra={"headings": ["结构字段", "字段"]},
-        description="Field of a structure, for example Position.X",
-    )
     server_deadband: Annotated[str, AfterValidator(_deadband_text)] = Field(
         default="",
         json_schema_extra={"headings": ["服务器死区"]},
@@ -197,10 +185,6 @@ class OpcUaAddress(StrictModel):
     def kind(self) -> ValueKind:
         """Column type of the values."""
         return _KINDS[self.type]
-
-    def fields(self) -> tuple[str, ...]:
-        """Names of fields from the outside in; empty for a plain value."""
-        return tuple(self.field.split(".")) if self.field else ()
 
     def deadband(self) -> Deadband | None:
         """What the server is asked to leave out."""

@@ -42,7 +42,7 @@ _SHORT_RUN = 8
 _MAX_TEXT_BYTES = 65_536  # a longer text is no measured value
 _OVERFLOW_MASK, _OVERFLOW = 0x0C80, 0x0480  # InfoType DataValue with bit 7 (OPC 10000-4, 7.39.1)
 
-_NULL = 0
+_NULL, _ARRAY = 0, 0x80
 _NUMPY = {1: "u1", 2: "i1", 3: "u1", 4: "<i2", 5: "<u2", 6: "<i4", 7: "<u4", 8: "<i8", 9: "<u8",
           10: "<f4", 11: "<f8", 13: "<i8", 14: "V16", 19: "<u4"}  # fmt: skip
 _TAIL = ((0x02, "status", "<u4", 4), (0x04, "source", "<i8", 8), (0x10, "source_pico", "<u2", 2),
@@ -91,11 +91,14 @@ class DataChange:
 
 @dataclass(slots=True)
 class _Loose:
-    """Items of variable size, read one by one. value None: fits no kind."""
+    """Items of variable size, read one by one.
+
+    value: text, or (built-in type, bytes) of an array's only element; None fits no kind.
+    """
 
     index: list[int] = field(default_factory=list)
     handle: list[int] = field(default_factory=list)
-    value: list[str | None] = field(default_factory=list)
+    value: list[str | tuple[int, bytes] | None] = field(default_factory=list)
     status: list[int] = field(default_factory=list)
     source_ns: list[int] = field(default_factory=list)
 
@@ -302,9 +305,14 @@ def _read_loose(body: bytes, position: int, lead: int, index: int, loose: _Loose
     return cursor.position
 
 
-def _read_text(cursor: Cursor, encoding: int) -> str | None:
-    """Read a text variant; anything else is passed over and gives None."""
+def _read_text(cursor: Cursor, encoding: int) -> str | tuple[int, bytes] | None:
+    """Read a text variant, or the one element that an index range has left of an array.
+
+    Anything else is passed over and gives None.
+    """
     start = cursor.position
+    if encoding & _ARRAY:
+        return _read_element(cursor, encoding)
     if encoding in (wire.STRING, wire.XML_ELEMENT):
         text = cursor.text()
     elif encoding == wire.LOCALIZED_TEXT:
@@ -316,6 +324,22 @@ def _read_text(cursor: Cursor, encoding: int) -> str | None:
         cursor.skip_variant_body(encoding)
         return None
     return text if cursor.position - start <= _MAX_TEXT_BYTES else None
+
+
+def _read_element(cursor: Cursor, encoding: int) -> str | tuple[int, bytes] | None:
+    """Read an array of one element as that element; longer ones are passed over."""
+    start, built_in = cursor.position, encoding & 0x3F
+    size = wire.FIXED_SIZES.get(built_in, 0)
+    element: str | tuple[int, bytes] | None = None
+    if cursor.count(1) == 1 and size:
+        first = cursor.skip(size)
+        element = built_in, cursor.content[first : first + size]
+    elif built_in == wire.STRING:
+        cursor.position = start
+        element = cursor.text() if cursor.count(4) == 1 else None
+    cursor.position = start
+    cursor.skip_variant_body(encoding)
+    return element
 
 
 def _finish(cursor: Cursor) -> None:
@@ -389,11 +413,16 @@ def _values(
         values[group.index] = converted
         if wrong is not None:
             misfit[group.index] |= wrong & chosen[group.index]
-    for index, text in zip(loose.index, loose.value, strict=True):
+    for index, value in zip(loose.index, loose.value, strict=True):
         if not chosen[index]:
             continue
-        if kind is ValueKind.TEXT and text is not None:
-            values[index] = text
+        if isinstance(value, tuple):
+            built_in, octets = value
+            converted, wrong = convert(np.frombuffer(octets, _NUMPY[built_in]), built_in, kind)
+            values[index] = converted[0]
+            misfit[index] = wrong is not None and bool(wrong[0])
+        elif kind is ValueKind.TEXT and value is not None:
+            values[index] = value
         else:
             misfit[index] = True
     return values

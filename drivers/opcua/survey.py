@@ -34,7 +34,7 @@ async def survey(device: Device, link: Link, finder: NodeFinder, emit: Emit) -> 
             array = isinstance(rank, int) and rank >= 0 and not address.index
             place = services.place_of(data_type) if data_type is not None else None
             complaint = "are arrays: name an element in column `index`" if array else None
-            if complaint is None and place is not None and not address.field:
+            if complaint is None and place is not None:
                 complaint = judge(address.kind(), place)
             if complaint is not None:
                 found.setdefault(complaint, []).append(device.points[item.handle].tag)

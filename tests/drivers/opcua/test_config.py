@@ -57,7 +57,6 @@ def test_nodes(text: str, node: Node) -> None:
         ({"node": "/Objects//Tank"}, "a name after every /"),
         ({"node": "/Objects/nsu=urn:x"}, "ends with ;"),
         ({"node": "i=1", "index": "3:4"}, "must be the place of one element"),
-        ({"node": "i=1", "field": "a..b"}, "names of fields with dots"),
         ({"node": "i=1", "server_deadband": "120%"}, "at most 100 %"),
         ({"node": "i=1", "server_deadband": "wide"}, "a number (0.5) or percent"),
         ({"node": "i=1", "type": "double"}, "must be one of float, bool, int, uint, text"),
