@@ -1,4 +1,4 @@
-"""`plantgate probe modbus HOST[:PORT]`: read one device once and show what it says.
+"""`plantgate probe modbus HOST[:PORT] | /dev/TTY`: read one device once and show what it says.
 
 With a profile: each point's value, state and raw registers side by side, and whether the addresses
 are off by one, with the evidence. Without: registers and what they could be. Every request is made
@@ -44,13 +44,14 @@ EXAMPLE = """\b
 Examples:
   plantgate probe modbus 192.0.2.10 --unit 17 --profile honeywell-sensepoint-xcd
   plantgate probe modbus 192.0.2.10:1502 --area holding --from 0 --count 20
+  plantgate probe modbus /dev/ttyUSB0 --unit 126 --parity even --profile draeger-polytron-8000
 """
 _CHUNK = 100  # registers of one request without a profile
 _WARNING = "warning: "
 
 
 @click.command("modbus", epilog=EXAMPLE)
-@click.argument("target", metavar="HOST[:PORT]")
+@click.argument("target", metavar="HOST[:PORT] | /dev/TTY")
 @click.option("--unit", default=1, show_default=True, type=click.IntRange(0, 255))
 @click.option("--profile", default="", help="Profile of the device.")
 @click.option("--loop", default=1, show_default=True, type=click.IntRange(1, 2048))
@@ -62,8 +63,14 @@ _WARNING = "warning: "
               type=click.Choice(["coil", "discrete", "input", "holding"]))  # fmt: skip
 @click.option("--from", "first", default="0", show_default=True, help="First wire address.")
 @click.option("--count", default=16, show_default=True, type=click.IntRange(1, 2000))
-@click.option("--transport", default="tcp", show_default=True,
-              type=click.Choice(["tcp", "udp", "rtu-tcp", "ascii-tcp"]))  # fmt: skip
+@click.option(
+    "--transport",
+    type=click.Choice(["tcp", "udp", "rtu-tcp", "ascii-tcp", "rtu", "ascii"]),
+    help="Default tcp, or rtu for a serial port.",
+)
+@click.option("--baud", default=9600, show_default=True, type=click.IntRange(300, 4_000_000))
+@click.option("--parity", default="none", show_default=True,
+              type=click.Choice(["none", "even", "odd"]))  # fmt: skip
 @click.option("--identify/--no-identify", "who", default=True, help="Ask who it is (43/14, 17).")
 @click.option("--timeout-ms", default=2000, show_default=True, type=click.IntRange(10, 60_000))
 @click.option("--pause-ms", default=200, show_default=True, type=click.IntRange(0, 10_000),
@@ -278,9 +285,8 @@ class _ProfileView:
 
 
 def _config(target: str, options: dict[str, Any]) -> ModbusConfig:
-    host, port = _target(target)
     keys: dict[str, Any] = {
-        "host": host, "port": port, "unit": options["unit"], "transport": options["transport"],
+        **_place_keys(target, options), "unit": options["unit"],
         "timeout_ms": options["timeout_ms"], "pause_between_requests_ms": options["pause_ms"],
     }  # fmt: skip
     if not options["profile"]:
@@ -296,6 +302,16 @@ def _config(target: str, options: dict[str, Any]) -> ModbusConfig:
         return ModbusConfig.model_validate(keys)
     except ValidationError as error:
         raise _WrongQuestionError(_said(error)) from error
+
+
+def _place_keys(target: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Keys that say where the device is."""
+    if target.startswith("/"):
+        transport = options["transport"] or "rtu"
+        return {"serial": target, "transport": transport, "baud": options["baud"],
+                "parity": options["parity"]}  # fmt: skip
+    host, port = _target(target)
+    return {"host": host, "port": port, "transport": options["transport"] or "tcp"}
 
 
 def _target(text: str) -> tuple[str, int]:

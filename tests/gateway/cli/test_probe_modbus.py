@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 
 from drivers.modbus.codec import ALLOWED_FUNCTIONS
 from gateway.cli.main import main
-from tests.fakes.modbus_server import ModbusServer
+from tests.fakes.modbus_line import LineServer
+from tests.fakes.modbus_server import Device, ModbusServer
 
 XCD = ["--profile", "honeywell-sensepoint-xcd"]
 
@@ -189,6 +190,29 @@ def test_a_silent_device_is_one_line_and_asked_twice_at_most() -> None:
     assert result.exit_code == 1
     assert frames <= 2
     assert len(result.output.splitlines()) >= 1
+
+
+def test_a_device_on_a_serial_line() -> None:
+    async def probe() -> Result:
+        device = Device(100)
+        device.holding[:] = 0
+        device.holding[506 - 500 : 508 - 500] = [0x4220, 0x0000]
+        async with LineServer({126: device}) as line:
+            arguments = ["probe", "modbus", line.path, "--unit", "126", "--pause-ms", "0"]
+            arguments += ["--profile", "draeger-polytron-8000", "--offset", "-500"]
+            return await asyncio.to_thread(CliRunner().invoke, main, arguments)
+
+    result = asyncio.run(probe())
+    assert result.exit_code == 0, result.output
+    rows = [" ".join(line.split()) for line in result.output.splitlines()]
+    assert "gas 40 good 4220 0000 40507 holding 6" in rows
+    assert rows[-1] == "identity: it does not say (43/14, 17)"
+
+
+def test_a_serial_port_that_is_not_there_is_one_line() -> None:
+    result = CliRunner().invoke(main, ["probe", "modbus", "/dev/plantgate-no-such-port"])
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_who_it_is() -> None:
