@@ -31,8 +31,9 @@ _NOTES_HEADINGS = ("column 列", "headings 可用表头", "required 必填", "de
 _MEANINGS: Mapping[str, str] = {
     "area": "Kind of register; may be empty with base = modicon 寄存器区",
     "address": "Register as on the wire, from 0; or 4xxxx with base = modicon 寄存器地址",
-    "type": "How the value is stored 数据类型",
+    "type": "How the value is stored; text:N for N characters 数据类型",
     "order": "Order of its bytes; ABCD is most significant first 字节序",
+    "unit_id": "Id on the bus, where it is not that of the device entry 站号",
     "node": "Node id with namespace URI, nsu=urn:plant:dcs;s=Tank1.Level 节点",
 }
 """Of usual columns of drivers whose fields say nothing themselves."""
