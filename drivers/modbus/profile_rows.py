@@ -36,6 +36,7 @@ from drivers.wording import suggestion
 WARNING = "warning: "
 _ALARM_LIMIT = 0.5  # a bit is 0 or 1
 _SHOWN_LOOPS = 1
+_LIMITS = ("low_low", "low", "high", "high_high")
 
 
 class TableAddress(ModbusAddress):
@@ -60,6 +61,8 @@ def merged(
         row = said.get(item.tag)
         settings = _settings(profile, item, keys, row)
         problems += _unit_problems(profile, item, settings, row)
+        if row is not None:
+            problems += _limit_problems(settings, row)
         if isinstance(item.of, Register) and item.of.decimals == "ask":
             problems += _decimals_problems(profile, item, keys, row)
         address = _placed(item, profile, keys, settings)
@@ -163,6 +166,21 @@ def _decimals_problems(
             f"profile {profile.profile.name} cannot know how many digits of {item.of.tag} stand"
             " behind the decimal point: set decimals, for example 1 where the display shows 20.9",
         )
+
+
+def _limit_problems(settings: PointSettings, row: PointRow[Any]) -> Iterator[Problem]:
+    """Limits that nobody would judge, as the panel's own bits are the alarm."""
+    given = [name for name in _LIMITS if name in row.settings.model_fields_set]
+    if (
+        given
+        and settings.alarm_source == "panel"
+        and "alarm_source" not in (row.settings.model_fields_set)
+    ):
+        text = (
+            f"{WARNING}{row.tag} leaves the alarm to the device's own alarm bits, so this limit is"
+            " not judged: set alarm_source to gateway, or to panel if that is meant"
+        )
+        yield Problem(row.row, given[0], text)
 
 
 def _unit_problems(

@@ -226,6 +226,14 @@ def test_a_row_of_the_table_changes_settings_of_a_profile_point_and_adds_others(
     assert type(pump.address) is ModbusAddress
 
 
+def test_limits_beside_the_panels_alarm_are_warned_of() -> None:
+    _, problems = _rows(_row(2, "gas", high=25.0))
+    (problem,) = problems
+    assert (problem.row, problem.column) == (2, "high")
+    assert problem.message.startswith("warning: gas leaves the alarm to the device's own")
+    assert _rows(_row(2, "gas", high=25.0, alarm_source="panel"))[1] == []
+
+
 def test_mistakes_between_table_and_profile() -> None:
     _, problems = _rows(
         _row(2, "gas", address="5"),
