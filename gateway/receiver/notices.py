@@ -6,7 +6,7 @@ For `plantgate query --alarms`, `--events`, `--faults` and `--gateways`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from google.protobuf.message import DecodeError
 
@@ -17,7 +17,7 @@ from gateway.receiver.read import Log, StoredRecord, StoreReader
 from gateway.receiver.rows import iso_time
 from gateway.wire.v1 import uplink_pb2 as wire
 
-Field = str | float | bool | None
+Field = str | float | bool | None | dict[str, str]
 ALARM_HEADING = (
     "gateway", "time", "source", "condition", "state", "value", "limit", "unit", "quality",
     "priority", "text", "alarm_id", "historical", "evidence",
@@ -60,7 +60,7 @@ def alarm_rows(reader: StoreReader, log: Log) -> Iterator[dict[str, Field]]:
 
 
 def event_rows(reader: StoreReader, log: Log) -> Iterator[dict[str, Field]]:
-    """Event records of one log, in order of sequence; attributes as key=value, sorted."""
+    """Event records of one log, in order of sequence; attributes by name, sorted."""
     for record in reader.records(log, Stream.EVENT):
         event = wire.Event()
         if not _parse(event, record):
@@ -71,7 +71,7 @@ def event_rows(reader: StoreReader, log: Log) -> Iterator[dict[str, Field]]:
             event.kind,
             event.source,
             event.text,
-            _attributes(event.attributes),
+            dict(sorted(event.attributes.items())),
             record.historical,
         ]
         yield dict(zip(EVENT_HEADING, fields, strict=True))
@@ -117,7 +117,3 @@ def _state(number: int) -> str:
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _attributes(attributes: Mapping[str, str]) -> str:
-    return " ".join(f"{key}={value}" for key, value in sorted(attributes.items()))

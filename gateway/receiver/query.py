@@ -91,4 +91,6 @@ def _is_wanted(wanted: Wanted, row: dict[str, notices.Field]) -> bool:
 def _text(value: notices.Field) -> str:
     if value is None:
         return ""
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False) if value else ""
     return str(value).lower() if isinstance(value, bool) else str(value)

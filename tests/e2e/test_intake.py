@@ -98,11 +98,7 @@ def events(world: World, kind: str) -> list[dict[str, str]]:
     """Events of a kind at the receiver, in order; attributes are beside their other columns."""
     result = world.plantgate("query", "--store", str(world.store), "--events", "--json")
     found = [json.loads(line) for line in result.stdout.splitlines()]
-    return [
-        {**event, **dict(word.partition("=")[::2] for word in str(event["attributes"]).split())}
-        for event in found
-        if event["kind"] == kind
-    ]
+    return [{**event, **event["attributes"]} for event in found if event["kind"] == kind]
 
 
 def permits(world: World) -> list[dict[str, str]]:

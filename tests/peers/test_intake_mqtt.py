@@ -208,11 +208,7 @@ def _received(world: World) -> list[tuple[str, str]]:
     """(id, content_sha256) of every welding record at the receiver."""
     result = world.plantgate("query", "--store", str(world.store), "--events", "--json")
     events = [json.loads(line) for line in result.stdout.splitlines()]
-    said = [
-        dict(word.partition("=")[::2] for word in event["attributes"].split())
-        for event in events
-        if event["kind"] == "intake.welding"
-    ]
+    said = [event["attributes"] for event in events if event["kind"] == "intake.welding"]
     return [(one["id"], one["content_sha256"]) for one in said]
 
 

@@ -213,7 +213,7 @@ async def test_alarms_print_with_their_evidence(tmp_path: Path, run_receiver: Ru
         assert row["limit"] == 50.0
         assert printed(tmp_path, "--alarms", "--json", "--point", "other") == []
         assert query(tmp_path, "--events").stdout.splitlines()[-1] == (
-            "G-1,2026-01-01T00:00:00.000Z,link.down,dcs,gone,n=1,false"
+            'G-1,2026-01-01T00:00:00.000Z,link.down,dcs,gone,"{""n"": ""1""}",false'
         )
         later = printed(tmp_path, "--events", "--json", "--from", "2026-01-01")
         assert len(later) == 1
