@@ -1,8 +1,9 @@
-"""Modbus TCP driver: reads coils, discrete inputs and registers of one unit; writes nothing."""
+"""Modbus driver: reads coils, discrete inputs and registers; writes nothing."""
 
 from drivers.contract import DriverType
 from drivers.modbus.client import ModbusDriver
 from drivers.modbus.config import ModbusAddress, ModbusConfig, check, kind
+from drivers.modbus.listen_only import open_driver
 
 DRIVER: DriverType[ModbusConfig, ModbusAddress] = DriverType(
     name="modbus",
@@ -10,7 +11,7 @@ DRIVER: DriverType[ModbusConfig, ModbusAddress] = DriverType(
     address=ModbusAddress,
     kind=kind,
     check=check,
-    open=ModbusDriver,
+    open=open_driver,
 )
 
 __all__ = ["DRIVER", "ModbusAddress", "ModbusConfig", "ModbusDriver"]

@@ -24,7 +24,7 @@ from drivers.modbus.link import Link, LinkLostError
 from drivers.modbus.memory import Memory
 from drivers.modbus.outlet import Outlet
 from drivers.modbus.pace import Pace
-from drivers.modbus.transport import make_exchange, open_link
+from drivers.modbus.transport import attach, make_exchange, make_link
 from drivers.modbus.unit import Unit
 
 
@@ -126,16 +126,20 @@ class ModbusDriver:
     async def _open(self) -> Link:
         """Connect to the present endpoint, or where that fails to the other one."""
         for attempt in reversed(range(len(self._endpoints))):
-            endpoint = self._endpoints[self._endpoint]
+            endpoint, link = self._endpoints[self._endpoint], self._make_link()
             try:
-                self._link = await open_link(self._config, endpoint, self._exchange, self._clock)
+                await attach(self._config, endpoint, link, self._clock)
             except LinkLostError:
                 if not attempt:
                     raise
                 self._next_endpoint()
             else:
-                return self._link
+                self._link = link
+                return link
         raise AssertionError("there is at least one endpoint")
+
+    def _make_link(self) -> Link:
+        return make_link(self._config, self._exchange, self._clock)
 
     def _next_endpoint(self) -> None:
         if len(self._endpoints) > 1:

@@ -54,6 +54,11 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def reason(self) -> str:
+        """Why the connection ended; empty while it has not."""
+        return self._reason
+
     async def exchange(
         self, wanted: Sequence[Request], buffer: bytearray, offsets: Sequence[int]
     ) -> list[int]:

@@ -53,6 +53,12 @@ async def open_link(
 ) -> Link:
     """Open a link; raises LinkLostError with a clear reason. Cancel-safe."""
     link = make_link(config, exchange, clock)
+    await attach(config, endpoint, link, clock)
+    return link
+
+
+async def attach(config: ModbusConfig, endpoint: Endpoint, link: Link, clock: Clock) -> None:
+    """Give a link what carries its bytes; as `open_link`."""
     try:
         if config.serial:
             from drivers.modbus.serial_port import open_serial
@@ -67,7 +73,6 @@ async def open_link(
     except BaseException:
         link.close()
         raise
-    return link
 
 
 async def _dial(config: ModbusConfig, endpoint: Endpoint, link: Link) -> None:

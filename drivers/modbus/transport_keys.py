@@ -39,6 +39,8 @@ class TransportKeys(StrictModel):
     dial_in_ignore (text, or "hex:0102").
     ca, certificate, key, server_name: of transport tls; the server's name is always checked.
     pause_after_connect_ms, pause_between_requests_ms, close_after_poll: for slow devices.
+    listen_only: transmit nothing; take what another master reads on an RTU line. A value that has
+    not passed for stale_ms is bad.
     state_dir: folder where what was learned about the device survives a restart.
     """
 
@@ -62,6 +64,8 @@ class TransportKeys(StrictModel):
     pause_after_connect_ms: int = Field(default=0, ge=0, le=60_000)
     pause_between_requests_ms: int = Field(default=0, ge=0, le=60_000)
     close_after_poll: bool = False
+    listen_only: bool = False
+    stale_ms: int = Field(default=10_000, ge=100, le=86_400_000)
     state_dir: FilePath | None = None
 
     @model_validator(mode="before")
@@ -142,6 +146,8 @@ def _contradictions(keys: TransportKeys) -> Iterator[tuple[bool, str]]:
     yield len(places) > 1, f"{' and '.join(places)} are given; a device has one of them"
     text = 'listen works with transport "tcp", "rtu-tcp" or "ascii-tcp"'
     yield bool(keys.listen) and transport not in _CAN_DIAL_IN, text
+    text = 'listen_only works on RTU: transport "rtu" or "rtu-tcp"'
+    yield keys.listen_only and transport not in {"rtu", "rtu-tcp"}, text
     yield bool(keys.backup) and not keys.host, "backup goes with host"
     if transport == "tls":
         text = "transport tls needs ca, the certificate of whoever signed the device's"

@@ -72,8 +72,8 @@ class Unit:
         self._shared = shared
         self._silent_words = _NO_ANSWER | (_GATEWAY_FAILED if shared else frozenset())
         self._tags = {point.id: point.tag for point in points}
-        self._layout = Layout(_value(point, config) for point in points)
-        self._judge = Judge.of(points, self._layout.points)
+        self.layout = Layout(_value(point, config) for point in points)
+        self._judge = Judge.of(points, self.layout.points)
         self._searches: list[Search] = []
         self._found: list[Search] = []
         self._outcomes: list[int] = []  # of the running poll's plan
@@ -95,10 +95,10 @@ class Unit:
         """Plan anew from the points and the lessons."""
         lessons, number = self.lessons, self.number
         self.blocks = plan(
-            self._layout.spans(), self._config.limits(), lessons.illegal, lessons.cuts
+            self.layout.spans(), self._config.limits(), lessons.illegal, lessons.cuts
         )
         self._requests = [read(b.area, number, b.start, b.count) for b in self.blocks]
-        self._decoder = Decoder(self._layout, self.blocks)
+        self._decoder = Decoder(self.layout, self.blocks)
         self._mute.clear()
 
     async def poll(self, link: Link, end_ns: int) -> None:
@@ -125,17 +125,17 @@ class Unit:
             # Values that were read before the link went are values; the rest is said to be bad.
             outcomes = self._outcomes or self._exchange.outcomes
             if len(outcomes) == len(self.blocks) and Outcome.READ in outcomes:
-                await self._emit(self._decoder, _failed(outcomes))
+                await self.emit(self._decoder, _failed(outcomes))
             raise
         outcomes = self._outcomes
         self.heard = not self._silent_words.issuperset(outcomes)
         if any(outcomes) or silence.retry_at_ns or silence.count:
             self._note_silence()
-        await self._emit(decoder, _failed(outcomes))
+        await self.emit(decoder, _failed(outcomes))
 
     async def all_bad(self, quality: Quality) -> None:
         """Emit every point without a value."""
-        layout = self._layout
+        layout = self.layout
         await self._outlet.columns([*layout.all_bad(quality), *layout.texts_bad(quality)])
 
     def statistics(self) -> Mapping[str, float]:
@@ -150,7 +150,7 @@ class Unit:
 
     # One poll.
 
-    async def _emit(self, decoder: Decoder, failed: Mapping[int, Quality]) -> None:
+    async def emit(self, decoder: Decoder, failed: Mapping[int, Quality]) -> None:
         """Emit what was decoded, judged by what the device says about itself."""
         columns, judge = decoder.decode(failed), self._judge
         if decoder.text is not None:
@@ -336,7 +336,7 @@ class Unit:
         return (await link.exchange([request], bytearray(block.payload_bytes), [0]))[0]
 
     async def _say_addresses(self, kind: str, verb: str, spans: list[Span]) -> None:
-        tags = [self._tags[point] for point in self._layout.ids_of(spans)]
+        tags = [self._tags[point] for point in self.layout.ids_of(spans)]
         shown = ", ".join(tags[:_TAGS_IN_TEXT])
         more = f" and {len(tags) - _TAGS_IN_TEXT} more" if len(tags) > _TAGS_IN_TEXT else ""
         attributes: Attributes = {"tags": ",".join(tags[:_TAGS_IN_ATTRIBUTES]), "count": len(tags)}
