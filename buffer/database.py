@@ -27,6 +27,9 @@ APPLICATION_ID = {TELEMETRY: 0x50474154, RECORDS: 0x50474152}  # "PGAT", "PGAR"
 ROW_OVERHEAD_BYTES = 128
 """What a row takes beside its payload: 12 integers, a hash, its share of pages; rounded up."""
 
+RENEWED_FROM = "renewed_from"
+"""Name in meta of the log id before the present one, for a renewal that is cut off."""
+
 ROWS_TRIED = 1_000
 """Rows read one by one after a damaged page was met."""
 
@@ -155,6 +158,10 @@ class Database:
     def set_meta(self, key: str, value: int | bytes) -> None:
         """Set a named value in the running transaction."""
         self.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def delete_meta(self, key: str) -> None:
+        """Forget a named value in the running transaction."""
+        self.connection.execute("DELETE FROM meta WHERE key = ?", (key,))
 
     def begin(self) -> None:
         """Start a write transaction."""

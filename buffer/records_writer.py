@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from buffer.contract import Clock, Gap, Record, Stream
-from buffer.database import RECORDS, ROW_OVERHEAD_BYTES, STREAMS, TABLE, Database
+from buffer.database import RECORDS, RENEWED_FROM, ROW_OVERHEAD_BYTES, STREAMS, TABLE, Database
 from buffer.policy import DAY_NS, BufferConfig, GapLedger, Held, choose_evictions
 from buffer.ranges import RangeSet
 from buffer.reserve import Reserve
@@ -23,6 +23,9 @@ from buffer.telemetry_writer import Renew
 from buffer.writer import Heads, Outcome, Post, Receipt, Session, Usage, Writer
 
 TELEMETRY_HIGH = "telemetry_high"
+RENEWED_CARRY = "renewed_carry"
+"""Name in meta of the first telemetry sequence, under RENEWED_FROM, that was to be carried over;
+for a start that finds telemetry.db not yet renewed."""
 EVICTED = "telemetry_evicted"
 RETRY_S = 5.0
 """Gap records that could not be written are tried again after so long."""
@@ -399,9 +402,10 @@ class RecordsWriter(Writer[RecordsJob]):
     def _renew(self, job: Renew) -> None:
         self._report(self._ledger.close)
         self.epoch = job.epoch
-        connection = self.database.connection
+        former = self.database.meta("log_id", b"")
 
         def work() -> None:
+            connection = self.database.connection
             for stream in STREAMS[RECORDS]:
                 head = self.database.heads[stream]
                 from_id = max(head.first_id, head.base + job.carry_from.get(stream, 1))
@@ -410,6 +414,8 @@ class RecordsWriter(Writer[RecordsJob]):
                 self.database.renumber(stream, from_id, job.log_id)
             connection.execute("DELETE FROM cursor")
             self.database.set_meta(TELEMETRY_HIGH, 0)
+            self.database.set_meta(RENEWED_FROM, former)
+            self.database.set_meta(RENEWED_CARRY, job.carry_from.get(Stream.TELEMETRY, 1))
 
         def renewed(_: Heads) -> None:
             self._renewed("")

@@ -21,6 +21,7 @@ import os
 import secrets
 import sqlite3
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from buffer.contract import NO_HASH, BufferPathError, Gap, Stream, chain_hash
 from buffer.database import (
     APPLICATION_ID,
     RECORDS,
+    RENEWED_FROM,
     STREAMS,
     TABLE,
     TELEMETRY,
@@ -37,12 +39,12 @@ from buffer.database import (
 )
 from buffer.records_writer import (
     EVICTED,
+    RENEWED_CARRY,
     TELEMETRY_HIGH,
     load_pending_gaps,
-    ranges_of,
     save_pending_gaps,
 )
-from buffer.salvage import SALVAGED, salvage
+from buffer.salvage import SALVAGED, carry_from, carry_name, salvage
 
 VERIFY_WHOLE_BYTES = 64 << 20
 """Files up to this size are verified row by row at every start (about 0.1 s); of larger ones
@@ -78,8 +80,9 @@ def open_data_dir(path: Path, now_ns: int) -> Opened:
         records, records_whole = _open(path / "records.db", RECORDS, now_ns, notes)
         for database in (telemetry, records):
             _take_over_gaps(database, records)
+        if _same_rows(telemetry, records):
+            _finish_eviction(telemetry, records)
         log_id = _settle_log_id(telemetry, records, notes, sure=telemetry_whole and records_whole)
-        _finish_eviction(telemetry, records)
     except (sqlite3.Error, OSError) as failure:
         os.close(lock)
         raise BufferPathError(f"Data directory {path} cannot be used: {failure}.") from failure
@@ -174,7 +177,8 @@ def _open(path: Path, kind: str, now_ns: int, notes: list[str]) -> tuple[Databas
             return database, True
     fresh = Database(rebuilt, kind)
     try:
-        salvage(path, fresh, now_ns)
+        carry, evicted = _told_by_records(path, kind)
+        salvage(path, fresh, now_ns, carry, evicted)
         fresh.move_wal()
     finally:
         fresh.close()
@@ -193,6 +197,37 @@ PASSES = frozenset({
 """Primary result codes (sqlite.org/rescode.html) that say nothing of what is in the file."""
 UNREADABLE = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ})
 """Of the I/O errors, those of reading: a bad sector stays; a write or sync may work again."""
+
+
+def _told_by_records(path: Path, kind: str) -> tuple[dict[Stream, int], int]:
+    """What records.db says of a damaged file, as far as it can be read.
+
+    Per stream the first sequence not acknowledged everywhere; the last row of telemetry that an
+    eviction has promised to delete, and counted.
+    """
+    try:
+        with closing(_read_only(path.with_name("records.db"))) as source:
+            if kind == TELEMETRY and _log_id(source) != _named(path):
+                return {}, 0
+            row = source.execute("SELECT value FROM meta WHERE key = ?", (EVICTED,)).fetchone()
+            evicted = int(row[0]) if row is not None and kind == TELEMETRY else 0
+            return carry_from(source), evicted
+    except (sqlite3.Error, ValueError):
+        return {}, 0
+
+
+def _named(path: Path) -> bytes:
+    with closing(_read_only(path)) as source:
+        return _log_id(source)
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+
+
+def _log_id(source: sqlite3.Connection) -> bytes:
+    row = source.execute("SELECT value FROM meta WHERE key = 'log_id'").fetchone()
+    return b"" if row is None else bytes(row[0])
 
 
 def _damage(failure: Exception) -> str:
@@ -275,7 +310,7 @@ def _settle_log_id(
     log_id = secrets.token_bytes(16)
     if any(named) or not sure:
         notes.append("log id is new: the files do not agree on one past")
-    carry = carry_from(records)
+    carry = _carry(telemetry, records)
     for database in (telemetry, records):
         database.begin()
         for stream in STREAMS[database.kind]:
@@ -283,20 +318,49 @@ def _settle_log_id(
             from_id = max(start.first_id, start.base + carry.get(stream, 1))
             from_id = _group_start(database, stream, from_id)
             database.renumber(stream, from_id, log_id)
+            database.delete_meta(carry_name(stream))
         if database.kind == RECORDS:
             database.connection.execute("DELETE FROM cursor")
             database.set_meta(TELEMETRY_HIGH, 0)
+            database.set_meta(EVICTED, 0)
+        else:
+            database.set_meta(RENEWED_FROM, named[0])
         database.commit()
     return log_id
 
 
-def carry_from(records: Database) -> dict[Stream, int]:
-    """Per stream the first sequence that some destination has not acknowledged."""
-    first: dict[Stream, int] = {}
-    for stream, text in records.connection.execute("SELECT stream, ranges FROM cursor"):
-        stop = ranges_of(text).contiguous_stop(1)
-        first[Stream(stream)] = min(first.get(Stream(stream), stop), stop)
-    return first
+def _same_rows(telemetry: Database, records: Database) -> bool:
+    """Tell whether rows of telemetry that records.db names are those of this very file.
+
+    True also where a renewal of the log id was cut off between the two; false for a file that is
+    new, rebuilt or of another origin, whose rows are counted anew.
+    """
+    named = [bytes(database.meta("log_id", b"")) for database in (telemetry, records)]
+    before = [bytes(database.meta(RENEWED_FROM, b"")) for database in (telemetry, records)]
+    return (bool(named[0]) and named[0] in {named[1], before[1]}) or (
+        bool(named[1]) and named[1] == before[0]
+    )
+
+
+def _carry(telemetry: Database, records: Database) -> dict[Stream, int]:
+    """Per stream the first sequence, in its file's present numbering, to carry into a new log id.
+
+    Cursors count in the numbering of the log id that records.db names. Telemetry that names
+    another was renumbered by a renewal that was cut off, or is yet to be (then records.db kept
+    where to begin), or is of unknown origin: then all of it is sent again.
+    """
+    carry = carry_from(records.connection)
+    named = bytes(telemetry.meta("log_id", b""))
+    if named != bytes(records.meta("log_id", b"")):
+        carry.pop(Stream.TELEMETRY, None)
+        if named and named == bytes(records.meta(RENEWED_FROM, b"")):
+            carry[Stream.TELEMETRY] = int(records.meta(RENEWED_CARRY, 1))
+    for database in (telemetry, records):
+        for stream in STREAMS[database.kind]:
+            own = int(database.meta(carry_name(stream), 0))
+            if own:
+                carry[stream] = own
+    return carry
 
 
 def _group_start(database: Database, stream: Stream, from_id: int) -> int:

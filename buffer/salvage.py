@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from buffer.contract import NO_HASH, Gap, Record, Stream, chain_hash
-from buffer.database import COLUMNS, RECORDS, STREAMS, TABLE, Database
+from buffer.database import COLUMNS, RECORDS, RENEWED_FROM, STREAMS, TABLE, Database
+from buffer.records_writer import EVICTED, RENEWED_CARRY, ranges_of
 
 SALVAGED = "salvaged"
 """Name in meta of what was lost, until `recover` has queued it for gap records."""
@@ -25,8 +26,15 @@ EMPTY_STRETCH_ROWS = 1 << 20
 """Reading stops after so many unreadable rows in a row, when nothing says how many there were."""
 
 
-def salvage(damaged: Path, fresh: Database, now_ns: int) -> None:
-    """Copy what can be read; leaves one gap per stream that lost something under SALVAGED."""
+def salvage(
+    damaged: Path, fresh: Database, now_ns: int, carry: Mapping[Stream, int], evicted: int
+) -> None:
+    """Copy what can be read; leaves one gap per stream that lost something under SALVAGED.
+
+    carry: first sequence of each stream that some destination has not acknowledged, where known;
+    left under `carry_name` as the sequence that it has in the fresh file.  evicted: the last
+    row of telemetry that has been counted as evicted already; such rows are not taken.
+    """
     gaps: list[Gap] = []
     source = sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=ro", uri=True)
     try:
@@ -34,16 +42,60 @@ def salvage(damaged: Path, fresh: Database, now_ns: int) -> None:
         new_ids: dict[int, int] = {}
         for stream in STREAMS[fresh.kind]:
             new_ids.clear()
-            gaps += _copy_stream(source, fresh, stream, now_ns, new_ids)
+            gaps += _copy_stream(source, fresh, stream, now_ns, new_ids, evicted)
+            fresh.set_meta(carry_name(stream), _carried(source, stream, new_ids, carry))
             if stream is Stream.EVENT:
                 _copy_catalogues(source, fresh, new_ids)
         if fresh.kind == RECORDS:
             _copy_tables(source, fresh)
+            _keep_telemetry_carry(source, fresh, carry)
         told = {"at_ns": now_ns, "gaps": [astuple(gap) for gap in gaps]}
         fresh.set_meta(SALVAGED, json.dumps(told).encode())
         fresh.commit()
     finally:
         source.close()
+
+
+def carry_name(stream: Stream) -> str:
+    """Name in meta of the sequence from which a repaired stream is sent again."""
+    return f"carry.{stream.value}"
+
+
+def carry_from(records: sqlite3.Connection) -> dict[Stream, int]:
+    """Per stream the first sequence that some destination has not acknowledged."""
+    first: dict[Stream, int] = {}
+    for stream, text in records.execute("SELECT stream, ranges FROM cursor"):
+        stop = ranges_of(text).contiguous_stop(1)
+        first[Stream(stream)] = min(first.get(Stream(stream), stop), stop)
+    return first
+
+
+def _carried(
+    source: sqlite3.Connection,
+    stream: Stream,
+    new_ids: Mapping[int, int],
+    carry: Mapping[Stream, int],
+) -> int:
+    """Sequence in the fresh file of the first row that is not acknowledged everywhere."""
+    try:
+        from_id = _meta(source, f"base.{stream.value}", 0) + carry.get(stream, 1)
+    except sqlite3.Error:
+        return 1
+    return 1 + sum(1 for row_id in new_ids if row_id < from_id)
+
+
+def _keep_telemetry_carry(
+    source: sqlite3.Connection, fresh: Database, carry: Mapping[Stream, int]
+) -> None:
+    """Telemetry names the log id of the damaged file; say where its carrying begins."""
+    try:
+        row = source.execute("SELECT value FROM meta WHERE key = 'log_id'").fetchone()
+        fresh.set_meta(EVICTED, _meta(source, EVICTED, 0))
+    except sqlite3.Error:
+        return
+    if row is not None:
+        fresh.set_meta(RENEWED_FROM, row[0])
+        fresh.set_meta(RENEWED_CARRY, carry.get(Stream.TELEMETRY, 1))
 
 
 def _copy_stream(
@@ -52,6 +104,7 @@ def _copy_stream(
     stream: Stream,
     now_ns: int,
     new_ids: dict[int, int],
+    evicted: int,
 ) -> list[Gap]:
     """Copy one stream; `new_ids` is filled with the new row of each row taken."""
     try:
@@ -64,7 +117,7 @@ def _copy_stream(
     key: int | None = None
     missing: list[int] = []
     expected: int | None = None
-    for row in _readable_rows(source, TABLE[stream], top):
+    for row in _readable_rows(source, TABLE[stream], top, after=evicted):
         row_id, digest, payload = row[0], row[7], row[12]
         if expected is not None and row_id > expected:
             missing += [expected, row_id - 1]
@@ -116,9 +169,11 @@ def _append(
     )
 
 
-def _readable_rows(source: sqlite3.Connection, table: str, top: int) -> Iterator[tuple[Any, ...]]:
-    """Every row that can be read, in order; steps over stretches that cannot."""
-    after, step = 0, ROWS_AT_ONCE
+def _readable_rows(
+    source: sqlite3.Connection, table: str, top: int, *, after: int
+) -> Iterator[tuple[Any, ...]]:
+    """Every row above `after` that can be read, in order; steps over stretches that cannot."""
+    step = ROWS_AT_ONCE if after % ROWS_AT_ONCE == 0 else 1
     skipped = 0
     while after < top and skipped < EMPTY_STRETCH_ROWS:
         query = f"SELECT {COLUMNS} FROM {table} WHERE id > ? AND id <= ? ORDER BY id"  # noqa: S608

@@ -21,7 +21,7 @@ from buffer.block import (
     block_header,
 )
 from buffer.contract import Clock, Gap, Record, Stream
-from buffer.database import ROW_OVERHEAD_BYTES, Database
+from buffer.database import RENEWED_FROM, ROW_OVERHEAD_BYTES, Database
 from buffer.policy import (
     DAY_NS,
     BufferConfig,
@@ -362,6 +362,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
         from_id = max((start for start in starts if start <= from_id), default=head.first_id)
 
         def work() -> None:
+            self.database.set_meta(RENEWED_FROM, self.database.meta("log_id", b""))
             self.database.renumber(Stream.TELEMETRY, from_id, job.log_id)
 
         def renewed(_: Heads) -> None:

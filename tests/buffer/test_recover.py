@@ -198,3 +198,43 @@ async def test_data_directory_below_a_file(tmp_path: Path, open_buffer: OpenBuff
     (tmp_path / "data").write_bytes(b"a file")
     with pytest.raises(BufferPathError, match=r"Data directory .* cannot be used"):
         open_buffer()
+
+
+async def test_a_repair_sends_again_what_was_not_acknowledged_and_nothing_else(
+    open_buffer: OpenBuffer, clock: HandClock, tmp_path: Path
+) -> None:
+    """Sequences of the damaged file start above 1 after an eviction; those of the new log at 1."""
+    former = await fill(open_buffer, clock)
+    quota = {**dict.fromkeys(Stream, 1 << 30), Stream.TELEMETRY: 16_000}
+    async with open_buffer(key_every_s=10, quota_bytes=quota) as log:
+        for number in range(RECORDS, RECORDS + 15):
+            clock.advance(1)
+            values = np.append(np.zeros(9), number)
+            await log.add_batch(POINTS, values, GOOD, clock.wall, clock.wall)
+        first = log.bounds(Stream.TELEMETRY).first
+        assert first > 20
+        log.acknowledge("province", Stream.TELEMETRY, RangeSet([(1, 101)]))
+        log.acknowledge("province", Stream.ALARM, RangeSet([(1, 11)]))
+    with sqlite3.connect(tmp_path / "data" / "telemetry.db") as connection:
+        connection.execute("UPDATE telemetry SET payload = x'00' WHERE id = 125")
+    connection.close()
+    found, alarms, _ = await reopened(open_buffer, former)
+    assert found == [*range(100, 120), *range(120, 124), *range(130, RECORDS + 15)]
+    assert alarms == [b"alarm %d" % number for number in range(10, 30)]
+
+
+async def test_a_new_file_is_not_trimmed_by_evictions_of_the_one_before(
+    open_buffer: OpenBuffer, clock: HandClock, tmp_path: Path
+) -> None:
+    await fill(open_buffer, clock)
+    quota = {**dict.fromkeys(Stream, 1 << 30), Stream.TELEMETRY: 5_000}
+    async with open_buffer(quota_bytes=quota) as log:
+        await log.add_batch(POINTS, np.ones(10), GOOD, clock.wall, clock.wall)
+        await log.add_record(Stream.ALARM, b"after the eviction was promised")
+    (tmp_path / "data" / "telemetry.db").unlink()
+    for number in range(2):
+        async with open_buffer() as log:
+            values = np.append(np.zeros(9), number)
+            await log.add_batch(POINTS, values, GOOD, clock.wall, clock.wall)
+    async with open_buffer() as log:
+        assert numbers(await everything(log, Stream.TELEMETRY)) == [0, 1]

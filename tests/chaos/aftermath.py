@@ -18,6 +18,7 @@ import numpy as np
 
 from buffer.block import BlockDecoder
 from buffer.contract import NotStoredError, Record, Stream, chain_hash
+from buffer.inspection import Inspection
 from buffer.store import Buffer
 from tests.chaos.short_run import GOOD, POINTS, StepClock, opened
 
@@ -36,6 +37,7 @@ class Said:
     refused_alarms: list[int] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
+    acknowledged: int = 0
     ended: bool = False
 
     def take(self, text: str) -> None:
@@ -48,6 +50,8 @@ class Said:
                 lists[kind].append(int(rest))
             elif kind == "log":
                 self.logs.append(rest)
+            elif kind == "ack":
+                self.acknowledged = int(rest)
             elif kind == "end":
                 self.ended = True
             else:
@@ -62,6 +66,7 @@ class Said:
             self.refused_alarms.copy(),
             self.logs.copy(),
             self.words.copy(),
+            self.acknowledged,
         )
 
 
@@ -75,6 +80,7 @@ class There:
     state: bytes
     notes: list[str]
     log_id: str
+    former: int
     wrong: list[str]
 
 
@@ -110,6 +116,8 @@ async def _everything(folder: Path) -> There:
         wrong: list[str] = []
         found = {stream: await records_of(log, stream, wrong) for stream in Stream}
         gaps = gaps_of(found[Stream.EVENT])
+        with Inspection(folder) as inspection:
+            former = inspection.held(Stream.TELEMETRY).former
         decoder = BlockDecoder()
         return There(
             [
@@ -122,6 +130,7 @@ async def _everything(folder: Path) -> There:
             log.state("alarm"),
             list(log.notes),
             log.log_id.hex(),
+            former,
             wrong,
         )
 
@@ -174,7 +183,7 @@ def problems(folder: Path, said: Said, *, log_stays: bool) -> list[str]:
 
 def _lost_or_doubled(said: Said, there: There) -> list[str]:
     wrong = []
-    oldest = min(there.batches, default=0)
+    oldest = min(there.batches, default=1 << 62)
     lost = [number for number in said.batches if number >= oldest and number not in there.batches]
     if lost:
         wrong.append(f"batches {lost} were durable and are not there")
@@ -194,10 +203,17 @@ def _lost_or_doubled(said: Said, there: There) -> list[str]:
 def _miscounted(said: Said, there: There) -> list[str]:
     wrong = []
     oldest = min(there.batches, default=1 << 62)
-    gone = len([number for number in said.batches if number < oldest])
+    gone = [number for number in said.batches if number < oldest]
     counted = there.gaps["TELEMETRY", "quota"]
-    if gone != counted:
-        wrong.append(f"{gone} batches were evicted, gap records say {counted}")
+    if len(gone) != counted + there.former:
+        wrong.append(
+            f"{len(gone)} batches are gone, gap records say {counted},"
+            f" {there.former} are of a former log id"
+        )
+    if there.former and gone and gone[-1] > said.acknowledged:
+        wrong.append(
+            f"up to {gone[-1]} is of a former log id, {said.acknowledged} was acknowledged"
+        )
     for stream, refused in (
         ("TELEMETRY", len(said.refused_batches) * len(POINTS)),
         ("ALARM", len(set(said.refused_alarms) - set(there.alarms))),

@@ -5,7 +5,8 @@ Run as `python short_run.py DIR SCENARIO FIRST`, FIRST the number before the fir
 id in the middle), `open` (open and close only).
 
 Lines: `log HEX`, `t N` batch N is durable, `a N` alarm N is durable, `ft N`, `fa N` it was refused,
-`refused WHY` the log does not open, `stuck` storing does not come back after the faults, `end`.
+`ack N` all up to batch N is acknowledged, `refused WHY` the log does not open, `stuck` storing does
+not come back after the faults, `end`.
 """
 
 from __future__ import annotations
@@ -118,9 +119,9 @@ async def steps(log: Buffer, clock: StepClock, scenario: str) -> None:
         if number % 3 == 0 or number >= first + STEPS:
             stored = await alarm(log, number) and stored
         if number == first + 8:
-            log.acknowledge(
-                "province", Stream.TELEMETRY, RangeSet([(1, log.bounds(Stream.TELEMETRY).next)])
-            )
+            done = RangeSet([(1, log.bounds(Stream.TELEMETRY).next)])
+            log.acknowledge("province", Stream.TELEMETRY, done)
+            say(f"ack {number}")
         if number == first + 12 and scenario == "renew":
             log.renew_log_id("asked for")
     if not stored:
