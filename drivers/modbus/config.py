@@ -142,6 +142,9 @@ class ModbusAddress(StrictModel):
                 plain[name] = aliases.get(word, word)
         if isinstance(plain.get("address"), int):
             plain["address"] = str(plain["address"])
+        unit = plain.get("unit_id")
+        if isinstance(unit, str) and re.fullmatch(r" *[0-9]{1,3} *", unit):
+            plain["unit_id"] = int(unit)
         return plain
 
     @field_validator("address")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ NOT_CHECKED = (
 @click.command("check", epilog=EXAMPLE)
 @click.argument("site", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
-def command(site: Path, as_json: bool) -> None:
+@click.option("--plan", is_flag=True, help="Say what each device will be asked in one poll.")
+def command(site: Path, as_json: bool, plan: bool) -> None:
     """Check SITE (a TOML file), its point tables, certificates, models and data directory."""
     try:
         loaded = load(site)
@@ -53,6 +54,9 @@ def command(site: Path, as_json: bool) -> None:
     for warning in warnings:
         print(f"warning: {warning}")
     print(_summary(loaded, expected))
+    if plan:
+        for device in loaded.devices:
+            print(f"plan: {device.name}: {_plan(device)}")
 
 
 def _failed(site: Path, error: ConfigError, as_json: bool) -> None:
@@ -123,12 +127,30 @@ def _own_lines(device: Device) -> list[str]:
 
 
 def _requests_per_poll(device: Device) -> int:
-    """Ask the driver for its plan, if it has one; nothing is connected by making it."""
+    return int(_statistics(device).get("requests_per_poll", 0))
+
+
+def _plan(device: Device) -> str:
+    """Requests, registers and points of one poll, where the driver polls."""
+    planned = _statistics(device)
+    points = _count(len(device.rows), "point")
+    if "registers_per_poll" not in planned:
+        return f"{points}, {device.driver.name} has no plan of requests"
+    requests, registers = int(planned["requests_per_poll"]), int(planned["registers_per_poll"])
+    units = f" of {int(planned['units'])} units" if "units" in planned else ""
+    return (
+        f"{_count(requests, 'request')} touching {_count(registers, 'register')}{units}"
+        f" for {points}"
+    )
+
+
+def _statistics(device: Device) -> Mapping[str, float]:
+    """Ask a driver for its plan; nothing is connected by making it."""
     ids = {name: number for number, name in enumerate(device.names(), start=1)}
     driver = device.driver.open(
         device.name, device.config, device.driver_points(ids), SystemClock()
     )
-    return int(driver.statistics().get("requests_per_poll", 0))
+    return driver.statistics()
 
 
 def _facts(site: Site, expected: Forecast) -> dict[str, Any]:

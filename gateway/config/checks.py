@@ -72,7 +72,7 @@ def check_same_address(devices: Sequence[tuple[TomlPath, Device]], report: Repor
     first: dict[tuple[object, ...], str] = {}
     for path, device in devices:
         config = device.config
-        keys = ("host", "port", "unit", "endpoint")
+        keys = ("host", "serial", "listen", "port", "unit", "endpoint")
         address = tuple(getattr(config, key, None) for key in keys)
         if not any(address):
             continue
@@ -81,7 +81,7 @@ def check_same_address(devices: Sequence[tuple[TomlPath, Device]], report: Repor
             said = " ".join(
                 f"{key} {value}"
                 for key, value in zip(keys, address, strict=True)
-                if value is not None
+                if value not in {None, ""}
             )
             report.warn(path, f"the same {said} as device {earlier}: is one of them a copy?")
 

@@ -175,3 +175,42 @@ def test_the_sample_is_valid() -> None:
     for device in tomllib.loads(text)["device"]:
         keys = {k: v for k, v in device.items() if k not in {"name", "driver", "points"}}
         ModbusConfig.model_validate(keys)
+
+
+def test_a_unit_id_comes_as_text_from_a_table() -> None:
+    columns = {"area": "holding", "address": "1", "type": "u16"}
+    assert ModbusAddress.model_validate({**columns, "unit_id": " 17"}).unit_id == 17
+    assert ModbusAddress.model_validate(columns).unit_id is None
+    for wrong in ("256", "x", "1.5", "-1"):
+        with pytest.raises(ValidationError):
+            ModbusAddress.model_validate({**columns, "unit_id": wrong})
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"transport": "rtu", "host": "h"}, "needs serial"),
+        ({"transport": "tcp", "serial": "/dev/x"}, "serial needs transport"),
+        ({"host": "h", "listen": "0.0.0.0:1"}, "host and listen are given"),
+        ({"transport": "tls", "host": "h"}, "tls needs ca"),
+        ({"transport": "tls", "host": "h", "ca": "c", "key": "k"}, "go together"),
+        ({"host": "h", "ca": "c"}, 'need transport = "tls"'),
+        ({"transport": "udp", "listen": "0.0.0.0:1"}, "listen works with"),
+        ({"transport": "rtu", "serial": "/dev/x", "backup": "h:1"}, "backup goes with host"),
+        ({"host": "h", "backup": "h"}, "is not like 192.0.2.11:502"),
+        ({"listen": "0.0.0.0:99999"}, "is not like"),
+        ({"listen": "0.0.0.0:1", "dial_in_ignore": ["hex:0g"]}, "not hexadecimal"),
+        ({"listen": "0.0.0.0:1", "dial_in_ignore": [""]}, "must not be empty"),
+        ({"transport": "rtu", "serial": "/dev/x", "in_flight": 2}, "in_flight must be 1"),
+    ],
+)
+def test_transports_that_contradict_themselves(keys: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        ModbusConfig.model_validate(keys)
+
+
+def test_ports_and_places() -> None:
+    assert ModbusConfig.model_validate({"transport": "tls", "host": "h", "ca": "c"}).port == 802
+    config = ModbusConfig(host="h", backup="[fe80::1]:503")
+    assert config.endpoints() == (("h", 502), ("fe80::1", 503))
+    assert ModbusConfig(transport="rtu", serial="/dev/x").place == "/dev/x"

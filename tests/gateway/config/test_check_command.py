@@ -88,3 +88,12 @@ def test_the_installed_command_ends_in_2_without_a_traceback(tmp_path: Path) -> 
         assert done.returncode == 2
         assert done.stdout.startswith(f"{path}:")
         assert done.stderr == ""
+
+
+def test_the_plan_says_what_one_poll_asks_for(site: Path, tmp_path: Path) -> None:
+    table = "name,unit_id,area,address,type\nA,1,input,0,u16\nB,1,input,9,f32\nC,2,coil,0,\n"
+    (tmp_path / "gds.csv").write_text(table, "utf-8")
+    result = CliRunner().invoke(command, [str(site), "--plan"])
+    assert result.exit_code == 0, result.output
+    said = "plan: gds-1: 2 requests touching 12 registers of 2 units for 3 points"
+    assert said in result.output
