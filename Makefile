@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint peers bench proto lock clean outage-full fuzz
+.PHONY: help demo test lint peers bench proto lock clean outage-full chaos fuzz
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -44,6 +44,10 @@ outage-full: $(VENV)/.dev  ## the 60 s outage with SIGKILL, and the 45 s cold st
 
 fuzz: $(VENV)/.dev  ## a million hostile answers for each Modbus parser; ARGS="--frames N --seed N"
 	@$(BIN)/python -m tests.drivers.modbus.fuzz $(ARGS)
+
+chaos: $(VENV)/.dev peers  ## faults at every write of the log (half an hour), then a full disk (root); ARGS="--every 5": a sample
+	$(BIN)/python -m tests.chaos.sweep $(ARGS)
+	$(BIN)/python -m tests.chaos.disk_full
 
 proto: $(VENV)/.dev  ## regenerate gateway/wire/v1 from proto/
 	@deploy/proto.sh $(BIN) write

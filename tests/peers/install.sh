@@ -6,7 +6,7 @@ cd "$(dirname "$0")" || exit 1
 
 packages="gcc libc6-dev pkg-config libmodbus-dev mbpoll socat stunnel4 ffmpeg python3-gi gir1.2-gst-rtsp-server-1.0
  gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
- gstreamer1.0-tools gstreamer1.0-rtsp mosquitto"
+ gstreamer1.0-tools gstreamer1.0-rtsp mosquitto strace"
 
 missing=""
 if command -v dpkg-query >/dev/null 2>&1; then
