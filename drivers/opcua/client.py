@@ -43,7 +43,14 @@ from drivers.contract import DeviceError
 from drivers.opcua.config import OpcUaConfig
 from drivers.opcua.faults import StatusError, status_sentence
 from drivers.opcua.publish import ServiceFaultError
-from drivers.opcua.trust import Identity, TrustError, check_server, load_identity, read_password
+from drivers.opcua.trust import (
+    Identity,
+    TrustError,
+    check_server,
+    check_validity,
+    load_identity,
+    read_password,
+)
 from drivers.opcua.wire import CodecError
 
 T = TypeVar("T")
@@ -252,6 +259,7 @@ class Link:
         if config.certificate is None or config.key is None:
             raise TrustError("certificate and key are required")
         identity = load_identity(config.certificate, config.key)
+        check_validity(identity.certificate, f"our certificate {config.certificate}", now_ns)
         certificate = _offered_certificate(await self.endpoints(), config)
         check_server(
             certificate, pinned=config.server_certificate, folder=config.trust, now_ns=now_ns

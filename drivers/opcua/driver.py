@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from drivers.contract import DeviceError, Emit, Quality
-from drivers.opcua.client import Link
+from drivers.opcua.client import Link, SavedSession
 from drivers.opcua.device import Device
 from drivers.opcua.faults import StatusError
 from drivers.opcua.ledger import Ledger
@@ -38,12 +38,26 @@ class OpcUaDriver:
         """Serve one session until cancelled or lost; raises DeviceError."""
         device = self._device
         device.state.load()
+        await self._close_stale()
         sessions = device.counters.sessions
         lost = await self._serve_any(emit)
         if self._device.counters.sessions > sessions:
             self._told_down = None
         await self._tell_down(emit, str(lost))
         raise lost
+
+    async def _close_stale(self) -> None:
+        """Close the session of an earlier run whose subscriptions no longer fit the point table."""
+        device = self._device
+        stale, device.state.stale = device.state.stale, None
+        if stale is None:
+            return
+        link = Link(device.config, stale.endpoint, f"plantgate {device.name}")
+        with contextlib.suppress(DeviceError):  # gone with the server, or soon of itself
+            try:
+                await link.open(device.clock.wall_ns(), SavedSession(stale.token, stale.nonce))
+            finally:
+                await link.close()
 
     async def _serve_any(self, emit: Emit) -> DeviceError:
         """Serve by one server of the set after another, until none of them answers.

@@ -41,6 +41,23 @@ _SENTENCES: Mapping[int, str] = {
     " clocks right",
     0x8017_0000: "the application URI in our certificate is not the one we named"
     " (BadCertificateUriInvalid)",
+    0x8015_0000: "the certificate of the authority that issued ours is out of its validity"
+    " (BadCertificateIssuerTimeInvalid): have ours issued anew",
+    0x8016_0000: "the host name in a certificate is not the one in `endpoint`"
+    " (BadCertificateHostNameInvalid): name the host as the certificate does",
+    0x8018_0000: "the server finds that our certificate is not made for this use"
+    " (BadCertificateUseNotAllowed): make it with `plantgate cert opcua`",
+    0x801B_0000: "the server cannot find out whether our certificate was revoked"
+    " (BadCertificateRevocationUnknown): give it the revocation list of the authority",
+    0x801C_0000: "the server cannot find out whether our authority's certificate was revoked"
+    " (BadCertificateIssuerRevocationUnknown): give it the revocation list of the authority",
+    0x801D_0000: "our certificate has been revoked (BadCertificateRevoked): have a new one issued",
+    0x801E_0000: "our authority's certificate has been revoked (BadCertificateIssuerRevoked): have"
+    " a new one issued",
+    0x810D_0000: "the server lacks the authority that issued our certificate"
+    " (BadCertificateChainIncomplete): put the authority's certificate into its issuers folder",
+    0x8114_0000: "our certificate does not meet the server's policy"
+    " (BadCertificatePolicyCheckFailed): key of 2048 bits or more and SHA-256 are usual",
     0x8054_0000: "the server rejected the security mode (BadSecurityModeRejected): check `mode`",
     0x8055_0000: "the server rejected the security policy (BadSecurityPolicyRejected): check"
     " `security`",

@@ -30,7 +30,9 @@ _OBJECTS = Place(0, 85)
 _OBJECT, _VARIABLE = 1, 2  # NodeClass (OPC 10000-3, 8.29)
 _STATES = ("running", "failed", "no configuration", "suspended", "shutdown", "test",
            "communication fault", "unknown")  # fmt: skip
-_TYPE_OF_NUMBER = {1: "bool", 8: "int", 9: "uint", 12: "text", 21: "text"}
+_TYPE_OF_NUMBER = {
+    1: "bool", 8: "int", 9: "uint", 12: "text", 14: "text", 16: "text", 20: "text", 21: "text",
+}  # fmt: skip
 _REFERENCES_PER_NODE = 1000
 _CALL_NODES = 50
 

@@ -93,12 +93,17 @@ def check_server(
             f"the server's certificate is not trusted: SHA-256 {thumbprint(presented)}, subject"
             f" {presented.subject.rfc4514_string()}; if that is the right server, {place}"
         )
+    check_validity(presented, "the server's certificate", now_ns)
+
+
+def check_validity(certificate: x509.Certificate, whose: str, now_ns: int) -> None:
+    """Raise TrustError unless a certificate is valid now; whose: how a person calls it."""
     moment = datetime.fromtimestamp(now_ns / 1e9, tz=UTC)
-    if not presented.not_valid_before_utc <= moment <= presented.not_valid_after_utc:
+    if not certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc:
         raise TrustError(
-            f"the server's certificate (SHA-256 {thumbprint(presented)}) is valid"
-            f" from {presented.not_valid_before_utc:%Y-%m-%d}"
-            f" to {presented.not_valid_after_utc:%Y-%m-%d}, not today"
+            f"{whose} (SHA-256 {thumbprint(certificate)}) is valid"
+            f" from {certificate.not_valid_before_utc:%Y-%m-%d}"
+            f" to {certificate.not_valid_after_utc:%Y-%m-%d}, not today"
             f" ({moment:%Y-%m-%d}); renew it, or set the gateway's clock right"
         )
 
@@ -148,4 +153,13 @@ def _uris(certificate: x509.Certificate) -> list[str]:
     return names.value.get_values_for_type(x509.UniformResourceIdentifier)
 
 
-__all__ = ["Identity", "TrustError", "check_server", "load_certificate", "load_identity"]
+__all__ = [
+    "Identity",
+    "TrustError",
+    "check_server",
+    "check_validity",
+    "load_certificate",
+    "load_identity",
+    "read_password",
+    "thumbprint",
+]

@@ -18,6 +18,7 @@ from drivers.opcua.client import (
     ForbiddenRequestError,
     ReadOnlyClient,
     ReadOnlyProtocol,
+    allowed,
 )
 from drivers.opcua.publish import read_publish_response
 from tests.fakes.opcua_server import OpcUaServer
@@ -66,6 +67,24 @@ async def test_any_other_request_is_refused_and_writes_no_byte(kind: type) -> No
     with pytest.raises(ForbiddenRequestError, match=kind.__name__):
         await protocol.send_request(kind())
     assert sink.written == []
+
+
+def test_of_all_methods_only_condition_refresh_may_be_called() -> None:
+    def call(*methods: tuple[Any, Any]) -> Any:
+        request = ua.CallRequest()
+        for node, method in methods:
+            one = ua.CallMethodRequest()
+            one.ObjectId, one.MethodId = node, method
+            request.Parameters.MethodsToCall.append(one)
+        return request
+
+    condition_type, refresh = ua.NodeId(2782), ua.NodeId(3875)
+    assert allowed(call((condition_type, refresh)))
+    assert not allowed(call())
+    assert not allowed(call((condition_type, ua.NodeId(9111))))  # Acknowledge
+    assert not allowed(call((ua.NodeId(7, 2), refresh)))
+    assert not allowed(call((condition_type, refresh), (ua.NodeId(7, 2), ua.NodeId(8, 2))))
+    assert not allowed(call((condition_type, ua.NodeId(3875, 2))))
 
 
 async def test_high_level_writes_of_asyncua_are_refused_on_a_live_session() -> None:

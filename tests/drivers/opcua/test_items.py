@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,6 +96,23 @@ async def test_several_subscriptions_carry_what_one_may_not() -> None:
                 await server.set(f"D{i}", 99.0)
             await until(lambda: all(emit.samples(100 + i)[-1][0] == 99.0 for i in (0, 12, 24)))
     assert driver.statistics()["subscribed"] == 25
+
+
+async def test_a_changed_table_closes_the_session_it_left(tmp_path: Path) -> None:
+    emit = Collector()
+    async with OpcUaServer(3) as server:
+        kept = config(server.endpoint, state_dir=tmp_path)
+        for count in (1, 3):
+            table = points(*[(OpcUaServer.node(f"D{i}"), "float") for i in range(count)])
+            driver = DRIVER.open("dcs", kept, table, SystemClock())
+            async with running(driver, emit):
+                await until(partial(_came, emit, 99 + count))
+    assert "link.down" not in emit.kinds()
+    assert driver.statistics()["subscribed"] == 3
+
+
+def _came(emit: Collector, point: int) -> bool:
+    return bool(emit.samples(point))
 
 
 async def test_polling_reads_all_and_goes_on_after_a_refusal() -> None:

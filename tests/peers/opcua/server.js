@@ -78,7 +78,7 @@ async function main() {
   if (options.conformance) {
     const { build_address_space_for_conformance_testing } =
       require("node-opcua-address-space-for-conformance-testing");
-    build_address_space_for_conformance_testing(server.engine.addressSpace, { mass_variables: false });
+    await build_address_space_for_conformance_testing(server.engine.addressSpace, { mass_variables: false });
   }
   if (options.analog) {
     namespace.addAnalogDataItem({
