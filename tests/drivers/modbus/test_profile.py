@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -98,6 +98,7 @@ def test_keys_of_a_profile_need_one() -> None:
         ModbusConfig.model_validate({"host": "h", "count": 3})
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     first=st.integers(1, 64),
     count=st.integers(1, 64),

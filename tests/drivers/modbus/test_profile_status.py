@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from drivers.contract import DriverPoint, Quality, ValueKind
@@ -105,6 +105,7 @@ _CODES = {0: 0, 1: QUALITIES["warm_up"], 2: QUALITIES["inhibited"],
 _MUTING = {QUALITIES["warm_up"], QUALITIES["inhibited"], QUALITIES["simulated"]}
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     st.lists(
         st.tuples(st.integers(0, 0xFFFF), st.booleans(), st.booleans(), st.sets(
@@ -261,6 +262,7 @@ scale_by.table = [[1, 9, 0.001], [10, 99, 0.01], [100, 999, 0.1], [1000, 65535, 
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(raw=st.integers(-32768, 32767), digits=st.integers(0, 0xFFFF))
 def test_decimal_digits_and_error_values(raw: int, digits: int) -> None:
     rig = Rig(NUMBERS)
