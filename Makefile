@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+SEED   ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint peers bench proto lock clean outage-full chaos fuzz
@@ -33,8 +34,8 @@ peers: $(VENV)/.dev  ## install what tests need beside Python (Debian and npm pa
 	@tests/peers/install.sh
 	@$(BIN)/plantgate demo --fetch
 
-test: lint peers  ## lint, then every test, those against real counterparts included
-	$(PYTEST)
+test: lint peers  ## lint, then every test, those against real counterparts included; SEED=n changes the order
+	$(PYTEST) --randomly-seed=$(SEED)
 
 bench: $(VENV)/.dev  ## measure the bars of ARCHITECTURE.md; writes build/bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)
