@@ -36,6 +36,7 @@ _COMM_FAILURE = frozenset({*_NO_ANSWER, Outcome.MALFORMED, *_GATEWAY_FAILED})
 _BUSY_PAUSE_NS = 50 * 10**6
 _FREE_READS = 16  # reads of a search that are made even when the period is over
 _ROUNDS = 4  # times that one poll is read anew after lessons
+_NOTHING_FAILED: Mapping[int, Quality] = {}
 _TAGS_IN_TEXT = 20
 _TAGS_IN_ATTRIBUTES = 200
 
@@ -128,10 +129,15 @@ class Unit:
                 await self.emit(self._decoder, _failed(outcomes))
             raise
         outcomes = self._outcomes
-        self.heard = not self._silent_words.issuperset(outcomes)
-        if any(outcomes) or silence.retry_at_ns or silence.count:
+        failed: Mapping[int, Quality] = _NOTHING_FAILED
+        self.heard = True
+        if any(outcomes):
+            self.heard = not self._silent_words.issuperset(outcomes)
+            failed = _failed(outcomes)
             self._note_silence()
-        await self.emit(decoder, _failed(outcomes))
+        elif silence.retry_at_ns or silence.count:
+            self._note_silence()
+        await self.emit(decoder, failed)
 
     async def all_bad(self, quality: Quality) -> None:
         """Emit every point without a value."""
