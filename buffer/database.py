@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -207,7 +207,10 @@ class Database:
 
     def saved_heads(self) -> dict[Stream, Head]:
         """Copy of the heads, to return to when a transaction fails."""
-        return {stream: replace(head) for stream, head in self.heads.items()}
+        return {
+            stream: Head(head.base, head.first_id, head.next_id, head.hash)
+            for stream, head in self.heads.items()
+        }
 
     def rollback(self) -> None:
         """Give up the running transaction, if there is one."""

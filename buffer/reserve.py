@@ -6,6 +6,7 @@ beyond what telemetry must leave free. Neither ever raises: without a reserve th
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -29,8 +30,9 @@ class Reserve:
     def give_up(self) -> None:
         """Free the space."""
         if self._held:
-            self._path.unlink(missing_ok=True)
-            self._held = False
+            with contextlib.suppress(OSError):  # read-only by now: nothing can be freed
+                self._path.unlink(missing_ok=True)
+                self._held = False
 
     def restore(self) -> None:
         """Allocate the space if it is not held and the disk has room for it."""
