@@ -9,13 +9,23 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from drivers.contract import SEVERITY_MASK, Batch, Driver, Receipt, SourceEvent
+from drivers.contract import (
+    SEVERITY_MASK,
+    Batch,
+    Driver,
+    DriverPoint,
+    Receipt,
+    SourceEvent,
+)
 from drivers.opcua import DRIVER as OPCUA
 from drivers.opcua.config import OpcUaConfig
+from drivers.serial_line import DRIVER as SERIAL_LINE
+from drivers.serial_line.config import SerialAddress, SerialLineConfig
 from gateway.runtime.clock import SystemClock
 from gateway.sources.camera import CameraSource
 from tests.clips import clip_or_fail
@@ -23,6 +33,7 @@ from tests.drivers.modbus.rig import holding, make
 from tests.fakes.modbus_server import ModbusServer
 from tests.fakes.opcua_collector import points
 from tests.fakes.opcua_server import OpcUaServer
+from tests.fakes.serial_device import GasDetectors, SerialDevice
 from tests.vision.recorder import camera, points_of
 
 LONGEST_S = 40.0  # a bound against hanging, never an expectation
@@ -185,6 +196,37 @@ class OpcUaRig:
         return _of(inlet, 100)
 
 
+class SerialLineRig:
+    """Two detectors on a line, whose readings count how often they were asked."""
+
+    def __init__(self, device: SerialDevice) -> None:
+        self._device = device
+        folder = Path(__file__).parents[2] / "drivers" / "serial_line" / "cases"
+        config = SerialLineConfig.model_validate(
+            {"serial": device.path, "frame": folder / "gas_example.toml", "poll_ms": 20}
+        )
+        table = [
+            DriverPoint(at, f"G{at}", SerialAddress(field="gas", address=f"0{at}")) for at in (1, 2)
+        ]
+        self.driver: Driver = SERIAL_LINE.open("gas", config, table, SystemClock())
+        self.ids = [1, 2]
+
+    async def stir(self, number: int) -> None:
+        del number
+
+    async def lose(self) -> None:
+        self._device.unplug()
+
+    async def restore(self) -> None:
+        await self._device.plug()
+
+    def clean(self) -> bool:
+        return self._device.users() == 0
+
+    def values(self, inlet: Inlet) -> list[float] | None:
+        return [round(value * 10) for value in _of(inlet, 1)]
+
+
 class CameraRig:
     """A clip; losing it is the death of its process."""
 
@@ -237,6 +279,12 @@ async def opcua() -> AsyncIterator[Rig]:
 
 
 @asynccontextmanager
+async def serial_line() -> AsyncIterator[Rig]:
+    async with SerialDevice(GasDetectors("01", "02")) as device:
+        yield SerialLineRig(device)
+
+
+@asynccontextmanager
 async def camera_process() -> AsyncIterator[Rig]:
     yield CameraRig()
 
@@ -244,5 +292,6 @@ async def camera_process() -> AsyncIterator[Rig]:
 RIGS: dict[str, Callable[[], AbstractAsyncContextManager[Rig]]] = {
     "modbus": modbus,
     "opcua": opcua,
+    "serial_line": serial_line,
     "camera": camera_process,
 }

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.timeout(180)
 MOMENTS = {
     "modbus": [0, 1, 2, 3, 5, 8, 13, 30],
     "opcua": [0, 1, 3, 7, 20, 60],
+    "serial_line": [0, 1, 2, 3, 5, 8, 30],
     "camera": [0, 2, 10],
 }
 """Turns of the loop after which a run is cancelled: while it connects, subscribes, reads."""
@@ -37,6 +38,7 @@ CANCELLED = [
             "gateway/sources/keep.py holds both off the gateway",
         ),
     ),
+    "serial_line",
     "camera",
 ]
 
