@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from drivers import modbus
 from drivers.contract import DriverPoint, ValueKind
 from drivers.modbus import DRIVER, ModbusAddress, ModbusConfig
+from drivers.modbus import config as modbus_config
 from drivers.modbus.codec import Area
 from drivers.modbus.config import AddressError, check, resolve
 from drivers.modbus.plan import Span
@@ -214,3 +215,13 @@ def test_ports_and_places() -> None:
     config = ModbusConfig(host="h", backup="[fe80::1]:503")
     assert config.endpoints() == (("h", 502), ("fe80::1", 503))
     assert ModbusConfig(transport="rtu", serial="/dev/x").place == "/dev/x"
+
+
+def test_every_device_of_the_sample_is_valid() -> None:
+    sample = Path(modbus_config.__file__).with_name("sample.toml").read_text(encoding="utf-8")
+    devices = tomllib.loads(sample)["device"]
+    for device in devices:
+        keys = {key: value for key, value in device.items() if key not in {"name", "driver"}}
+        keys.pop("points", None)
+        ModbusConfig.model_validate(keys)
+    assert {device.get("transport", "tcp") for device in devices} >= {"tcp", "rtu", "tls"}
