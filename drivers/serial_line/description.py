@@ -113,7 +113,7 @@ class FieldRow(StrictModel):
     name: _NAME
     kind: Literal["float", "int", "bool", "map", "text"] = "float"
     unit: str = Field(default="", max_length=32)
-    values: dict[str, float] = Field(default_factory=dict)
+    values: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
     quality: dict[str, str] = Field(default_factory=dict)
     governs: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
@@ -265,6 +265,25 @@ def _frame_mistakes(found: Description) -> Iterator[str]:
         yield "frame.length: a device that talks by itself needs start, to find its frames"
     if frame.length is not None and frame.length > frame.max_bytes:
         yield "frame.length is more than max_bytes"
+    yield from _size_mistakes(found)
+
+
+def _size_mistakes(found: Description) -> Iterator[str]:
+    """Find patterns that no frame can fit."""
+    frame = found.frame
+    if found.answers_say_address:
+        return  # an address may have any length
+    if any(item.until is not None for item in frame.pattern):
+        return
+    total = sum(
+        len(unescaped(item.literal)) if item.literal
+        else item.skip or item.width or frame.checksum.width
+        for item in frame.pattern
+    )  # fmt: skip
+    if frame.length is not None and total != frame.length:
+        yield f"frame.length is {frame.length}, and the pattern has {total} bytes"
+    elif total > frame.max_bytes:
+        yield f"frame.max_bytes is {frame.max_bytes}, and the pattern has {total} bytes"
 
 
 def _checksum_mistakes(found: Description) -> Iterator[str]:

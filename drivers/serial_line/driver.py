@@ -125,6 +125,7 @@ class SerialLine:
         deadline_ns = self._clock.monotonic_ns() + self._config.timeout_ms * 10**6
         while (left_ns := deadline_ns - self._clock.monotonic_ns()) > 0:
             chunk = await line.read(left_ns / 1e9)
+            self._mind_gap(line)
             for frame in self._splitter.feed(chunk):
                 if frame == station.request:
                     self._counts["echoes"] += 1
@@ -153,10 +154,7 @@ class SerialLine:
         while True:
             wait_ns = min(due_ns, self._next_silence_ns()) - self._clock.monotonic_ns()
             chunk = await line.read(max(wait_ns, 0) / 1e9)
-            if line.gap:
-                line.gap = False
-                self._counts["overflows"] += 1
-                self._splitter.restart(mid_stream=True)
+            self._mind_gap(line)
             for frame in self._splitter.feed(chunk):
                 found = self._parsed(frame, self._stations)
                 if found is not None:
@@ -211,6 +209,13 @@ class SerialLine:
         self._unread += 1
         self._splitter.refuse()
         return None
+
+    def _mind_gap(self, line: Line) -> None:
+        """Begin anew where bytes were dropped, so that no frame is made of two."""
+        if line.gap:
+            line.gap = False
+            self._counts["overflows"] += 1
+            self._splitter.restart(mid_stream=True)
 
     def _silence(self, reason: str) -> str:
         if not self._unread:

@@ -249,6 +249,21 @@ def test_a_binary_sum_before_the_terminator_is_refused() -> None:
         parse_description(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "old", "new", "said"),
+    [
+        (FIXED, "length = 8", "length = 9", "the pattern has 8 bytes"),
+        (SCALE, "max_bytes = 32", "max_bytes = 17", "the pattern has 18 bytes"),
+        (SCALE, "OL = 2", "OL = nan", "finite"),
+        (FIXED, "start = '#'", "", "needs start"),
+    ],
+)
+def test_a_pattern_that_nothing_fits_is_refused(text: str, old: str, new: str, said: str) -> None:
+    assert old in text
+    with pytest.raises(DescriptionError, match=said):
+        parse_description(text.replace(old, new))
+
+
 @given(text=st.text() | st.text().map(lambda more: GAS + more))
 def test_any_text_is_a_description_or_refused(text: str) -> None:
     try:
