@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from gateway.cli.points_browse import command as browse
 from gateway.config.problems import ConfigProblem
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ _OUT = click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
 
 @click.group("points", epilog=EXAMPLE)
 def command() -> None:
-    """Convert and check point tables 点表, and make one to fill in."""
+    """Convert and check point tables 点表, and make one to fill in or from a server."""
+
+
+command.add_command(browse)
 
 
 @command.command("template", epilog=EXAMPLE)

@@ -37,7 +37,7 @@ from gateway.config.model import (
 )
 from gateway.config.problems import ConfigError, ConfigProblem, Report
 from gateway.config.sections import entries, section
-from gateway.config.site import Device, Site, camera_tags
+from gateway.config.site import Device, Site, camera_tags, with_state_dir
 from gateway.config.toml_lines import TomlPath, locate
 from gateway.runtime.clock import SystemClock
 
@@ -115,7 +115,7 @@ class _Loader:
         return Site(
             path=self._path,
             gateway=gateway,
-            devices=tuple(devices),
+            devices=tuple(with_state_dir(device, gateway.data_dir) for device in devices),
             cameras=tuple(cameras),
             uplinks=tuple(uplink for _, uplink in uplinks),
             hazards=tuple(hazard for _, hazard in hazards),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,10 @@ from vision.tags import ANALYSED_FPS, camera_tags
 
 if TYPE_CHECKING:
     from vision.config import CameraConfig
+
+
+STATE_DIR = "state_dir"  # the key by which a driver's configuration asks for a folder
+DEVICES = "devices"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,14 @@ class Site:
                 unit = "1/s" if tag == ANALYSED_FPS else "persons"
                 points.append(Point(ids[name], name, unit=unit))
         return points
+
+
+def with_state_dir(device: Device, data_dir: Path) -> Device:
+    """Give a driver that remembers things a folder in the data directory, unless it has one."""
+    if getattr(device.config, STATE_DIR, data_dir) is not None:
+        return device
+    config = device.config.model_copy(update={STATE_DIR: data_dir / DEVICES})
+    return replace(device, config=config)
 
 
 def _point(number: int, name: str, row: PointRow[Any], kind: ValueKind) -> Point:

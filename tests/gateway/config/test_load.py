@@ -318,3 +318,18 @@ def test_every_key_that_tomllib_finds_has_its_line(
             walk(inner, (*path, key))
 
     walk(held, ())
+
+
+def test_a_driver_that_remembers_gets_a_folder_in_the_data_directory(tmp_path: Path) -> None:
+    (tmp_path / "points.csv").write_text("name,area,address,type\na,holding,0,u16\n")
+    device = 'driver = "modbus"\nhost = "127.0.0.1"\npoints = "points.csv"\n'
+    (tmp_path / "site.toml").write_text(
+        '[gateway]\nid = "g"\nenterprise = "91370800MA3C000000"\ndata_dir = "data"\n'
+        f'[[device]]\nname = "own"\nstate_dir = "elsewhere"\nport = 1\n{device}'
+        f'[[device]]\nname = "given"\nport = 2\n{device}'
+    )
+    own, given = (
+        one.config.model_dump()["state_dir"] for one in load(tmp_path / "site.toml").devices
+    )
+    assert own == tmp_path / "elsewhere"
+    assert given == tmp_path / "data" / "devices"
