@@ -3,6 +3,7 @@
 Start: buffer (repaired if need be), catalogue, rules, metrics, uplinks, sources. Stop, on SIGTERM:
 sources first, then the pipeline, then the uplinks get DRAIN_S to send what is committed, then the
 buffer is flushed and closed. A failing source never reaches this file: `supervise` holds it.
+In between, `again` has the site read and applied anew (gateway/sources/reload.py).
 Parts that are not configured are not imported.
 """
 
@@ -23,14 +24,16 @@ from gateway.model.event import gap_event
 from gateway.normalise.scale import Normaliser
 from gateway.observe.health import Health
 from gateway.observe.listen import listening
-from gateway.observe.log import logger
+from gateway.observe.log import configure, logger
 from gateway.observe.metrics import Metrics
 from gateway.observe.parts import buffer_statistics
 from gateway.pipeline import Pipeline
 from gateway.runtime.clock import SystemClock, boot_id
 from gateway.runtime.memory import one_arena, settle
-from gateway.sources.build import make_catalogue, make_judge, open_sources
+from gateway.sources.build import POINT_IDS_STATE, make_catalogue, make_judge, open_sources
 from gateway.sources.keep import end, keep_running
+from gateway.sources.reload import Reloader
+from gateway.sources.running import RunningSources
 
 if TYPE_CHECKING:
     from gateway.config.load import Site
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
 SOFTWARE = f"plantgate/{version('plantgate')}"
 DRAIN_S = 3.0
 DRAIN_LOOK_NS = 20_000_000
-POINT_IDS_STATE = "point_ids"
 _LOG = logger("app")
 
 
@@ -50,16 +52,18 @@ class Parts:
     pipeline: Pipeline
     sources: dict[str, Driver]
     uplinks: dict[str, Uplink]
+    reloader: Reloader
 
 
-async def run(load: Callable[[], Site], stop: asyncio.Event) -> None:
-    """Run the site that `load` gives until `stop` is set.
+async def run(load: Callable[[], Site], stop: asyncio.Event, again: asyncio.Event) -> None:
+    """Run the site that `load` gives until `stop` is set; apply it anew when `again` is.
 
     Raises what `load` raises, BufferPathError if the data directory fails, NotStoredError if it
     takes no record, and ListenError if the address of metrics cannot be had.
     """
     one_arena()
     site, clock = load(), SystemClock()
+    configure(site.log.level, site.log.format)
     buffer = Buffer.open(
         site.gateway.data_dir,
         site.buffer.to_config(),
@@ -69,17 +73,23 @@ async def run(load: Callable[[], Site], stop: asyncio.Event) -> None:
     )
     async with buffer:
         health = Health()
-        parts = await _build(site, buffer, clock, health)
+        parts = await _build(site, buffer, clock, health, partial(Reloader, site, load, again))
         metrics = _observed(buffer, parts, health)
         where = (site.metrics.host, site.metrics.port)
         del site  # validated rows of 100,000 points are half of the memory
         settle()
         async with listening(*where, metrics, health) as observe:
             _LOG.info("running", metrics=f"http://{observe.address}/metrics")
-            await _run_parts(parts, clock, stop)
+            await _run_parts(parts, metrics, clock, stop)
 
 
-async def _build(site: Site, buffer: Buffer, clock: SystemClock, health: Health) -> Parts:
+async def _build(
+    site: Site,
+    buffer: Buffer,
+    clock: SystemClock,
+    health: Health,
+    reloader: Callable[[Buffer, Pipeline, SystemClock], Reloader],
+) -> Parts:
     """Make every part; the catalogue is durable before any source runs."""
     catalogue, ids = make_catalogue(site, buffer.state(POINT_IDS_STATE))
     judge = make_judge(site, catalogue, buffer.state)
@@ -93,7 +103,8 @@ async def _build(site: Site, buffer: Buffer, clock: SystemClock, health: Health)
     pipeline.begin()
     for note in buffer.notes:
         pipeline.note("buffer.repaired", "buffer", note, {})
-    return Parts(pipeline, sources, _uplinks(site, buffer, pipeline, health))
+    uplinks = _uplinks(site, buffer, pipeline, health)
+    return Parts(pipeline, sources, uplinks, reloader(buffer, pipeline, clock))
 
 
 def _observed(buffer: Buffer, parts: Parts, health: Health) -> Metrics:
@@ -101,15 +112,15 @@ def _observed(buffer: Buffer, parts: Parts, health: Health) -> Metrics:
     metrics.register("flow", parts.pipeline.statistics)
     metrics.register("buffer", partial(buffer_statistics, buffer))
     health.register("buffer", buffer.health, vital=True)
-    for name, source in parts.sources.items():
-        metrics.register(f"source_{name}", source.statistics)
     for name, uplink in parts.uplinks.items():
         metrics.register(f"uplink_{name}", uplink.statistics)
         health.register(f"uplink_{name}", uplink.health)
     return metrics
 
 
-async def _run_parts(parts: Parts, clock: SystemClock, stop: asyncio.Event) -> None:
+async def _run_parts(
+    parts: Parts, metrics: Metrics, clock: SystemClock, stop: asyncio.Event
+) -> None:
     pipeline, uplinks = parts.pipeline, parts.uplinks
     async with asyncio.TaskGroup() as back:
         sending = [
@@ -120,17 +131,15 @@ async def _run_parts(parts: Parts, clock: SystemClock, stop: asyncio.Event) -> N
         ]
         judging = back.create_task(pipeline.run())
         async with asyncio.TaskGroup() as front:
-            reading = [
-                front.create_task(
-                    keep_running(
-                        name, partial(source.run, pipeline.accept), note=pipeline.note, clock=clock
-                    ),
-                    name=name,
-                )
-                for name, source in parts.sources.items()
-            ]
+            running = RunningSources(front, pipeline, metrics, clock)
+            running.start(parts.sources)
+            apply = partial(parts.reloader.run, running)
+            applying = front.create_task(
+                keep_running("reload", apply, note=pipeline.note, clock=clock)
+            )
             await stop.wait()
-            await end(reading)
+            await end([applying])
+            await running.end()
         judging.cancel()
         await _drain(pipeline, uplinks, clock)
         await end(sending)

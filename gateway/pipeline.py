@@ -73,7 +73,8 @@ class Pipeline:
         """Take one item (the Emit of drivers/contract.py); waits while the buffer is behind."""
         if isinstance(item, SourceEvent):
             return await self._accept_event(item)
-        batch = self._normaliser.apply(item)
+        normaliser = self._normaliser
+        batch = normaliser.apply(item)
         changes = self._judge.feed(batch, now_ns=self._clock.monotonic_ns())
         if changes:
             self._store_alarms(changes)
@@ -82,6 +83,8 @@ class Pipeline:
             self._earlier.set()
         self._count(batch)
         await self._log.room()
+        if normaliser is not self._normaliser:  # renewed meanwhile: stored under the new catalogue
+            batch = self._normaliser.apply(item)
         stored = self._log.add_batch(
             batch.points, batch.values, batch.quality, batch.source_time_ns, batch.gateway_time_ns
         )
@@ -119,6 +122,34 @@ class Pipeline:
         """Counters since start, for metrics."""
         counted = {name: float(count) for name, count in asdict(self.counters).items()}
         return {**counted, "alarms_standing": float(self._judge.standing)}
+
+    @property
+    def catalogue_hash(self) -> bytes:
+        """Name of the catalogue that batches are stored under."""
+        return self._catalogue.hash
+
+    async def announce_next(self, catalogue: Catalogue, state: Mapping[str, bytes]) -> None:
+        """Make a catalogue durable that is to be used by `renew`; raises NotStoredError.
+
+        Batches meanwhile are stored under the present one.
+        """
+        payload = catalogue_event(catalogue, self._clock.wall_ns())
+        stored = self._log.add_record(Stream.EVENT, payload, state=state, keep=catalogue.hash)
+        self._watch(stored)
+        await stored
+
+    def renew(self, catalogue: Catalogue, normaliser: Normaliser, judge: Judge) -> None:
+        """Change over between two batches; the catalogue has been announced.
+
+        `judge` is new and takes over what stands. Sources of points that are in the catalogue no
+        more must have ended; all others go on and notice nothing.
+        """
+        changes = judge.take_over(self._judge, self._clock.wall_ns())
+        self._catalogue, self._normaliser, self._judge = catalogue, normaliser, judge
+        self._log.set_catalogue(catalogue.hash)
+        self._earlier.set()  # the deadlines may be others
+        if changes:
+            self._store_alarms(changes)
 
     def note_uplink(self, kind: str, text: str, attributes: Mapping[str, str]) -> None:
         """Store an event of an uplink; after a new log id the catalogue is announced again."""

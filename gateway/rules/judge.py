@@ -14,7 +14,7 @@ from drivers.contract import Batch, SourceEvent
 from gateway.model.alarm import AlarmChange
 from gateway.model.point import Point
 from gateway.rules.headcount import HeadcountAlarms
-from gateway.rules.limits import LimitAlarms
+from gateway.rules.limits import LimitAlarms, Standing
 from gateway.rules.open_alarm import StateError
 
 LIMITS_STATE = "alarms.limits"
@@ -37,6 +37,7 @@ class Judge:
         state: Callable[[str], bytes] = lambda _name: b"",
     ) -> None:
         self._zones = frozenset(zones)
+        self._new_id = new_id
         self.complaints: list[str] = []
 
         def limits(restored: bytes) -> LimitAlarms:
@@ -59,6 +60,23 @@ class Judge:
     def begin(self, gateway_time_ns: int) -> list[AlarmChange]:
         """Return the alarms of zones that are no longer configured; once, at start."""
         return self._headcount.close_removed(self._zones, gateway_time_ns)
+
+    def take_over(self, other: Judge, gateway_time_ns: int) -> list[AlarmChange]:
+        """Go on where `other` stopped; before the first `feed`, instead of `state` and `begin`.
+
+        Standing alarms keep their ids, running delays of points that are the same run on. Returns
+        the alarms of points, limits and zones that are gone; `other` is not to be fed any more.
+        """
+        limits, headcount = other.hand_over()
+        self._headcount = HeadcountAlarms(new_id=self._new_id, restored=headcount)
+        return [
+            *self._limits.take_over(limits, gateway_time_ns),
+            *self._headcount.close_removed(self._zones, gateway_time_ns),
+        ]
+
+    def hand_over(self) -> tuple[Standing, bytes]:
+        """Give what stands, for `take_over`."""
+        return self._limits.hand_over(), self._headcount.open_alarms()
 
     def feed(self, batch: Batch, *, now_ns: int) -> list[AlarmChange]:
         """Judge a batch of engineering values; `now_ns` is monotonic."""

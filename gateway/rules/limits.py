@@ -88,6 +88,27 @@ class _Samples:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Delayed:
+    """A row with a running delay, as `LimitAlarms.hand_over` gives it."""
+
+    point: Point
+    deadline: npt.NDArray[np.int64]  # of each condition
+    held: bool
+    value: float
+    quality: int
+    source_ns: int
+    gateway_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a LimitAlarms of a changed configuration goes on from."""
+
+    open: tuple[OpenAlarm, ...]
+    delayed: tuple[_Delayed, ...]
+
+
 class LimitAlarms:
     """State of all limit alarms of one gateway."""
 
@@ -179,6 +200,43 @@ class LimitAlarms:
         """Encode the raised alarms, for `restored` after a restart."""
         waiting = self._removed  # not returned yet, so still open
         return encode_open([*waiting, *self._open.values()])
+
+    def hand_over(self) -> Standing:
+        """Give what stands and what runs, for `take_over` of the next."""
+        rows = np.flatnonzero(self._delayed).tolist()
+        return Standing(
+            (*self._removed, *self._open.values()),
+            tuple(
+                _Delayed(
+                    self._table.points[row],
+                    self._deadline[:, row].copy(),
+                    bool(self._held[row]),
+                    float(self._last_value[row]),
+                    int(self._last_quality[row]),
+                    int(self._last_source_ns[row]),
+                    int(self._last_gateway_ns[row]),
+                )
+                for row in rows
+            ),
+        )
+
+    def take_over(self, standing: Standing, gateway_time_ns: int) -> list[AlarmChange]:
+        """Go on where another stopped, in the same process; before the first `feed`, once.
+
+        Alarms that nothing judges any more are returned at once. A running delay goes on if its
+        point is the same in everything; for any other it starts anew with the next value.
+        """
+        self._removed = self._restore(standing.open)
+        ids = np.array([was.point.id for was in standing.delayed], np.int32)
+        for was, row in zip(standing.delayed, self._table.rows(ids).tolist(), strict=True):
+            if row < 0 or self._table.points[row] != was.point:
+                continue
+            self._deadline[:, row] = was.deadline
+            self._held[row] = was.held
+            self._last_value[row], self._last_quality[row] = was.value, was.quality
+            self._last_source_ns[row], self._last_gateway_ns[row] = was.source_ns, was.gateway_ns
+        self._settle(np.arange(len(self._table.points)))
+        return self._close_removed(gateway_time_ns)
 
     @property
     def open_count(self) -> int:
@@ -306,6 +364,8 @@ class LimitAlarms:
 
     def _restore(self, restored: Sequence[OpenAlarm]) -> list[OpenAlarm]:
         """Take back standing alarms; return those that nothing judges any more."""
+        if not restored:
+            return []
         row_of = {point.name: row for row, point in enumerate(self._table.points)}
         removed = []
         for alarm in restored:

@@ -8,7 +8,7 @@ Parts that are not configured are not imported.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from drivers.contract import Clock, Driver
@@ -17,6 +17,8 @@ from gateway.model.catalogue import Catalogue, assign_ids, decode_ids
 from gateway.rules.judge import Judge
 
 ALARM_ID_BYTES = 16
+POINT_IDS_STATE = "point_ids"
+"""Name of the id table in the state of the log."""
 
 
 def make_catalogue(site: Site, known_ids: bytes) -> tuple[Catalogue, dict[str, int]]:
@@ -39,19 +41,40 @@ def make_judge(site: Site, catalogue: Catalogue, state: Callable[[str], bytes]) 
 
 def open_sources(site: Site, catalogue: Catalogue, judge: Judge, clock: Clock) -> dict[str, Driver]:
     """Sources by name, in the order of the site file."""
+    return {
+        **open_devices(site, catalogue, clock, [device.name for device in site.devices]),
+        **open_cameras(site, catalogue, judge, clock, [camera.name for camera in site.cameras]),
+    }
+
+
+def open_devices(
+    site: Site, catalogue: Catalogue, clock: Clock, only: Collection[str]
+) -> dict[str, Driver]:
+    """Drivers of the devices named in `only`."""
     ids = {point.name: point.id for point in catalogue.points}
-    sources: dict[str, Driver] = {
+    return {
         device.name: device.driver.open(
             device.name, device.config, device.driver_points(ids), clock
         )
         for device in site.devices
+        if device.name in only
     }
-    if site.cameras:
-        from gateway.sources.camera import CameraSource
 
-        for camera in site.cameras:
-            prefix = f"{camera.name}/"
-            tags = {n.removeprefix(prefix): i for n, i in ids.items() if n.startswith(prefix)}
-            standing = judge.standing_zones(camera.name)
-            sources[camera.name] = CameraSource(camera, tags, clock, active=standing)
+
+def open_cameras(
+    site: Site, catalogue: Catalogue, judge: Judge, clock: Clock, only: Collection[str]
+) -> dict[str, Driver]:
+    """Cameras named in `only`; each is told which of its alarms stand by `judge`."""
+    cameras = [camera for camera in site.cameras if camera.name in only]
+    if not cameras:
+        return {}
+    from gateway.sources.camera import CameraSource
+
+    sources: dict[str, Driver] = {}
+    for camera in cameras:
+        prefix = f"{camera.name}/"
+        named = ((point.name, point.id) for point in catalogue.points)
+        tags = {name.removeprefix(prefix): i for name, i in named if name.startswith(prefix)}
+        standing = judge.standing_zones(camera.name)
+        sources[camera.name] = CameraSource(camera, tags, clock, active=standing)
     return sources

@@ -1,0 +1,93 @@
+"""The site file and its point tables as bytes: to name a configuration, and to go back to it.
+
+Guarantees: `keep` leaves the configuration that runs in `config/current` of the data directory and
+the one that ran before it in `config/previous`, each with SHA256SUMS as sha256sum(1) prints it;
+keeping the same one again changes nothing. The digest of a configuration is the SHA-256 of that
+list. No secret is among the files: the site file names the files of secrets and holds none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+SUMS = "SHA256SUMS"
+OUTSIDE = "outside"
+"""Folder for tables that do not lie in or below the folder of the site file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Contents by path relative to the site file's folder."""
+
+    files: Mapping[str, bytes]
+
+    @property
+    def sums(self) -> bytes:
+        """The list of the files, as sha256sum(1) prints it."""
+        return "".join(
+            f"{hashlib.sha256(content).hexdigest()}  {name}\n"
+            for name, content in sorted(self.files.items())
+        ).encode()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of `sums`, in hex."""
+        return hashlib.sha256(self.sums).hexdigest()
+
+    def keep(self, data_dir: Path) -> None:
+        """Make this the current configuration, and the current one the previous; raises OSError."""
+        current, previous = data_dir / "config" / "current", previous_folder(data_dir)
+        if (current / SUMS).is_file() and (current / SUMS).read_bytes() == self.sums:
+            return
+        coming = data_dir / "config" / "coming"
+        shutil.rmtree(coming, ignore_errors=True)
+        for name, content in self.files.items():
+            target = coming / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        (coming / SUMS).write_bytes(self.sums)
+        if current.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+            current.rename(previous)
+        coming.rename(current)
+
+
+def previous_folder(data_dir: Path) -> Path:
+    """Where the configuration before the running one is kept."""
+    return data_dir / "config" / "previous"
+
+
+def take(path: Path) -> Snapshot:
+    """Read the site file and the tables it names; what cannot be read is left out.
+
+    Whether the configuration is right is for `load` to say.
+    """
+    files: dict[str, bytes] = {}
+    try:
+        files[path.name] = path.read_bytes()
+        raw = tomllib.loads(files[path.name].decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return Snapshot(files)
+    devices = raw.get("device", [])
+    folder = path.absolute().parent
+    for device in devices if isinstance(devices, list) else []:
+        points = device.get("points") if isinstance(device, dict) else None
+        if isinstance(points, str) and points:
+            try:
+                files[_relative(folder, points)] = (folder / points).read_bytes()
+            except (OSError, ValueError):
+                continue
+    return Snapshot(files)
+
+
+def _relative(folder: Path, points: str) -> str:
+    found = (folder / points).resolve()
+    if found.is_relative_to(folder.resolve()):
+        return str(found.relative_to(folder.resolve()))
+    tell_apart = hashlib.sha256(str(found).encode()).hexdigest()[:8]
+    return f"{OUTSIDE}/{tell_apart}-{found.name}"

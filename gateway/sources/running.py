@@ -1,0 +1,47 @@
+"""The sources that run, by name: started, watched in metrics, and ended one by one.
+
+Guarantees: each source has its own supervised task, so starting or ending one touches no other; a
+source that has ended is in no metric. `end` returns once the sources have closed their links, or
+are past their patience (keep.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+from drivers.contract import Clock, Driver
+from gateway.observe.metrics import Metrics
+from gateway.pipeline import Pipeline
+from gateway.sources.keep import end, keep_running
+
+
+class RunningSources:
+    """Tasks of all sources, in a TaskGroup that the caller holds."""
+
+    def __init__(
+        self, group: asyncio.TaskGroup, pipeline: Pipeline, metrics: Metrics, clock: Clock
+    ) -> None:
+        self._group = group
+        self._pipeline = pipeline
+        self._metrics = metrics
+        self._clock = clock
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, sources: Mapping[str, Driver]) -> None:
+        """Start sources; their names must not be running."""
+        for name, source in sources.items():
+            self._metrics.register(f"source_{name}", source.statistics)
+            run = partial(source.run, self._pipeline.accept)
+            self._tasks[name] = self._group.create_task(
+                keep_running(name, run, note=self._pipeline.note, clock=self._clock), name=name
+            )
+
+    async def end(self, names: Iterable[str] | None = None) -> None:
+        """End some sources, or all; those that are not running are passed over."""
+        chosen = list(self._tasks) if names is None else [n for n in names if n in self._tasks]
+        await end([self._tasks[name] for name in chosen])
+        for name in chosen:
+            del self._tasks[name]
+            self._metrics.unregister(f"source_{name}")
