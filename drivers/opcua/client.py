@@ -327,7 +327,8 @@ class Link:
 
     async def ask(self, request: object, seconds: float | None = None) -> Buffer:
         """Send a request; the raw body of its response. seconds: 0 waits for ever."""
-        return await self._protocol().send_request(request, timeout=seconds)
+        with _plainly_cancelled():
+            return await self._protocol().send_request(request, timeout=seconds)
 
     def _protocol(self) -> UASocketProtocol:
         protocol = self._client.uaclient.protocol
@@ -339,7 +340,8 @@ class Link:
     def speaking(self, doing: str) -> Iterator[None]:
         """Turn every failure into a DeviceError of one sentence that says what was being done."""
         try:
-            yield
+            with _plainly_cancelled():
+                yield
         except (DeviceError, ForbiddenRequestError, CodecError, ServiceFaultError):
             raise
         except Exception as error:
@@ -407,7 +409,28 @@ async def _closed(client: ReadOnlyClient) -> None:
             await protocol.closed.wait()
     except TimeoutError:
         transport.abort()
-        await protocol.closed.wait()
+        with contextlib.suppress(TimeoutError):  # a socket cut while it connected says no farewell
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await protocol.closed.wait()
+
+
+@contextlib.contextmanager
+def _plainly_cancelled() -> Iterator[None]:
+    """Let a cancellation be one.
+
+    asyncua's wait_for2 raises a subclass, which a TaskGroup takes for an error; and its connect
+    uses asyncio.wait_for, which in Python 3.11 swallows a cancellation that comes with the result.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if type(error) is asyncio.CancelledError:
+            raise
+        raise asyncio.CancelledError from error
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 def quiet_library() -> None:

@@ -62,6 +62,8 @@ class Intake:
         """Set when the server says that it may have lost events."""
         self._seen: Int64Array | None = None
         self._seen_until_ns = 0
+        self._last_ns = np.zeros(len(device.points), np.int64)
+        self._last_bits = np.zeros(len(device.points), np.uint64)
 
     def follow(self, subscription: int, first: int = 1) -> None:
         """Expect notifications of a subscription, from sequence number `first`."""
@@ -170,7 +172,12 @@ class Intake:
                 await self._emit(self._device.events.shifted(now_ns, hours))
 
     def _without_repeats(self, change: DataChange, seen: Int64Array) -> DataChange:
-        """Leave out samples up to the source time received before, unless the point was lost."""
+        """Leave out what was received before this session, and a value that is sent again.
+
+        Before: up to the source time stored last, unless the point was lost since. Again: the same
+        source time and the same bits as the sample before it, in the notification before; two
+        samples of one notification are never taken for one, for a source may stamp coarsely.
+        """
         if self._device.clock.monotonic_ns() > self._seen_until_ns:
             self._seen = None
         lost = self._device.lost
@@ -178,14 +185,15 @@ class Intake:
         for column in change.columns:
             handles, times = column.handles, column.source_time_ns
             again = (times <= seen[handles]) & ~lost[handles]
-            pairs = np.stack([handles.astype(np.int64), times])
-            first = np.unique(pairs, axis=1, return_index=True)[1]
-            twice = np.ones(len(handles), np.bool_)
-            twice[first] = False
-            keep = ~(again | twice)
-            seen[handles] = times
-            if keep.any():
-                columns.append(column if keep.all() else column.where(keep))
+            if isinstance(column.values, np.ndarray):
+                bits = column.values.view(np.uint64)
+                first = np.zeros(len(handles), np.bool_)
+                first[np.unique(handles, return_index=True)[1]] = True
+                same = (times == self._last_ns[handles]) & (bits == self._last_bits[handles])
+                again |= first & same
+                self._last_ns[handles], self._last_bits[handles] = times, bits
+            if not again.all():
+                columns.append(column.where(~again) if again.any() else column)
         return replace(change, columns=tuple(columns))
 
     async def _take_events(self, body: bytes) -> list[Receipt]:

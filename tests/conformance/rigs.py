@@ -171,7 +171,7 @@ class OpcUaRig:
         self._server = server
         config = OpcUaConfig.model_validate(
             {"endpoint": server.endpoint, "security": "None", "insecure": True}
-            | {"publish_ms": 50, "timeout_ms": 1500}
+            | {"publish_ms": 50, "sampling_ms": 0, "timeout_ms": 1500}
         )
         table = points(*((OpcUaServer.node(f"D{i}"), "float") for i in range(3)))
         self.driver: Driver = OPCUA.open("dcs", config, table, SystemClock())
