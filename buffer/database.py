@@ -129,7 +129,7 @@ class Database:
             base = int(self.meta(f"base.{stream.value}", 0))
             anchor_id, anchor = self._anchor(stream)
             row = self.connection.execute(
-                f"SELECT id, hash FROM {TABLE[stream]} ORDER BY id DESC LIMIT 1"  # noqa: S608
+                f"SELECT id, hash FROM {TABLE[stream]} ORDER BY id DESC LIMIT 1"
             ).fetchone()
             last_id, newest = (int(row[0]), bytes(row[1])) if row else (anchor_id, anchor)
             if last_id <= base:
@@ -139,7 +139,7 @@ class Database:
 
     def _first_id(self, stream: Stream, base: int, last_id: int) -> int:
         row = self.connection.execute(
-            f"SELECT min(id) FROM {TABLE[stream]} WHERE id > ?",  # noqa: S608
+            f"SELECT min(id) FROM {TABLE[stream]} WHERE id > ?",
             (base,),
         ).fetchone()
         return int(row[0]) if row[0] is not None else last_id + 1
@@ -176,7 +176,7 @@ class Database:
         head = self.heads[record.stream]
         row_id = record.sequence + head.base
         self.connection.execute(
-            f"INSERT INTO {TABLE[record.stream]} ({COLUMNS})"  # noqa: S608
+            f"INSERT INTO {TABLE[record.stream]} ({COLUMNS})"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 row_id,
@@ -236,7 +236,7 @@ class Database:
     def cut_back(self, stream: Stream, next_id: int) -> None:
         """Delete the rows from `next_id` on, which nobody has been told of; a transaction."""
         self.begin()
-        self.connection.execute(f"DELETE FROM {TABLE[stream]} WHERE id >= ?", (next_id,))  # noqa: S608
+        self.connection.execute(f"DELETE FROM {TABLE[stream]} WHERE id >= ?", (next_id,))
         self.commit()
 
     def close(self) -> None:
@@ -251,11 +251,11 @@ class Database:
         table = TABLE[stream]
         for kept in keep:
             self.connection.execute(
-                f"INSERT OR IGNORE INTO meta SELECT ?, hash FROM {table} WHERE id = ?",  # noqa: S608
+                f"INSERT OR IGNORE INTO meta SELECT ?, hash FROM {table} WHERE id = ?",
                 (_before(stream, kept), kept - 1),
             )
         row = self.connection.execute(
-            f"SELECT id, hash FROM {TABLE[stream]} WHERE id <= ? ORDER BY id DESC LIMIT 1",  # noqa: S608
+            f"SELECT id, hash FROM {TABLE[stream]} WHERE id <= ? ORDER BY id DESC LIMIT 1",
             (last_id,),
         ).fetchone()
         if row is None:
@@ -263,7 +263,7 @@ class Database:
         self.set_meta(f"anchor_id.{stream.value}", row[0])
         self.set_meta(f"anchor.{stream.value}", row[1])
         self.connection.execute(
-            f"DELETE FROM {table} WHERE id <= ? AND id NOT IN (SELECT value FROM json_each(?))",  # noqa: S608
+            f"DELETE FROM {table} WHERE id <= ? AND id NOT IN (SELECT value FROM json_each(?))",
             (last_id, json.dumps(list(keep))),
         )
         head = self.heads[stream]
@@ -281,7 +281,7 @@ class Database:
         row_id = base
         while True:
             row = connection.execute(
-                f"SELECT id, payload FROM {table} WHERE id > ? ORDER BY id LIMIT 1",  # noqa: S608
+                f"SELECT id, payload FROM {table} WHERE id > ? ORDER BY id LIMIT 1",
                 (row_id,),
             ).fetchone()
             if row is None:
@@ -290,7 +290,7 @@ class Database:
                 self.set_meta(_before(stream, int(row[0])), previous)
             row_id = int(row[0])
             previous = chain_hash(previous, stream, row_id - base, row[1])
-            connection.execute(f"UPDATE {table} SET hash = ? WHERE id = ?", (previous, row_id))  # noqa: S608
+            connection.execute(f"UPDATE {table} SET hash = ? WHERE id = ?", (previous, row_id))
         self.set_meta(f"base.{stream.value}", base)
         self.set_meta(f"anchor_id.{stream.value}", base)
         self.set_meta(f"anchor.{stream.value}", NO_HASH)
@@ -379,7 +379,7 @@ class Reader:
             )
         else:
             query = (
-                f"SELECT min(id), max(id) FROM {TABLE[stream]}"  # noqa: S608
+                f"SELECT min(id), max(id) FROM {TABLE[stream]}"
                 " WHERE time_ns BETWEEN :from AND :to AND id > :base"
             )
         arguments = {"from": from_ns, "to": to_ns, "base": base}
@@ -403,7 +403,7 @@ class Reader:
         self, stream: Stream, base: int, first_id: int, last_id: int, max_bytes: int
     ) -> Iterator[Record]:
         rows: Iterable[tuple[Any, ...]] = self._connection.execute(
-            f"SELECT t.id, time_ns, monotonic_ns, clock_offset_ns, synchronised, b.value,"  # noqa: S608
+            f"SELECT t.id, time_ns, monotonic_ns, clock_offset_ns, synchronised, b.value,"
             " c.value, hash, group_id, first_ns, last_ns, samples, payload"
             f" FROM {TABLE[stream]} t"
             " JOIN name b ON b.id = t.boot JOIN name c ON c.id = t.catalogue"
@@ -423,7 +423,7 @@ class Reader:
 
     def _hash_before(self, stream: Stream, row_id: int) -> bytes:
         row = self._connection.execute(
-            f"SELECT hash FROM {TABLE[stream]} WHERE id = ?",  # noqa: S608
+            f"SELECT hash FROM {TABLE[stream]} WHERE id = ?",
             (row_id - 1,),
         ).fetchone()
         if row is not None and row_id - 1 > int(self.meta(f"base.{stream.value}", 0)):

@@ -328,7 +328,7 @@ class RecordsWriter(Writer[RecordsJob]):
         found = self._oldest_ns.get(stream)
         if found is None:
             row = self.database.connection.execute(
-                f"SELECT time_ns FROM {TABLE[stream]} ORDER BY id LIMIT 1"  # noqa: S608
+                f"SELECT time_ns FROM {TABLE[stream]} ORDER BY id LIMIT 1"
             ).fetchone()
             if row is None:
                 return self.clock.wall_ns()
@@ -352,7 +352,7 @@ class RecordsWriter(Writer[RecordsJob]):
         if self.catalogues and stream is Stream.EVENT:
             live.add(max(self.catalogues.values()))
         rows = self.database.connection.execute(
-            f"SELECT id, time_ns, length(payload) FROM {TABLE[stream]} ORDER BY id LIMIT 10000"  # noqa: S608
+            f"SELECT id, time_ns, length(payload) FROM {TABLE[stream]} ORDER BY id LIMIT 10000"
         ).fetchall()
         held = [
             Held(row_id, row_id, at_ns, at_ns, size + ROW_OVERHEAD_BYTES, kept=row_id in live)
@@ -465,7 +465,7 @@ def save_pending_gaps(database: Database, gaps: Sequence[Gap]) -> None:
 
 def _used_bytes(database: Database, stream: Stream) -> int:
     row = database.connection.execute(
-        f"SELECT coalesce(sum(length(payload) + ?), 0) FROM {TABLE[stream]}",  # noqa: S608
+        f"SELECT coalesce(sum(length(payload) + ?), 0) FROM {TABLE[stream]}",
         (ROW_OVERHEAD_BYTES,),
     ).fetchone()
     return int(row[0])

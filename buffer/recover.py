@@ -112,7 +112,7 @@ def _verify_chain(database: Database, stream: Stream, after_id: int) -> None:
     base = database.heads[stream].base
     previous: tuple[int, bytes] | None = (base, NO_HASH) if after_id == base else None
     rows = database.connection.execute(
-        f"SELECT id, hash, payload FROM {TABLE[stream]} WHERE id > ? ORDER BY id",  # noqa: S608
+        f"SELECT id, hash, payload FROM {TABLE[stream]} WHERE id > ? ORDER BY id",
         (after_id,),
     )
     for row_id, digest, payload in rows:

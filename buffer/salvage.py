@@ -110,7 +110,7 @@ def _copy_stream(
     try:
         base = _meta(source, f"base.{stream.value}", 0)
         names = {int(key): bytes(value) for key, value in source.execute("SELECT * FROM name")}
-        top = int(source.execute(f"SELECT coalesce(max(id), 0) FROM {TABLE[stream]}").fetchone()[0])  # noqa: S608
+        top = int(source.execute(f"SELECT coalesce(max(id), 0) FROM {TABLE[stream]}").fetchone()[0])
     except sqlite3.Error:
         return [_unknown(stream, now_ns)]
     previous: tuple[int, bytes] | None = None
@@ -176,7 +176,7 @@ def _readable_rows(
     step = ROWS_AT_ONCE if after % ROWS_AT_ONCE == 0 else 1
     skipped = 0
     while after < top and skipped < EMPTY_STRETCH_ROWS:
-        query = f"SELECT {COLUMNS} FROM {table} WHERE id > ? AND id <= ? ORDER BY id"  # noqa: S608
+        query = f"SELECT {COLUMNS} FROM {table} WHERE id > ? AND id <= ? ORDER BY id"
         try:
             rows = source.execute(query, (after, after + step)).fetchall()
         except sqlite3.Error:
@@ -204,12 +204,12 @@ def _copy_catalogues(source: sqlite3.Connection, fresh: Database, new_ids: dict[
 def _copy_tables(source: sqlite3.Connection, fresh: Database) -> None:
     for table in ("state", "pending_gap"):
         try:
-            rows = source.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608
+            rows = source.execute(f"SELECT * FROM {table}").fetchall()
         except sqlite3.Error:
             continue
         if rows:
             marks = ", ".join("?" * len(rows[0]))
-            fresh.connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608
+            fresh.connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
 
 
 def _meta(source: sqlite3.Connection, key: str, default: int) -> int:
