@@ -197,6 +197,9 @@ class StreamState(_message.Message):
     NEXT_SEQUENCE_FIELD_NUMBER: _builtins.int
     HEAD_HASH_FIELD_NUMBER: _builtins.int
     HEAD_SIGNATURE_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_STOP_FIELD_NUMBER: _builtins.int
+    SIGNED_SEQUENCE_FIELD_NUMBER: _builtins.int
+    SIGNED_HASH_FIELD_NUMBER: _builtins.int
     stream: Global___Stream.ValueType
     first_sequence: _builtins.int
     """oldest held"""
@@ -206,6 +209,12 @@ class StreamState(_message.Message):
     """hash of the newest record"""
     head_signature: _builtins.bytes
     """by the gateway's key, empty until signed"""
+    acknowledged_stop: _builtins.int
+    """this destination has acknowledged everything below"""
+    signed_sequence: _builtins.int
+    """the record that head_signature signs; it need not be the newest"""
+    signed_hash: _builtins.bytes
+    """its hash"""
     def __init__(
         self,
         *,
@@ -214,10 +223,13 @@ class StreamState(_message.Message):
         next_sequence: _builtins.int = ...,
         head_hash: _builtins.bytes = ...,
         head_signature: _builtins.bytes = ...,
+        acknowledged_stop: _builtins.int = ...,
+        signed_sequence: _builtins.int = ...,
+        signed_hash: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_sequence", b"first_sequence", "head_hash", b"head_hash", "head_signature", b"head_signature", "next_sequence", b"next_sequence", "stream", b"stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_stop", b"acknowledged_stop", "first_sequence", b"first_sequence", "head_hash", b"head_hash", "head_signature", b"head_signature", "next_sequence", b"next_sequence", "signed_hash", b"signed_hash", "signed_sequence", b"signed_sequence", "stream", b"stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -239,6 +251,8 @@ class Hello(_message.Message):
     WALL_TIME_NS_FIELD_NUMBER: _builtins.int
     MONOTONIC_NS_FIELD_NUMBER: _builtins.int
     DESTINATION_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    SOURCE_LOG_ID_FIELD_NUMBER: _builtins.int
     gateway_id: _builtins.str
     enterprise: _builtins.str
     """统一社会信用代码"""
@@ -254,6 +268,10 @@ class Hello(_message.Message):
     monotonic_ns: _builtins.int
     destination: _builtins.str
     """name of the uplink at the gateway; empty or "raw" = unfiltered"""
+    filter: _builtins.str
+    """what a derived stream leaves out, in words; empty = nothing"""
+    source_log_id: _builtins.bytes
+    """the log that a derived stream was made of; empty = not derived"""
     @_builtins.property
     def streams(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreamState]: ...
     @_builtins.property
@@ -275,10 +293,12 @@ class Hello(_message.Message):
         wall_time_ns: _builtins.int = ...,
         monotonic_ns: _builtins.int = ...,
         destination: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        source_log_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "catalogue_hashes", b"catalogue_hashes", "destination", b"destination", "enterprise", b"enterprise", "gateway_id", b"gateway_id", "lane", b"lane", "log_id", b"log_id", "monotonic_ns", b"monotonic_ns", "role", b"role", "software", b"software", "streams", b"streams", "wall_time_ns", b"wall_time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "catalogue_hashes", b"catalogue_hashes", "destination", b"destination", "enterprise", b"enterprise", "filter", b"filter", "gateway_id", b"gateway_id", "lane", b"lane", "log_id", b"log_id", "monotonic_ns", b"monotonic_ns", "role", b"role", "software", b"software", "source_log_id", b"source_log_id", "streams", b"streams", "wall_time_ns", b"wall_time_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -302,6 +322,10 @@ class Record(_message.Message):
     PAYLOAD_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
     PREVIOUS_HASH_FIELD_NUMBER: _builtins.int
+    SOURCE_FIRST_FIELD_NUMBER: _builtins.int
+    SOURCE_LAST_FIELD_NUMBER: _builtins.int
+    WITHHELD_FIELD_NUMBER: _builtins.int
+    THUMBNAIL_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     hash: _builtins.bytes
     """SHA-256, 32 bytes"""
@@ -325,6 +349,14 @@ class Record(_message.Message):
     samples: _builtins.int
     previous_hash: _builtins.bytes
     """only on the first record of a Push; else the one before it"""
+    source_first: _builtins.int
+    """derived stream: sequences of the source it was made of,"""
+    source_last: _builtins.int
+    """inclusive; 0 = not derived"""
+    withheld: _builtins.bool
+    """evidence: the file follows only on Request.evidence"""
+    thumbnail: _builtins.bytes
+    """evidence: JPEG of at most 20 kB in place of a withheld file"""
     def __init__(
         self,
         *,
@@ -342,10 +374,14 @@ class Record(_message.Message):
         payload: _builtins.bytes = ...,
         samples: _builtins.int = ...,
         previous_hash: _builtins.bytes = ...,
+        source_first: _builtins.int = ...,
+        source_last: _builtins.int = ...,
+        withheld: _builtins.bool = ...,
+        thumbnail: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "catalogue", b"catalogue", "clock_offset_ns", b"clock_offset_ns", "crc32", b"crc32", "group", b"group", "hash", b"hash", "historical", b"historical", "monotonic_ns", b"monotonic_ns", "payload", b"payload", "previous_hash", b"previous_hash", "samples", b"samples", "sequence", b"sequence", "synchronised", b"synchronised", "time_ns", b"time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "catalogue", b"catalogue", "clock_offset_ns", b"clock_offset_ns", "crc32", b"crc32", "group", b"group", "hash", b"hash", "historical", b"historical", "monotonic_ns", b"monotonic_ns", "payload", b"payload", "previous_hash", b"previous_hash", "samples", b"samples", "sequence", b"sequence", "source_first", b"source_first", "source_last", b"source_last", "synchronised", b"synchronised", "thumbnail", b"thumbnail", "time_ns", b"time_ns", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -506,6 +542,7 @@ class ReceiverMessage(_message.Message):
     THROTTLE_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
     EVIDENCE_NEED_FIELD_NUMBER: _builtins.int
+    NOTICE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """first message of each Exchange"""
@@ -522,6 +559,8 @@ class ReceiverMessage(_message.Message):
     def request(self) -> Global___Request: ...
     @_builtins.property
     def evidence_need(self) -> Global___EvidenceNeed: ...
+    @_builtins.property
+    def notice(self) -> Global___Notice: ...
     def __init__(
         self,
         *,
@@ -532,12 +571,13 @@ class ReceiverMessage(_message.Message):
         throttle: Global___Throttle | None = ...,
         request: Global___Request | None = ...,
         evidence_need: Global___EvidenceNeed | None = ...,
+        notice: Global___Notice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "evidence_need", b"evidence_need", "need_catalogue", b"need_catalogue", "reject", b"reject", "request", b"request", "throttle", b"throttle", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "evidence_need", b"evidence_need", "need_catalogue", b"need_catalogue", "notice", b"notice", "reject", b"reject", "request", b"request", "throttle", b"throttle", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "evidence_need", b"evidence_need", "need_catalogue", b"need_catalogue", "reject", b"reject", "request", b"request", "throttle", b"throttle", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "body", b"body", "evidence_need", b"evidence_need", "need_catalogue", b"need_catalogue", "notice", b"notice", "reject", b"reject", "request", b"request", "throttle", b"throttle", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "ack", "need_catalogue", "reject", "throttle", "request", "evidence_need"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["welcome", "ack", "need_catalogue", "reject", "throttle", "request", "evidence_need", "notice"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -549,22 +589,50 @@ class Acknowledged(_message.Message):
 
     STREAM_FIELD_NUMBER: _builtins.int
     RANGES_FIELD_NUMBER: _builtins.int
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
     stream: Global___Stream.ValueType
     @_builtins.property
     def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___Range]: ...
+    @_builtins.property
+    def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Checkpoint]:
+        """newest first; a log with another hash there has forked"""
+
     def __init__(
         self,
         *,
         stream: Global___Stream.ValueType = ...,
         ranges: _abc.Iterable[Global___Range] | None = ...,
+        checkpoints: _abc.Iterable[Global___Checkpoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ranges", b"ranges", "stream", b"stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints", "ranges", b"ranges", "stream", b"stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Acknowledged: _TypeAlias = Acknowledged  # noqa: Y015
+
+@_typing.final
+class Checkpoint(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    hash: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Checkpoint: _TypeAlias = Checkpoint  # noqa: Y015
 
 @_typing.final
 class Welcome(_message.Message):
@@ -664,24 +732,53 @@ class Reject(_message.Message):
     STREAM_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    CONFLICT_FIELD_NUMBER: _builtins.int
     stream: Global___Stream.ValueType
     sequence: _builtins.int
     reason: _builtins.str
     """quarantined by the gateway and reported, never retried for ever"""
+    conflict: _builtins.bool
+    """another record has this identity: the log has forked and needs a new id"""
     def __init__(
         self,
         *,
         stream: Global___Stream.ValueType = ...,
         sequence: _builtins.int = ...,
         reason: _builtins.str = ...,
+        conflict: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "sequence", b"sequence", "stream", b"stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conflict", b"conflict", "reason", b"reason", "sequence", b"sequence", "stream", b"stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Reject: _TypeAlias = Reject  # noqa: Y015
+
+@_typing.final
+class Notice(_message.Message):
+    """What the receiver noticed about this gateway's identity; the gateway records it as an event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """new_log, log_behind, restored_store, second_box, bad_signature"""
+    text: _builtins.str
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Notice: _TypeAlias = Notice  # noqa: Y015
 
 @_typing.final
 class Throttle(_message.Message):
@@ -719,12 +816,15 @@ class Request(_message.Message):
     CATALOGUE_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     catalogue: _builtins.bytes
     """hash"""
     status: _builtins.bool
     snapshot: _builtins.str
     """camera name"""
+    evidence: _builtins.bytes
+    """SHA-256 of a file that was withheld"""
     @_builtins.property
     def resend(self) -> Global___Resend: ...
     @_builtins.property
@@ -738,12 +838,13 @@ class Request(_message.Message):
         catalogue: _builtins.bytes = ...,
         status: _builtins.bool = ...,
         snapshot: _builtins.str = ...,
+        evidence: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue", "resend", b"resend", "resend_period", b"resend_period", "snapshot", b"snapshot", "status", b"status", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue", "evidence", b"evidence", "resend", b"resend", "resend_period", b"resend_period", "snapshot", b"snapshot", "status", b"status", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue", "request_id", b"request_id", "resend", b"resend", "resend_period", b"resend_period", "snapshot", b"snapshot", "status", b"status", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue", "evidence", b"evidence", "request_id", b"request_id", "resend", b"resend", "resend_period", b"resend_period", "snapshot", b"snapshot", "status", b"status", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["resend", "resend_period", "catalogue", "status", "snapshot"]  # noqa: Y015
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["resend", "resend_period", "catalogue", "status", "snapshot", "evidence"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 
@@ -929,6 +1030,7 @@ class Event(_message.Message):
     CATALOGUE_FIELD_NUMBER: _builtins.int
     GAP_FIELD_NUMBER: _builtins.int
     EVIDENCE_ATTACHED_FIELD_NUMBER: _builtins.int
+    CLOCK_ANCHOR_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """link.up, gap, evidence_attached, catalogue, config, audit ..."""
     source: _builtins.str
@@ -942,6 +1044,8 @@ class Event(_message.Message):
     def gap(self) -> Global___Gap: ...
     @_builtins.property
     def evidence_attached(self) -> Global___EvidenceAttached: ...
+    @_builtins.property
+    def clock_anchor(self) -> Global___ClockAnchor: ...
     def __init__(
         self,
         *,
@@ -953,12 +1057,13 @@ class Event(_message.Message):
         catalogue: Global___Catalogue | None = ...,
         gap: Global___Gap | None = ...,
         evidence_attached: Global___EvidenceAttached | None = ...,
+        clock_anchor: Global___ClockAnchor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue", "detail", b"detail", "evidence_attached", b"evidence_attached", "gap", b"gap"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue", "clock_anchor", b"clock_anchor", "detail", b"detail", "evidence_attached", b"evidence_attached", "gap", b"gap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "catalogue", b"catalogue", "detail", b"detail", "evidence_attached", b"evidence_attached", "gap", b"gap", "kind", b"kind", "source", b"source", "text", b"text", "time_ns", b"time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "catalogue", b"catalogue", "clock_anchor", b"clock_anchor", "detail", b"detail", "evidence_attached", b"evidence_attached", "gap", b"gap", "kind", b"kind", "source", b"source", "text", b"text", "time_ns", b"time_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_detail: _TypeAlias = _typing.Literal["catalogue", "gap", "evidence_attached"]  # noqa: Y015
+    _WhichOneofReturnType_detail: _TypeAlias = _typing.Literal["catalogue", "gap", "evidence_attached", "clock_anchor"]  # noqa: Y015
     _WhichOneofArgType_detail: _TypeAlias = _typing.Literal["detail", b"detail"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_detail) -> _WhichOneofReturnType_detail | None: ...
 
@@ -1030,6 +1135,42 @@ class EvidenceAttached(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EvidenceAttached: _TypeAlias = EvidenceAttached  # noqa: Y015
+
+@_typing.final
+class ClockAnchor(_message.Message):
+    """Ties the monotonic clock of one boot to true time; corrects records of that boot that were not
+    synchronised: true time = monotonic_ns of the record - monotonic_ns + true_ns.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOT_ID_FIELD_NUMBER: _builtins.int
+    MONOTONIC_NS_FIELD_NUMBER: _builtins.int
+    TRUE_NS_FIELD_NUMBER: _builtins.int
+    UNCERTAINTY_NS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    boot_id: _builtins.bytes
+    monotonic_ns: _builtins.int
+    true_ns: _builtins.int
+    uncertainty_ns: _builtins.int
+    source: _builtins.str
+    """system clock once synchronised, or name of the receiver"""
+    def __init__(
+        self,
+        *,
+        boot_id: _builtins.bytes = ...,
+        monotonic_ns: _builtins.int = ...,
+        true_ns: _builtins.int = ...,
+        uncertainty_ns: _builtins.int = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "monotonic_ns", b"monotonic_ns", "source", b"source", "true_ns", b"true_ns", "uncertainty_ns", b"uncertainty_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClockAnchor: _TypeAlias = ClockAnchor  # noqa: Y015
 
 @_typing.final
 class EvidenceFile(_message.Message):
