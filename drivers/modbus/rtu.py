@@ -114,11 +114,11 @@ def _answer_bytes(request: Request, stream: bytes, at: int) -> int:
     if function in _COUNTED:
         return 5 + stream[at + 2]
     if function == _IDENTIFICATION:
-        return _identification_bytes(stream, at)
+        return identification_bytes(stream, at)
     return _EXCEPTION_BYTES  # function 7: one byte of status
 
 
-def _identification_bytes(stream: bytes, at: int) -> int:
+def identification_bytes(stream: bytes, at: int) -> int:
     """Length of a 43/14 answer: seven bytes to the count of objects, then their lengths."""
     if len(stream) < at + 8:
         return 0

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import termios
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -86,8 +87,12 @@ class SerialPipe:
         self._link.connection_lost(OSError(reason))
 
 
-def open_serial(config: ModbusConfig, link: Link) -> None:
-    """Open the port of a device and attach it to a link; raises LinkLostError with the reason."""
+def open_serial(config: ModbusConfig, link: Link, *, mark_errors: bool = False) -> None:
+    """Open the port of a device and attach it to a link; raises LinkLostError with the reason.
+
+    mark_errors: bytes with an error of parity or framing come marked (PARMRK, termios(3)), and
+    every 0xFF twice; overhear.unmark undoes it.
+    """
     try:
         port = _open_port(
             config.serial,
@@ -105,11 +110,19 @@ def open_serial(config: ModbusConfig, link: Link) -> None:
             port.rs485_mode = _rs485_settings(
                 rts_level_for_tx=not config.rs485_rts_low, rts_level_for_rx=config.rs485_rts_low
             )
+        if mark_errors:
+            _mark_errors(port.fileno())
         port.reset_input_buffer()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, termios.error) as error:
         port.close()
         raise LinkLostError(f"the serial port cannot be set up: {_reason(error)}") from error
     link.attach(SerialPipe(port, link, asyncio.get_running_loop()))
+
+
+def _mark_errors(descriptor: int) -> None:
+    attributes = termios.tcgetattr(descriptor)
+    attributes[0] = (attributes[0] | termios.INPCK | termios.PARMRK) & ~termios.IGNPAR
+    termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
 
 
 def _reason(error: Exception) -> str:

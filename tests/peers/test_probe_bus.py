@@ -1,0 +1,58 @@
+"""`plantgate probe bus` as a third party on a line: libmodbus answers, mbpoll is the master."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.rs485 import Bus
+from tests.peers.libmodbus import UNIT, build, require
+
+pytestmark = pytest.mark.peer
+
+
+@pytest.fixture(scope="session")
+def rtu_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    require("gcc", "pkg-config", "mbpoll")
+    return build(tmp_path_factory.mktemp("libmodbus-tap"))
+
+
+async def _start(*command: str, **environment: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+async def test_it_hears_mbpoll_and_its_device_and_says_nothing(rtu_binary: Path) -> None:
+    async with Bus(3) as bus:
+        device_port, master_port, ours = bus.paths
+        device = await _start(str(rtu_binary), "rtu", LINE=device_port)
+        master = await _start(
+            "mbpoll", "-m", "rtu", "-a", str(UNIT), "-b", "115200", "-P", "none", "-t", "4",
+            "-r", "356", "-c", "3", "-l", "200", master_port,
+        )  # fmt: skip
+        try:
+            probe = await _start(
+                sys.executable, "-m", "gateway.cli.main", "probe", "bus", ours, "--baud", "115200",
+                "--parity", "none", "--seconds", "3", "--try-seconds", "20", "--json",
+            )  # fmt: skip
+            output, _ = await asyncio.wait_for(probe.communicate(), 90)
+        finally:
+            for process in (master, device):
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()
+        assert bytes(bus.said[2]) == b""
+    found = json.loads(output)
+    assert (found["noise_bytes"], found["transmitted_bytes"]) == (0, 0)
+    assert found["requests"] == found["answers"] >= 3 or found["requests"] - found["answers"] == 1
+    (asked,) = found["asked"]
+    assert (asked["unit"], asked["function"], asked["begin"], asked["wanted"]) == (UNIT, 3, 355, 3)
+    assert "master" in {finding["code"] for finding in found["findings"]}
+    assert "second_master" not in {finding["code"] for finding in found["findings"]}
