@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from drivers.contract import DeviceError, Emit, Int64Array, Receipt
+from drivers.contract import DeviceError, Emit, Receipt
 from drivers.opcua import services
 from drivers.opcua.alarms import REFRESH_END, REFRESH_REQUIRED, REFRESH_START, read_events
 from drivers.opcua.client import Link
@@ -31,7 +31,6 @@ from drivers.opcua.publish import (
 )
 from drivers.opcua.state import Gap
 
-_REPEATS_MS = 10_000
 _MOST_REPUBLISHED = 1000  # more than servers keep
 
 
@@ -60,10 +59,6 @@ class Intake:
         self._refreshing = False
         self.refresh_wanted = asyncio.Event()
         """Set when the server says that it may have lost events."""
-        self._seen: Int64Array | None = None
-        self._seen_until_ns = 0
-        self._last_ns = np.zeros(len(device.points), np.int64)
-        self._last_bits = np.zeros(len(device.points), np.uint64)
 
     def follow(self, subscription: int, first: int = 1) -> None:
         """Expect notifications of a subscription, from sequence number `first`."""
@@ -77,11 +72,6 @@ class Intake:
                 break
             sequence = following(sequence)
         self.follow(subscription, sequence)
-
-    def expect_repeats(self) -> None:
-        """Drop, for a while, what a resumed session or another server of the set sends again."""
-        self._seen = np.array(self._device.state.source_ns)
-        self._seen_until_ns = self._device.clock.monotonic_ns() + _REPEATS_MS * 10**6
 
     async def take(self, body: bytes) -> None:
         """Take the raw body of a publish response."""
@@ -147,8 +137,7 @@ class Intake:
                 change = decode_data_change(body, device.batches.kinds, now_ns)
             except CodecError as error:
                 raise self._error(f"a notification that makes no sense ({error})") from error
-            if self._seen is not None:
-                change = self._without_repeats(change, self._seen)
+            change = self._without_repeats(change)
             receipts += await self.hand_over(change, now_ns)
             columns += change.columns
             for column in change.columns:
@@ -171,30 +160,14 @@ class Intake:
             if hours is not None:
                 await self._emit(self._device.events.shifted(now_ns, hours))
 
-    def _without_repeats(self, change: DataChange, seen: Int64Array) -> DataChange:
-        """Leave out what was received before this session, and a value that is sent again.
-
-        Before: up to the source time stored last, unless the point was lost since. Again: the same
-        source time and the same bits as the sample before it, in the notification before; two
-        samples of one notification are never taken for one, for a source may stamp coarsely.
-        """
-        if self._device.clock.monotonic_ns() > self._seen_until_ns:
-            self._seen = None
-        lost = self._device.lost
-        columns = []
-        for column in change.columns:
-            handles, times = column.handles, column.source_time_ns
-            again = (times <= seen[handles]) & ~lost[handles]
-            if isinstance(column.values, np.ndarray):
-                bits = column.values.view(np.uint64)
-                first = np.zeros(len(handles), np.bool_)
-                first[np.unique(handles, return_index=True)[1]] = True
-                same = (times == self._last_ns[handles]) & (bits == self._last_bits[handles])
-                again |= first & same
-                self._last_ns[handles], self._last_bits[handles] = times, bits
-            if not again.all():
-                columns.append(column.where(~again) if again.any() else column)
-        return replace(change, columns=tuple(columns))
+    def _without_repeats(self, change: DataChange) -> DataChange:
+        """Leave out what another server of a redundant set has sent already."""
+        repeats = self._device.repeats
+        if repeats is None:
+            return change
+        now_ns, lost = self._device.clock.monotonic_ns(), self._device.lost
+        columns = [repeats.feed(column, lost, now_ns) for column in change.columns]
+        return replace(change, columns=tuple(c for c in columns if len(c.handles)))
 
     async def _take_events(self, body: bytes) -> list[Receipt]:
         device = self._device

@@ -189,10 +189,13 @@ async def create_subscription(link: Link, publish_ms: int, keep_alive_count: int
 
 
 async def transfer(link: Link, ids: Sequence[int]) -> list[int]:
-    """Take over subscriptions of an earlier session; a StatusCode each."""
+    """Take over subscriptions of an earlier session; a StatusCode each.
+
+    Without initial values: what was published is republished, what is unchanged is read.
+    """
     request = ua.TransferSubscriptionsRequest()
     request.Parameters.SubscriptionIds = list(ids)
-    request.Parameters.SendInitialValues = True
+    request.Parameters.SendInitialValues = False
     with link.speaking("taking over the subscription"):
         response = await link.call(request, ua.TransferSubscriptionsResponse)
         results = response.Parameters.Results

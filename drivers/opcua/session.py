@@ -145,12 +145,15 @@ class Session:
         """Fetch what the kept subscriptions hold for us."""
         device = self._device
         device.first_ns[:] = 0
-        self._intake.expect_repeats()
+        if device.repeats is not None:
+            device.repeats.begin(device.clock.monotonic_ns(), resumed=bool(self._subscriptions))
         for subscription in self._subscriptions:
             await self._intake.catch_up(subscription.id)
             self._mind(subscription)
         if self._subscriptions:
             device.counters.resumed += 1
+            # a new process has no value yet of what does not change: refresh.py reads it
+            device.lost |= device.heard_ns == 0
         kept = {s.id for s in self._subscriptions}
         self._ledger.due = [pair for pair in self._ledger.due if pair[0] in kept]
         for gone in device.state.position.keys() - kept:

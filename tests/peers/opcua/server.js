@@ -6,7 +6,9 @@
 // Further options: "anonymous", "maxSessions", "history" (variables are historised, the history is
 // in history.jsonl and outlives the process), "alarm" (an exclusive limit alarm on Level, which each
 // SIGHUP moves by 30 from 50 to 80, 95, 50 …), "conformance" (the conformance address space),
-// "continueFrom" (first number of the changes), "serviceLevel", "perSubscription", "analog".
+// "continueFrom" (first number of the changes), "perSubscription", "analog", "aligned" (changes are
+// numbered and stamped by the clock's multiples of the period, so that two servers hold the same, as
+// a redundant set does), "serviceLevel" (each SIGHUP takes it to 50 and back).
 //
 // In FOLDER: pki/ (trusted/certs, rejected), held.jsonl with every value a variable ever held:
 // {"name","value","status","source_ms"}; 64-bit integers as decimal text.
@@ -74,7 +76,13 @@ async function main() {
   const space = server.engine.addressSpace;
   const namespace = space.registerNamespace("urn:plantgate:peer");
   const folder = namespace.addObject({ organizedBy: space.rootFolder.objects, browseName: "Plant" });
-  if (options.serviceLevel !== undefined) server.engine.setServiceLevel?.(options.serviceLevel);
+  if (options.serviceLevel !== undefined) {
+    let level = options.serviceLevel;
+    space.findNode("i=2267").bindVariable({
+      get: () => new ua.Variant({ dataType: ua.DataType.Byte, value: level }),
+    }, true);
+    process.on("SIGHUP", () => { level = level === 50 ? options.serviceLevel : 50; });
+  }
   if (options.conformance) {
     const { build_address_space_for_conformance_testing } =
       require("node-opcua-address-space-for-conformance-testing");
@@ -111,9 +119,10 @@ async function main() {
   const remembered = path.join(options.folder, "history.jsonl");
   if (options.history) historise(space, variables, remembered);
   let change = options.continueFrom || 0;
+  let due = Math.floor(Date.now() / options.period) + 1;
   const step = () => {
-    change += 1;
-    const now = new Date();
+    change = options.aligned ? due % 30000 : change + 1;
+    const now = options.aligned ? new Date(due++ * options.period) : new Date();
     let lines = "";
     for (const [place, { name, node, type, value, write }] of variables.entries()) {
       const status = write ? statuses[(change + place) % statuses.length] : good;
@@ -130,9 +139,13 @@ async function main() {
     }
     fs.writeSync(held, lines);
   };
-  step();
+  if (!options.aligned) step();
   await server.start();
-  setInterval(step, options.period);
+  // a tick that comes late catches up, so that no change of the clock is left out
+  const tick = options.aligned
+    ? () => { while (due * options.period <= Date.now()) step(); }
+    : step;
+  setInterval(tick, options.aligned ? Math.max(5, options.period / 4) : options.period);
   console.log(JSON.stringify({ endpoint: `opc.tcp://127.0.0.1:${server.endpoints[0].port}/UA/Plant` }));
   process.on("SIGTERM", async () => { await server.shutdown(100); process.exit(0); });
 }
