@@ -30,7 +30,13 @@ from gateway.observe.parts import buffer_statistics
 from gateway.pipeline import Pipeline
 from gateway.runtime.clock import SystemClock, boot_id
 from gateway.runtime.memory import one_arena, settle
-from gateway.sources.build import POINT_IDS_STATE, make_catalogue, make_judge, open_sources
+from gateway.sources.build import (
+    POINT_IDS_STATE,
+    make_catalogue,
+    make_judge,
+    open_sources,
+    rule_notes,
+)
 from gateway.sources.keep import end, keep_running
 from gateway.sources.reload import Reloader
 from gateway.sources.running import RunningSources
@@ -103,6 +109,8 @@ async def _build(
     pipeline.begin()
     for note in buffer.notes:
         pipeline.note("buffer.repaired", "buffer", note, {})
+    for kind, text, attributes in rule_notes(site):
+        pipeline.note(kind, "rules", text, attributes)
     uplinks = _uplinks(site, buffer, pipeline, health)
     return Parts(pipeline, sources, uplinks, reloader(buffer, pipeline, clock))
 

@@ -15,6 +15,7 @@ import click
 COMMANDS: Mapping[str, str] = {
     "run": "Run the gateway that a site file describes.",
     "check": "Check a site file and say everything that is wrong with it.",
+    "rules": "Print the legal numbers the gateway judges by, with clause and source.",
     "points": "Convert, check and export point tables; make one to fill in.",
     "sim": "Serve the plant's side of a site on this machine, with faults to rehearse.",
     "probe": "Look at one device before it is configured.",

@@ -32,10 +32,12 @@ from gateway.config.model import (
     LogConfig,
     MetricsConfig,
     PlaceConfig,
+    RuleConfig,
     Section,
     UplinkConfig,
 )
 from gateway.config.problems import ConfigError, ConfigProblem, Report
+from gateway.config.rules import site_rules
 from gateway.config.sections import entries, section
 from gateway.config.site import Device, Site, camera_tags, with_state_dir
 from gateway.config.toml_lines import TomlPath, locate
@@ -48,7 +50,7 @@ MAX_BYTES = 16 << 20
 """Largest site file read: 1,000 devices take some 200 KB; more is a wrong file."""
 
 SECTIONS = ("gateway", "device", "camera", "uplink", "hazard", "place", "equipment", "metrics",
-            "buffer", "log")  # fmt: skip
+            "buffer", "log", "rule")  # fmt: skip
 _PLACE = re.compile(r"^(.*) \(at (?:line (\d+), column \d+|end of document)\)$", re.DOTALL)
 
 _REASONS = {
@@ -109,6 +111,7 @@ class _Loader:
             check_equipment(item, path, self._declared, self._report)
         hazards = self._several(HazardConfig, "hazard")
         places = self._several(PlaceConfig, "place")
+        rules = self._several(RuleConfig, "rule")
         devices, cameras = self._devices(now_ns), self._cameras()
         if gateway is None or metrics is None or buffer is None or log is None:
             return None
@@ -124,6 +127,7 @@ class _Loader:
             metrics=metrics,
             buffer=buffer,
             log=log,
+            rules=site_rules(rules, self._report),
             warnings=tuple(self._report.warnings),
         )
 

@@ -175,6 +175,17 @@ class EquipmentConfig(Section):
     description: str = Field(default="", max_length=512)
 
 
+class RuleConfig(Section):
+    """[[rule]]: the site's own value of a rule of the rule books (gateway/rules/rulebooks).
+
+    id: of the rule.  value: in the rule's unit.  reason: needed where the value is looser.
+    """
+
+    id: str = Field(min_length=1, max_length=64)
+    value: float = Field(allow_inf_nan=False)
+    reason: str = Field(default="", max_length=512)
+
+
 class UplinkConfig(Section):
     """[[uplink]]: one destination.
 

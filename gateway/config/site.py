@@ -21,6 +21,7 @@ from gateway.config.model import (
 )
 from gateway.config.problems import ConfigProblem
 from gateway.model.point import Limits, Point
+from gateway.rules.rulebook import RuleBooks
 from vision.tags import ANALYSED_FPS, camera_tags
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Site:
     metrics: MetricsConfig
     buffer: BufferSettings
     log: LogConfig
+    rules: RuleBooks
     warnings: tuple[ConfigProblem, ...] = ()
 
     @property

@@ -78,3 +78,24 @@ def open_cameras(
         standing = judge.standing_zones(camera.name)
         sources[camera.name] = CameraSource(camera, tags, clock, active=standing)
     return sources
+
+
+def rule_notes(site: Site) -> list[tuple[str, str, dict[str, str]]]:
+    """Say which rules the site has a value of its own for: kind, text, attributes of an event."""
+    return [
+        (
+            "rule.loosened" if rule.loosened else "rule.tightened",
+            f"Rule {rule.id} is {rule.value:g} {rule.unit} at this site; {rule.citation} says"
+            f" {rule.book_value:g}." + (f" Reason: {rule.reason}" if rule.reason else ""),
+            {
+                "rule": rule.name,
+                "value": f"{rule.value:g}",
+                "book_value": f"{rule.book_value:g}",
+                "unit": rule.unit,
+                "clause": rule.citation,
+                "source_state": rule.state.value,
+                "reason": rule.reason,
+            },
+        )
+        for rule in site.rules.changed()
+    ]

@@ -39,6 +39,7 @@ from gateway.sources.build import (
     make_judge,
     open_cameras,
     open_devices,
+    rule_notes,
 )
 from gateway.sources.running import RunningSources
 
@@ -157,6 +158,8 @@ class Reloader:
         sources.start(cameras)
         self._running = following.fingerprint
         self._say_applied(following)
+        for kind, text, attributes in rule_notes(following.site):
+            self._pipeline.note(kind, "rules", text, attributes)
         await asyncio.to_thread(_keep, following.snapshot, self._data_dir)
 
     def _say_applied(self, following: _Next) -> None:
