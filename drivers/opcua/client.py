@@ -13,6 +13,7 @@ test in tests/drivers/opcua/test_client_internals.py:
     UASocketProtocol.send_request         answers with the response body as a Buffer of bytes
     UaClient.protocol, .security_policy, .session.close_session, Client.open_secure_channel(renew)
     UaSession.restore_authentication_token, Client._server_nonce, ._policy_ids   to resume a session
+    Client.user_private_key, activate_session(certificate)   a user known by a certificate
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import asyncua.ua
 from asyncua.client.client import Client
@@ -41,15 +43,18 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from drivers.contract import DeviceError
 from drivers.opcua.config import OpcUaConfig
-from drivers.opcua.faults import StatusError, status_sentence
+from drivers.opcua.faults import REFUSED_LOGIN, StatusError, status_sentence
 from drivers.opcua.publish import ServiceFaultError
 from drivers.opcua.trust import (
     Identity,
+    Presented,
     TrustError,
     check_server,
     check_validity,
     load_identity,
+    load_user,
     read_password,
+    split_chain,
 )
 from drivers.opcua.wire import CodecError
 
@@ -175,6 +180,14 @@ class ReadOnlyClient(Client):
         self._policy_ids = endpoint.UserIdentityTokens
         self._server_nonce = nonce  # type: ignore[assignment]  # asyncua declares None
 
+    def complete_logins(self) -> None:
+        """Give kinds of login without a policy that of the channel (OPC 10000-4, 7.42).
+
+        asyncua would send the password as it is, and sign nothing with a user's key.
+        """
+        for token in self._policy_ids:
+            token.SecurityPolicyUri = token.SecurityPolicyUri or self.security_policy.URI
+
     @property
     def server_nonce(self) -> bytes:
         """Give the server's last nonce, which the next activation signs."""
@@ -211,37 +224,48 @@ class Link:
         DeviceError.
         """
         client, config = self._client, self._config
-        password: str | None = None
         with self.speaking("connecting"):
             if config.security != "None":
                 await self._secure(now_ns)
-            if config.password_file is not None:
-                password = read_password(config.password_file)
+            login = self._login()
             await client.connect_socket()
             await client.send_hello()
             await client.open_secure_channel()
-            resumed = saved is not None and await self._resume(saved, password)
+            resumed = saved is not None and await self._resume(saved, login)
             if not resumed:
                 await client.create_session()
-                await client.activate_session(username=config.user, password=password)
+                client.complete_logins()
+                await client.activate_session(**login)
             self._open = True
             return resumed
 
-    async def _resume(self, saved: SavedSession, password: str | None) -> bool:
+    def _login(self) -> dict[str, Any]:
+        """Give what activate_session takes: user and password, a certificate, or nothing."""
+        client, config = self._client, self._config
+        if config.user_certificate is not None and config.user_key is not None:
+            certificate, client.user_private_key = load_user(
+                config.user_certificate, config.user_key
+            )
+            return {"certificate": certificate}
+        if config.password_file is not None:
+            return {"username": config.user, "password": read_password(config.password_file)}
+        return {}
+
+    async def _resume(self, saved: SavedSession, login: dict[str, Any]) -> bool:
         """Activate an earlier session on this channel; False where the server has it no more."""
         client: Any = self._client
         offered = await client.get_endpoints()
         policy: Any = client.security_policy
         endpoint = Client.find_endpoint(offered, policy.Mode, policy.URI)
         if not policy.peer_certificate and endpoint.ServerCertificate:
-            policy.peer_certificate = _first_certificate(endpoint.ServerCertificate).public_bytes(
-                Encoding.DER
-            )
+            first = split_chain(endpoint.ServerCertificate)[0]
+            policy.peer_certificate = first.public_bytes(Encoding.DER)
         self._client.adopt(endpoint, saved.nonce)
+        self._client.complete_logins()
         session = client.uaclient.session
         session.restore_authentication_token(nodeid_from_binary(Buffer(saved.token)))
         try:
-            await client.activate_session(username=self._config.user, password=password)
+            await client.activate_session(**login)
         except ua.UaStatusCodeError:
             session.reset_authentication_token()
             return False
@@ -260,11 +284,12 @@ class Link:
             raise TrustError("certificate and key are required")
         identity = load_identity(config.certificate, config.key)
         check_validity(identity.certificate, f"our certificate {config.certificate}", now_ns)
-        certificate = _offered_certificate(await self.endpoints(), config)
+        host = urlsplit(self.endpoint).hostname or ""
+        presented = _presented(await self.endpoints(), config, host)
         check_server(
-            certificate, pinned=config.server_certificate, folder=config.trust, now_ns=now_ns
+            presented, pinned=config.server_certificate, folder=config.trust, now_ns=now_ns
         )
-        self._use(identity, certificate)
+        self._use(identity, presented.certificate)
 
     def _use(self, identity: Identity, server: x509.Certificate) -> None:
         mode = ua.MessageSecurityMode[self._config.mode]
@@ -352,7 +377,8 @@ class Link:
         if isinstance(error, ua.UaStatusCodeError):
             name = type(error).__name__
             status = int(error.code)
-            sentence = status_sentence(status, name, doing, config.certificate)
+            ours = config.user_certificate if status in REFUSED_LOGIN else config.certificate
+            sentence = status_sentence(status, name, doing, ours)
             return StatusError(f"{where}: {sentence}", status)
         if isinstance(error, TrustError):
             return DeviceError(f"{where}: {error}")
@@ -371,30 +397,22 @@ class Link:
         return DeviceError(f"{where}: an answer that makes no sense while {doing}: {what}")
 
 
-def _offered_certificate(
-    endpoints: Sequence[asyncua.ua.EndpointDescription], config: OpcUaConfig
-) -> x509.Certificate:
-    """Give the server's certificate at the endpoint with our policy and mode; TrustError."""
+def _presented(
+    endpoints: Sequence[asyncua.ua.EndpointDescription], config: OpcUaConfig, host: str
+) -> Presented:
+    """Give what the server shows at the endpoint with our policy and mode; TrustError."""
     offers = []
     for endpoint in endpoints:
         policy = str(endpoint.SecurityPolicyUri).rpartition("#")[2]
         mode = endpoint.SecurityMode.name.rstrip("_")
         if (policy, mode) == (config.security, config.mode) and endpoint.ServerCertificate:
-            return _first_certificate(bytes(endpoint.ServerCertificate))
+            first, *chain = split_chain(bytes(endpoint.ServerCertificate))
+            return Presented(first, chain, str(endpoint.Server.ApplicationUri or ""), host)
         offers.append(f"{policy}/{mode}")
     raise TrustError(
         f"the server offers no {config.security}/{config.mode}; it offers"
         f" {', '.join(sorted(set(offers))) or 'nothing'}"
     )
-
-
-def _first_certificate(chain: bytes) -> x509.Certificate:
-    """Read the leading certificate of a DER chain: a SEQUENCE with a length of two bytes."""
-    length = 4 + int.from_bytes(chain[2:4], "big")
-    certificate = x509.load_der_x509_certificate(chain[:length])
-    if certificate.public_bytes(Encoding.DER) != chain[:length]:
-        raise TrustError("the server's certificate is no proper DER")
-    return certificate
 
 
 async def _closed(client: ReadOnlyClient) -> None:

@@ -35,6 +35,8 @@ class OpcUaConfig(StrictModel):
     trust: FilePath | None = None
     user: str | None = None
     password_file: FilePath | None = None
+    user_certificate: FilePath | None = None
+    user_key: FilePath | None = None
     publish_ms: Milliseconds = 500
     sampling_ms: int | None = Field(default=None, ge=0, le=3_600_000)
     queue_size: int | None = Field(default=None, ge=1, le=100_000)
@@ -61,8 +63,25 @@ class OpcUaConfig(StrictModel):
                 raise ValueError(
                     "endpoint must not hold user or password: use user and password_file"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _known_user(self) -> Self:
         if (self.user is None) != (self.password_file is None):
             raise ValueError("user and password_file go together; the password is never in here")
+        if (self.user_certificate is None) != (self.user_key is None):
+            raise ValueError("user_certificate and user_key go together")
+        if self.user_certificate is not None and self.user is not None:
+            raise ValueError("a user is known by user or by user_certificate, not by both")
+        if self.user_certificate is not None and self.security == "None":
+            raise ValueError(
+                "user_certificate needs a secured channel: what its key signs is bound to the"
+                " server's certificate"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _secured(self) -> Self:
         if self.security == "None":
             if not self.insecure:
                 raise ValueError('security = "None" is only allowed together with insecure = true')

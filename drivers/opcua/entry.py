@@ -53,7 +53,13 @@ def check(config: OpcUaConfig, points: Sequence[DriverPoint[OpcUaAddress]]) -> l
 
 
 def _complaints(config: OpcUaConfig) -> Iterator[tuple[str, str]]:
-    from drivers.opcua.trust import load_certificate, load_identity, read_password
+    from drivers.opcua.trust import (
+        check_store,
+        load_certificate,
+        load_identity,
+        load_user,
+        read_password,
+    )
 
     if config.certificate is not None and config.key is not None:
         yield from _complaint("certificate", load_identity, config.certificate, config.key)
@@ -61,8 +67,13 @@ def _complaints(config: OpcUaConfig) -> Iterator[tuple[str, str]]:
         yield from _complaint("server_certificate", load_certificate, config.server_certificate)
     if config.password_file is not None:
         yield from _complaint("password_file", read_password, config.password_file)
+    if config.user_certificate is not None and config.user_key is not None:
+        files = config.user_certificate, config.user_key
+        yield from _complaint("user_certificate", load_user, *files)
     if config.trust is not None and not config.trust.is_dir():
         yield "trust", f"the trust folder {config.trust} does not exist"
+    elif config.trust is not None:
+        yield from _complaint("trust", check_store, config.trust)
 
 
 def _complaint(column: str, read: Callable[..., object], *paths: Path) -> Iterator[tuple[str, str]]:

@@ -78,8 +78,20 @@ class StatusError(DeviceError):
         self.status = status
 
 
+REFUSED_LOGIN = frozenset({0x801F_0000, 0x8020_0000, 0x8021_0000})
+"""BadUserAccessDenied, BadIdentityTokenInvalid, BadIdentityTokenRejected."""
+
+
 def status_sentence(status: int, name: str, doing: str, certificate: Path | None) -> str:
-    """Say what a bad StatusCode means and what would help."""
+    """Say what a bad StatusCode means and what would help.
+
+    certificate: ours; for a refused login the user's, or None for user and password.
+    """
+    if status in REFUSED_LOGIN and certificate is not None:
+        return (
+            f"the server refused the user's certificate ({name}): put {certificate} into its folder"
+            " of trusted users, and give that user the right to read"
+        )
     sentence = _SENTENCES.get(status & 0xFFFF_0000)
     if sentence is None:
         return f"the server answered {name} (0x{status:08X}) while {doing}"

@@ -1,18 +1,21 @@
 """Whom we trust and who we are: certificates of both sides, read from files.
 
 Guarantees: a server is trusted only if its very certificate (byte for byte) is the configured
-`server_certificate` or lies in the `trust` folder; certificates out of their validity are refused;
-every refusal is one sentence that names the certificate by SHA-256 and subject and says what to do.
+`server_certificate` or lies in the `trust` folder, or if an authority there has issued it
+(chain.py); every refusal is one sentence that names the certificate by SHA-256 and subject and says
+what to do.
+
+The folder is read anew at each connect: certificates (.der, .crt, .cer, .pem) and revocation lists
+(.crl), in the folder itself or in `certs` and `crl` below it. Files that are neither are passed by.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -20,11 +23,17 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from drivers.opcua.chain import (
+    Presented,
+    Store,
+    TrustError,
+    check_trust,
+    check_validity,
+    thumbprint,
+)
+
 _CERTIFICATE_SUFFIXES = (".der", ".crt", ".cer", ".pem")
-
-
-class TrustError(Exception):
-    """A certificate or key cannot be used; the text is one sentence with the remedy."""
+_LIST_SUFFIX = ".crl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +47,7 @@ class Identity:
 
 def load_identity(certificate_path: Path, key_path: Path) -> Identity:
     """Read our certificate and key (PEM or DER); raises TrustError."""
-    certificate = load_certificate(certificate_path)
-    key = _load_key(key_path)
-    if certificate.public_key() != key.public_key():
-        raise TrustError(
-            f"the key {key_path} does not belong to the certificate {certificate_path}"
-        )
+    certificate, key = load_user(certificate_path, key_path)
     uris = _uris(certificate)
     if not uris:
         raise TrustError(
@@ -76,58 +80,92 @@ def read_password(path: Path) -> str:
 
 
 def check_server(
-    presented: x509.Certificate,
-    *,
-    pinned: Path | None,
-    folder: Path | None,
-    now_ns: int,
+    presented: Presented, *, pinned: Path | None, folder: Path | None, now_ns: int
 ) -> None:
-    """Raise TrustError unless the presented server certificate is trusted and valid now."""
-    der = presented.public_bytes(Encoding.DER)
-    pins = [load_certificate(pinned)] if pinned is not None else []
-    if not any(pin.public_bytes(Encoding.DER) == der for pin in pins) and not _in_folder(
-        der, folder
-    ):
-        place = f"put it into {folder}" if folder is not None else f"compare it with {pinned}"
-        raise TrustError(
-            f"the server's certificate is not trusted: SHA-256 {thumbprint(presented)}, subject"
-            f" {presented.subject.rfc4514_string()}; if that is the right server, {place}"
-        )
-    check_validity(presented, "the server's certificate", now_ns)
+    """Raise TrustError unless the server is trusted and valid now; chain.py says what is looked at.
 
-
-def check_validity(certificate: x509.Certificate, whose: str, now_ns: int) -> None:
-    """Raise TrustError unless a certificate is valid now; whose: how a person calls it."""
-    moment = datetime.fromtimestamp(now_ns / 1e9, tz=UTC)
-    if not certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc:
-        raise TrustError(
-            f"{whose} (SHA-256 {thumbprint(certificate)}) is valid"
-            f" from {certificate.not_valid_before_utc:%Y-%m-%d}"
-            f" to {certificate.not_valid_after_utc:%Y-%m-%d}, not today"
-            f" ({moment:%Y-%m-%d}); renew it, or set the gateway's clock right"
-        )
-
-
-def thumbprint(certificate: x509.Certificate) -> str:
-    """SHA-256 of the DER form, in hexadecimal."""
-    return certificate.fingerprint(hashes.SHA256()).hex()
-
-
-def _in_folder(der: bytes, folder: Path | None) -> bool:
-    """Look for a certificate; files that are none are passed over."""
+    pinned: trusted as this very certificate only, never as an authority.
+    """
+    if pinned is not None:
+        pin = load_certificate(pinned)
+        if pin == presented.certificate:
+            check_trust(presented, Store([pin]), now_ns)
+            return
     if folder is None:
-        return False
+        check_trust(presented, Store(place=f"compare it with {pinned}"), now_ns)
+    else:
+        check_trust(presented, read_store(folder), now_ns)
+
+
+def read_store(folder: Path) -> Store:
+    """Read a trust folder; raises TrustError where it cannot be read."""
+    certificates, lists = [], []
+    for path in _files(folder):
+        with contextlib.suppress(TrustError):
+            if path.suffix.lower() == _LIST_SUFFIX:
+                lists.append(load_list(path))
+            elif path.suffix.lower() in _CERTIFICATE_SUFFIXES:
+                certificates.append(load_certificate(path))
+    return Store(certificates, lists, f"put it into {folder}")
+
+
+def check_store(folder: Path) -> None:
+    """Raise TrustError where a revocation list cannot be read: it would revoke nothing."""
+    for path in _files(folder):
+        if path.suffix.lower() == _LIST_SUFFIX:
+            load_list(path)
+
+
+def _files(folder: Path) -> list[Path]:
     try:
-        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in _CERTIFICATE_SUFFIXES)
+        paths = list(folder.iterdir())
+        for below in (folder / "certs", folder / "crl"):
+            if below.is_dir():
+                paths += below.iterdir()
     except OSError as error:
         raise TrustError(f"the trust folder {folder} cannot be read: {error.strerror}") from error
-    for path in paths:
+    return sorted(path for path in paths if path.is_file())
+
+
+def load_list(path: Path) -> x509.CertificateRevocationList:
+    """Read one revocation list, PEM or DER; raises TrustError."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TrustError(f"the revocation list {path} cannot be read: {error.strerror}") from error
+    try:
+        if b"-----BEGIN" in content:
+            return x509.load_pem_x509_crl(content)
+        return x509.load_der_x509_crl(content)
+    except ValueError as error:
+        raise TrustError(f"{path} is no revocation list in PEM or DER") from error
+
+
+def split_chain(content: bytes) -> list[x509.Certificate]:
+    """Read certificates in DER one after another, as a server sends them; raises TrustError."""
+    found = []
+    while content:
+        # a SEQUENCE with a length of two bytes: a certificate has more than 255 and at most 65535
+        length = 4 + int.from_bytes(content[2:4], "big")
         try:
-            if load_certificate(path).public_bytes(Encoding.DER) == der:
-                return True
-        except TrustError:
-            continue
-    return False
+            certificate = x509.load_der_x509_certificate(content[:length])
+        except ValueError as error:
+            raise TrustError("the server's certificate is no proper DER") from error
+        if certificate.public_bytes(Encoding.DER) != content[:length]:
+            raise TrustError("the server's certificate is no proper DER")
+        found.append(certificate)
+        content = content[length:]
+    return found
+
+
+def load_user(certificate_path: Path, key_path: Path) -> tuple[x509.Certificate, RSAPrivateKey]:
+    """Read a user's certificate and key (PEM or DER); raises TrustError."""
+    certificate, key = load_certificate(certificate_path), _load_key(key_path)
+    if certificate.public_key() != key.public_key():
+        raise TrustError(
+            f"the key {key_path} does not belong to the certificate {certificate_path}"
+        )
+    return certificate, key
 
 
 def _load_key(path: Path) -> RSAPrivateKey:
@@ -155,11 +193,15 @@ def _uris(certificate: x509.Certificate) -> list[str]:
 
 __all__ = [
     "Identity",
+    "Presented",
     "TrustError",
     "check_server",
+    "check_store",
     "check_validity",
     "load_certificate",
     "load_identity",
+    "load_user",
     "read_password",
+    "split_chain",
     "thumbprint",
 ]

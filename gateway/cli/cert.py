@@ -90,8 +90,9 @@ def demo(folder: Path, gateway: str, *, as_json: bool) -> None:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--uri", required=True, help="Application URI, the same as in the site file.")
 @click.option("--host", default="", help="DNS name of this machine; its own name by default.")
+@click.option("--request", is_flag=True, help="A request for the plant's own authority instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the files as JSON.")
-def opcua(folder: Path, uri: str, host: str, *, as_json: bool) -> None:
+def opcua(folder: Path, uri: str, host: str, *, request: bool, as_json: bool) -> None:
     """Make an OPC UA application certificate (RSA 2048, self-signed) in DIR, as DER and PEM."""
     if not uri.isascii() or ":" not in uri or " " in uri:
         _fail("--uri: an application URI such as urn:plant1:plantgate:gateway")
@@ -108,6 +109,13 @@ def opcua(folder: Path, uri: str, host: str, *, as_json: bool) -> None:
                                 ExtendedKeyUsageOID.SERVER_AUTH]), False),
         (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
     ]  # fmt: skip
+    if request:
+        builder = x509.CertificateSigningRequestBuilder().subject_name(signer.name)
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
+        asked = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        _write(folder, {"opcua.csr": asked, "opcua.key": _pem(key)}, as_json=as_json)
+        return
     certificate = signer.sign(key, signer.name, _now(), OPCUA_DAYS, extensions)
     files = {
         "opcua.der": certificate.public_bytes(Encoding.DER),

@@ -27,7 +27,8 @@ DATA_DIR_SUFFIX = "-rehearsal"
 
 _AREAS = {"COIL": 1, "DISCRETE": 2, "HOLDING": 3, "INPUT": 4}
 _WHOLE = 2.0**53
-_SECRETS = ("certificate", "key", "server_certificate", "trust", "user", "password_file", "mode")
+_SECRETS = ("certificate", "key", "server_certificate", "trust", "user", "password_file", "mode",
+            "user_certificate", "user_key")  # fmt: skip
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 

@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from drivers.opcua.config import OpcUaConfig
-from tests.fakes.opcua_certificates import Application, make_application
+from tests.fakes.opcua_certificates import Application, Authority, make_application
 
 PEERS = Path(__file__).resolve().parents[1] / "peers"
 NAMESPACE = "urn:plantgate:peer"
@@ -132,12 +132,21 @@ class NodeServer:
 
 
 @contextmanager
-def serving(folder: Path, *, trusted: bool = True, **options: Any) -> Iterator[NodeServer]:
-    """A running server with certificates and a client that it trusts."""
-    server = make_application(folder, "server", uri="urn:plantgate:peer:server")
+def serving(
+    folder: Path, *, trusted: bool = True, authority: Authority | None = None, **options: Any
+) -> Iterator[NodeServer]:
+    """A running server with certificates and a client that it trusts.
+
+    authority: who has issued the server's certificate, sent along with it.
+    """
+    server = make_application(
+        folder, "server", uri="urn:plantgate:peer:server", authority=authority
+    )
     peer = NodeServer(folder, server, make_application(folder, "client"), options)
-    certificate = x509.load_der_x509_certificate(server.certificate.read_bytes())
-    (folder / "server.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
+    chain = [server.certificate] + ([authority.certificate] if authority is not None else [])
+    certificates = [x509.load_der_x509_certificate(path.read_bytes()) for path in chain]
+    pem = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
+    (folder / "server.crt").write_bytes(pem)
     (folder / "password").write_text("secret\n", encoding="utf-8")
     if trusted:
         peer.trust_client()

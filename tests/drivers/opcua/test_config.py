@@ -15,6 +15,7 @@ from drivers.contract import DriverPoint, ValueKind
 from drivers.opcua import DRIVER
 from drivers.opcua.config import Node, OpcUaAddress, OpcUaConfig
 from drivers.opcua.trust import (
+    Presented,
     TrustError,
     check_server,
     load_certificate,
@@ -86,6 +87,12 @@ def test_kinds(word: str, kind: ValueKind) -> None:
         ({"endpoint": "http://h"}, "endpoint must be opc.tcp://"),
         ({"endpoint": "opc.tcp://u:p@h:1"}, "must not hold user or password"),
         ({"user": "x"}, "user and password_file go together"),
+        ({"user_certificate": "u"}, "user_certificate and user_key go together"),
+        (
+            {"user_certificate": "u", "user_key": "k", "user": "x", "password_file": "p"},
+            "not by both",
+        ),
+        ({"user_certificate": "u", "user_key": "k"}, "needs a secured channel"),
         ({"security": "Basic256Sha256"}, "certificate and key"),
         (
             {"security": "Basic256Sha256", "certificate": "c", "key": "k"},
@@ -134,8 +141,8 @@ def test_a_server_is_trusted_by_its_very_certificate(tmp_path: Path) -> None:
     folder = tmp_path / "trust"
     folder.mkdir()
     (folder / "stray.pem").write_text("nonsense", encoding="utf-8")
-    presented = load_certificate(server.certificate)
-    with pytest.raises(TrustError, match=f"SHA-256 {thumbprint(presented)}, subject CN=server"):
+    presented = Presented(load_certificate(server.certificate))
+    with pytest.raises(TrustError, match=f"SHA-256 {thumbprint(presented.certificate)}, subject C"):
         check_server(presented, pinned=twin.certificate, folder=folder, now_ns=NOW_NS)
     (folder / "right.der").write_bytes(server.certificate.read_bytes())
     check_server(presented, pinned=None, folder=folder, now_ns=NOW_NS)
@@ -147,7 +154,10 @@ def test_a_certificate_out_of_its_validity_is_refused(tmp_path: Path) -> None:
     old = make_application(tmp_path, "old", until=until)
     with pytest.raises(TrustError, match="valid from 2020-01-01 to 2021-01-01"):
         check_server(
-            load_certificate(old.certificate), pinned=old.certificate, folder=None, now_ns=NOW_NS
+            Presented(load_certificate(old.certificate)),
+            pinned=old.certificate,
+            folder=None,
+            now_ns=NOW_NS,
         )
 
 
