@@ -1,4 +1,4 @@
-"""`python -m tests.bench [flow] [latency] [vision]`: the bars of ARCHITECTURE.md, measured here.
+"""`python -m tests.bench [GROUP …]`: the bars of ARCHITECTURE.md, measured here.
 
 Prints a table and writes build/bench.json. Without arguments every group runs, one at a time.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.bench.machine import describe
 from tests.bench.table import print_table, write_json
 
-GROUPS = ("flow", "latency", "vision")
+GROUPS = ("flow", "latency", "log", "outage", "vision")
 
 
 def main() -> None:
