@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 SEED   ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint peers bench proto lock clean outage-full chaos fuzz
+.PHONY: help demo test lint peers bench proto lock clean outage-full chaos kills fuzz
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -49,6 +49,9 @@ fuzz: $(VENV)/.dev  ## a million hostile answers for each Modbus parser; ARGS="-
 chaos: $(VENV)/.dev peers  ## faults at every write of the log (half an hour), then a full disk (root); ARGS="--every 5": a sample
 	$(BIN)/python -m tests.chaos.sweep $(ARGS)
 	$(BIN)/python -m tests.chaos.disk_full
+
+kills: $(VENV)/.dev  ## 1,000 SIGKILLs of gateway and receiver at random moments (25 min); ARGS="--kills 100 --seed 7"
+	$(BIN)/python -m tests.chaos.kills $(ARGS)
 
 proto: $(VENV)/.dev  ## regenerate gateway/wire/v1 from proto/
 	@deploy/proto.sh $(BIN) write

@@ -60,7 +60,10 @@ def alarm_rows(reader: StoreReader, log: Log) -> Iterator[dict[str, Field]]:
 
 
 def event_rows(reader: StoreReader, log: Log) -> Iterator[dict[str, Field]]:
-    """Event records of one log, in order of sequence; attributes by name, sorted."""
+    """Event records of one log, in order of sequence; attributes by name, sorted.
+
+    A gap's are what is missing: stream, cause, first, last (sequences), first_ns, last_ns, count.
+    """
     for record in reader.records(log, Stream.EVENT):
         event = wire.Event()
         if not _parse(event, record):
@@ -71,7 +74,7 @@ def event_rows(reader: StoreReader, log: Log) -> Iterator[dict[str, Field]]:
             event.kind,
             event.source,
             event.text,
-            dict(sorted(event.attributes.items())),
+            _attributes(event),
             record.historical,
         ]
         yield dict(zip(EVENT_HEADING, fields, strict=True))
@@ -100,6 +103,22 @@ def gateway_rows(reader: StoreReader, log: Log) -> Iterator[dict[str, Field]]:
     yield dict(zip(GATEWAY_HEADING, fields, strict=True))
 
 
+def _attributes(event: wire.Event) -> dict[str, str]:
+    attributes = dict(event.attributes)
+    if event.HasField("gap"):
+        gap = event.gap
+        attributes |= {
+            "stream": _stream(gap.stream),
+            "cause": gap.cause,
+            "first": str(gap.first_sequence),
+            "last": str(gap.last_sequence),
+            "first_ns": str(gap.first_ns),
+            "last_ns": str(gap.last_ns),
+            "count": str(gap.count),
+        }
+    return dict(sorted(attributes.items()))
+
+
 def _parse(message: wire.Alarm | wire.Event, record: StoredRecord) -> bool:
     try:
         message.ParseFromString(record.payload)
@@ -111,6 +130,13 @@ def _parse(message: wire.Alarm | wire.Event, record: StoredRecord) -> bool:
 def _state(number: int) -> str:
     try:
         return AlarmState(number).name.lower()
+    except ValueError:
+        return str(number)
+
+
+def _stream(number: int) -> str:
+    try:
+        return Stream(number).name.lower()
     except ValueError:
         return str(number)
 

@@ -6,15 +6,20 @@ import asyncio
 import threading
 from types import TracebackType
 
-from tests.fakes.modbus_server import ModbusServer
+from tests.fakes.modbus_server import Device, ModbusServer
 
 
 class Plant:
-    """`with Plant(registers) as plant: plant.set(0, 20)`; listens on `port` of the loopback."""
+    """`with Plant(registers) as plant: plant.set(0, 20)`; listens on `port` of the loopback.
 
-    def __init__(self, registers: int) -> None:
+    device: one with a will of its own, instead of registers that are 0 until they are set.
+    """
+
+    def __init__(self, registers: int, device: Device | None = None) -> None:
         self._server = ModbusServer(registers)
         self._server.device.holding[:] = 0
+        if device is not None:
+            self._server.device = device
         self._loop = asyncio.new_event_loop()
         self._listening = threading.Event()
         self._stop = asyncio.Event()
@@ -39,6 +44,11 @@ class Plant:
     def port(self) -> int:
         """TCP port."""
         return self._server.port
+
+    @property
+    def connections(self) -> int:
+        """Connections open now."""
+        return len(self._server.connections)
 
     def set(self, register: int, value: int) -> None:
         """Give a holding register a value; the next read has it."""

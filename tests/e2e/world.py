@@ -140,8 +140,8 @@ class World:
         until(lambda: listens(port), limit_s=20, what="the Modbus server listens")
         return process
 
-    def start_receiver(self) -> subprocess.Popen[bytes]:
-        """`plantgate receive` with mutual TLS."""
+    def start_receiver(self, *, wait: bool = True) -> subprocess.Popen[bytes]:
+        """`plantgate receive` with mutual TLS; listening on return, unless `wait` is False."""
         certs = self.folder / "certs"
         process = self.start(
             "receiver",
@@ -149,7 +149,8 @@ class World:
              "--store", str(self.store), "--ca", str(certs / "ca.pem"),
              "--certificate", str(certs / "receiver.pem"), "--key", str(certs / "receiver.key")],
         )  # fmt: skip
-        until(lambda: listens(self.uplink_port), limit_s=20, what="the receiver listens")
+        if wait:
+            until(lambda: listens(self.uplink_port), limit_s=20, what="the receiver listens")
         return process
 
     def start_gateway(self) -> subprocess.Popen[bytes]:
