@@ -29,6 +29,7 @@ from gateway.model.catalogue import decode_ids
 from gateway.model.event import gap_event
 from gateway.sources.build import POINT_IDS_STATE
 from gateway.wire.v1 import uplink_pb2 as wire
+from tests.bench.bare_line import bytes_per_s
 from tests.bench.flow import write_devices
 from tests.bench.machine import usage
 from tests.bench.signals import seconds
@@ -192,6 +193,10 @@ def rows(folder: Path) -> list[Row]:
         time.sleep(LIVE_S)
         stop(gateway, signal.SIGTERM)
         in_order_ms, (count, first, last) = _lateness_ms(world, _opened_ns(world)), _held(world)
+        bare = {
+            kind: bytes_per_s(kind, filled.payload_bytes, world.folder / "certs")
+            for kind in ("tcp", "grpc")
+        }
     late_ms = sorted(in_order_ms)
     lost = last - first + 1 - count
     p99 = late_ms[round(0.99 * (len(late_ms) - 1))]
@@ -199,10 +204,14 @@ def rows(folder: Path) -> list[Row]:
     shares = [(b.cpu_s - a.cpu_s) / drain_s for a, b in zip(before, after, strict=True)]
     day_bytes = filled.written_bytes / HOURS * 24
     years = EMMC_BYTES * EMMC_CYCLES / day_bytes / 365
+    rate = filled.payload_bytes / drain_s
     return [
         Row(f"{HOURS:g} h outage: time to drain", drain_s, "s", 300,
+            limit=f"{rate / bare['tcp']:.3f} of the same bytes over a bare TCP socket "
+                  f"({bare['tcp'] / 1e6:,.0f} MB/s), {rate / bare['grpc']:.3f} over a bare "
+                  f"grpc.aio stream with mutual TLS ({bare['grpc'] / 1e6:,.0f} MB/s)",
             detail=f"{filled.records:,} records, {filled.payload_bytes / 1e6:,.0f} MB: "
-                   f"{filled.payload_bytes / drain_s / 1e6:.1f} MB/s, "
+                   f"{rate / 1e6:.1f} MB/s, "
                    f"{values / drain_s / 1e6:.1f} M values/s; gateway {shares[0]:.0%}, receiver "
                    f"{shares[1]:.0%} of a core; gateway resident {resident_before / 1e6:.0f} MB "
                    f"before, {after[0].resident_bytes / 1e6:.0f} MB after"),
