@@ -1,6 +1,6 @@
 """`plantgate query`: print what a receiver has stored, also while it runs.
 
-Exit 0, or 2 for a mistake in the options or a folder that holds no store.
+Exit 0, or 2 for a mistake in the options or a place that holds no store.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from gateway.receiver.contract import Reader
     from gateway.receiver.query import Query
-    from gateway.receiver.read import StoreReader
     from gateway.receiver.samples import Unread
 
 EXAMPLE = """\b
@@ -24,6 +24,7 @@ Example:
   plantgate query --store received --gateway SD-370800-000123-01 \\
       --point gds-1/AT-101 --from 2026-05-01 --to 2026-05-02 --format csv
   plantgate query --store received --alarms --json
+  plantgate query --store postgresql://reader@db1,db2/plant --gateways
 """
 
 
@@ -43,8 +44,8 @@ def moment(_context: click.Context, _option: click.Parameter, text: str | None) 
 
 
 @click.command("query", epilog=EXAMPLE)
-@click.option("--store", required=True, metavar="DIR", type=click.Path(path_type=Path),
-              help="Folder of the receiver's store.")  # fmt: skip
+@click.option("--store", required=True, metavar="DIR|URL",
+              help="The receiver's store: its folder, or postgresql://...")  # fmt: skip
 @click.option("--gateway", metavar="ID", help="Only this gateway.")
 @click.option("--point", metavar="NAME", default="", help="Only this point (device/tag).")
 @click.option("--from", "from_ns", metavar="TIME", callback=moment,
@@ -60,7 +61,7 @@ def moment(_context: click.Context, _option: click.Parameter, text: str | None) 
 @click.option("--gateways", is_flag=True, help="Gateways, their last status and their logs.")
 @click.option("--output", type=click.Path(path_type=Path), help="A file instead of the terminal.")
 def command(
-    store: Path,
+    store: str,
     gateway: str | None,
     point: str,
     from_ns: int | None,
@@ -75,11 +76,11 @@ def command(
 
     Columns: gateway, point, time (of the source, UTC), value, quality, historical.
     """
+    from gateway.receiver.contract import StorePathError
     from gateway.receiver.parquet import NoParquetError, require_pyarrow
     from gateway.receiver.query import Query
-    from gateway.receiver.read import StoreReader
     from gateway.receiver.samples import Wanted
-    from gateway.receiver.store import StorePathError
+    from gateway.receiver.stores import open_reader
 
     asked = [kind for kind, is_asked in kinds.items() if is_asked]
     if len(asked) > 1:
@@ -91,14 +92,14 @@ def command(
     try:
         if style == "parquet":
             require_pyarrow()
-        with contextlib.closing(StoreReader(store)) as reader, _output(output) as file:
+        with contextlib.closing(open_reader(store)) as reader, _output(output) as file:
             _report(_print(reader, query, what, file))
     except (StorePathError, NoParquetError) as error:
         print(f"plantgate query: {error}", file=sys.stderr)
         sys.exit(2)
 
 
-def _print(reader: StoreReader, query: Query, what: str, file: IO[bytes]) -> Unread | None:
+def _print(reader: Reader, query: Query, what: str, file: IO[bytes]) -> Unread | None:
     from gateway.receiver.parquet import write_parquet
     from gateway.receiver.query import NOTICES, print_notices, print_telemetry
 

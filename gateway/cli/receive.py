@@ -12,19 +12,23 @@ import json
 import os
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from gateway.receiver.contract import Store
     from gateway.receiver.service import Tls
-    from gateway.receiver.store import Store
 
 EXAMPLE = """\b
 Example:
   plantgate cert demo certs
   plantgate receive --listen 0.0.0.0:50051 --store received \\
+      --ca certs/ca.pem --certificate certs/receiver.pem --key certs/receiver.key
+  plantgate receive --listen 0.0.0.0:50051 --files /srv/evidence \
+      --store "postgresql://plant@db1,db2,db3/plant?target_session_attrs=read-write" \
       --ca certs/ca.pem --certificate certs/receiver.pem --key certs/receiver.key
 """
 
@@ -33,10 +37,27 @@ class OptionError(Exception):
     """A mistake of the user's; the text says which and what would be right."""
 
 
+@dataclass(frozen=True)
+class Ready:
+    """The one line that says the receiver is ready."""
+
+    store: str
+    as_json: bool
+
+    def say(self, listen: str) -> None:
+        """Print it."""
+        if self.as_json:
+            print(json.dumps({"listen": listen, "store": self.store}), flush=True)
+        else:
+            print(f"receiving on {listen}, store {self.store}", flush=True)
+
+
 @click.command("receive", epilog=EXAMPLE)
 @click.option("--listen", required=True, metavar="ADDR", help="host:port; port 0 lets it choose.")
-@click.option("--store", required=True, metavar="DIR", type=click.Path(path_type=Path),
-              help="Folder of the store; made if it is not there.")  # fmt: skip
+@click.option("--store", required=True, metavar="DIR|URL",
+              help="Folder of the store, made if it is not there; or postgresql://...")  # fmt: skip
+@click.option("--files", metavar="DIR", type=click.Path(path_type=Path),
+              help="Folder of evidence files; DIR/evidence of a store in a folder.")  # fmt: skip
 @click.option("--ca", metavar="FILE", type=click.Path(path_type=Path),
               help="PEM of the CA that signs gateways.")  # fmt: skip
 @click.option("--certificate", metavar="FILE", type=click.Path(path_type=Path),
@@ -47,7 +68,8 @@ class OptionError(Exception):
 @click.option("--json", "as_json", is_flag=True, help="Print the ready line as JSON.")
 def command(
     listen: str,
-    store: Path,
+    store: str,
+    files: Path | None,
     ca: Path | None,
     certificate: Path | None,
     key: Path | None,
@@ -61,18 +83,21 @@ def command(
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core would print lines of its own
     from gateway.observe.log import configure
+    from gateway.receiver.contract import StorePathError
     from gateway.receiver.service import AddressError
-    from gateway.receiver.store import Store, StorePathError
+    from gateway.receiver.stores import open_store, shown
     from gateway.runtime.loop import loop_factory
 
     configure()
     try:
         host, port = _address(listen)
         tls = _tls(ca, certificate, key, insecure=insecure, host=host)
-        opened = Store.open(store)
+        folder = _files(files, store)
+        opened = open_store(store)
         try:
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
-                runner.run(_serve(opened, store, (host, port), tls, as_json=as_json))
+                ready = Ready(shown(store), as_json=as_json)
+                runner.run(_serve(opened, folder, (host, port), tls, ready))
         finally:
             opened.close()
     except (OptionError, StorePathError, AddressError) as error:
@@ -81,23 +106,33 @@ def command(
 
 
 async def _serve(
-    store: Store, folder: Path, address: tuple[str, int], tls: Tls | None, *, as_json: bool
+    store: Store, files: Path, address: tuple[str, int], tls: Tls | None, ready: Ready
 ) -> None:
     from gateway.receiver.evidence import EvidenceFiles
     from gateway.receiver.service import Receiver
     from gateway.runtime.clock import SystemClock
 
-    receiver = Receiver(store, EvidenceFiles(folder / "evidence"), SystemClock(), tls)
+    receiver = Receiver(store, EvidenceFiles(files), SystemClock(), tls)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, receiver.stop)
     host, port = address
     port = await receiver.start(_join(host, port))
-    if as_json:
-        print(json.dumps({"listen": _join(host, port), "store": str(folder)}), flush=True)
-    else:
-        print(f"receiving on {_join(host, port)}, store {folder}", flush=True)
+    ready.say(_join(host, port))
     await receiver.run()
+
+
+def _files(files: Path | None, store: str) -> Path:
+    from gateway.receiver.stores import is_postgres
+
+    if is_postgres(store):
+        if files is None:
+            raise OptionError(
+                "--files DIR is missing: a store in PostgreSQL keeps no evidence files"
+            )
+    else:
+        files = files or Path(store) / "evidence"
+    return files
 
 
 def _address(listen: str) -> tuple[str, int]:

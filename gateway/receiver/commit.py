@@ -3,7 +3,7 @@
 Guarantees:
 
 - A future of `submit` completes after the work's commit was synced, or fails with
-  `StoreFailedError`; nothing is half done.
+  `StoreFailedError`; nothing is half done. A failed commit fails everything that waits.
 - Works of one caller are done in the order they were submitted within their class; urgent works
   (alarms, events, Hellos) go first into the next commit.
 - What waits is bounded by QUEUE_BYTES: `submit` waits for room, so a slow disk slows the
@@ -14,22 +14,18 @@ Guarantees:
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from drivers.contract import Clock
-from gateway.receiver.store import Outcome, Seen, Store, Work
+from gateway.receiver.contract import Outcome, Seen, Store, StoreFailedError, Work
 
 QUEUE_BYTES = 64 * 1024 * 1024
 """Most payload waiting for the disk: 512 messages of the largest size that a gateway sends."""
 COMMIT_BYTES = 4 * 1024 * 1024
 """Most payload in one commit, so that an alarm waits for a short one only."""
-
-
-class StoreFailedError(Exception):
-    """The store could not commit; nothing was stored and nothing may be acknowledged."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,12 +38,16 @@ class _Item:
 class Committer:
     """Group commit over a `Store`, for one event loop. Call `run` in a TaskGroup."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, on_failure: Callable[[str], object] = str
+    ) -> None:
+        """on_failure: told the reason after a commit failed; whoever spoke must say Hello again."""
         self._store = store
         self._clock = clock
         self._urgent: deque[_Item] = deque()
         self._bulk: deque[_Item] = deque()
         self._bulk_bytes = 0
+        self._on_failure = on_failure
         self._seen: dict[int, Seen] = {}
         self._work_waits = asyncio.Event()
         self._room = asyncio.Event()
@@ -117,13 +117,12 @@ class Committer:
             outcomes = await loop.run_in_executor(
                 thread, self._store.apply, works, self._clock.wall_ns()
             )
-        except sqlite3.Error as error:
+        except StoreFailedError as failure:
             await loop.run_in_executor(thread, self._reopen)
-            failure = StoreFailedError(f"the store could not commit: {error}")
-            for item in group:
-                if not item.done.done():
-                    item.done.set_exception(failure)
-                    item.done.exception()  # seen: its caller may be gone
+            # What waits speaks of log numbers of before: the store that was reached now may be one
+            # that was restored, where they mean nothing, or another log.
+            self._fail([*group, *self._urgent, *self._bulk], failure)
+            self._on_failure(str(failure))
             return
         self.commits += 1
         for item, outcome in zip(group, outcomes, strict=False):
@@ -131,10 +130,21 @@ class Committer:
             if not item.done.done():
                 item.done.set_result(outcome)
 
+    def _fail(self, items: Iterable[_Item], failure: StoreFailedError) -> None:
+        for item in items:
+            if not item.done.done():
+                item.done.set_exception(failure)
+                item.done.exception()  # seen: its caller may be gone
+        self._urgent.clear()
+        self._bulk.clear()
+        self._seen.clear()
+        self._bulk_bytes = 0
+        self._room.set()
+
     def _reopen(self) -> None:
         try:
             self._store.reopen()
-        except sqlite3.Error:
+        except StoreFailedError:
             return  # still closed: the next commit fails too and comes back here
 
 

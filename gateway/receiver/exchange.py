@@ -29,10 +29,10 @@ from gateway.receiver.check import (
     check_ranges,
     stream_of,
 )
-from gateway.receiver.commit import Committer, StoreFailedError
+from gateway.receiver.commit import Committer
+from gateway.receiver.contract import Entries, Gaps, Seen, StoreFailedError
 from gateway.receiver.evidence import EvidenceFiles
 from gateway.receiver.replies import EndedError, Replies, Reply, Write
-from gateway.receiver.store import Entries, Gaps, Seen
 from gateway.wire.v1 import uplink_pb2 as wire
 
 WAITING_FILES = 256

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from buffer.contract import Stream
 from drivers.contract import quality_word
 from gateway.model.alarm import AlarmState
-from gateway.receiver.read import Log, StoredRecord, StoreReader
+from gateway.receiver.contract import Log, Reader, StoredRecord
 from gateway.receiver.rows import iso_time
 from gateway.wire.v1 import uplink_pb2 as wire
 
@@ -32,7 +32,7 @@ GATEWAY_HEADING = (
 EVENT_HEADING = ("gateway", "time", "kind", "source", "text", "attributes", "historical")
 
 
-def alarm_rows(reader: StoreReader, log: Log) -> Iterator[dict[str, Field]]:
+def alarm_rows(reader: Reader, log: Log) -> Iterator[dict[str, Field]]:
     """Alarm records of one log, in order of sequence; `evidence` is SHA-256s, space-separated."""
     attachments = reader.attachments(log.gateway)
     for record in reader.records(log, Stream.ALARM):
@@ -59,7 +59,7 @@ def alarm_rows(reader: StoreReader, log: Log) -> Iterator[dict[str, Field]]:
         yield dict(zip(ALARM_HEADING, fields, strict=True))
 
 
-def event_rows(reader: StoreReader, log: Log) -> Iterator[dict[str, Field]]:
+def event_rows(reader: Reader, log: Log) -> Iterator[dict[str, Field]]:
     """Event records of one log, in order of sequence; attributes by name, sorted.
 
     A gap's are what is missing: stream, cause, first, last (sequences), first_ns, last_ns, count.
@@ -80,7 +80,7 @@ def event_rows(reader: StoreReader, log: Log) -> Iterator[dict[str, Field]]:
         yield dict(zip(EVENT_HEADING, fields, strict=True))
 
 
-def fault_rows(reader: StoreReader, log: Log) -> Iterator[dict[str, Field]]:
+def fault_rows(reader: Reader, log: Log) -> Iterator[dict[str, Field]]:
     """What must not happen and did, in one log: conflicts, broken chains, refused records."""
     for fault in reader.faults(log):
         stream = Stream(fault.stream).name.lower()
@@ -91,11 +91,11 @@ def fault_rows(reader: StoreReader, log: Log) -> Iterator[dict[str, Field]]:
         yield dict(zip(FAULT_HEADING, fields, strict=True))
 
 
-def gateway_rows(reader: StoreReader, log: Log) -> Iterator[dict[str, Field]]:
+def gateway_rows(reader: Reader, log: Log) -> Iterator[dict[str, Field]]:
     """One row for each log of each gateway: who it is, what it said last, what is stored of it."""
     gateway = reader.gateway(log)
     status = wire.Status.FromString(gateway.status)
-    held = reader.counts(log)
+    held = {stream: len(reader.acknowledged(log, stream)) for stream in Stream}
     fields: list[Field] = [
         log.gateway, iso_time(gateway.last_seen_ns), gateway.enterprise, gateway.software,
         status.health, status.backlog_records, log.log_id.hex(), *(held[one] for one in Stream),

@@ -14,8 +14,8 @@ from typing import IO, Any
 import numpy as np
 
 from drivers.contract import Quality, quality_word
+from gateway.receiver.contract import Reader
 from gateway.receiver.query import Query
-from gateway.receiver.read import StoreReader
 from gateway.receiver.samples import Samples, Unread, samples
 
 ROW_GROUP = 1 << 17
@@ -36,7 +36,7 @@ def require_pyarrow() -> None:
         raise NoParquetError(text) from None
 
 
-def write_parquet(reader: StoreReader, query: Query, file: IO[bytes]) -> Unread:
+def write_parquet(reader: Reader, query: Query, file: IO[bytes]) -> Unread:
     """Write what is asked for; returns what could not be read. Raises NoParquetError."""
     require_pyarrow()
     arrow: Any = importlib.import_module("pyarrow")
@@ -53,9 +53,7 @@ def write_parquet(reader: StoreReader, query: Query, file: IO[bytes]) -> Unread:
     return unread
 
 
-def _row_groups(
-    reader: StoreReader, query: Query, unread: Unread
-) -> Iterator[dict[str, list[object]]]:
+def _row_groups(reader: Reader, query: Query, unread: Unread) -> Iterator[dict[str, list[object]]]:
     columns = _empty()
     for log in reader.logs(query.gateway):
         for item in samples(reader, log, query.wanted, unread):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gateway.receiver import notices
-from gateway.receiver.read import Log, StoreReader
+from gateway.receiver.contract import Log, Reader
 from gateway.receiver.rows import CSV, JSON, RowWriter, iso_time
 from gateway.receiver.samples import Unread, Wanted, samples
 
@@ -29,7 +29,7 @@ class Query:
     as_json: bool = False
 
 
-def print_telemetry(reader: StoreReader, query: Query, write: Write) -> Unread:
+def print_telemetry(reader: Reader, query: Query, write: Write) -> Unread:
     """Write telemetry as lines; returns what could not be read."""
     style = JSON if query.as_json else CSV
     write(style.heading)
@@ -46,7 +46,7 @@ class Notice:
     """One kind of flat row: its columns and where its rows come from."""
 
     heading: tuple[str, ...]
-    rows: Callable[[StoreReader, Log], Iterator[dict[str, notices.Field]]]
+    rows: Callable[[Reader, Log], Iterator[dict[str, notices.Field]]]
 
 
 NOTICES: Mapping[str, Notice] = {
@@ -57,7 +57,7 @@ NOTICES: Mapping[str, Notice] = {
 }
 
 
-def print_notices(reader: StoreReader, query: Query, kind: str, write: Write) -> None:
+def print_notices(reader: Reader, query: Query, kind: str, write: Write) -> None:
     """Write one kind of NOTICES; the wanted point and times apply to the row's source and time."""
     notice = NOTICES[kind]
     line = io.StringIO()

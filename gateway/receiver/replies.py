@@ -16,8 +16,7 @@ import grpc
 from buffer.contract import Stream
 from buffer.ranges import RangeSet
 from drivers.contract import Clock
-from gateway.receiver.commit import StoreFailedError
-from gateway.receiver.store import Outcome, Stored
+from gateway.receiver.contract import Outcome, Stored, StoreFailedError
 from gateway.wire.v1 import uplink_pb2 as wire
 
 REPLIES = 256

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from buffer.block import BlockDecoder, BlockError, ColumnBatch
 from buffer.contract import Stream
-from gateway.receiver.read import Log, PointNames, StoredRecord, StoreReader
+from gateway.receiver.contract import Log, PointNames, Reader, StoredRecord
 
 
 class Samples(NamedTuple):
@@ -63,7 +63,7 @@ class Unread:
     reasons: set[str] = field(default_factory=set)
 
 
-def samples(reader: StoreReader, log: Log, wanted: Wanted, unread: Unread) -> Iterator[Samples]:
+def samples(reader: Reader, log: Log, wanted: Wanted, unread: Unread) -> Iterator[Samples]:
     """Samples of one log in order of sequence; adds to `unread` what cannot be read."""
     decoder = BlockDecoder()
     catalogues: dict[bytes, tuple[PointNames | None, npt.NDArray[np.int32]]] = {}

@@ -22,12 +22,21 @@ from buffer.contract import Stream
 from drivers.contract import Clock
 from gateway.observe.log import logger
 from gateway.receiver.check import MAX_MESSAGE_BYTES, Fault
-from gateway.receiver.commit import Committer, StoreFailedError
+from gateway.receiver.commit import Committer
+from gateway.receiver.contract import (
+    Entries,
+    Greeting,
+    Known,
+    Outcome,
+    Store,
+    StoreFailedError,
+    Work,
+)
 from gateway.receiver.evidence import EvidenceFiles
 from gateway.receiver.exchange import Exchange, Read, broken
+from gateway.receiver.health import Health
 from gateway.receiver.identity import identities, refusal
 from gateway.receiver.replies import EndedError, to_wire
-from gateway.receiver.store import Entries, Greeting, Known, Outcome, Store, Work
 from gateway.wire.v1 import uplink_pb2 as wire
 
 Context = grpc.aio.ServicerContext[bytes, wire.ReceiverMessage]
@@ -81,7 +90,7 @@ class Receiver:
     """One listening receiver over one store. `run` in a TaskGroup, after `start`."""
 
     def __init__(self, store: Store, files: EvidenceFiles, clock: Clock, tls: Tls | None) -> None:
-        self._committer = Committer(store, clock)
+        self._committer = Committer(store, clock, self._store_failed)
         self._files = files
         self._clock = clock
         self._tls = tls
@@ -89,6 +98,7 @@ class Receiver:
         self._stopping = asyncio.Event()
         self._software = f"plantgate/{version('plantgate')}"
         self._server: Any = None
+        self._health = Health(SERVICE)
 
     async def start(self, address: str) -> int:
         """Listen; returns the port (0 in the address lets the system choose).
@@ -114,6 +124,7 @@ class Receiver:
         except RuntimeError:  # gRPC does not say which of these it is
             reason = "it is not of this machine, or the port is taken or not permitted"
             raise AddressError(f"cannot listen on {address}: {reason}") from None
+        await self._health.begin(self._server)
         await self._server.start()
         return int(port)
 
@@ -124,6 +135,7 @@ class Receiver:
             try:
                 await self._stopping.wait()
             finally:
+                await self._health.end()
                 for item in self._open.values():
                     item.exchange.end(grpc.StatusCode.UNAVAILABLE, "the receiver is stopping")
                 await self._server.stop(STOP_SECONDS)
@@ -140,6 +152,11 @@ class Receiver:
             "record_bytes": self._committer.records_bytes,
             "exchanges": len(self._open),
         }
+
+    def _store_failed(self, reason: str) -> None:
+        logger("receiver").error("store.failed", reason=reason, exchanges=len(self._open))
+        for item in self._open.values():
+            item.exchange.end(grpc.StatusCode.UNAVAILABLE, reason)
 
     async def _exchange(self, _requests: object, context: Context) -> None:
         async def read() -> bytes | None:

@@ -26,6 +26,10 @@ else
     echo "peers: no Debian packages on this system: tests of libmodbus, MQTT and RTSP may be left out" >&2
 fi
 
+if command -v dpkg-query >/dev/null 2>&1; then
+    ./install_postgres.sh || echo "peers: apt-get failed; tests of PostgreSQL will be left out" >&2
+fi
+
 if command -v npm >/dev/null 2>&1; then
     ./install_modbus.sh || echo "peers: npm failed; tests of modbus-serial will be left out" >&2
     ./install_opcua.sh || echo "peers: npm failed; tests of node-opcua will be left out" >&2

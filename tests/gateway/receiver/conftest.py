@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,9 @@ import pytest
 
 from gateway.receiver.evidence import EvidenceFiles
 from gateway.receiver.service import Receiver, Tls
-from gateway.receiver.store import Store
+from gateway.receiver.sqlite.store import SqliteStore
 from gateway.runtime.clock import SystemClock
+from tests.peers import postgres
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def _running(folder: Path, tls: Tls | None = None) -> AsyncIterator[Running]:
-    store = Store.open(folder)
+    store = SqliteStore.open(folder)
     try:
         receiver = Receiver(store, EvidenceFiles(folder / "evidence"), SystemClock(), tls)
         port = await receiver.start("127.0.0.1:0")
@@ -59,3 +60,13 @@ RunReceiver = Callable[..., AbstractAsyncContextManager[Running]]
 def run_receiver() -> RunReceiver:
     """Context manager that runs a receiver over a folder; use it again for a restart."""
     return _running
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Postgres]:
+    """A real PostgreSQL for the whole session; each test makes a database of its own."""
+    postgres.require()
+    server = postgres.Postgres()
+    server.start()
+    yield server
+    server.close()

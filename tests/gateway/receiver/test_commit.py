@@ -13,12 +13,22 @@ import pytest
 
 from buffer.contract import Stream
 from gateway.receiver import commit
-from gateway.receiver.commit import Committer, StoreFailedError
-from gateway.receiver.store import Entries, Gaps, Greeting, Known, Outcome, Seen, Store, Work
+from gateway.receiver.commit import Committer
+from gateway.receiver.contract import (
+    Entries,
+    Gaps,
+    Greeting,
+    Known,
+    Outcome,
+    Seen,
+    StoreFailedError,
+    Work,
+)
+from gateway.receiver.sqlite.store import SqliteStore
 from gateway.runtime.clock import SystemClock
 
 
-class Disk(Store):
+class Disk(SqliteStore):
     """A real store whose commits can be held back or made to fail."""
 
     def __init__(self, directory: Path) -> None:
@@ -37,7 +47,7 @@ class Disk(Store):
             self.held_back.set()
             self.go.wait(30)
         if self.broken:
-            raise sqlite3.OperationalError("disk I/O error")
+            raise StoreFailedError("disk I/O error")
         return super().apply(group, now_ns)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from buffer.contract import Stream
 from gateway.receiver.evidence import EvidenceFiles
 from gateway.receiver.service import Receiver, Tls
-from gateway.receiver.store import Store
+from gateway.receiver.sqlite.store import SqliteStore
 from gateway.runtime.clock import SystemClock
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.certificates import Authority
@@ -24,7 +24,7 @@ from tests.gateway.uplink.test_client import Destination, running, until
 async def receiving(folder: Path, authority: Authority, address: str) -> AsyncIterator[int]:
     pair = authority.issue("receiver")
     tls = Tls(authority.ca.read_bytes(), pair.certificate.read_bytes(), pair.key.read_bytes())
-    store = Store.open(folder)
+    store = SqliteStore.open(folder)
     try:
         receiver = Receiver(store, EvidenceFiles(folder / "evidence"), SystemClock(), tls)
         port = await receiver.start(address)

@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from buffer.contract import Stream
-from drivers.contract import ValueKind
-from gateway.receiver.store import DATABASE, StorePathError, stream_key
-from gateway.wire.v1 import uplink_pb2 as wire
+from buffer.ranges import RangeSet
+from gateway.receiver.contract import (
+    Log,
+    PointNames,
+    StoredFault,
+    StoredGateway,
+    StoredRecord,
+    StorePathError,
+    point_names,
+    stream_key,
+)
+from gateway.receiver.sqlite.store import DATABASE
 
 PAGE_RECORDS = 64
 """At 80 KB, the most a gateway puts into a record, a page is 5 MB."""
@@ -24,56 +31,7 @@ _BUSY_MS = 5_000
 _SEQUENCES = (1 << 40) - 1
 
 
-class Log(NamedTuple):
-    """One log of one gateway: its number in the store, the gateway's id, the log id."""
-
-    number: int
-    gateway: str
-    log_id: bytes
-
-
-class StoredRecord(NamedTuple):
-    """One record as a query needs it; `group` is the sequence of its key."""
-
-    sequence: int
-    group: int
-    historical: bool
-    catalogue: bytes
-    time_ns: int
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFault:
-    """One fault and how often it was seen; times in ns since 1970 UTC."""
-
-    stream: int
-    sequence: int
-    kind: str
-    reason: str
-    last_ns: int
-    count: int
-    hash: bytes
-
-
-class StoredGateway(NamedTuple):
-    """A gateway as it introduced itself; status is its last plantgate.wire.v1.Status."""
-
-    enterprise: str
-    software: str
-    last_seen_ns: int
-    status: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PointNames:
-    """Names and column kinds of one catalogue, by point id."""
-
-    names: dict[int, str]
-    kinds: dict[int, ValueKind]
-
-
-class StoreReader:
+class SqliteReader:
     """Read-only view of one store. `close` it."""
 
     def __init__(self, folder: Path) -> None:
@@ -109,7 +67,8 @@ class StoreReader:
         last = base
         while end is not None and last < end:
             page = self._db.execute(
-                "SELECT id, group_sequence, historical, catalogue, time_ns, payload FROM records"
+                "SELECT id, group_sequence, historical, catalogue, time_ns,"
+                " received_ns, samples, payload FROM records"
                 " WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
                 (last, end, PAGE_RECORDS),
             ).fetchall()
@@ -126,13 +85,7 @@ class StoreReader:
         ).fetchone()
         if row is None:
             return None
-        points = wire.Catalogue.FromString(row[0]).points
-        known = set(ValueKind)
-        kinds = {
-            point.id: ValueKind(point.kind) if point.kind in known else ValueKind.FLOAT
-            for point in points
-        }
-        return PointNames({point.id: point.name for point in points}, kinds)
+        return point_names(row[0])
 
     def faults(self, log: Log) -> list[StoredFault]:
         """Faults noted of one log, newest last."""
@@ -152,15 +105,21 @@ class StoreReader:
         ).fetchone()
         return StoredGateway(*row)
 
-    def counts(self, log: Log) -> dict[Stream, int]:
-        """Acknowledged sequences of each stream, declared gaps among them."""
-        return {
-            stream: self._db.execute(
-                "SELECT coalesce(sum(stop - start), 0) FROM ranges WHERE stream_key = ?",
+    def acknowledged(self, log: Log, stream: Stream) -> RangeSet:
+        """Acknowledged sequences of a stream, declared gaps among them."""
+        return self._ranges("ranges", log, stream)
+
+    def gaps(self, log: Log, stream: Stream) -> RangeSet:
+        """Sequences of a stream that the gateway declared gone."""
+        return self._ranges("gaps", log, stream)
+
+    def _ranges(self, table: str, log: Log, stream: Stream) -> RangeSet:
+        return RangeSet(
+            self._db.execute(
+                f"SELECT start, stop FROM {table} WHERE stream_key = ? ORDER BY start",
                 (stream_key(log.number, stream),),
-            ).fetchone()[0]
-            for stream in Stream
-        }
+            )
+        )
 
     def attachments(self, gateway: str) -> dict[bytes, list[str]]:
         """SHA-256s (hexadecimal) of the evidence of each alarm of a gateway."""

@@ -1,123 +1,59 @@
-"""The receiver's durable store: what it has acknowledged, it holds.
+"""The receiver's store in one SQLite database: what it has acknowledged, it holds.
 
-Guarantees:
-
-- `apply` runs all works given to it in one transaction and returns after its commit was synced
-  (SQLite, WAL, synchronous=FULL). A failure undoes all of them.
-- A record is stored at most once per (gateway, log id, stream, sequence). Equal identity and equal
-  hash is acknowledged again; equal identity with another hash is refused and noted in `faults`.
-- The acknowledged ranges change in the same transaction as the records they speak of.
-- A telemetry group whose catalogue is not held is not stored.
-
-One process writes at a time (a lock on DIR/lock); readers open the database read-only.
-Not thread-safe: one thread at a time. Nothing here reads a clock.
+Guarantees, beside those of every store (contract.py): `apply` runs all works given to it in one
+transaction and returns after its commit was synced (WAL, synchronous=FULL). A failure undoes all
+of them. One process writes at a time (a lock on DIR/lock); readers open the database read-only.
 """
 
 from __future__ import annotations
 
 import fcntl
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TextIO
 
 from buffer.contract import Stream
 from buffer.ranges import RangeSet
-from gateway.receiver.check import Attachment, Entry, Fault
+from gateway.receiver.check import Entry, Fault
+from gateway.receiver.contract import (
+    ANOTHER_RECORD,
+    BROKEN_CHAIN,
+    FAULT_TEXT,
+    NEWER_SCHEMA,
+    Entries,
+    Gaps,
+    Greeting,
+    Known,
+    Outcome,
+    Seen,
+    Stored,
+    StoreFailedError,
+    StorePathError,
+    Work,
+    migrations,
+    runs,
+    stream_key,
+)
+from gateway.receiver.waiting import WaitingGroups
 
 DATABASE = "receiver.db"
-_HELD_GROUPS = 4096
-_FAULT_TEXT = 500
-_INSERT = f"INSERT INTO records VALUES ({','.join('?' * (len(Entry._fields) + 1))})"  # noqa: S608
+_INSERT = f"INSERT INTO records VALUES ({','.join('?' * (len(Entry._fields) + 1))})"
 
 
-class StorePathError(Exception):
-    """The store's directory cannot be used; the text says which and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Greeting:
-    """A gateway said Hello. Lists catalogues (hashes) that it names; outcome is a `Known`."""
-
-    gateway: str
-    enterprise: str
-    software: str
-    log_id: bytes
-    catalogues: tuple[bytes, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the store holds of one log: its number, acknowledged ranges, catalogues held."""
-
-    log: int
-    acknowledged: dict[Stream, RangeSet]
-    catalogues: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Entries:
-    """Proven records of one stream of one log, with what they define; outcome is `Stored`."""
-
-    log: int
-    stream: Stream
-    entries: Sequence[Entry]
-    catalogues: Sequence[tuple[bytes, bytes]] = ()
-    attachments: Sequence[Attachment] = ()
-    faults: Sequence[Fault] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Gaps:
-    """Ranges [start, stop) that the gateway no longer holds; outcome is `Stored`."""
-
-    log: int
-    stream: Stream
-    ranges: Sequence[tuple[int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A gateway's last Status, encoded; the outcome is an empty `Stored`."""
-
-    log: int
-    status: bytes
-
-
-@dataclass(slots=True)
-class Stored:
-    """Outcome of a work: what is acknowledged, which catalogues are needed, what is refused."""
-
-    acknowledged: RangeSet = field(default_factory=RangeSet)
-    needed: list[bytes] = field(default_factory=list)
-    refused: list[Fault] = field(default_factory=list)
-
-
-Work = Greeting | Entries | Gaps | Seen
-Outcome = Known | Stored
-
-
-def stream_key(log: int, stream: Stream) -> int:
-    """Number of one stream of one log, as the schema packs it."""
-    return log * 4 + int(stream) - 1
-
-
-class Store:
-    """SQLite store in one directory. Open it with `Store.open`; `close` releases the lock."""
+class SqliteStore:
+    """SQLite store in one directory. Open it with `SqliteStore.open`; `close` releases the lock."""
 
     def __init__(self, directory: Path, lock: TextIO) -> None:
         self._directory = directory
         self._lock = lock
         self._db = _connect(directory / DATABASE)
         self._catalogues = self._read_catalogues()
-        # Groups held back for want of a catalogue: (log, key sequence) -> catalogue hash. Deltas
-        # do not name it. Forgetting one is harmless: its deltas wait for their key in the store.
-        self._held: dict[tuple[int, int], bytes] = {}
+        self._waiting = WaitingGroups(lambda catalogue: catalogue in self._catalogues)
 
     @classmethod
-    def open(cls, directory: Path) -> Store:
+    def open(cls, directory: Path) -> SqliteStore:
         """Open or create a store. Raises StorePathError if it cannot be used or is in use."""
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -142,14 +78,23 @@ class Store:
     def reopen(self) -> None:
         """Start afresh after a failed commit: a failed sync is never retried on the same file."""
         self._db.close()
-        self._db = _connect(self._directory / DATABASE)
-        self._catalogues = self._read_catalogues()
+        try:
+            self._db = _connect(self._directory / DATABASE)
+            self._catalogues = self._read_catalogues()
+        except sqlite3.Error as error:
+            raise StoreFailedError(f"the store cannot be opened again: {error}") from error
 
     def apply(self, works: Iterable[Work], now_ns: int) -> list[Outcome]:
         """Do all works in one durable transaction, in order; one outcome each.
 
-        Raises sqlite3.Error with nothing done; call `reopen` before the next try.
+        Raises StoreFailedError with nothing done; call `reopen` before the next try.
         """
+        try:
+            return self._transact(works, now_ns)
+        except sqlite3.Error as error:
+            raise StoreFailedError(f"the store could not commit: {error}") from error
+
+    def _transact(self, works: Iterable[Work], now_ns: int) -> list[Outcome]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             outcomes = [self._apply(work, now_ns) for work in works]
@@ -209,7 +154,7 @@ class Store:
                 self._catalogues.add(name)
         outcome = Stored(refused=list(work.faults))
         faults = list(work.faults)
-        for run in _runs(work.entries):
+        for run in runs(work.entries):
             faults += self._store_run(work, run, outcome, now_ns)
         self._merge(stream_key(work.log, work.stream), outcome.acknowledged)
         self._db.executemany(
@@ -236,40 +181,23 @@ class Store:
         before = there.get(base + first - 1)
         if first > 1 and before is not None and before != run[0].previous_hash:
             # Stored all the same: to refuse it would lose a record over what another one says.
-            text = "the chain is broken: the record before it has another hash here"
-            faults.append(Fault(first, "chain", run[0].hash, text))
+            faults.append(Fault(first, "chain", run[0].hash, BROKEN_CHAIN))
         for entry in run:
             stored = there.get(base + entry.sequence)
             if stored is None:
-                needed = self._needed(work, entry)
+                needed = self._waiting.needed(work.log, work.stream, entry)
                 if needed:
                     outcome.needed += [needed] if needed not in outcome.needed else []
                     continue
                 rows.append((base + entry.sequence, *entry[1:3], now_ns, *entry[3:]))
             elif stored != entry.hash:
-                text = "another record with this identity is stored already"
-                fault = Fault(entry.sequence, "conflict", entry.hash, text)
+                fault = Fault(entry.sequence, "conflict", entry.hash, ANOTHER_RECORD)
                 outcome.refused.append(fault)
                 faults.append(fault)
                 continue
             outcome.acknowledged.add(entry.sequence)
         self._db.executemany(_INSERT, rows)
         return faults
-
-    def _needed(self, work: Entries, entry: Entry) -> bytes:
-        """Hash of the catalogue for want of which a record is held back, or empty."""
-        if work.stream is not Stream.TELEMETRY:
-            return b""
-        group = (work.log, entry.group)
-        catalogue = entry.catalogue or self._held.get(group, b"")
-        if not catalogue or catalogue in self._catalogues:
-            if entry.catalogue:
-                self._held.pop(group, None)
-            return b""
-        self._held[group] = catalogue
-        if len(self._held) > _HELD_GROUPS:
-            del self._held[next(iter(self._held))]
-        return catalogue
 
     def _note_gaps(self, work: Gaps, now_ns: int) -> Stored:
         key = stream_key(work.log, work.stream)
@@ -311,7 +239,7 @@ class Store:
             " WHERE id = ? ON CONFLICT DO UPDATE SET last_ns = excluded.last_ns,"
             " hash = excluded.hash, reason = excluded.reason, count = count + 1",
             [
-                (stream, item.sequence, item.kind, item.hash, item.reason[:_FAULT_TEXT],
+                (stream, item.sequence, item.kind, item.hash, item.reason[:FAULT_TEXT],
                  now_ns, now_ns, log)
                 for item in faults
             ],
@@ -319,16 +247,6 @@ class Store:
 
     def _read_catalogues(self) -> set[bytes]:
         return {name for (name,) in self._db.execute("SELECT hash FROM catalogues")}
-
-
-def _runs(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-    """Cut records into runs of consecutive sequences."""
-    start = 0
-    for index in range(1, len(entries) + 1):
-        at_end = index == len(entries)
-        if at_end or entries[index].sequence != entries[index - 1].sequence + 1:
-            yield entries[start:index]
-            start = index
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -348,27 +266,10 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _migrate(db: sqlite3.Connection) -> None:
-    sections = resources.files("gateway.receiver").joinpath("schema.sql").read_text("utf-8")
-    migrations = sections.split("-- migration ")[1:]
+    schema = resources.files("gateway.receiver.sqlite").joinpath("schema.sql").read_text("utf-8")
+    scripts = migrations(schema)
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > len(migrations):
-        raise sqlite3.DatabaseError(f"made by a newer version (schema {version})")
-    for number, script in enumerate(migrations[version:], version + 1):
-        body = script.partition("\n")[2]
-        db.executescript(f"BEGIN;{body};PRAGMA user_version = {number};COMMIT;")
-
-
-__all__ = [
-    "DATABASE",
-    "Entries",
-    "Gaps",
-    "Greeting",
-    "Known",
-    "Outcome",
-    "Seen",
-    "Store",
-    "StorePathError",
-    "Stored",
-    "Work",
-    "stream_key",
-]
+    if version > len(scripts):
+        raise sqlite3.DatabaseError(NEWER_SCHEMA.format(version))
+    for number, script in enumerate(scripts[version:], version + 1):
+        db.executescript(f"BEGIN;{script};PRAGMA user_version = {number};COMMIT;")

@@ -1,0 +1,250 @@
+"""What every store of a receiver promises, and the words it is spoken to in.
+
+Guarantees of every `Store` (tests/gateway/receiver/test_stores.py holds each of them to it):
+
+- What `apply` returned for is durable: synced by the engine, or replicated as the engine is set up.
+  A failure raises `StoreFailedError`, and nothing of it may be acknowledged.
+- A record is stored at most once per (gateway, log id, stream, sequence). Equal identity and equal
+  hash is acknowledged again; equal identity with another hash is refused and noted as a fault.
+- The acknowledged ranges change in the same transaction as the records they speak of, so a
+  restored database says truly what it holds, and the gateway sends the rest again.
+- A telemetry group whose catalogue is not held is not stored; the outcome names the catalogue.
+- A record whose predecessor has another hash is stored all the same, and noted as a fault.
+
+A `Reader` reads beside running receivers and never holds them up. Stores and readers are blocking
+and not thread-safe: one thread at a time. Nothing in them reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from buffer.contract import Stream
+from buffer.ranges import RangeSet
+from drivers.contract import ValueKind
+from gateway.receiver.check import Attachment, Entry, Fault
+from gateway.wire.v1 import uplink_pb2 as wire
+
+FAULT_TEXT = 500
+"""Most characters of a fault's reason that are kept."""
+NEWER_SCHEMA = "made by a newer version (schema {})"
+ANOTHER_RECORD = "another record with this identity is stored already"
+BROKEN_CHAIN = "the chain is broken: the record before it has another hash here"
+
+
+class StorePathError(Exception):
+    """The store cannot be used as it was named; the text says which and why."""
+
+
+class StoreFailedError(Exception):
+    """The store could not commit; nothing of it may be acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """A gateway said Hello. Lists catalogues (hashes) that it names; outcome is a `Known`."""
+
+    gateway: str
+    enterprise: str
+    software: str
+    log_id: bytes
+    catalogues: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the store holds of one log: its number, acknowledged ranges, catalogues held."""
+
+    log: int
+    acknowledged: dict[Stream, RangeSet]
+    catalogues: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Proven records of one stream of one log, with what they define; outcome is `Stored`."""
+
+    log: int
+    stream: Stream
+    entries: Sequence[Entry]
+    catalogues: Sequence[tuple[bytes, bytes]] = ()
+    attachments: Sequence[Attachment] = ()
+    faults: Sequence[Fault] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """Ranges [start, stop) that the gateway no longer holds; outcome is `Stored`."""
+
+    log: int
+    stream: Stream
+    ranges: Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A gateway's last Status, encoded; the outcome is an empty `Stored`."""
+
+    log: int
+    status: bytes
+
+
+@dataclass(slots=True)
+class Stored:
+    """Outcome of a work: what is acknowledged, which catalogues are needed, what is refused."""
+
+    acknowledged: RangeSet = field(default_factory=RangeSet)
+    needed: list[bytes] = field(default_factory=list)
+    refused: list[Fault] = field(default_factory=list)
+
+
+Work = Greeting | Entries | Gaps | Seen
+Outcome = Known | Stored
+
+
+class Store(Protocol):
+    """The writing side. See the module's text for what it guarantees."""
+
+    def apply(self, works: Iterable[Work], now_ns: int) -> list[Outcome]:
+        """Do all works durably, in order; one outcome each. now_ns: wall clock, the arrival.
+
+        Raises StoreFailedError; call `reopen` before the next try.
+        """
+        ...
+
+    def reopen(self) -> None:
+        """Start afresh after a failure. Raises StoreFailedError if the engine is still away."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything; may be called twice."""
+        ...
+
+
+class Log(NamedTuple):
+    """One log of one gateway: its number in the store, the gateway's id, the log id."""
+
+    number: int
+    gateway: str
+    log_id: bytes
+
+
+class StoredRecord(NamedTuple):
+    """One record as a reader needs it; `group` is the sequence of its key.
+
+    time_ns: the gateway's wall clock at its commit.  received_ns: the receiver's at its own.
+    """
+
+    sequence: int
+    group: int
+    historical: bool
+    catalogue: bytes
+    time_ns: int
+    received_ns: int
+    samples: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFault:
+    """One fault and how often it was seen; times in ns since 1970 UTC."""
+
+    stream: int
+    sequence: int
+    kind: str
+    reason: str
+    last_ns: int
+    count: int
+    hash: bytes
+
+
+class StoredGateway(NamedTuple):
+    """A gateway as it introduced itself; status is its last plantgate.wire.v1.Status."""
+
+    enterprise: str
+    software: str
+    last_seen_ns: int
+    status: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PointNames:
+    """Names and column kinds of one catalogue, by point id, and the catalogue itself."""
+
+    names: dict[int, str]
+    kinds: dict[int, ValueKind]
+    hazards: dict[int, str] = field(default_factory=dict)
+
+
+class Reader(Protocol):
+    """The reading side: ends at the newest record that was there when a question began."""
+
+    def close(self) -> None:
+        """Close; may be called twice."""
+        ...
+
+    def logs(self, gateway: str | None = None) -> list[Log]:
+        """Logs by gateway id, then in order of first sight; of one gateway if it is named."""
+        ...
+
+    def records(self, log: Log, stream: Stream) -> Iterator[StoredRecord]:
+        """Records of one stream in order of sequence, up to the newest one there now."""
+        ...
+
+    def points(self, catalogue: bytes) -> PointNames | None:
+        """Names of a catalogue's points; None if the store does not hold it."""
+        ...
+
+    def faults(self, log: Log) -> list[StoredFault]:
+        """Faults noted of one log, newest last."""
+        ...
+
+    def gateway(self, log: Log) -> StoredGateway:
+        """Who a log belongs to."""
+        ...
+
+    def acknowledged(self, log: Log, stream: Stream) -> RangeSet:
+        """Acknowledged sequences of a stream, declared gaps among them."""
+        ...
+
+    def gaps(self, log: Log, stream: Stream) -> RangeSet:
+        """Sequences of a stream that the gateway declared gone."""
+        ...
+
+    def attachments(self, gateway: str) -> dict[bytes, list[str]]:
+        """SHA-256s (hexadecimal) of the evidence of each alarm of a gateway."""
+        ...
+
+
+def stream_key(log: int, stream: Stream) -> int:
+    """Number of one stream of one log, as the schemas pack it."""
+    return log * 4 + int(stream) - 1
+
+
+def point_names(encoded: bytes) -> PointNames:
+    """Read names out of an encoded catalogue."""
+    points = wire.Catalogue.FromString(encoded).points
+    known = set(ValueKind)
+    kinds = {
+        point.id: ValueKind(point.kind) if point.kind in known else ValueKind.FLOAT
+        for point in points
+    }
+    names = {point.id: point.name for point in points}
+    return PointNames(names, kinds, {point.id: point.hazard for point in points if point.hazard})
+
+
+def runs(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Cut records into runs of consecutive sequences."""
+    start = 0
+    for index in range(1, len(entries) + 1):
+        at_end = index == len(entries)
+        if at_end or entries[index].sequence != entries[index - 1].sequence + 1:
+            yield entries[start:index]
+            start = index
+
+
+def migrations(schema: str) -> list[str]:
+    """Scripts of a schema file, in order; each begins with a line `-- migration N`."""
+    return [section.partition("\n")[2] for section in schema.split("-- migration ")[1:]]

@@ -1,0 +1,229 @@
+"""The receiver's store in PostgreSQL: what any of several receivers has acknowledged, it holds.
+
+Guarantees, beside those of every store (contract.py): any number of receivers may write at once,
+and any of them may speak for any stream at any moment, also two for one stream. `apply` locks the
+rows of the streams it touches, in one order, before it looks; what it decides is therefore still
+true when it commits. New records go in by COPY. A deadlock or a serialisation failure is tried
+again, because everything here may be done twice.
+
+    lock streams ─▶ look up what is acknowledged already ─▶ decide ─▶ COPY new ─▶ move cursors
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import psycopg
+from psycopg.errors import DeadlockDetected, SerializationFailure
+
+from buffer.contract import Stream
+from buffer.ranges import RangeSet
+from gateway.receiver.contract import (
+    FAULT_TEXT,
+    Entries,
+    Gaps,
+    Greeting,
+    Known,
+    Outcome,
+    Seen,
+    Stored,
+    StoreFailedError,
+    StorePathError,
+    Work,
+    stream_key,
+)
+from gateway.receiver.postgres.connect import Connection, connect_writer, one_line
+from gateway.receiver.postgres.days import Days
+from gateway.receiver.postgres.decide import Ledger
+from gateway.receiver.waiting import WaitingGroups
+
+ATTEMPTS = 5
+_COPY = (
+    "COPY records (stream_key, sequence, time_ns, hash, previous_hash, received_ns, monotonic_ns,"
+    " boot_id, clock_offset_ns, synchronised, historical, group_sequence, catalogue, samples,"
+    " payload) FROM STDIN (FORMAT BINARY)"
+)
+_COPY_TYPES = ("int8", "int8", "int8", "bytea", "bytea", "int8", "int8", "bytea", "int8", "bool",
+               "bool", "int8", "bytea", "int8", "bytea")  # fmt: skip
+
+
+class PostgresStore:
+    """Store behind one connection. Open it with `PostgresStore.open`."""
+
+    def __init__(self, address: str, db: Connection) -> None:
+        self._address = address
+        self._db = db
+        self._days = Days(db)
+        self._catalogues: set[bytes] = set()
+        self._waiting = WaitingGroups(self._holds)
+
+    @classmethod
+    def open(cls, address: str) -> PostgresStore:
+        """Connect, and make or update the schema; raises StorePathError if that fails."""
+        try:
+            return cls(address, connect_writer(address))
+        except psycopg.Error as error:
+            raise StorePathError(f"store postgresql: {one_line(error)}") from error
+
+    def close(self) -> None:
+        """Close the connection; may be called twice."""
+        self._db.close()
+
+    def reopen(self) -> None:
+        """Connect again, perhaps to another server; raises StoreFailedError if none is there."""
+        self._db.close()
+        try:
+            self._db = connect_writer(self._address)
+            self._days = Days(self._db)
+        except psycopg.Error as error:
+            raise StoreFailedError(f"the store cannot be reached: {one_line(error)}") from error
+        self._catalogues.clear()  # the server reached now may be one that was restored
+
+    def apply(self, works: Iterable[Work], now_ns: int) -> list[Outcome]:
+        """Do all works in one durable transaction, in order; one outcome each.
+
+        Raises StoreFailedError with nothing done; call `reopen` before the next try.
+        """
+        works = list(works)
+        try:
+            times = {entry.time_ns for work in works if isinstance(work, Entries)
+                     for entry in work.entries}  # fmt: skip
+            self._days.make(times, now_ns)
+            for _ in range(ATTEMPTS - 1):
+                try:
+                    return self._transact(works, now_ns)
+                except (DeadlockDetected, SerializationFailure):
+                    continue
+            return self._transact(works, now_ns)
+        except psycopg.Error as error:
+            raise StoreFailedError(f"the store could not commit: {one_line(error)}") from error
+
+    def _transact(self, works: Sequence[Work], now_ns: int) -> list[Outcome]:
+        with self._db.transaction():
+            known = self._greet([work for work in works if isinstance(work, Greeting)], now_ns)
+            entries = [work for work in works if isinstance(work, Entries)]
+            self._keep_catalogues(entries, now_ns)
+            ledger = Ledger(self._db, works)
+            outcomes: list[Outcome] = []
+            for work in works:
+                match work:
+                    case Greeting():
+                        outcomes.append(self._known(work, known[work.gateway, work.log_id]))
+                    case Entries():
+                        outcomes.append(ledger.store(work, self._waiting))
+                    case Gaps():
+                        outcomes.append(ledger.note_gaps(work))
+                    case Seen():
+                        outcomes.append(Stored())
+            self._copy(ledger, now_ns)
+            ledger.move_cursors()
+            self._note(entries, ledger, now_ns)
+            self._note_seen([work for work in works if isinstance(work, Seen)], now_ns)
+        return outcomes
+
+    def _greet(self, works: Sequence[Greeting], now_ns: int) -> dict[tuple[str, bytes], int]:
+        """Number of each log, made where it is new; in one order, so that nobody deadlocks."""
+        found: dict[tuple[str, bytes], int] = {}
+        for work in sorted(works, key=lambda one: (one.gateway, one.log_id)):
+            row = self._db.execute(
+                "INSERT INTO gateways (name, enterprise, software, last_seen_ns)"
+                " VALUES (%s, %s, %s, %s)"
+                " ON CONFLICT (name) DO UPDATE SET enterprise = excluded.enterprise,"
+                " software = excluded.software, last_seen_ns = excluded.last_seen_ns RETURNING id",
+                (work.gateway, work.enterprise, work.software, now_ns),
+            ).fetchone()
+            gateway = _number(row)
+            log = self._db.execute(
+                "INSERT INTO logs (gateway, log_id, first_seen_ns) VALUES (%s, %s, %s)"
+                " ON CONFLICT (gateway, log_id) DO UPDATE SET log_id = excluded.log_id"
+                " RETURNING id",
+                (gateway, work.log_id, now_ns),
+            ).fetchone()
+            found[work.gateway, work.log_id] = number = _number(log)
+            self._db.execute(
+                "INSERT INTO streams (stream_key) SELECT unnest(%s::bigint[])"
+                " ON CONFLICT DO NOTHING",
+                ([stream_key(number, stream) for stream in Stream],),
+            )
+        return found
+
+    def _known(self, work: Greeting, log: int) -> Known:
+        rows = self._db.execute(
+            "SELECT stream_key, lower(part), upper(part) FROM streams, unnest(acknowledged) AS part"
+            " WHERE stream_key = ANY(%s)",
+            ([stream_key(log, stream) for stream in Stream],),
+        ).fetchall()
+        acknowledged = {stream: RangeSet() for stream in Stream}
+        for key, start, stop in rows:
+            acknowledged[Stream(int(str(key)) % 4 + 1)].add(int(str(start)), int(str(stop)))
+        return Known(log, acknowledged, tuple(filter(self._holds, work.catalogues)))
+
+    def _holds(self, catalogue: bytes) -> bool:
+        """Tell whether a catalogue is here; another receiver may have stored it just now."""
+        if catalogue in self._catalogues:
+            return True
+        row = self._db.execute("SELECT 1 FROM catalogues WHERE hash = %s", (catalogue,)).fetchone()
+        if row is not None:
+            self._catalogues.add(catalogue)
+        return row is not None
+
+    def _keep_catalogues(self, works: Sequence[Entries], now_ns: int) -> None:
+        rows = sorted({item for work in works for item in work.catalogues})
+        if rows:
+            self._db.cursor().executemany(
+                "INSERT INTO catalogues VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+                [(*row, now_ns) for row in rows],
+            )
+
+    def _copy(self, ledger: Ledger, now_ns: int) -> None:
+        if not ledger.new:
+            return
+        with self._db.cursor().copy(_COPY) as copy:
+            copy.set_types(_COPY_TYPES)
+            for key, item in ledger.new:
+                copy.write_row(
+                    (key, item.sequence, item.time_ns, item.hash, item.previous_hash, now_ns,
+                     item.monotonic_ns, item.boot_id, item.clock_offset_ns, item.synchronised,
+                     item.historical, item.group, item.catalogue, item.samples, item.payload)
+                )  # fmt: skip
+
+    def _note(self, works: Sequence[Entries], ledger: Ledger, now_ns: int) -> None:
+        attachments = sorted({(work.log, *item) for work in works for item in work.attachments})
+        if attachments:
+            self._db.cursor().executemany(
+                "INSERT INTO attachments SELECT gateway, %s, %s, %s FROM logs WHERE id = %s"
+                " ON CONFLICT DO NOTHING",
+                [(*item, log) for log, *item in attachments],
+            )
+        if ledger.faults:
+            self._db.cursor().executemany(
+                "INSERT INTO faults SELECT gateway, log_id, %s, %s, %s, %s, %s, %s, %s, 1"
+                " FROM logs WHERE id = %s"
+                " ON CONFLICT (gateway, log_id, stream, sequence, kind) DO UPDATE"
+                " SET last_ns = excluded.last_ns, hash = excluded.hash, reason = excluded.reason,"
+                " count = faults.count + 1",
+                [
+                    (int(stream), fault.sequence, fault.kind, fault.hash, text_of(fault.reason),
+                     now_ns, now_ns, log)
+                    for log, stream, fault in sorted(ledger.faults)
+                ],
+            )  # fmt: skip
+
+    def _note_seen(self, works: Sequence[Seen], now_ns: int) -> None:
+        if works:
+            self._db.cursor().executemany(
+                "UPDATE gateways SET last_seen_ns = %s, status = %s"
+                " WHERE id = (SELECT gateway FROM logs WHERE id = %s)",
+                [(now_ns, work.status, work.log) for work in sorted(works, key=lambda w: w.log)],
+            )
+
+
+def text_of(reason: str) -> str:
+    """Cut a reason to what is kept; PostgreSQL's text takes no NUL."""
+    return reason[:FAULT_TEXT].replace("\0", "")
+
+
+def _number(row: tuple[object, ...] | None) -> int:
+    if row is None or not isinstance(row[0], int):
+        raise psycopg.DataError("the server returned no number")
+    return row[0]

@@ -1,0 +1,1 @@
+"""The default store of a receiver: one SQLite database in one folder, one writing process."""
