@@ -182,6 +182,10 @@ class Log(Protocol):
         """Newest committed state value of that name, or empty bytes."""
         ...
 
+    def states(self, prefix: str) -> Mapping[str, bytes]:
+        """Newest committed state values whose names begin so; empty values are left out."""
+        ...
+
     async def put_file(self, content: bytes) -> bytes:
         """Store an evidence file by content; durable on return. Gives its SHA-256 (32 bytes)."""
         ...

@@ -109,6 +109,10 @@ class MemoryLog:
         """Newest state value of that name, or empty bytes."""
         return self._state.get(key, b"")
 
+    def states(self, prefix: str) -> Mapping[str, bytes]:
+        """Newest committed state values whose names begin so; empty values are left out."""
+        return {k: v for k, v in self._state.items() if v and k.startswith(prefix)}
+
     async def put_file(self, content: bytes) -> bytes:
         """Keep a file by content."""
         digest = hashlib.sha256(content).digest()

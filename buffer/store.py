@@ -256,6 +256,10 @@ class Buffer:
         """Newest committed state value of that name, or empty bytes."""
         return self._state.get(key, b"")
 
+    def states(self, prefix: str) -> Mapping[str, bytes]:
+        """Newest committed state values whose names begin so; empty values are left out."""
+        return {k: v for k, v in self._state.items() if v and k.startswith(prefix)}
+
     # ---- reading ------------------------------------------------------------------------------
 
     def bounds(self, stream: Stream) -> Bounds:

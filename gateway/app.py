@@ -10,7 +10,6 @@ Parts that are not configured are not imported.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING
 
 from buffer.store import Buffer
 from drivers.contract import Driver
+from gateway.control.alarms import handlers
+from gateway.control.server import ControlServer
 from gateway.model.catalogue import encode_ids
 from gateway.model.event import gap_event
 from gateway.normalise.scale import Normaliser
@@ -28,6 +29,7 @@ from gateway.observe.log import configure, logger
 from gateway.observe.metrics import Metrics
 from gateway.observe.parts import buffer_statistics
 from gateway.pipeline import Pipeline
+from gateway.rules.judge import DESK_STATE
 from gateway.runtime.clock import SystemClock, boot_id
 from gateway.runtime.memory import one_arena, settle
 from gateway.sources.build import (
@@ -82,9 +84,10 @@ async def run(load: Callable[[], Site], stop: asyncio.Event, again: asyncio.Even
         parts = await _build(site, buffer, clock, health, partial(Reloader, site, load, again))
         metrics = _observed(buffer, parts, health)
         where = (site.metrics.host, site.metrics.port)
+        control = ControlServer(site.gateway.data_dir, handlers(parts.pipeline, clock))
         del site  # validated rows of 100,000 points are half of the memory
         settle()
-        async with listening(*where, metrics, health) as observe:
+        async with listening(*where, metrics, health) as observe, control:
             _LOG.info("running", metrics=f"http://{observe.address}/metrics")
             await _run_parts(parts, metrics, clock, stop)
 
@@ -98,7 +101,7 @@ async def _build(
 ) -> Parts:
     """Make every part; the catalogue is durable before any source runs."""
     catalogue, ids = make_catalogue(site, buffer.state(POINT_IDS_STATE))
-    judge = make_judge(site, catalogue, buffer.state)
+    judge = make_judge(site, catalogue, buffer.states(DESK_STATE))
     sources = open_sources(site, catalogue, judge, clock)
     normaliser = Normaliser(catalogue.points)
     pipeline = Pipeline(buffer, catalogue.without_points(), normaliser, judge, clock)
@@ -171,27 +174,6 @@ def _is_sending(uplink: Mapping[str, float]) -> bool:
 def _uplinks(site: Site, buffer: Buffer, pipeline: Pipeline, health: Health) -> dict[str, Uplink]:
     if not site.uplinks:
         return {}
-    from gateway.uplink.client import GatewayIdentity, Uplink
+    from gateway.uplink.build import make_uplinks
 
-    def note(kind: str, text: str, attributes: Mapping[str, str]) -> None:
-        (_LOG.info if kind == "link.up" else _LOG.warning)(text, kind=kind)
-        pipeline.note_uplink(kind, text, attributes)
-
-    identity = GatewayIdentity(
-        gateway_id=site.gateway.id,
-        enterprise=site.gateway.enterprise,
-        software=SOFTWARE,
-        boot_id=boot_id(),
-    )
-    return {
-        uplink.name: Uplink(
-            uplink,
-            log=buffer,
-            clock=SystemClock(),
-            identity=identity,
-            events=note,
-            rng=random.SystemRandom(),
-            health=lambda: health.report().state.value,
-        )
-        for uplink in site.uplinks
-    }
+    return make_uplinks(site, buffer, pipeline, health, SOFTWARE)

@@ -27,6 +27,7 @@ from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.model.catalogue import Catalogue
 from gateway.model.event import catalogue_event, event, evidence_attached_event
 from gateway.normalise.scale import Normaliser
+from gateway.rules.desk import Command, Entry
 from gateway.rules.judge import Judge
 from gateway.wire.v1 import uplink_pb2 as wire
 
@@ -101,7 +102,7 @@ class Pipeline:
                 await self._earlier.wait()
                 continue
             await self._sleep_until(deadline_ns)
-            changes = self._judge.tick(self._clock.monotonic_ns())
+            changes = self._judge.tick(self._clock.monotonic_ns(), wall_ns=self._clock.wall_ns())
             if changes:
                 self._store_alarms(changes)
 
@@ -114,7 +115,7 @@ class Pipeline:
         """Store what the rules have to say at start, before any source runs."""
         for complaint in self._judge.complaints:
             self.note("alarms.state_lost", "gateway", complaint, {})
-        changes = self._judge.begin(self._clock.wall_ns())
+        changes = self._judge.begin(self._clock.wall_ns(), now_ns=self._clock.monotonic_ns())
         if changes:
             self._store_alarms(changes)
 
@@ -150,6 +151,31 @@ class Pipeline:
         self._earlier.set()  # the deadlines may be others
         if changes:
             self._store_alarms(changes)
+
+    def command(self, command: Command) -> AlarmChange:
+        """Carry out a person's command on an alarm, and put it on record with an audit event.
+
+        Raises CommandError, changing nothing.
+        """
+        change = self._judge.command(
+            command, now_ns=self._clock.monotonic_ns(), wall_ns=self._clock.wall_ns()
+        )
+        self._store_alarms([change])
+        attributes = {
+            "operator": command.operator,
+            "verb": command.verb.value,
+            "condition": command.condition,
+            "reason": command.reason,
+            "alarm_id": change.alarm_id.hex(),
+            "state": change.state.name.lower(),
+        }
+        self.note("audit.alarm", command.source, change.text, attributes)
+        self._earlier.set()  # its end may be the next deadline
+        return change
+
+    def alarms(self) -> list[Entry]:
+        """Alarms that are not plainly normal."""
+        return self._judge.entries()
 
     def note_uplink(self, kind: str, text: str, attributes: Mapping[str, str]) -> None:
         """Store an event of an uplink; after a new log id the catalogue is announced again."""
@@ -228,16 +254,13 @@ class Pipeline:
         self._store(Stream.EVENT, attached)
 
     def _store_alarms(self, changes: Sequence[AlarmChange]) -> None:
-        for number, change in enumerate(changes, 1):
-            if change.state is AlarmState.UNACKNOWLEDGED_ACTIVE:
-                self.counters.alarms_raised += 1
-            else:
-                self.counters.alarms_returned += 1
-            # The state goes with the last: in a flood it is large, and a crash between two commits
-            # must leave an alarm raised twice rather than never.
-            state = self._judge.states() if number == len(changes) else None
+        for change in changes:
+            self.counters.alarms_raised += change.state is AlarmState.UNACKNOWLEDGED_ACTIVE
+            self.counters.alarms_returned += change.state is AlarmState.RETURNED_UNACKNOWLEDGED
             stored = self._log.add_record(
-                Stream.ALARM, change.encode(self._catalogue.hash), state=state
+                Stream.ALARM,
+                change.encode(self._catalogue.hash),
+                state=self._judge.state_of(change),
             )
             self._watch(stored)
 

@@ -16,6 +16,7 @@ from drivers import registry
 from drivers.contract import Clock
 from drivers.wording import suggestion
 from gateway.config import sources
+from gateway.config.alarms import AlarmsConfig
 from gateway.config.checks import (
     check_equipment,
     check_gateway,
@@ -50,7 +51,7 @@ MAX_BYTES = 16 << 20
 """Largest site file read: 1,000 devices take some 200 KB; more is a wrong file."""
 
 SECTIONS = ("gateway", "device", "camera", "uplink", "hazard", "place", "equipment", "metrics",
-            "buffer", "log", "rule")  # fmt: skip
+            "buffer", "log", "rule", "alarms")  # fmt: skip
 _PLACE = re.compile(r"^(.*) \(at (?:line (\d+), column \d+|end of document)\)$", re.DOTALL)
 
 _REASONS = {
@@ -103,6 +104,7 @@ class _Loader:
         metrics = self._one(MetricsConfig, "metrics")
         buffer = self._one(BufferSettings, "buffer")
         log = self._one(LogConfig, "log")
+        alarms = self._one(AlarmsConfig, "alarms")
         uplinks = self._several(UplinkConfig, "uplink")
         for path, uplink in uplinks:
             check_uplink(uplink, gateway.id if gateway else "", path, self._report, now_ns)
@@ -113,7 +115,7 @@ class _Loader:
         places = self._several(PlaceConfig, "place")
         rules = self._several(RuleConfig, "rule")
         devices, cameras = self._devices(now_ns), self._cameras()
-        if gateway is None or metrics is None or buffer is None or log is None:
+        if gateway is None or metrics is None or buffer is None or log is None or alarms is None:
             return None
         return Site(
             path=self._path,
@@ -127,6 +129,7 @@ class _Loader:
             metrics=metrics,
             buffer=buffer,
             log=log,
+            alarms=alarms,
             rules=site_rules(rules, self._report),
             warnings=tuple(self._report.warnings),
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from drivers.contract import DriverPoint, DriverType, StrictModel, ValueKind
 from drivers.point_table import PointRow
+from gateway.config.alarms import AlarmsConfig
 from gateway.config.model import (
     BufferSettings,
     EquipmentConfig,
@@ -76,6 +77,7 @@ class Site:
     metrics: MetricsConfig
     buffer: BufferSettings
     log: LogConfig
+    alarms: AlarmsConfig
     rules: RuleBooks
     warnings: tuple[ConfigProblem, ...] = ()
 

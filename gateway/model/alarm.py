@@ -32,7 +32,9 @@ class AlarmChange:
     alarm_id: 16 bytes, the same from raise to return.  source: point name or camera/zone.
     condition: high_high, high, low, low_low, over_count.  value and limit in `unit`.
     source_time_ns: device time of the deciding value; gateway_time_ns: its reception.
-    rule: id and version of what judged.
+    rule: id and version of what judged; clause: its document and clause where it is a legal one.
+    operator and reason: of a person's command.  declaration: id of the declared test or outage
+    under which it happened (then it is no real alarm), or empty.  first_out: first of its group.
     """
 
     alarm_id: bytes
@@ -52,6 +54,11 @@ class AlarmChange:
     hazard: str = ""
     place: str = ""
     equipment: str = ""
+    operator: str = ""
+    reason: str = ""
+    declaration: str = ""
+    first_out: bool = False
+    clause: str = ""
 
     def encode(self, catalogue: bytes) -> bytes:
         """Wire encoding (plantgate.wire.v1.Alarm); `catalogue` names the points' catalogue."""

@@ -1,31 +1,44 @@
 """Judge: all rules of one gateway behind one face, and what must survive a restart.
 
-Guarantees: `states()` belongs to the changes returned last and is to be stored with them, in one
-transaction; `Judge` restored from it neither raises a standing alarm again nor forgets one. A state
-that cannot be read is left out and named in `complaints`; judging starts afresh, and an alarm that
-still stands is raised again. Alarms of points, limits or zones that are gone are returned. Pure.
+Guarantees: what rules find goes through the alarm desk (desk.py), which decides what becomes of it;
+`state_of(change)` is to be stored with each change, in one transaction; a `Judge` restored from it
+neither raises a standing alarm again nor forgets one, nor what a person did to it. A state that
+cannot be read is left out and named in `complaints`; an alarm that still stands is raised again.
+Alarms of points, limits or zones that are gone are returned. Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from drivers.contract import Batch, SourceEvent
 from gateway.model.alarm import AlarmChange
 from gateway.model.point import Point
+from gateway.rules.desk import PREFIX, AlarmDesk, Command, Entry, active_of
+from gateway.rules.desk_policy import DeskPolicy
 from gateway.rules.headcount import HeadcountAlarms
 from gateway.rules.limits import LimitAlarms, Standing
-from gateway.rules.open_alarm import StateError
+from gateway.rules.open_alarm import OpenAlarm, encode_open
 
-LIMITS_STATE = "alarms.limits"
-HEADCOUNT_STATE = "alarms.headcount"
+DESK_STATE = PREFIX
+"""Beginning of the names of what must survive a restart, in the state of the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What a judge of a changed configuration goes on from."""
+
+    limits: Standing
+    headcount: bytes
+    entries: tuple[Entry, ...]
 
 
 class Judge:
     """Feeds batches and events to the rules.
 
     points: of the catalogue.  zones: camera/zone of every camera zone that is configured.
-    new_id: makes 16 random bytes.  state: an earlier value of `states()`, by name.
+    new_id: makes 16 random bytes.  state: what `state_of` gave, by name.
     """
 
     def __init__(
@@ -34,72 +47,94 @@ class Judge:
         zones: Collection[str],
         *,
         new_id: Callable[[], bytes],
-        state: Callable[[str], bytes] = lambda _name: b"",
+        state: Mapping[str, bytes] | None = None,
+        policy: DeskPolicy | None = None,
     ) -> None:
         self._zones = frozenset(zones)
         self._new_id = new_id
-        self.complaints: list[str] = []
+        self._desk = AlarmDesk(policy or DeskPolicy(), new_id=new_id)
+        self._desk.restore(state or {})
+        self._limits = LimitAlarms(points, new_id=new_id, restored=self._standing("limit."))
+        self._headcount = HeadcountAlarms(new_id=new_id, restored=self._standing("headcount."))
 
-        def limits(restored: bytes) -> LimitAlarms:
-            return LimitAlarms(points, new_id=new_id, restored=restored)
+    def _standing(self, rule: str) -> bytes:
+        return encode_open(map(OpenAlarm.of, active_of(self._desk.entries(), rule)))
 
-        def headcount(restored: bytes) -> HeadcountAlarms:
-            return HeadcountAlarms(new_id=new_id, restored=restored)
+    @property
+    def complaints(self) -> list[str]:
+        """What of the stored state could not be read, a sentence each."""
+        return self._desk.complaints
 
-        try:
-            self._limits = limits(state(LIMITS_STATE))
-        except StateError as error:
-            self.complaints.append(f"Standing limit alarms are not known any more: {error}")
-            self._limits = limits(b"")
-        try:
-            self._headcount = headcount(state(HEADCOUNT_STATE))
-        except StateError as error:
-            self.complaints.append(f"Standing headcount alarms are not known any more: {error}")
-            self._headcount = headcount(b"")
+    def begin(self, wall_ns: int, *, now_ns: int) -> list[AlarmChange]:
+        """Set the clocks; return the alarms of zones that are gone. Once, at start.
 
-    def begin(self, gateway_time_ns: int) -> list[AlarmChange]:
-        """Return the alarms of zones that are no longer configured; once, at start."""
-        return self._headcount.close_removed(self._zones, gateway_time_ns)
+        wall_ns: wall clock.  now_ns: the monotonic time of that moment.
+        """
+        self._desk.set_ends(now_ns=now_ns, wall_ns=wall_ns)
+        return self._desk.feed(self._headcount.close_removed(self._zones, wall_ns))
 
     def take_over(self, other: Judge, gateway_time_ns: int) -> list[AlarmChange]:
         """Go on where `other` stopped; before the first `feed`, instead of `state` and `begin`.
 
-        Standing alarms keep their ids, running delays of points that are the same run on. Returns
-        the alarms of points, limits and zones that are gone; `other` is not to be fed any more.
+        Standing alarms keep their ids and states, running delays of points that are the same run
+        on. Returns the alarms of points, limits and zones that are gone; `other` is not to be fed
+        any more.
         """
-        limits, headcount = other.hand_over()
-        self._headcount = HeadcountAlarms(new_id=self._new_id, restored=headcount)
-        return [
-            *self._limits.take_over(limits, gateway_time_ns),
-            *self._headcount.close_removed(self._zones, gateway_time_ns),
-        ]
+        was = other.hand_over()
+        self._desk.adopt(was.entries)
+        self._headcount = HeadcountAlarms(new_id=self._new_id, restored=was.headcount)
+        return self._desk.feed(
+            [
+                *self._limits.take_over(was.limits, gateway_time_ns),
+                *self._headcount.close_removed(self._zones, gateway_time_ns),
+            ]
+        )
 
-    def hand_over(self) -> tuple[Standing, bytes]:
+    def hand_over(self) -> Handover:
         """Give what stands, for `take_over`."""
-        return self._limits.hand_over(), self._headcount.open_alarms()
+        return Handover(
+            self._limits.hand_over(),
+            self._headcount.open_alarms(),
+            tuple(self._desk.entries()),
+        )
 
     def feed(self, batch: Batch, *, now_ns: int) -> list[AlarmChange]:
         """Judge a batch of engineering values; `now_ns` is monotonic."""
-        return self._limits.feed(batch, now_ns=now_ns)
+        found = self._limits.feed(batch, now_ns=now_ns)
+        return self._desk.feed(found) if found else found
 
     def feed_event(self, event: SourceEvent, *, now_ns: int) -> list[AlarmChange]:
         """Judge an event of a source. Raises ValueError if an over-count event is malformed."""
-        return self._headcount.feed(event, now_ns=now_ns)
+        return self._desk.feed(self._headcount.feed(event, now_ns=now_ns))
 
     def next_deadline_ns(self) -> int | None:
         """Monotonic time at which `tick` has something to do, or None."""
-        return self._limits.next_deadline_ns()
+        deadlines = (self._limits.next_deadline_ns(), self._desk.next_deadline_ns())
+        return min((at for at in deadlines if at is not None), default=None)
 
-    def tick(self, now_ns: int) -> list[AlarmChange]:
-        """Fire the delays that ran out by `now_ns` (monotonic)."""
-        return self._limits.tick(now_ns)
+    def tick(self, now_ns: int, *, wall_ns: int) -> list[AlarmChange]:
+        """Fire the delays, shelves and outages that ran out by `now_ns` (monotonic)."""
+        return [
+            *self._desk.feed(self._limits.tick(now_ns)),
+            *self._desk.tick(now_ns, wall_ns=wall_ns),
+        ]
+
+    def command(self, command: Command, *, now_ns: int, wall_ns: int) -> AlarmChange:
+        """Carry out a person's command. Raises CommandError, changing nothing."""
+        known = self._limits.example(command.source, command.condition)
+        return self._desk.command(command, known, now_ns=now_ns, wall_ns=wall_ns)
+
+    def state_of(self, change: AlarmChange) -> Mapping[str, bytes]:
+        """Encode what must be stored with a change, by name."""
+        return self._desk.state_of(change)
 
     def states(self) -> Mapping[str, bytes]:
-        """Encode what must survive a restart, by name."""
-        return {
-            LIMITS_STATE: self._limits.open_alarms(),
-            HEADCOUNT_STATE: self._headcount.open_alarms(),
-        }
+        """Encode everything that must survive a restart, by name."""
+        return {k: v for e in self._desk.entries() for k, v in self.state_of(e.last).items()}
+
+    def entries(self) -> list[Entry]:
+        """Alarms that are not plainly normal."""
+        return self._desk.entries()
 
     @property
     def standing(self) -> int:

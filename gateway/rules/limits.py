@@ -26,6 +26,7 @@ samples outside go further, as arrays, and only changes become objects. Pure; no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -237,6 +238,22 @@ class LimitAlarms:
             self._last_source_ns[row], self._last_gateway_ns[row] = was.source_ns, was.gateway_ns
         self._settle(np.arange(len(self._table.points)))
         return self._close_removed(gateway_time_ns)
+
+    def example(self, source: str, condition: str) -> AlarmChange | None:
+        """Give the normal alarm of a point and condition, or None where nothing can raise it."""
+        row = next((i for i, p in enumerate(self._table.points) if p.name == source), None)
+        if row is None or condition not in CONDITIONS:
+            return None
+        number = CONDITIONS.index(condition)
+        limit = float(self._table.limit[number, row])
+        if math.isnan(limit):
+            return None
+        point = self._table.points[row]
+        return AlarmChange(
+            b"", source, condition, AlarmState.NORMAL, AlarmState.NORMAL, point.priority, math.nan,
+            int(Quality.UNCERTAIN_STALE), limit, point.unit, 0, 0, RULES[number], "",
+            point.hazard, point.place, point.equipment,
+        )  # fmt: skip
 
     @property
     def open_count(self) -> int:

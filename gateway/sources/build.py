@@ -8,7 +8,7 @@ Parts that are not configured are not imported.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 
 from drivers.contract import Clock, Driver
@@ -27,7 +27,7 @@ def make_catalogue(site: Site, known_ids: bytes) -> tuple[Catalogue, dict[str, i
     return Catalogue.of(site.points(ids)), ids
 
 
-def make_judge(site: Site, catalogue: Catalogue, state: Callable[[str], bytes]) -> Judge:
+def make_judge(site: Site, catalogue: Catalogue, state: Mapping[str, bytes]) -> Judge:
     """All rules of the site, with the alarms that stood at the last stop (`state`)."""
     zones = [
         f"{camera.name}/{zone.name}"
@@ -36,7 +36,8 @@ def make_judge(site: Site, catalogue: Catalogue, state: Callable[[str], bytes]) 
         if zone.max_people is not None
     ]
     new_id = partial(secrets.token_bytes, ALARM_ID_BYTES)
-    return Judge(catalogue.points, zones, new_id=new_id, state=state)
+    policy = site.alarms.policy()
+    return Judge(catalogue.points, zones, new_id=new_id, state=state, policy=policy)
 
 
 def open_sources(site: Site, catalogue: Catalogue, judge: Judge, clock: Clock) -> dict[str, Driver]:

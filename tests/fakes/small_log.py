@@ -116,6 +116,9 @@ class SmallLog:
     def state(self, key: str) -> bytes:
         return b""
 
+    def states(self, prefix: str) -> Mapping[str, bytes]:
+        return {}
+
     async def put_file(self, content: bytes) -> bytes:
         name = hashlib.sha256(content).digest()
         self.files[name] = content

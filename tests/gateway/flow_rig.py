@@ -99,12 +99,11 @@ def judge(
     state: Mapping[str, bytes] | None = None, zones: Collection[str] = (ZONE,),
     judged: Sequence[Point] | None = None,
 ) -> Judge:  # fmt: skip
-    held = state or {}
     return Judge(
         points() if judged is None else judged,
         zones,
         new_id=counting_ids(),
-        state=lambda name: held.get(name, b""),
+        state=state,
     )
 
 

@@ -19,8 +19,7 @@ from drivers.contract import Batch, Quality, SourceEvent
 from gateway.model.alarm import AlarmState
 from gateway.model.catalogue import Catalogue
 from gateway.pipeline import LOG_RENEWED, Pipeline
-from gateway.rules.judge import HEADCOUNT_STATE, LIMITS_STATE
-from gateway.rules.open_alarm import decode_open
+from gateway.rules.judge import DESK_STATE
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.gateway.flow_rig import (
     JPEG,
@@ -117,26 +116,24 @@ async def test_a_source_cancelled_while_it_waits_for_room_leaves_its_alarm(
         await asyncio.sleep(0)
         accepting.cancel()
     assert len(await alarms(log)) == 1
-    assert log.state(LIMITS_STATE) != b""
+    assert log.states(DESK_STATE)
 
 
-async def test_of_a_flood_only_the_last_alarm_carries_the_state(clock: HandClock) -> None:
+async def test_of_a_flood_each_alarm_carries_its_own_state(clock: HandClock) -> None:
     class Watched(MemoryLog):
-        states: list[bool]
+        named: list[list[str]]
 
         def add_record(self, stream: Stream, payload: bytes, **keys: Any) -> Any:
             if stream is Stream.ALARM:
-                self.states.append(keys["state"] is not None)
+                self.named.append(list(keys["state"]))
             return super().add_record(stream, payload, **keys)
 
     log = Watched(clock=clock)
-    log.states = []
+    log.named = []
     flow = pipeline(log, clock)
     await (await flow.accept(batch({1: 11.0, 4: -1.0})))
-    assert log.states == [False, True]
-    open_now = decode_open(log.state(LIMITS_STATE))
-    assert sorted(alarm.source for alarm in open_now) == ["gds/a", "gds/d"]
-    assert decode_open(log.state(HEADCOUNT_STATE)) == ()
+    assert log.named == [[f"{DESK_STATE}gds/a\x1fhigh"], [f"{DESK_STATE}gds/d\x1flow"]]
+    assert sorted(log.states(DESK_STATE)) == sorted(name for [name] in log.named)
 
 
 async def test_what_is_not_stored_is_counted_and_nothing_is_left_unretrieved(
@@ -292,16 +289,16 @@ async def test_at_start_lost_states_are_named_and_removed_zones_returned(
 ) -> None:
     before = judge()
     before.feed_event(over_count(active=True), now_ns=0)
-    state = {**before.states(), LIMITS_STATE: b"not JSON"}
+    state = {**before.states(), f"{DESK_STATE}gds/a\x1fhigh": b"not JSON"}
     flow = pipeline(log, clock, judge(state, zones=()))
     flow.begin()
     [complaint] = await events(log)
     assert complaint.kind == "alarms.state_lost"
-    assert "limit alarms are not known any more" in complaint.text
+    assert "The alarm gds/a high is not known any more" in complaint.text
     [returned] = await alarms(log)
     assert (returned.source, returned.state) == ("cam/yard", RETURNED)
     assert flow.counters.alarms_returned == 1
-    assert decode_open(log.state(HEADCOUNT_STATE)) == ()
+    assert "returned" in returned.state.name.lower()
 
 
 async def test_a_batch_that_does_not_fit_is_the_sources_error(

@@ -943,6 +943,11 @@ class Alarm(_message.Message):
     HAZARD_FIELD_NUMBER: _builtins.int
     PLACE_FIELD_NUMBER: _builtins.int
     EQUIPMENT_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DECLARATION_FIELD_NUMBER: _builtins.int
+    FIRST_OUT_FIELD_NUMBER: _builtins.int
+    CLAUSE_FIELD_NUMBER: _builtins.int
     alarm_id: _builtins.bytes
     """16 bytes, the same from raise to return"""
     source: _builtins.str
@@ -968,6 +973,16 @@ class Alarm(_message.Message):
     hazard: _builtins.str
     place: _builtins.str
     equipment: _builtins.str
+    operator: _builtins.str
+    """who acknowledged, shelved ...; empty where the plant did it"""
+    reason: _builtins.str
+    """of a shelf, a suppression, an outage"""
+    declaration: _builtins.str
+    """id of the declared test or outage it happened under: no real alarm"""
+    first_out: _builtins.bool
+    """first of its group"""
+    clause: _builtins.str
+    """document and clause of the rule, where it is a legal one"""
     def __init__(
         self,
         *,
@@ -989,10 +1004,15 @@ class Alarm(_message.Message):
         hazard: _builtins.str = ...,
         place: _builtins.str = ...,
         equipment: _builtins.str = ...,
+        operator: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        declaration: _builtins.str = ...,
+        first_out: _builtins.bool = ...,
+        clause: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm_id", b"alarm_id", "catalogue", b"catalogue", "condition", b"condition", "equipment", b"equipment", "gateway_time_ns", b"gateway_time_ns", "hazard", b"hazard", "limit", b"limit", "place", b"place", "previous_state", b"previous_state", "priority", b"priority", "quality", b"quality", "rule", b"rule", "source", b"source", "source_time_ns", b"source_time_ns", "state", b"state", "text", b"text", "unit", b"unit", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm_id", b"alarm_id", "catalogue", b"catalogue", "clause", b"clause", "condition", b"condition", "declaration", b"declaration", "equipment", b"equipment", "first_out", b"first_out", "gateway_time_ns", b"gateway_time_ns", "hazard", b"hazard", "limit", b"limit", "operator", b"operator", "place", b"place", "previous_state", b"previous_state", "priority", b"priority", "quality", b"quality", "reason", b"reason", "rule", b"rule", "source", b"source", "source_time_ns", b"source_time_ns", "state", b"state", "text", b"text", "unit", b"unit", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

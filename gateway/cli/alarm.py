@@ -1,0 +1,117 @@
+"""`plantgate alarm`: alarms of a gateway that runs here, and what people do with them.
+
+Every command names a person and leaves an audit event. Nothing reaches the control system: an alarm
+is acknowledged at the gateway only. Exit 0; 1 if no gateway answers or it refuses; 2 for a mistake
+in the options.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+_TO = dt.timezone(dt.timedelta(hours=8))  # legal time of the whole of China
+
+
+@click.group("alarm", epilog="\b\nExample:\n  plantgate alarm list data")
+def command() -> None:
+    """List, acknowledge, shelve and take out of service alarms of a running gateway."""
+
+
+@command.command(
+    "list", epilog="\b\nExample:\n  plantgate alarm list data --json | jq '.alarms[0]'"
+)
+@click.argument("data_dir", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def listed(data_dir: Path, as_json: bool) -> None:
+    """List the alarms that are not plainly normal, highest priority first."""
+    answer = _ask(data_dir, {"ask": "alarm.list"})
+    if as_json:
+        print(json.dumps(answer, ensure_ascii=False, indent=2))
+        return
+    for row in answer["alarms"]:
+        print(_line(row))
+    print(f"{len(answer['alarms'])} alarms")
+
+
+def _verb(name: str, words: str, *, ends: bool, reason: bool) -> None:
+    """Add one command; those that put an alarm aside need a reason and an end."""
+    example = (
+        f"\b\nExample:\n  plantgate alarm {name} data gds-1/AT-101 --condition high --operator 王芳"
+    )
+    if reason:
+        example += " \\\n      --reason 探头更换"
+    if ends:
+        example += " --minutes 60"
+
+    def run(
+        data_dir: Path, source: str, condition: str, operator: str, reason: str = "",
+        minutes: float = 0.0,
+    ) -> None:  # fmt: skip
+        answer = _ask(
+            data_dir,
+            {"ask": "alarm.command", "verb": name, "source": source, "condition": condition,
+             "operator": operator, "reason": reason, "minutes": minutes},
+        )  # fmt: skip
+        for row in answer["changes"]:
+            print(f"{row['source']} {row['condition']}: {row['state'].replace('_', ' ')}")
+
+    run.__doc__ = words
+    options: list[Any] = [
+        click.argument("data_dir", type=click.Path(path_type=Path)),
+        click.argument("source"),
+        click.option("--condition", default="", help="Which alarm, where SOURCE has several."),
+        click.option("--operator", default=getpass.getuser, help="Who does it; else your login."),
+        click.option("--reason", required=reason, default="", help="Why; it goes on record."),
+    ]  # fmt: skip
+    if ends:
+        limit = click.FloatRange(min=0, min_open=True)
+        options.append(click.option("--minutes", required=True, type=limit, help="For how long."))
+    decorated: Any = run
+    for option in reversed(options):
+        decorated = option(decorated)
+    command.command(name, epilog=example)(decorated)
+
+
+_verb(
+    "ack", "Acknowledge an alarm; SOURCE is a point, or the alarm's id.", ends=False, reason=False
+)
+_verb("reset", "Reset a latched alarm that has returned.", ends=False, reason=False)
+_verb(
+    "shelve", "Shelve an alarm for a time: it is recorded and calls nobody.", ends=True, reason=True
+)
+_verb("unshelve", "End a shelf early.", ends=False, reason=False)
+_verb("remove", "Take an alarm out of service for a time.", ends=True, reason=True)
+_verb("restore", "Bring an alarm back into service.", ends=False, reason=False)
+
+
+def _ask(data_dir: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    from gateway.control.client import NotAnsweredError, RefusedError, ask
+
+    try:
+        return ask(data_dir, request)
+    except (NotAnsweredError, RefusedError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    since = dt.datetime.fromtimestamp(row["since_ns"] / 1e9, _TO).strftime("%m-%d %H:%M:%S")
+    value = "?" if row["value"] is None else f"{row['value']:g}"
+    limit = "" if row["limit"] is None else f" (limit {row['limit']:g})"
+    marks = [row["state"].replace("_", " ")]
+    marks += ["still active"] if row["active"] and row["until_ns"] else []
+    marks += ["first out"] if row["first_out"] else []
+    marks += [f"TEST {row['declaration']}"] if row["declaration"] else []
+    by = f" by {row['operator']}" if row["operator"] else ""
+    name = f"{row['priority']} {since} {row['source']} {row['condition']}"
+    return f"{name}: {value} {row['unit']}{limit} [{', '.join(marks)}]{by}" + (
+        f": {row['reason']}" if row["reason"] else ""
+    )

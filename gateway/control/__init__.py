@@ -1,0 +1,1 @@
+"""Local commands to a running gateway, over a socket in its data directory."""

@@ -1,0 +1,94 @@
+"""Commands on alarms: list, and what a person may do with one. See rules/desk.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from drivers.contract import Clock, quality_word
+from gateway.control.server import Handler
+from gateway.model.alarm import AlarmChange
+from gateway.pipeline import Pipeline
+from gateway.rules.alarm_states import AlarmEvent
+from gateway.rules.desk import Command, Entry
+
+VERBS: Mapping[str, AlarmEvent] = {
+    "ack": AlarmEvent.ACKNOWLEDGE,
+    "reset": AlarmEvent.RESET,
+    "shelve": AlarmEvent.SHELVE,
+    "unshelve": AlarmEvent.UNSHELVE,
+    "remove": AlarmEvent.REMOVE,
+    "restore": AlarmEvent.RESTORE,
+}
+
+
+def handlers(pipeline: Pipeline, clock: Clock) -> dict[str, Handler]:
+    """Make the handlers, by what is asked."""
+
+    def listed(_request: Mapping[str, Any]) -> Mapping[str, Any]:
+        rows = [_row(entry) for entry in pipeline.alarms()]
+        return {"alarms": sorted(rows, key=lambda row: (row["priority"], row["since_ns"]))}
+
+    def commanded(request: Mapping[str, Any]) -> Mapping[str, Any]:
+        minutes = float(request.get("minutes", 0))
+        ends_ns = clock.wall_ns() + round(minutes * 60e9) if minutes else 0
+        made = [
+            pipeline.command(
+                Command(VERBS[request["verb"]], source, condition, request["operator"],
+                        request.get("reason", ""), ends_ns)
+            )
+            for source, condition in _meant(pipeline, request)
+        ]  # fmt: skip
+        return {"changes": [_said(change) for change in made]}
+
+    return {"alarm.list": listed, "alarm.command": commanded}
+
+
+def _meant(pipeline: Pipeline, request: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Source and condition of what a person named; raises ValueError if it is not one alarm."""
+    source, condition = str(request["source"]), str(request.get("condition", ""))
+    if condition:
+        return [(source, condition)]
+    found = [
+        entry.key
+        for entry in pipeline.alarms()
+        if source in {entry.last.source, entry.last.alarm_id.hex()}
+    ]
+    if len(found) == 1:
+        return found
+    if not found:
+        raise ValueError(
+            f"{source} has no alarm now; name the condition to mean one that is normal"
+        )
+    conditions = ", ".join(condition for _, condition in found)
+    raise ValueError(f"{source} has several alarms: name one of {conditions}")
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    last = entry.last
+    return _said(last) | {
+        "active": entry.active,
+        "until_ns": entry.until_ns,
+        "since_ns": last.gateway_time_ns,
+        "priority": last.priority,
+        "value": last.value if math.isfinite(last.value) else None,
+        "limit": last.limit if math.isfinite(last.limit) else None,
+        "unit": last.unit,
+        "quality": quality_word(last.quality),
+        "operator": last.operator,
+        "reason": last.reason,
+        "declaration": last.declaration,
+        "first_out": last.first_out,
+        "rule": last.rule,
+        "text": last.text,
+    }
+
+
+def _said(change: AlarmChange) -> dict[str, Any]:
+    return {
+        "alarm_id": change.alarm_id.hex(),
+        "source": change.source,
+        "condition": change.condition,
+        "state": change.state.name.lower(),
+    }

@@ -1,0 +1,348 @@
+r"""Alarm desk 报警台: the life of every alarm between the rule that finds it and the log.
+
+Guarantees:
+
+- What state follows is alarm_states.TABLE's to say. A command that has no place is refused with one
+  sentence and changes nothing; nothing here ever reaches the control system.
+- Every change is a record, also while an alarm is shelved, suppressed or out of service: nothing is
+  hidden, it only calls nobody.
+- A raise under an alarm that stands, and a return of one that does not, change nothing; so an alarm
+  is never raised twice.
+- The id of an alarm is the same from a raise to its return and through all commands; a new raise is
+  a new id.
+- A shelf 搁置 and an outage 停用 end by themselves, at most `most_aside_ns` after the command; a
+  clock step moves neither, a restart keeps the wall-clock time.
+- `state_of(change)` is the state to store with that very change; `AlarmDesk.restored` goes on from
+  it. An entry that cannot be read is named in `complaints` and left out.
+
+State: name PREFIX + source + "\x1f" + condition; value empty once normal, else JSON of `active`,
+`until_ns` and the last change. Pure; not thread-safe.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from google.protobuf.message import DecodeError
+
+from gateway.model.alarm import AlarmChange, AlarmState
+from gateway.rules.alarm_states import ASIDE, AlarmEvent, TransitionError, following
+from gateway.rules.desk_policy import DeskPolicy
+
+PREFIX = "alarm.desk/"
+_JOIN = "\x1f"
+Key = tuple[str, str]
+
+_NEEDS_END = {AlarmEvent.SHELVE, AlarmEvent.REMOVE}
+_BACK = {
+    AlarmState.SHELVED: AlarmEvent.UNSHELVE,
+    AlarmState.SUPPRESSED_BY_DESIGN: AlarmEvent.UNSUPPRESS,
+    AlarmState.OUT_OF_SERVICE: AlarmEvent.RESTORE,
+}
+
+
+class CommandError(ValueError):
+    """A person's command cannot be carried out; one clear sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a person asks for.
+
+    verb: ACKNOWLEDGE, RESET, SHELVE, UNSHELVE, REMOVE or RESTORE.  operator: name of the person.
+    until_ns: wall clock at which a shelf or an outage ends, ns since 1970 UTC.
+    """
+
+    verb: AlarmEvent
+    source: str
+    condition: str
+    operator: str
+    reason: str = ""
+    until_ns: int = 0
+
+
+@dataclass(slots=True)
+class Entry:
+    """An alarm that is not plainly normal. `ends_ns` is `until_ns` as monotonic time."""
+
+    last: AlarmChange
+    active: bool
+    until_ns: int = 0
+    ends_ns: int = field(default=0, compare=False)
+
+    @property
+    def key(self) -> Key:
+        """Source and condition."""
+        return self.last.source, self.last.condition
+
+
+class AlarmDesk:
+    """State of all alarms that are not normal."""
+
+    def __init__(self, policy: DeskPolicy, *, new_id: Callable[[], bytes]) -> None:
+        self._policy = policy
+        self._new_id = new_id
+        self._entries: dict[Key, Entry] = {}
+        self._standing: Counter[str] = Counter()  # conditions that stand, by source and by group
+        self.complaints: list[str] = []
+
+    # -- the plant -------------------------------------------------------------------------
+
+    def feed(self, found: Iterable[AlarmChange]) -> list[AlarmChange]:
+        """Take what the rules found (raised or returned) and give what becomes of it."""
+        changes: list[AlarmChange] = []
+        for one in found:
+            raised = one.state is AlarmState.UNACKNOWLEDGED_ACTIVE
+            event = AlarmEvent.RAISE if raised else AlarmEvent.CLEAR
+            change = self._happens(one, event)
+            if change is not None:
+                changes.append(change)
+                changes += self._suppress(change, raised=raised)
+        return changes
+
+    def _happens(self, found: AlarmChange, event: AlarmEvent) -> AlarmChange | None:
+        key = found.source, found.condition
+        entry = self._entries.get(key)
+        raised = event is AlarmEvent.RAISE
+        if (entry is not None and entry.active) == raised:
+            return None  # it stands already, or never stood
+        previous = entry.last.state if entry is not None else AlarmState.NORMAL
+        state = following(previous, event, active=raised, latching=self._policy.latches(key))
+        keeps_id = entry is not None and not raised
+        change = replace(
+            found,
+            alarm_id=entry.last.alarm_id if entry is not None and keeps_id else found.alarm_id,
+            state=state,
+            previous_state=previous,
+            first_out=raised and self._first_out(key),
+            reason=entry.last.reason if entry is not None and state in ASIDE else "",
+            operator="",
+        )
+        self._keep(key, change, active=raised)
+        self._count(key, 1 if raised else -1)
+        return change
+
+    def _first_out(self, key: Key) -> bool:
+        group = self._policy.group_of(key)
+        return bool(group) and not self._standing[_JOIN + group]
+
+    def _count(self, key: Key, step: int) -> None:
+        self._standing[key[0]] += step
+        self._standing[_JOIN + self._policy.group_of(key)] += step
+
+    def _suppress(self, cause: AlarmChange, *, raised: bool) -> list[AlarmChange]:
+        """Suppress by design what the policy names for a cause that stands, or end it."""
+        changes: list[AlarmChange] = []
+        for rule in self._policy.suppressed_by(cause.source):
+            for key in [k for k in self._entries if rule.covers(k)]:
+                event = AlarmEvent.SUPPRESS if raised else AlarmEvent.UNSUPPRESS
+                change = self._moved(key, event, cause, rule.reason)
+                changes += [change] if change is not None else []
+        standing = self._standing_cause((cause.source, cause.condition)) if raised else None
+        if standing is not None and cause.state is AlarmState.UNACKNOWLEDGED_ACTIVE:
+            key = cause.source, cause.condition
+            change = self._moved(key, AlarmEvent.SUPPRESS, cause, standing)
+            changes += [change] if change is not None else []
+        return changes
+
+    def _standing_cause(self, key: Key) -> str | None:
+        """Reason of a suppression that covers an alarm and whose cause stands now."""
+        for rule in self._policy.suppressions:
+            if self._standing[rule.cause] > 0 and rule.covers(key):
+                return rule.reason
+        return None
+
+    def _moved(
+        self, key: Key, event: AlarmEvent, cause: AlarmChange, reason: str
+    ) -> AlarmChange | None:
+        entry = self._entries[key]
+        try:
+            state = following(entry.last.state, event, active=entry.active)
+        except TransitionError:
+            return None  # out of service already, or never suppressed
+        change = replace(
+            entry.last,
+            state=state,
+            previous_state=entry.last.state,
+            gateway_time_ns=cause.gateway_time_ns,
+            source_time_ns=cause.source_time_ns,
+            operator="",
+            reason=reason,
+            first_out=False,
+            text=f"{entry.last.source} {entry.last.condition}: {_words(state)} ({reason}).",
+        )
+        self._keep(key, change, active=entry.active)
+        return change
+
+    # -- people ----------------------------------------------------------------------------
+
+    def command(
+        self, command: Command, known: AlarmChange | None, *, now_ns: int, wall_ns: int
+    ) -> AlarmChange:
+        """Carry out a command; `now_ns` is monotonic. Raises CommandError, changing nothing.
+
+        known: what a normal alarm of that source and condition would look like, or None where
+        nothing can raise it: only such alarms may be shelved or taken out of service.
+        """
+        self._check(command, wall_ns)
+        key = command.source, command.condition
+        entry = self._entries.get(key)
+        last = entry.last if entry is not None else known
+        if last is None:
+            raise CommandError(f"there is no alarm {command.condition} of {command.source}")
+        active = entry.active if entry is not None else False
+        try:
+            state = following(
+                last.state, command.verb, active=active, latching=self._policy.latches(key)
+            )
+        except TransitionError as error:
+            raise CommandError(f"{command.source} {command.condition}: {error}") from error
+        change = replace(
+            last,
+            alarm_id=last.alarm_id or self._new_id(),
+            state=state,
+            previous_state=last.state,
+            gateway_time_ns=wall_ns,
+            operator=command.operator,
+            reason=command.reason,
+            first_out=False,
+            text=f"{command.source} {command.condition}: {_words(state)} by {command.operator}"
+            + (f" ({command.reason})" if command.reason else "")
+            + ".",
+        )
+        until_ns = command.until_ns if command.verb in _NEEDS_END else 0
+        self._keep(key, change, active=active, until_ns=until_ns)
+        if until_ns and key in self._entries:
+            self._entries[key].ends_ns = now_ns + until_ns - wall_ns
+        return change
+
+    def _check(self, command: Command, wall_ns: int) -> None:
+        if not command.operator.strip():
+            raise CommandError("the name of the person is missing")
+        if command.verb not in _NEEDS_END:
+            return
+        if not command.reason.strip():
+            raise CommandError(f"to {command.verb.value} an alarm needs a reason")
+        most_ns = self._policy.most_aside_ns
+        if not wall_ns < command.until_ns <= wall_ns + most_ns:
+            raise CommandError(
+                f"to {command.verb.value} an alarm needs an end in the future, at most"
+                f" {most_ns / 3.6e12:g} h from now"
+            )
+
+    # -- time ------------------------------------------------------------------------------
+
+    def next_deadline_ns(self) -> int | None:
+        """Monotonic time of the next end of a shelf or outage, or None."""
+        ends = [entry.ends_ns for entry in self._entries.values() if entry.until_ns]
+        return min(ends, default=None)
+
+    def tick(self, now_ns: int, *, wall_ns: int) -> list[AlarmChange]:
+        """End the shelves and outages that ran out by `now_ns` (monotonic)."""
+        due = [k for k, e in self._entries.items() if e.until_ns and e.ends_ns <= now_ns]
+        changes = []
+        for key in due:
+            entry = self._entries[key]
+            last = entry.last
+            state = following(last.state, _BACK[last.state], active=entry.active)
+            change = replace(
+                last,
+                state=state,
+                previous_state=last.state,
+                gateway_time_ns=wall_ns,
+                operator="",
+                text=f"{last.source} {last.condition}: {_words(last.state)} has ended,"
+                f" now {_words(state)}.",
+            )
+            self._keep(key, change, active=entry.active)
+            changes.append(change)
+        return changes
+
+    # -- state -----------------------------------------------------------------------------
+
+    def _keep(self, key: Key, change: AlarmChange, *, active: bool, until_ns: int = 0) -> None:
+        entry = self._entries.get(key)
+        if change.state is AlarmState.NORMAL:
+            self._entries.pop(key, None)
+        elif entry is None:
+            self._entries[key] = Entry(change, active, until_ns)
+        else:
+            entry.last, entry.active = change, active
+            if until_ns or change.state not in ASIDE:
+                entry.until_ns = until_ns
+
+    def entries(self) -> list[Entry]:
+        """All alarms that are not plainly normal."""
+        return list(self._entries.values())
+
+    def entry(self, source: str, condition: str) -> Entry | None:
+        """One alarm, or None while it is plainly normal."""
+        return self._entries.get((source, condition))
+
+    def restate(self, change: AlarmChange) -> None:
+        """Keep a change of what is said of an alarm whose state stays as it is."""
+        entry = self._entries[change.source, change.condition]
+        entry.last = change
+
+    def state_of(self, change: AlarmChange) -> Mapping[str, bytes]:
+        """Encode what must be stored with a change."""
+        key = change.source, change.condition
+        entry = self._entries.get(key)
+        return {PREFIX + _JOIN.join(key): encode(entry) if entry is not None else b""}
+
+    def restore(self, states: Mapping[str, bytes]) -> None:
+        """Go on from stored states; once, before anything else, and `set_ends` after it."""
+        for name, encoded in states.items():
+            try:
+                entry = _decode(encoded)
+            except (ValueError, KeyError, TypeError, DecodeError) as error:
+                said = name.removeprefix(PREFIX).replace(_JOIN, " ")
+                self.complaints.append(f"The alarm {said} is not known any more: {error}")
+                continue
+            self._entries[entry.key] = entry
+        self._recount()
+
+    def set_ends(self, *, now_ns: int, wall_ns: int) -> None:
+        """Say what monotonic time it is at a wall-clock time: shelves end by the former."""
+        for entry in self._entries.values():
+            entry.ends_ns = now_ns + entry.until_ns - wall_ns
+
+    def adopt(self, entries: Iterable[Entry]) -> None:
+        """Take over all alarms of another desk, which is not to be used any more."""
+        self._entries = {entry.key: entry for entry in entries}
+        self._recount()
+
+    def _recount(self) -> None:
+        self._standing.clear()
+        for key, entry in self._entries.items():
+            if entry.active:
+                self._count(key, 1)
+
+
+def encode(entry: Entry) -> bytes:
+    """Write an entry for the log's state."""
+    fields = {
+        "active": entry.active,
+        "until_ns": entry.until_ns,
+        "last": base64.b64encode(entry.last.encode(b"")).decode(),
+    }
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def _decode(encoded: bytes) -> Entry:
+    fields = json.loads(encoded)
+    last = AlarmChange.decode(base64.b64decode(fields["last"]))
+    return Entry(last, bool(fields["active"]), int(fields["until_ns"]))
+
+
+def active_of(entries: Sequence[Entry], rule: str) -> list[AlarmChange]:
+    """Last changes of the alarms whose condition stands and whose rule begins so."""
+    return [e.last for e in entries if e.active and e.last.rule.startswith(rule)]
+
+
+def _words(state: AlarmState) -> str:
+    return state.name.lower().replace("_", " ")
