@@ -155,14 +155,17 @@ class Desk:
         await self._tell_own(emit)
 
     async def tell_down(self, emit: Emit, why: str) -> None:
-        """Say that it cannot: all points bad once per outage, why as often as it changes."""
+        """Say that it cannot: all points bad once per outage, why as often as it changes.
+
+        why: a sentence without its full stop.
+        """
         if why == self._lost_why:
             return
         if not self._lost_why:
             for batch in self._all_bad(Quality.BAD_NOT_CONNECTED):
                 await emit(batch)
         self._lost_why = why
-        await emit(self._event("link.down", why, {}))
+        await emit(self._event("link.down", f"{why}.", {}))
 
     async def watch(self, emit: Emit) -> None:
         """Tell points that fall silent, until cancelled."""

@@ -149,8 +149,8 @@ class SampleReader:
         return known
 
     def batches(self, rows: SampleRows, now_ns: int) -> list[Batch]:
-        """Make one batch per column type."""
-        return [self.batch(kind, samples, now_ns) for kind, samples in rows.samples.items()]
+        """Make one batch per column type that has samples."""
+        return [self.batch(kind, of, now_ns) for kind, of in rows.samples.items() if of]
 
     def batch(self, kind: ValueKind, samples: Iterable[Sample], now_ns: int) -> Batch:
         """Columns of samples of one type, in time order."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -99,9 +100,9 @@ class HttpIntake:
             site = web.TCPSite(runner, host, port, ssl_context=self._tls())
             await site.start()
         except OSError as error:
-            said = (
-                f"{self._name}: cannot listen on {self._config.listen}: {error.strerror or error}"
-            )
+            number = error.errno or 0  # negative for name look-ups
+            reason = os.strerror(number) if number > 0 else error.strerror or str(error)
+            said = f"{self._name}: cannot listen on {self._config.listen}: {reason}"
             await self._desk.tell_down(emit, said)
             raise DeviceError(said) from error
         self.port = site.port

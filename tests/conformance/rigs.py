@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import select
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
-from drivers.contract import (
-    SEVERITY_MASK,
-    Batch,
-    Driver,
-    DriverPoint,
-    Receipt,
-    SourceEvent,
-)
+from drivers.contract import Driver, DriverPoint
 from drivers.opcua import DRIVER as OPCUA
 from drivers.opcua.config import OpcUaConfig
 from drivers.serial_line import DRIVER as SERIAL_LINE
@@ -29,6 +18,8 @@ from drivers.serial_line.config import SerialAddress, SerialLineConfig
 from gateway.runtime.clock import SystemClock
 from gateway.sources.camera import CameraSource
 from tests.clips import clip_or_fail
+from tests.conformance.inlet import Inlet
+from tests.conformance.intake_rigs import INTAKES
 from tests.drivers.modbus.rig import holding, make
 from tests.fakes.modbus_server import ModbusServer
 from tests.fakes.opcua_collector import points
@@ -36,80 +27,22 @@ from tests.fakes.opcua_server import OpcUaServer
 from tests.fakes.serial_device import GasDetectors, SerialDevice
 from tests.vision.recorder import camera, points_of
 
-LONGEST_S = 40.0  # a bound against hanging, never an expectation
-
-
-@dataclass
-class Inlet:
-    """The Emit of one run after another: keeps what comes, and can make it wait."""
-
-    items: list[Batch | SourceEvent] = field(default_factory=list)
-    waiting: int = 0
-    most_waiting: int = 0
-    calls: int = 0
-    _open: asyncio.Event = field(default_factory=asyncio.Event)
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        self._open.set()
-
-    async def __call__(self, item: Batch | SourceEvent) -> Receipt:
-        self.calls += 1
-        self.waiting += 1
-        self.most_waiting = max(self.most_waiting, self.waiting)
-        self._changed.set()
-        try:
-            await self._open.wait()
-        finally:
-            self.waiting -= 1
-        self.items.append(item)
-        self._changed.set()
-        receipt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        receipt.set_result(None)
-        return receipt
-
-    @property
-    def batches(self) -> list[Batch]:
-        return [item for item in self.items if isinstance(item, Batch)]
-
-    def close(self) -> None:
-        """From now on every call waits."""
-        self._open.clear()
-
-    def open(self) -> None:
-        """Let those who wait go on."""
-        self._open.set()
-
-    def good(self, since: int = 0) -> int:
-        """Count of good samples in the batches from number `since` on."""
-        return sum(
-            int(np.count_nonzero(b.quality & SEVERITY_MASK == 0)) for b in self.batches[since:]
-        )
-
-    def bad(self, since: int = 0) -> list[int]:
-        """Points with bad samples from batch `since` on, once for each sample."""
-        found: list[int] = []
-        for one in self.batches[since:]:
-            found += one.points[one.quality & 0x8000 != 0].tolist()
-        return sorted(found)
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until something emitted makes the condition true."""
-        async with asyncio.timeout(LONGEST_S):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
-
-    async def until_waiting(self) -> None:
-        """Wait until a call waits."""
-        await self.until(lambda: self.waiting > 0)
-
 
 class Rig(Protocol):
-    """A source and its counterpart."""
+    """A source and its counterpart.
+
+    ends: a lost link ends its run; where not, what it needs can only be missing at the start.
+    stays_lost: while the counterpart is lost every run ends; where not, a run makes it anew.
+    in_order: one item is emitted at a time; where not, as many as there are senders.
+    talks: it says something all the time; where not, only when it is stirred.
+    """
 
     driver: Driver
     ids: list[int]
+    ends: bool
+    stays_lost: bool
+    in_order: bool
+    talks: bool
 
     async def stir(self, number: int) -> None:
         """Make the counterpart have something new to say."""
@@ -132,15 +65,16 @@ class Rig(Protocol):
         ...
 
 
-def _of(inlet: Inlet, point: int) -> list[float]:
-    found: list[float] = []
-    for batch in inlet.batches:
-        for at in np.flatnonzero((batch.points == point) & (batch.quality == 0)).tolist():
-            found.append(float(batch.values[at]))
-    return found
+class Usual:
+    """What holds for most."""
+
+    ends = True
+    stays_lost = True
+    in_order = True
+    talks = True
 
 
-class ModbusRig:
+class ModbusRig(Usual):
     """Registers that count how often they were read."""
 
     def __init__(self, server: ModbusServer) -> None:
@@ -161,10 +95,10 @@ class ModbusRig:
         return not self._server.connections
 
     def values(self, inlet: Inlet) -> list[float] | None:
-        return _of(inlet, 1)
+        return inlet.good_values(1)
 
 
-class OpcUaRig:
+class OpcUaRig(Usual):
     """A server whose first variable the test counts up."""
 
     def __init__(self, server: OpcUaServer) -> None:
@@ -193,10 +127,10 @@ class OpcUaRig:
         return not self._running or self._server.subscriptions() == 0
 
     def values(self, inlet: Inlet) -> list[float] | None:
-        return _of(inlet, 100)
+        return inlet.good_values(100)
 
 
-class SerialLineRig:
+class SerialLineRig(Usual):
     """Two detectors on a line, whose readings count how often they were asked."""
 
     def __init__(self, device: SerialDevice) -> None:
@@ -224,11 +158,14 @@ class SerialLineRig:
         return self._device.users() == 0
 
     def values(self, inlet: Inlet) -> list[float] | None:
-        return [round(value * 10) for value in _of(inlet, 1)]
+        return [round(value * 10) for value in inlet.good_values(1)]
 
 
-class CameraRig:
+class CameraRig(Usual):
     """A clip; losing it is the death of its process."""
+
+    stays_lost = False  # its next run starts another process
+    talks = False  # once a second
 
     def __init__(self) -> None:
         config = camera(str(clip_or_fail()))
@@ -294,4 +231,5 @@ RIGS: dict[str, Callable[[], AbstractAsyncContextManager[Rig]]] = {
     "opcua": opcua,
     "serial_line": serial_line,
     "camera": camera_process,
+    **INTAKES,
 }

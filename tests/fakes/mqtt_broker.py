@@ -32,6 +32,7 @@ class FakeBroker:
         self.sessions: dict[str, Session] = {}
         self.acknowledged: list[int] = []
         self.connections = 0
+        self.connected = 0
         self.refuse_code = 0
         self.refuse_topic = ""
         self.answers = True
@@ -87,6 +88,7 @@ class FakeBroker:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         name = ""
+        self.connected += 1
         try:
             while True:
                 kind, body = await _frame(reader)
@@ -109,6 +111,7 @@ class FakeBroker:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
+            self.connected -= 1
             if self._writers.get(name) is writer:
                 del self._writers[name]
             writer.close()

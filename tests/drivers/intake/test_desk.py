@@ -82,7 +82,7 @@ async def test_an_outage_makes_every_point_bad_once() -> None:
     await counter.tell_down(store.emit, "still none")
     assert [len(b) for b in store.batches] == [2]
     assert set(store.batches[0].quality.tolist()) == {Quality.BAD_NOT_CONNECTED}
-    assert [e.text for e in store.events("link.down")] == ["no broker", "still none"]
+    assert [e.text for e in store.events("link.down")] == ["no broker.", "still none."]
     await counter.tell_up(store.emit, "up", {})
     assert store.last_value(2) == (0.0, 0)
     await counter.tell_down(store.emit, "no broker")

@@ -191,7 +191,7 @@ async def test_a_lost_broker_is_data_and_a_reason(fault: str) -> None:
         }.get(fault, "the broker is lost")
         assert expected in said
         assert store.last_value(1)[1] == store.last_value(2)[1] == Quality.BAD_NOT_CONNECTED
-        assert [event.text for event in store.events("link.down")] == [said]
+        assert [event.text for event in store.events("link.down")] == [f"{said}."]
 
 
 async def test_a_forgotten_session_is_told() -> None:
@@ -235,7 +235,7 @@ async def test_the_guard_stands_at_the_queue_of_frames() -> None:
 
 
 def test_internals_of_the_libraries_are_what_we_use() -> None:
-    for name in ("_on_connect", "_on_message", "_client_connect"):
+    for name in ("_on_connect", "_on_message", "_client_connect", "_wait_for"):
         assert callable(getattr(aiomqtt.Client, name))
     assert {"qos", "mid"} <= set(aiomqtt.Message("a", b"", 1, False, 1, None).__dict__)
 
