@@ -16,7 +16,7 @@ from drivers.serial_line import DRIVER
 from drivers.serial_line.client import LineLostError, open_line
 from drivers.serial_line.config import SerialAddress, SerialLineConfig
 from gateway.runtime.clock import SystemClock
-from tests.conformance.rigs import Inlet
+from tests.conformance.inlet import Inlet
 from tests.fakes.serial_device import GasDetectors, SerialDevice, gas_frame, gas_request
 
 CASES = Path(__file__).parents[3] / "drivers" / "serial_line" / "cases"
