@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,9 +33,11 @@ class CountingDevice(Device):
     def __init__(self) -> None:
         super().__init__(2 * (COUNTERS + 1))
         self.reads = 0
+        self.last_read_s = 0.0  # monotonic
 
     def _holding(self, start: int, end: int) -> bytes:
         self.reads += 1
+        self.last_read_s = time.monotonic()
         values = np.full(COUNTERS + 1, self.reads, ">u4")
         values[0] = alarm_value(self.reads)
         return values.tobytes()[2 * start : 2 * end]
