@@ -32,7 +32,7 @@ from gateway.rules.judge import Judge
 from gateway.wire.v1 import uplink_pb2 as wire
 
 JPEG = "image/jpeg"
-LOG_RENEWED = "uplink.log_ahead"
+LOG_RENEWED = "uplink.log_forked"
 _NEVER = 1 << 63
 
 

@@ -49,7 +49,7 @@ class Entry(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """One refused record: kind is conflict, chain, damaged or second_log; reason is for people."""
+    """One refused record: kind is conflict, chain, damaged or one of lineage.py."""
 
     sequence: int
     kind: str

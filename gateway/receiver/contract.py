@@ -29,6 +29,8 @@ from gateway.wire.v1 import uplink_pb2 as wire
 
 FAULT_TEXT = 500
 """Most characters of a fault's reason that are kept."""
+CHECKPOINTS = (0, 8, 64, 512, 4096, 32768, 262144)
+"""How far below the newest record of a stream a gateway is told hashes (Known.checkpoints)."""
 NEWER_SCHEMA = "made by a newer version (schema {})"
 ANOTHER_RECORD = "another record with this identity is stored already"
 BROKEN_CHAIN = "the chain is broken: the record before it has another hash here"
@@ -55,11 +57,19 @@ class Greeting:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the store holds of one log: its number, acknowledged ranges, catalogues held."""
+    """What the store holds of one log: its number, acknowledged ranges, catalogues held.
+
+    checkpoints: sequence and hash of the newest record per stream, and of some before it as a store
+    sees fit (newest first): by them a gateway finds out that its log and what is stored here share
+    a past only up to some point.
+    previous_log: the gateway's newest other log if this one has just been seen first, else empty.
+    """
 
     log: int
     acknowledged: dict[Stream, RangeSet]
     catalogues: tuple[bytes, ...]
+    checkpoints: dict[Stream, list[tuple[int, bytes]]] = field(default_factory=dict)
+    previous_log: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,11 @@ class Exchange:
         if not self._end.done():
             self._end.set_result(EndedError(code, text))
 
+    async def notice(self, kind: str, text: str) -> None:
+        """Tell the gateway what was noticed about its identity."""
+        message = wire.ReceiverMessage(notice=wire.Notice(kind=kind, text=text))
+        await self._replies.put(Reply(messages=[message]))
+
     async def run(self, read: Read, write: Write) -> None:
         """Serve until the gateway closes its side. Raises EndedError if it ends otherwise.
 

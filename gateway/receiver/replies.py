@@ -87,7 +87,12 @@ class Replies:
             await write(wire.ReceiverMessage(need_catalogue=need))
         number = wire.Stream.ValueType(int(stream))
         for fault in outcome.refused:
-            reject = wire.Reject(stream=number, sequence=fault.sequence, reason=fault.reason)
+            reject = wire.Reject(
+                stream=number,
+                sequence=fault.sequence,
+                reason=fault.reason,
+                conflict=fault.kind == "conflict",
+            )
             await write(wire.ReceiverMessage(reject=reject))
 
     async def _flush(self, write: Write) -> None:

@@ -2,9 +2,10 @@
 
 Guarantees: the first message of an Exchange is a Hello, answered by a Welcome that holds the
 acknowledged ranges of that log as the store has them; with mTLS a Hello with another id than the
-client certificate's is refused (PERMISSION_DENIED). One Exchange per (gateway, lane): a newer one
-ends the older (ABORTED), because a half-open line must not lock its gateway out. `run` returns,
-once `stop` is called, when everything received is committed.
+client certificate's is refused (PERMISSION_DENIED). One Exchange per (gateway, lane, log): a newer
+one ends the older (ABORTED), because a half-open line must not lock its gateway out. Two boxes with
+one id have two logs: both are served, so that neither loses anything, and it is an alarm at both
+ends. `run` returns, once `stop` is called, when everything received is committed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from google.protobuf.message import DecodeError
 from buffer.contract import Stream
 from drivers.contract import Clock
 from gateway.observe.log import logger
+from gateway.receiver.boxes import Boxes
 from gateway.receiver.check import MAX_MESSAGE_BYTES, Fault
 from gateway.receiver.commit import Committer
 from gateway.receiver.contract import (
@@ -36,6 +38,7 @@ from gateway.receiver.evidence import EvidenceFiles
 from gateway.receiver.exchange import Exchange, Read, broken
 from gateway.receiver.health import Health
 from gateway.receiver.identity import identities, refusal
+from gateway.receiver.lineage import doubts
 from gateway.receiver.replies import EndedError, to_wire
 from gateway.wire.v1 import uplink_pb2 as wire
 
@@ -80,10 +83,11 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """An Exchange that is running, and whose log it speaks for."""
+    """An Exchange that is running, and the boot that speaks on it."""
 
     exchange: Exchange
-    log_id: bytes
+    log: int
+    boot_id: bytes
 
 
 class Receiver:
@@ -94,7 +98,8 @@ class Receiver:
         self._files = files
         self._clock = clock
         self._tls = tls
-        self._open: dict[tuple[str, int], _Open] = {}
+        self._open: dict[tuple[str, int], dict[bytes, _Open]] = {}  # by log id
+        self._boxes = Boxes()
         self._stopping = asyncio.Event()
         self._software = f"plantgate/{version('plantgate')}"
         self._server: Any = None
@@ -136,7 +141,7 @@ class Receiver:
                 await self._stopping.wait()
             finally:
                 await self._health.end()
-                for item in self._open.values():
+                for item in self._exchanges():
                     item.exchange.end(grpc.StatusCode.UNAVAILABLE, "the receiver is stopping")
                 await self._server.stop(STOP_SECONDS)
                 self._committer.stop()
@@ -150,12 +155,15 @@ class Receiver:
         return {
             "commits": self._committer.commits,
             "record_bytes": self._committer.records_bytes,
-            "exchanges": len(self._open),
+            "exchanges": len(self._exchanges()),
         }
 
+    def _exchanges(self) -> list[_Open]:
+        return [item for logs in self._open.values() for item in logs.values()]
+
     def _store_failed(self, reason: str) -> None:
-        logger("receiver").error("store.failed", reason=reason, exchanges=len(self._open))
-        for item in self._open.values():
+        logger("receiver").error("store.failed", reason=reason, exchanges=len(self._exchanges()))
+        for item in self._exchanges():
             item.exchange.end(grpc.StatusCode.UNAVAILABLE, reason)
 
     async def _exchange(self, _requests: object, context: Context) -> None:
@@ -204,17 +212,48 @@ class Receiver:
     async def _serve(self, hello: wire.Hello, read: Read, context: Context) -> None:
         known = await self._greet(hello)
         exchange = Exchange(known.log, hello.boot_id, self._committer, self._files, self._clock)
-        place = (hello.gateway_id, int(hello.lane))
-        older = self._open.get(place)
-        self._open[place] = opened = _Open(exchange, hello.log_id)
+        opened = _Open(exchange, known.log, hello.boot_id)
+        logs = self._open.setdefault((hello.gateway_id, int(hello.lane)), {})
+        self._make_way(hello, logs)
+        logs[hello.log_id] = opened
+
+        async def heard() -> bytes | None:
+            encoded = await read()
+            now_ns = self._clock.monotonic_ns()
+            if proof := self._boxes.spoke(hello.gateway_id, hello.log_id, now_ns):
+                await self._two_boxes(hello, proof)
+            return encoded
+
         try:
-            if older is not None:
-                await self._replace(older, opened, known.log)
             await context.write(self._welcome(known))
-            await exchange.run(read, context.write)
+            if proof := self._boxes.greeted(hello.gateway_id, hello.boot_id):
+                await self._two_boxes(hello, proof)
+            for stream, faults in doubts(hello, known).items():
+                await self._commit(Entries(known.log, stream, (), faults=faults))
+                for fault in faults:
+                    await exchange.notice(fault.kind, fault.reason)
+            await exchange.run(heard, context.write)
         finally:
-            if self._open.get(place) is opened:
-                del self._open[place]
+            if logs.get(hello.log_id) is opened:
+                del logs[hello.log_id]
+                self._boxes.left(hello.gateway_id, hello.log_id)
+
+    def _make_way(self, hello: wire.Hello, logs: dict[bytes, _Open]) -> None:
+        """End what this connection replaces; remember what it may be a rival of."""
+        for log_id, older in logs.items():
+            if log_id == hello.log_id or older.boot_id == hello.boot_id:
+                text = "replaced by a newer connection of this gateway"
+                older.exchange.end(grpc.StatusCode.ABORTED, text)
+            else:
+                self._boxes.outdone(hello.gateway_id, log_id, self._clock.monotonic_ns())
+
+    async def _two_boxes(self, hello: wire.Hello, proof: str) -> None:
+        text = f"two boxes use the gateway id {hello.gateway_id}: {proof}"
+        for lane in (wire.LANE_PRIORITY, wire.LANE_BULK):
+            for item in list(self._open.get((hello.gateway_id, int(lane)), {}).values()):
+                fault = Fault(0, "second_box", b"", text)
+                await self._commit(Entries(item.log, Stream.EVENT, (), faults=[fault]))
+                await item.exchange.notice("second_box", text)
 
     async def _greet(self, hello: wire.Hello) -> Known:
         greeting = Greeting(
@@ -229,14 +268,6 @@ class Receiver:
             raise TypeError("a Greeting's outcome is a Known")
         return known
 
-    async def _replace(self, older: _Open, newer: _Open, log: int) -> None:
-        text = "replaced by a newer connection of this gateway"
-        older.exchange.end(grpc.StatusCode.ABORTED, text)
-        if older.log_id != newer.log_id:
-            reason = f"log {older.log_id.hex()} was connected when this log came with its name"
-            fault = Fault(0, "second_log", b"", reason)
-            await self._commit(Entries(log, Stream.EVENT, (), faults=[fault]))
-
     async def _commit(self, work: Work) -> Outcome:
         try:
             return await (await self._committer.submit(work, 0, urgent=True))
@@ -246,7 +277,14 @@ class Receiver:
     def _welcome(self, known: Known) -> wire.ReceiverMessage:
         welcome = wire.Welcome(
             acknowledged=[
-                wire.Acknowledged(stream=wire.Stream.ValueType(int(stream)), ranges=to_wire(ranges))
+                wire.Acknowledged(
+                    stream=wire.Stream.ValueType(int(stream)),
+                    ranges=to_wire(ranges),
+                    checkpoints=[
+                        wire.Checkpoint(sequence=sequence, hash=hashed)
+                        for sequence, hashed in known.checkpoints.get(stream, ())
+                    ],
+                )
                 for stream, ranges in known.acknowledged.items()
             ],
             catalogues_held=known.catalogues,

@@ -28,7 +28,7 @@ from gateway.uplink import encode
 from gateway.uplink.channel import Destination, Ended
 from gateway.uplink.encode import GatewayIdentity, Moment
 from gateway.uplink.link import LaneLink, Surroundings
-from gateway.uplink.outputs import STREAMS, Counters, Lane, LogAhead, SessionSettings
+from gateway.uplink.outputs import NOTICE, STREAMS, Counters, Lane, LogForked, SessionSettings
 from gateway.uplink.quarantine import Quarantine
 from gateway.wire.v1 import uplink_pb2 as wire
 
@@ -41,6 +41,7 @@ _EARLY_NS = 180_000_000_000  # how long an outage counts as young: a receiver's 
 _PERMANENT_MS = 60_000.0
 _PERMANENT_COUNT = 3  # so often in a row; a proxy or receiver that restarts may say so once
 _STEADY_NS = 5_000_000_000  # a connection that lived so long starts the back-off anew
+_NOTICE_NS = 600_000_000_000  # the same words of the receiver are one event for so long
 _RATE_NS = 1_000_000_000  # shortest span over which values per second are measured
 
 
@@ -110,6 +111,7 @@ class Uplink:
         self._samples = 0
         self._rate_from: tuple[int, int] = (0, 0)
         self._values_per_s = 0.0
+        self._noticed: dict[str, int] = {}
         self._moved = asyncio.Event()  # an acknowledgement came
 
     async def run(self) -> None:
@@ -200,20 +202,24 @@ class Uplink:
         if link is not None:
             link.catalogue_delivered(catalogue)
 
-    def log_ahead(self, lane: Lane, found: LogAhead) -> None:
+    def log_forked(self, lane: Lane, found: LogForked) -> None:
         """Renew the log id: what the receiver has cannot have come from this log as it is now."""
         reason = (
-            f"The receiver {self._config.name} holds {found.stream.name.lower()} up to "
-            f"{found.receiver_next - 1}, this log only up to {found.next - 1}: a restored backup, "
-            "a swapped disk or a second box with this id."
+            f"The receiver {self._config.name} {found.why}: a restored backup, a copied disk or a "
+            "second box with this id. The log has a new id, and what it lacks is sent under that."
         )
         if self._links[lane].log_id == self._log.log_id:  # else the other lane said so first
             self._log.renew_log_id(reason)
-            self.report("uplink.log_ahead", reason, {"stream": found.stream.name.lower()})
+            self.report("uplink.log_forked", reason, {"stream": found.stream.name.lower()})
         self._end_outdated()
 
     def report(self, kind: str, text: str, attributes: dict[str, Any]) -> None:
-        """Record an event of this uplink."""
+        """Record an event of this uplink; what both lanes are told is one event."""
+        if kind == NOTICE:
+            now_ns = self._clock.monotonic_ns()
+            if now_ns - self._noticed.get(text, -_NOTICE_NS) < _NOTICE_NS:
+                return
+            self._noticed = {**self._noticed, text: now_ns} if len(self._noticed) < 100 else {}
         self._events(kind, text, {"uplink": self._config.name, **attributes})
 
     def status(self, ping: int, moment: Moment) -> wire.GatewayMessage:

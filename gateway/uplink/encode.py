@@ -62,13 +62,16 @@ def hello(
     )
 
 
-def stream_state(stream: Stream, bounds: Bounds, head_hash: bytes = b"") -> wire.StreamState:
+def stream_state(
+    stream: Stream, bounds: Bounds, head_hash: bytes = b"", *, acknowledged_stop: int = 0
+) -> wire.StreamState:
     """What is held of a stream. The head's signature stays empty until heads are signed."""
     return wire.StreamState(
         stream=_stream(stream),
         first_sequence=bounds.first,
         next_sequence=bounds.next,
         head_hash=head_hash,
+        acknowledged_stop=acknowledged_stop,
     )
 
 

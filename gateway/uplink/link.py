@@ -26,6 +26,7 @@ from drivers.contract import Clock
 from gateway.uplink import encode
 from gateway.uplink.channel import METHOD, ChannelError, Destination, Ended, explain, open_channel
 from gateway.uplink.encode import GatewayIdentity, Moment
+from gateway.uplink.lineage import OwnPast, checkpoints_of
 from gateway.uplink.outputs import (
     STREAMS,
     CatalogueDelivered,
@@ -36,7 +37,7 @@ from gateway.uplink.outputs import (
     FindCatalogue,
     FindPeriod,
     Lane,
-    LogAhead,
+    LogForked,
     Opened,
     Output,
     PersistCursor,
@@ -58,6 +59,7 @@ from gateway.wire.v1 import uplink_pb2 as wire
 Errand = Fetch | FetchPart | FindPeriod
 
 _NOBODY_NS = 1_000_000  # a timer is never set closer than this
+_CHECKPOINTS = 16  # most that are looked up in a stream
 
 
 class Hub(Protocol):
@@ -83,7 +85,7 @@ class Hub(Protocol):
         """Tell the bulk lane that the receiver has a catalogue."""
         ...
 
-    def log_ahead(self, lane: Lane, found: LogAhead) -> None:
+    def log_forked(self, lane: Lane, found: LogForked) -> None:
         """Give the log a new id; every connection must then be made anew."""
         ...
 
@@ -130,7 +132,7 @@ class LaneLink:
             settings=around.settings,
             boot_id=around.identity.boot_id,
             bounds={stream: log.bounds(stream) for stream in streams},
-            cursors={stream: log.cursor(around.destination.name, stream) for stream in streams},
+            cursors={stream: log.cursor(around.destination.name, stream) for stream in Stream},
             quarantine=quarantine,
             counters=counters,
         )
@@ -218,6 +220,8 @@ class LaneLink:
         try:
             while (encoded := await self._call.read()) is not grpc.aio.EOF:
                 message = wire.ReceiverMessage.FromString(encoded)
+                if message.HasField("welcome"):
+                    self.session.know(await self._own_past(message.welcome))
                 self._carry_out(self.session.feed(message, now_ns=self._now_ns()))
             code, details = await self._call.code(), await self._call.details()
         except grpc.aio.AioRpcError as error:
@@ -229,6 +233,20 @@ class LaneLink:
         # A receiver that has welcomed us and then goes may say anything while it does.
         refused = ended.permanent and self.session.state is State.WAITING
         self.end(ended.reason, permanent=refused)
+
+    async def _own_past(self, welcome: wire.Welcome) -> OwnPast:
+        """Read our own hashes at the receiver's checkpoints, newest first, until one is equal."""
+        log = self._around.log
+        hashes: dict[tuple[Stream, int], bytes] = {}
+        for stream, points in checkpoints_of(welcome).items():
+            for point in points[:_CHECKPOINTS]:
+                at = point.sequence
+                found = await log.read(stream, at, last=at, max_bytes=1)
+                if found:
+                    hashes[stream, at] = found[0].hash
+                    if found[0].hash == point.hash:
+                        break
+        return OwnPast({stream: log.bounds(stream).next for stream in Stream}, hashes)
 
     async def _run_errands(self) -> None:
         try:
@@ -269,6 +287,8 @@ class LaneLink:
 
     def _carry_out(self, outputs: list[Output]) -> None:
         for output in outputs:
+            if self._ended.done():
+                return  # what an ended session says must not move the cursor of a renewed log
             self._carry_out_one(output)
         self._arm()
 
@@ -328,8 +348,8 @@ class LaneLink:
                 self._hub.report(kind, text, dict(attributes))
             case RequestKey():
                 self._around.log.request_key()
-            case LogAhead():
-                self._hub.log_ahead(self.lane, output)
+            case LogForked():
+                self._hub.log_forked(self.lane, output)
             case _:
                 raise TypeError(f"no way to carry out {output}")
 
@@ -337,7 +357,13 @@ class LaneLink:
         bounds: Bounds = self._around.log.bounds(stream)
         head = self._heads.get(stream)
         current = head is not None and head.sequence == bounds.next - 1
-        return encode.stream_state(stream, bounds, head.hash if current and head else b"")
+        cursor = self._around.log.cursor(self._around.destination.name, stream)
+        return encode.stream_state(
+            stream,
+            bounds,
+            head.hash if current and head else b"",
+            acknowledged_stop=cursor.contiguous_stop(bounds.first),
+        )
 
     def _send(self, message: wire.GatewayMessage) -> None:
         self._outbox.append(message)

@@ -29,6 +29,10 @@ STREAMS: Mapping[Lane, tuple[Stream, ...]] = {
 """Streams of each lane, in order of priority."""
 
 
+NOTICE = "uplink.notice"
+"""Kind of the event that says what the receiver noticed about this gateway."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
     """Numbers a session works by. Sources: the design's uplink section unless said otherwise.
@@ -200,12 +204,14 @@ class FindPeriod:
 
 
 @dataclass(frozen=True, slots=True)
-class LogAhead:
-    """The receiver acknowledged more than this log ever held: it needs a new log id."""
+class LogForked:
+    """What the receiver holds under this log id is not this log's: it needs a new log id.
+
+    why: end of a sentence that says how that was found.
+    """
 
     stream: Stream
-    receiver_next: int
-    next: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +256,7 @@ Output = (
     | FindCatalogue
     | CatalogueDelivered
     | FindPeriod
-    | LogAhead
+    | LogForked
     | Report
     | Relay
     | Opened

@@ -2,7 +2,8 @@
 
 Guarantees:
 
-- The receiver owns the cursor: Welcome replaces what the gateway believed to be acknowledged.
+- The receiver owns the cursor: Welcome replaces what the gateway believed to be acknowledged,
+  unless what the receiver holds came from another log (gateway/uplink/lineage.py).
 - Everything held is offered until it is acknowledged, refused or reported as a gap.
 - Nothing is sent twice within a session unless the receiver asks (NeedCatalogue, Request).
 - Unacknowledged bytes stay within the window; a single larger record goes when nothing else is
@@ -10,7 +11,7 @@ Guarantees:
 - Live data goes before the past; the past is marked historical.
 - Silence of the receiver ends the session; so do records that make no progress.
 
-    WAITING ──Welcome──▶ OPEN ──silence, stall, LogAhead, protocol error──▶ CLOSED
+    WAITING ──Welcome──▶ OPEN ──silence, stall, LogForked, protocol error──▶ CLOSED
        └───────────── silence, anything but Welcome ─────────────────────────▲
 
 A session never goes back: the shell makes a new one for each connection. Its parts are the Sender
@@ -26,7 +27,9 @@ from collections.abc import Mapping, Sequence
 from buffer.contract import Bounds, Record, Stream
 from buffer.ranges import RangeSet
 from gateway.uplink.ledger import Flight, Ledger
+from gateway.uplink.lineage import OwnPast, compare, lost
 from gateway.uplink.outputs import (
+    NOTICE,
     CatalogueDelivered,
     Close,
     Counters,
@@ -35,7 +38,7 @@ from gateway.uplink.outputs import (
     FindCatalogue,
     FindPeriod,
     Lane,
-    LogAhead,
+    LogForked,
     Opened,
     Output,
     PersistCursor,
@@ -70,8 +73,8 @@ class State(enum.Enum):
 class LaneSession:
     """One lane of one connection.
 
-    boot_id: 16 bytes naming this boot.  bounds, cursors: of the lane's streams, from the log at
-    connecting time; from then on every commit must be told.  quarantine: survives sessions.
+    boot_id: 16 bytes naming this boot.  bounds: of the lane's streams, cursors: of all, from the
+    log at connecting time; from then on every commit must be told.  quarantine: survives sessions.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class LaneSession:
     ) -> None:
         self._settings = settings
         self._cursors = cursors
+        self._own: OwnPast | None = None
         self._quarantine = quarantine
         self._counters = counters
         self._sender = Sender(lane, settings, boot_id, bounds, counters)
@@ -118,6 +122,10 @@ class LaneSession:
             return self._close(f"The receiver sent {kind} where the protocol has no place for it.")
         out = self._understand(kind, message, now_ns)
         return out + self._pump(now_ns)
+
+    def know(self, own: OwnPast) -> None:
+        """Take what this log is, all streams of it, just before a Welcome is fed."""
+        self._own = own
 
     def committed(self, stream: Stream, records: Sequence[Record], *, now_ns: int) -> list[Output]:
         """Take records that have just become durable."""
@@ -250,46 +258,68 @@ class LaneSession:
                 return self._need_catalogue(message, now_ns)
             case "reject":
                 return self._reject(message, now_ns)
-            case "throttle":
-                return self._throttle(message, now_ns)
             case "request":
                 return self._request(message, now_ns)
+            case _:
+                return self._understand_rare(kind, message, now_ns)
+
+    def _understand_rare(
+        self, kind: str | None, message: wire.ReceiverMessage, now_ns: int
+    ) -> list[Output]:
+        match kind:
+            case "throttle":
+                return self._throttle(message, now_ns)
             case "evidence_need":
                 return self._evidence_need(message)
+            case "notice":
+                text = f"The receiver says: {message.notice.text}"
+                return [Report(NOTICE, text, {"notice": message.notice.kind})]
             case _:
                 return []  # the schema grows; an older gateway ignores what it does not know
 
     def _welcome(self, welcome: wire.Welcome, now_ns: int) -> list[Output]:
-        said = {stream: RangeSet() for stream in self._sender.ledgers}
+        said = {stream: RangeSet() for stream in Stream}
         for one in welcome.acknowledged:
-            ledger = self._ledger(one.stream)
-            if ledger is not None:
-                said[ledger.stream].update(_ranges(one.ranges))
-        for stream, ranges in said.items():
-            if ahead := self._ahead(self._sender.ledgers[stream], ranges):
-                return ahead
+            if _known(one.stream):
+                said[Stream(one.stream)].update(_ranges(one.ranges))
+        if forked := self._forked(welcome, said):
+            return forked
         self.state = State.OPEN
         self._sender.opened(now_ns)
         self._sender.largest_bytes = welcome.max_message_bytes
         self._sender.window.cap(welcome.window_bytes, welcome.max_message_bytes)
         out: list[Output] = [Opened(), self._status(now_ns)]
-        for stream, ranges in said.items():
-            out += self._take_cursor(self._sender.ledgers[stream], ranges)
+        for stream, ledger in self._sender.ledgers.items():
+            out += self._take_cursor(ledger, said[stream])
         return out
+
+    def _forked(self, welcome: wire.Welcome, said: Mapping[Stream, RangeSet]) -> list[Output]:
+        """Adopt what certainly was delivered, in all streams, and ask for a new log id."""
+        ledgers = self._sender.ledgers
+        own = self._own or OwnPast({stream: one.next for stream, one in ledgers.items()})
+        verdicts = compare(welcome, said, own, self._cursors)
+        fork = next(((stream, one.fork) for stream, one in verdicts.items() if one.fork), None)
+        if fork is None:
+            return []
+        self.state = State.CLOSED
+        out: list[Output] = [
+            PersistCursor(stream, one.agreed, replace=True) for stream, one in verdicts.items()
+        ]
+        return [*out, LogForked(*fork)]
 
     def _take_cursor(self, ledger: Ledger, ranges: RangeSet) -> list[Output]:
         stream = ledger.stream
-        lost = _lost(self._cursors[stream], ranges, ledger)
+        gone = lost(self._cursors[stream], ranges, (ledger.first, ledger.next))
         ranges.update(self._quarantine.ranges(stream))
         ledger.welcome(ranges)
         out: list[Output] = [PersistCursor(stream, ranges.copy(), replace=True)]
         out += self._sender.gaps(stream, RangeSet([(1, ledger.first)]))
-        if lost:
+        if gone:
             text = (
-                f"The receiver no longer has {lost} records of stream {stream.name.lower()} "
+                f"The receiver no longer has {gone} records of stream {stream.name.lower()} "
                 "that it had acknowledged; they are sent again."
             )
-            out.append(Report("uplink.receiver_lost", text, {"records": lost}))
+            out.append(Report("uplink.receiver_lost", text, {"records": gone}))
         run = ledger.missing(ledger.first, ledger.next)
         ledger.live_from = ledger.next
         small = ledger.backlog() <= self._settings.small_backlog_records
@@ -331,6 +361,10 @@ class LaneSession:
             return [Relay(message)]
         if not ledger.first <= reject.sequence < ledger.next:  # a complaint about no record of ours
             return [*self._quarantine.add(ledger.stream, 0, reject.reason, now_ns)]
+        if reject.conflict:
+            self.state = State.CLOSED
+            name = ledger.stream.name.lower()
+            return [LogForked(ledger.stream, f"has another {name} record {reject.sequence}")]
         return self._set_aside(ledger.stream, reject.sequence, reject.reason, now_ns)
 
     def _set_aside(self, stream: Stream, sequence: int, reason: str, now_ns: int) -> list[Output]:
@@ -438,7 +472,9 @@ class LaneSession:
         if top <= ledger.next:
             return []
         self.state = State.CLOSED
-        return [LogAhead(ledger.stream, top, ledger.next)]
+        name = ledger.stream.name.lower()
+        why = f"acknowledges {name} up to {top - 1}, this log only holds up to {ledger.next - 1}"
+        return [LogForked(ledger.stream, why)]
 
     def _status(self, now_ns: int) -> SendStatus:
         self._status_ns = now_ns
@@ -462,13 +498,3 @@ def _known(stream: int) -> bool:
 
 def _ranges(ranges: Sequence[wire.Range]) -> RangeSet:
     return RangeSet((part.start, part.stop) for part in ranges)
-
-
-def _lost(cursor: RangeSet, said: RangeSet, ledger: Ledger) -> int:
-    """Count of held records that were acknowledged before and are not any more."""
-    lost = 0
-    for start, stop in cursor:
-        low, high = max(start, ledger.first), min(stop, ledger.next)
-        if low < high:
-            lost += len(said.missing(low, high))
-    return lost

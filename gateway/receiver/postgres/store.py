@@ -108,7 +108,7 @@ class PostgresStore:
             for work in works:
                 match work:
                     case Greeting():
-                        outcomes.append(self._known(work, known[work.gateway, work.log_id]))
+                        outcomes.append(self._known(work, *known[work.gateway, work.log_id]))
                     case Entries():
                         outcomes.append(ledger.store(work, self._waiting))
                     case Gaps():
@@ -121,9 +121,14 @@ class PostgresStore:
             self._note_seen([work for work in works if isinstance(work, Seen)], now_ns)
         return outcomes
 
-    def _greet(self, works: Sequence[Greeting], now_ns: int) -> dict[tuple[str, bytes], int]:
-        """Number of each log, made where it is new; in one order, so that nobody deadlocks."""
-        found: dict[tuple[str, bytes], int] = {}
+    def _greet(
+        self, works: Sequence[Greeting], now_ns: int
+    ) -> dict[tuple[str, bytes], tuple[int, bytes]]:
+        """Number of each log, made where it is new, and then the id of the newest log before it.
+
+        In one order, so that nobody deadlocks.
+        """
+        found: dict[tuple[str, bytes], tuple[int, bytes]] = {}
         for work in sorted(works, key=lambda one: (one.gateway, one.log_id)):
             row = self._db.execute(
                 "INSERT INTO gateways (name, enterprise, software, last_seen_ns)"
@@ -133,13 +138,21 @@ class PostgresStore:
                 (work.gateway, work.enterprise, work.software, now_ns),
             ).fetchone()
             gateway = _number(row)
+            previous = self._db.execute(
+                "SELECT log_id FROM logs WHERE gateway = %s AND NOT EXISTS"
+                " (SELECT 1 FROM logs WHERE gateway = %s AND log_id = %s) ORDER BY id DESC LIMIT 1",
+                (gateway, gateway, work.log_id),
+            ).fetchone()
             log = self._db.execute(
                 "INSERT INTO logs (gateway, log_id, first_seen_ns) VALUES (%s, %s, %s)"
                 " ON CONFLICT (gateway, log_id) DO UPDATE SET log_id = excluded.log_id"
                 " RETURNING id",
                 (gateway, work.log_id, now_ns),
             ).fetchone()
-            found[work.gateway, work.log_id] = number = _number(log)
+            number = _number(log)
+            found.setdefault(
+                (work.gateway, work.log_id), (number, bytes(previous[0]) if previous else b"")
+            )
             self._db.execute(
                 "INSERT INTO streams (stream_key) SELECT unnest(%s::bigint[])"
                 " ON CONFLICT DO NOTHING",
@@ -147,7 +160,7 @@ class PostgresStore:
             )
         return found
 
-    def _known(self, work: Greeting, log: int) -> Known:
+    def _known(self, work: Greeting, log: int, previous: bytes) -> Known:
         rows = self._db.execute(
             "SELECT stream_key, lower(part), upper(part) FROM streams, unnest(acknowledged) AS part"
             " WHERE stream_key = ANY(%s)",
@@ -156,7 +169,17 @@ class PostgresStore:
         acknowledged = {stream: RangeSet() for stream in Stream}
         for key, start, stop in rows:
             acknowledged[Stream(int(str(key)) % 4 + 1)].add(int(str(start)), int(str(stop)))
-        return Known(log, acknowledged, tuple(filter(self._holds, work.catalogues)))
+        heads = self._db.execute(
+            "SELECT stream_key, head_sequence, head_hash FROM streams"
+            " WHERE stream_key = ANY(%s) AND head_sequence > 0",
+            ([stream_key(log, stream) for stream in Stream],),
+        ).fetchall()
+        checkpoints = {
+            Stream(int(str(key)) % 4 + 1): [(int(str(sequence)), bytes(head))]
+            for key, sequence, head in heads
+        }
+        held = tuple(filter(self._holds, work.catalogues))
+        return Known(log, acknowledged, held, checkpoints, previous)
 
     def _holds(self, catalogue: bytes) -> bool:
         """Tell whether a catalogue is here; another receiver may have stored it just now."""

@@ -20,6 +20,7 @@ from gateway.receiver.check import Entry, Fault
 from gateway.receiver.contract import (
     ANOTHER_RECORD,
     BROKEN_CHAIN,
+    CHECKPOINTS,
     FAULT_TEXT,
     NEWER_SCHEMA,
     Entries,
@@ -39,6 +40,7 @@ from gateway.receiver.contract import (
 from gateway.receiver.waiting import WaitingGroups
 
 DATABASE = "receiver.db"
+_SEQUENCES = (1 << 40) - 1
 _INSERT = f"INSERT INTO records VALUES ({','.join('?' * (len(Entry._fields) + 1))})"
 
 
@@ -128,6 +130,11 @@ class SqliteStore:
             " software = excluded.software, last_seen_ns = excluded.last_seen_ns RETURNING id",
             (work.gateway, work.enterprise, work.software, now_ns),
         ).fetchone()
+        previous = self._db.execute(
+            "SELECT log_id FROM logs WHERE gateway = ? AND NOT EXISTS"
+            " (SELECT 1 FROM logs WHERE gateway = ? AND log_id = ?) ORDER BY id DESC LIMIT 1",
+            (gateway, gateway, work.log_id),
+        ).fetchone()
         (log,) = self._db.execute(
             "INSERT INTO logs (gateway, log_id, first_seen_ns) VALUES (?, ?, ?)"
             " ON CONFLICT (gateway, log_id) DO UPDATE SET log_id = excluded.log_id RETURNING id",
@@ -143,7 +150,24 @@ class SqliteStore:
             for stream in Stream
         }
         held = tuple(item for item in work.catalogues if item in self._catalogues)
-        return Known(log, acknowledged, held)
+        checkpoints = {stream: self._checkpoints(stream_key(log, stream)) for stream in Stream}
+        return Known(log, acknowledged, held, checkpoints, previous[0] if previous else b"")
+
+    def _checkpoints(self, key: int) -> list[tuple[int, bytes]]:
+        base = key << 40
+        found: dict[int, bytes] = {}
+        newest = base + _SEQUENCES
+        for below in CHECKPOINTS:
+            row = self._db.execute(
+                "SELECT id, hash FROM records WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
+                (base + 1, newest - below),
+            ).fetchone()
+            if row is None:
+                break
+            found[row[0] - base] = row[1]
+            if below == 0:
+                newest = row[0]
+        return list(found.items())
 
     def _store(self, work: Entries, now_ns: int) -> Stored:
         for name, encoded in work.catalogues:

@@ -231,10 +231,11 @@ async def test_a_newer_connection_of_the_lane_replaces_the_older(
         WireGateway(running.target, log_id=b"M" * 16) as newer,
     ):
         assert (await older.ended()).code() is grpc.StatusCode.ABORTED
+        assert (await newer.next()).notice.kind == "new_log"
         for gateway in (beside, newer):
             await gateway.send(wire.GatewayMessage(status=wire.Status(ping=1)))
             assert (await gateway.next()).ack.pong == 1
-        assert running.rows("SELECT kind, log_id FROM faults") == [("second_log", b"M" * 16)]
+        assert running.rows("SELECT kind, log_id FROM faults") == [("new_log", b"M" * 16)]
 
 
 HELLO = wire.Hello(gateway_id="G-1", log_id=b"L" * 16, boot_id=b"B" * 16, lane=wire.LANE_BULK)

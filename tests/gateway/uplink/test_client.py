@@ -184,7 +184,7 @@ async def test_receiver_that_knows_more_than_the_log_gets_a_new_log_id() -> None
             await until(all_there(receiver, log))
             assert log.log_id != old
             assert len(log.renewals) == 1
-            assert "up to 999" in gateway.text("uplink.log_ahead")
+            assert "up to 999" in gateway.text("uplink.log_forked")
 
 
 async def test_evidence_resumes_where_the_receiver_was_cut() -> None:

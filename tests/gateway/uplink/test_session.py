@@ -17,7 +17,7 @@ from gateway.uplink.outputs import (
     FindCatalogue,
     FindPeriod,
     Lane,
-    LogAhead,
+    LogForked,
     Output,
     Region,
     Relay,
@@ -309,11 +309,12 @@ def test_a_receiver_that_knows_more_makes_the_log_renew_its_id() -> None:
     log.put(Stream.TELEMETRY, b"x")
     played = Played(log)
     played.welcome({Stream.TELEMETRY: [(1, 3)]})
-    assert played.of(LogAhead) == [LogAhead(Stream.TELEMETRY, 3, 2)]
+    why = "holds telemetry up to 2, this log only up to 1"
+    assert played.of(LogForked) == [LogForked(Stream.TELEMETRY, why)]
     played = Played(log)
     played.welcome()
     played.ack(Stream.TELEMETRY, 1, 9)
-    assert played.of(LogAhead)
+    assert played.of(LogForked)
 
 
 def test_records_that_came_without_a_commit_are_found() -> None:

@@ -24,7 +24,7 @@ from gateway.uplink.outputs import (
     FetchPart,
     FindCatalogue,
     Lane,
-    LogAhead,
+    LogForked,
     Output,
     PersistCursor,
     SendGaps,
@@ -91,7 +91,7 @@ class LaneMachine(RuleBasedStateMachine):
                     self.persist(output)
                 case FindCatalogue(catalogue):
                     self.wanted.append(catalogue)
-                case Close() | LogAhead():
+                case Close() | LogForked():
                     raise AssertionError(output)
                 case _:
                     pass

@@ -87,4 +87,4 @@ async def test_everything_is_acknowledged_over_restarts_and_a_lost_store(tmp_pat
             await gateway.uplink.drained()
             assert left() == 0
         assert "uplink.rejected" not in gateway.kinds()
-        assert "uplink.log_ahead" not in gateway.kinds()
+        assert "uplink.log_forked" not in gateway.kinds()

@@ -1,0 +1,54 @@
+"""What a Hello says about a gateway's log that does not fit what is stored of it. Pure.
+
+Each doubt becomes a fault in the store and a Notice to the gateway, so that both ends have an event:
+
+- new_log: this gateway used another log before (a new disk, a restored or renewed log, a new box);
+- log_behind: the log ends before what was received of it (a restored backup, a second box);
+- forked: the record at its head is another one here (likewise, after it had gone on alone);
+- restored_store: it was told that records are stored which are not here (this store was restored).
+
+Nothing is lost by any of them: the gateway takes a new log id, or sends again (gateway/uplink).
+"""
+
+from __future__ import annotations
+
+from buffer.contract import Stream
+from gateway.receiver.check import Fault
+from gateway.receiver.contract import Known
+from gateway.wire.v1 import uplink_pb2 as wire
+
+
+def doubts(hello: wire.Hello, known: Known) -> dict[Stream, list[Fault]]:
+    """Faults by stream; `known` is what the store holds of Hello's log."""
+    found: dict[Stream, list[Fault]] = {}
+    if known.previous_log:
+        text = (
+            f"log {hello.log_id.hex()} is new; the gateway used {known.previous_log.hex()} before"
+        )
+        found[Stream.EVENT] = [Fault(0, "new_log", b"", text)]
+    for state in hello.streams:
+        if Stream.ALARM <= state.stream <= Stream.EVIDENCE:
+            stream = Stream(state.stream)
+            if faults := _stream_doubts(stream, state, known):
+                found.setdefault(stream, []).extend(faults)
+    return found
+
+
+def _stream_doubts(stream: Stream, state: wire.StreamState, known: Known) -> list[Fault]:
+    ranges = known.acknowledged[stream]
+    name = stream.name.lower()
+    top = max((stop for _, stop in ranges), default=1)
+    head = state.next_sequence - 1
+    if top > state.next_sequence:
+        text = f"the gateway's {name} log ends with {head}, {top - 1} was received of it"
+        return [Fault(head, "log_behind", state.head_hash[:32], text)]
+    stored = dict(known.checkpoints.get(stream, ())).get(head)
+    if stored is not None and state.head_hash and stored != state.head_hash:
+        text = f"{name} record {head} of the gateway is another one than was received"
+        return [Fault(head, "forked", state.head_hash[:32], text)]
+    missing = ranges.missing(state.first_sequence, state.acknowledged_stop)
+    if state.acknowledged_stop > state.first_sequence and missing:
+        first = next(iter(missing))[0]
+        text = f"{len(missing)} {name} records were acknowledged and are not here; sent again"
+        return [Fault(first, "restored_store", b"", text)]
+    return []
