@@ -1,8 +1,8 @@
 """What a Hello says about a gateway's log that does not fit what is stored of it. Pure.
 
-Each doubt becomes a fault in the store and a Notice to the gateway, so that both ends have an event:
+Each doubt becomes a fault in the store and a Notice to the gateway: an event at both ends.
 
-- new_log: this gateway used another log before (a new disk, a restored or renewed log, a new box);
+- new_log: this gateway used another log before (a new disk, a renewed log, another box);
 - log_behind: the log ends before what was received of it (a restored backup, a second box);
 - forked: the record at its head is another one here (likewise, after it had gone on alone);
 - restored_store: it was told that records are stored which are not here (this store was restored).

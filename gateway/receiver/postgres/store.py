@@ -151,7 +151,7 @@ class PostgresStore:
             ).fetchone()
             number = _number(log)
             found.setdefault(
-                (work.gateway, work.log_id), (number, bytes(previous[0]) if previous else b"")
+                (work.gateway, work.log_id), (number, _bytes(previous[0]) if previous else b"")
             )
             self._db.execute(
                 "INSERT INTO streams (stream_key) SELECT unnest(%s::bigint[])"
@@ -175,7 +175,7 @@ class PostgresStore:
             ([stream_key(log, stream) for stream in Stream],),
         ).fetchall()
         checkpoints = {
-            Stream(int(str(key)) % 4 + 1): [(int(str(sequence)), bytes(head))]
+            Stream(int(str(key)) % 4 + 1): [(int(str(sequence)), _bytes(head))]
             for key, sequence, head in heads
         }
         held = tuple(filter(self._holds, work.catalogues))
@@ -244,6 +244,12 @@ class PostgresStore:
 def text_of(reason: str) -> str:
     """Cut a reason to what is kept; PostgreSQL's text takes no NUL."""
     return reason[:FAULT_TEXT].replace("\0", "")
+
+
+def _bytes(column: object) -> bytes:
+    if not isinstance(column, bytes):
+        raise psycopg.DataError("the server returned no bytes")
+    return column
 
 
 def _number(row: tuple[object, ...] | None) -> int:

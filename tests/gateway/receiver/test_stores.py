@@ -298,6 +298,20 @@ def test_a_restored_store_says_truly_what_it_lacks_and_takes_it_again(place: Pla
     assert kinds(place) == []
 
 
+def test_a_log_is_told_the_newest_hash_and_the_log_before_it(place: Place, store: Store) -> None:
+    first = greet(store)
+    assert (first.previous_log, first.checkpoints.get(Stream.ALARM, [])) == (b"", [])
+    put(store, Entries(first.log, Stream.ALARM, chained(*range(1, 30))))
+    again = greet(store)
+    assert again.previous_log == b"", "only at first sight"
+    newest, *others = again.checkpoints[Stream.ALARM]
+    assert newest == (29, bytes([29]) * 32)
+    assert all(hashed == bytes([sequence]) * 32 for sequence, hashed in others)
+    other = greet(store, "G-1", b"M" * 16)
+    assert other.previous_log == LOG_ID
+    assert greet(store, "G-2", b"N" * 16).previous_log == b""
+
+
 def test_a_broken_chain_is_stored_and_noted(place: Place, store: Store) -> None:
     log = greet(store).log
     put(store, Entries(log, Stream.ALARM, chained(1, 2)))
