@@ -1,0 +1,171 @@
+"""Live facts of the site: newest values, headcounts, positions, views, equipment seen missing.
+
+Guarantees: of each source the newest word holds, by the source's own time, so a late value never
+replaces a newer one; ages are monotonic (`mono_ns`), so a clock step neither ages nor renews any.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+GOOD_SIMULATED = 0x02F0
+MOST_CHANGES = 64
+Scalar = str | int | float | bool
+PPE_WORDS: Mapping[str, str] = {
+    "no_helmet": "helmet", "helmet_missing": "helmet", "helmet": "helmet", "未戴安全帽": "helmet",
+    "no_vest": "vest", "vest": "vest", "未穿反光衣": "vest",
+    "no_uniform": "uniform", "uniform": "uniform", "未穿工作服": "uniform",
+}  # fmt: skip
+"""Words of vendors' AI boxes and of our own cameras for missing protective equipment."""
+ITEM_ZH = {"helmet": "安全帽", "vest": "反光背心", "uniform": "工作服"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The newest value of a point. mono_ns: when it came.  since_ns: since when it is (not) usable.
+
+    usable: neither bad nor uncertain nor simulated, and a number.
+    """
+
+    value: float
+    quality: int
+    time_ns: int
+    mono_ns: int
+    usable: bool
+    since_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """Where a card was last seen. area: as positioning calls it; x and y may be NaN."""
+
+    area: str
+    time_ns: int
+    mono_ns: int
+    longitude: float = math.nan
+    latitude: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Protective equipment seen missing. mono_ns: last seen so; active: until it is told over."""
+
+    item: str
+    mono_ns: int
+    active: bool
+
+
+@dataclass(slots=True)
+class Facts:
+    """Everything known now; fed by the monitor only.
+
+    people: by area name of positioning, (people, mono_ns, source time).
+    blind: by camera, since when (monotonic) and why it cannot be judged.
+    left: cards and areas whose guardian positioning says has left, since when.
+    """
+
+    values: dict[str, Reading] = field(default_factory=dict)
+    people: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    fixes: dict[str, Fix] = field(default_factory=dict)
+    left: dict[str, int] = field(default_factory=dict)
+    blind: dict[str, tuple[int, str]] = field(default_factory=dict)
+    missing: dict[tuple[str, str], Missing] = field(default_factory=dict)
+    trails: dict[str, deque[tuple[int, float]]] = field(default_factory=dict)
+
+    def value(self, name: str, value: float, quality: int, time_ns: int, mono_ns: int) -> None:
+        """Take a value of a point."""
+        before = self.values.get(name)
+        if before is not None and time_ns < before.time_ns:
+            return
+        usable = not quality & 0xC000 and quality != GOOD_SIMULATED and not math.isnan(value)
+        since_ns = before.since_ns if before and before.usable == usable else mono_ns
+        self.values[name] = Reading(value, quality, time_ns, mono_ns, usable, since_ns)
+        self._trail(name, value if usable else math.nan, mono_ns)
+
+    def since(self, name: str, holds: Callable[[float], bool]) -> int | None:
+        """Monotonic time since which a number has been so without a break; None if it is not so.
+
+        name: a point, or # and an area of positioning. Goes back over the last 64 changes.
+        """
+        began: int | None = None
+        for mono_ns, value in reversed(self.trails.get(name, ())):
+            if not holds(value):
+                break
+            began = mono_ns
+        return began
+
+    def event(
+        self, kind: str, source: str, said: Mapping[str, Scalar], time_ns: int, mono_ns: int
+    ) -> bool:
+        """Take an event of a camera or of positioning; tells whether it meant anything."""
+        match kind:
+            case "intake.position_count":
+                self._count(said, time_ns, mono_ns)
+            case "intake.position":
+                self._fix(said, time_ns, mono_ns)
+            case "intake.position_alarm" if said.get("alarm") == "left_post":
+                self._left_post(said, mono_ns)
+            case "vision.camera_lost":
+                self.blind.setdefault(source, (mono_ns, str(said.get("reason", "lost"))))
+            case "vision.worker_lost":
+                self.blind.setdefault(source, (mono_ns, "its process is lost"))
+            case "vision.view" if said.get("view") != "clear":
+                self.blind.setdefault(source, (mono_ns, f"the view is {said.get('view')}"))
+            case "vision.view" | "vision.camera_recovered" | "vision.started":
+                self.blind.pop(source, None)
+            case "intake.picture":
+                return self._seen(str(said.get("camera", "")), said, mono_ns)
+            case "vision.ppe":
+                return self._seen(source, said, mono_ns)
+            case _:
+                return False
+        return True
+
+    def _count(self, said: Mapping[str, Scalar], time_ns: int, mono_ns: int) -> None:
+        area, people = str(said.get("area", "")), said.get("people")
+        before = self.people.get(area)
+        if isinstance(people, bool | str | None) or (before is not None and time_ns < before[2]):
+            return
+        self.people[area] = (int(people), mono_ns, time_ns)
+        self._trail(f"#{area}", float(people), mono_ns)
+
+    def _trail(self, name: str, value: float, mono_ns: int) -> None:
+        trail = self.trails.setdefault(name, deque(maxlen=MOST_CHANGES))
+        if not trail or trail[-1][1] != value:
+            trail.append((mono_ns, value))
+
+    def _fix(self, said: Mapping[str, Scalar], time_ns: int, mono_ns: int) -> None:
+        card = str(said.get("card", ""))
+        before = self.fixes.get(card)
+        if before is not None and time_ns < before.time_ns:
+            return
+        place = (said.get("longitude"), said.get("latitude"))
+        numbers = [math.nan if isinstance(n, bool | str | None) else float(n) for n in place]
+        self.fixes[card] = Fix(str(said.get("area", "")), time_ns, mono_ns, *numbers)
+
+    def _left_post(self, said: Mapping[str, Scalar], mono_ns: int) -> None:
+        for name in (said.get("card"), said.get("area")):
+            if not isinstance(name, str) or not name:
+                continue
+            if said.get("active", True) is True:
+                self.left.setdefault(name, mono_ns)
+            else:
+                self.left.pop(name, None)
+            return
+
+    def _seen(self, camera: str, said: Mapping[str, Scalar], mono_ns: int) -> bool:
+        word = str(said.get("alarm") or said.get("item") or "")
+        item = PPE_WORDS.get(word.strip().lower())
+        if item is None or not camera:
+            return False
+        told = said.get("active")  # a vendor's picture has no end; our own cameras tell it
+        if told is False:
+            self.missing.pop((camera, item), None)
+        else:
+            self.missing[camera, item] = Missing(item, mono_ns, told is True)
+        return True

@@ -1,0 +1,402 @@
+"""What the monitor does over time: people, cameras, devices, restarts, records."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.model.alarm import AlarmState
+from gateway.rules.open_alarm import StateError
+from gateway.work.almanac import CalendarError, Reason, parse_almanac
+from gateway.work.outputs import WorkAlarm
+from gateway.work.page import page
+from gateway.work.permit import PermitError
+from tests.gateway.work.scene import AREA, CALENDAR, HOUR, SITE, S, Scene, at, iso
+
+
+def test_the_grade_is_raised_at_night_before_a_holiday() -> None:
+    night = at("2026-09-30 22:30:00")
+    scene = Scene(now_ns=night)
+    scene.permit(status="approved", plan_start=iso(night), plan_end=iso(night + 2 * HOUR))
+    event = scene.events("work.level_raised")[0]
+    assert all(word in event.text for word in ("night", "holiday", "特级"))
+    assert event.attributes["rule"] == "hot_work.upgrade/1"
+    scene.gas(5)
+    scene.all_well()
+    scene.permit(status="active", plan_start=iso(night), plan_end=iso(night + 2 * HOUR))
+    scene.value("nvr/rec", 0.0)
+    scene.wait(5)
+    assert scene.raised() == ["recording_stopped"]  # special grade: the whole process is recorded
+
+
+def test_a_grade_that_the_site_raised_itself_is_not_raised_again() -> None:
+    scene = Scene(now_ns=at("2026-09-30 22:30:00"))
+    scene.permit(status="approved", upgraded=True)
+    assert scene.events("work.level_raised") == []
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "reasons"),
+    [
+        ("2026-09-16 06:00:00", "2026-09-16 21:59:59", ()),
+        ("2026-09-16 05:59:59", "2026-09-16 07:00:00", (Reason.NIGHT,)),
+        ("2026-09-16 20:00:00", "2026-09-16 22:00:00", (Reason.NIGHT,)),
+        ("2026-09-19 12:00:00", "2026-09-19 13:00:00", (Reason.REST_DAY,)),  # Saturday
+        ("2026-10-10 12:00:00", "2026-10-10 13:00:00", ()),  # Saturday that is worked 调休
+        ("2026-10-01 12:00:00", "2026-10-01 13:00:00", (Reason.HOLIDAY,)),
+        ("2026-09-30 12:00:00", "2026-10-01 12:00:00", (Reason.HOLIDAY, Reason.NIGHT)),
+    ],
+)
+def test_special_times(since: str, until: str, reasons: tuple[Reason, ...]) -> None:
+    almanac = parse_almanac(CALENDAR, "calendar.toml")
+    assert almanac.special(at(since), at(until)) == reasons
+
+
+def test_a_missing_year_is_told_from_december_on() -> None:
+    almanac = parse_almanac(CALENDAR, "calendar.toml")
+    assert almanac.doubt(at("2026-12-31 12:00:00")) == ""
+    assert almanac.doubt(at("2027-11-30 23:59:59")) == ""
+    assert "[year.2028]" in almanac.doubt(at("2027-12-01 00:00:00"))
+    assert "[year.2028]" in almanac.doubt(at("2028-03-01 00:00:00"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("nigth = []", "unknown key"),
+        ('[year.2026]\nholidays = ["2026-13-01"]', "is no date"),
+        ('[year.2026]\nholidays = ["2027-01-01"]', "is in another year"),
+        ('[year.2026]\nworkdays = ["2026-09-16"]', "no Saturday or Sunday"),
+        ('[year.2026]\nholidays = ["2026-10-10"]\nworkdays = ["2026-10-10"]', "both a holiday"),
+        ('[year.2026]\nholidays = ["2026-10-07..2026-10-01"]', "must run forward"),
+        ('night = ["22"]', "two times"),
+        ('day_start = "25:00"', "is no time"),
+        ("[year.soon]", "must be a year"),
+        ("night = [", "is no TOML"),
+    ],
+)
+def test_a_wrong_calendar_says_what_is_wrong(text: str, says: str) -> None:
+    with pytest.raises(CalendarError, match=says.replace("[", r"\[")):
+        parse_almanac(text, "calendar.toml")
+
+
+def test_the_guardian_leaves_for_longer_than_the_hold() -> None:
+    area = replace(AREA, guardian="cam/guard.headcount")
+    scene = Scene(site=replace(SITE, areas=(area,)))
+    scene.start()
+    scene.value("cam/guard.headcount", 0.0)
+    scene.wait(29)
+    scene.value("cam/guard.headcount", 1.0)
+    scene.wait(1)
+    scene.value("cam/guard.headcount", 0.0)
+    scene.wait(29.999)
+    assert scene.raised() == []
+    scene.value("cam/guard.headcount", 0.0)
+    scene.wait(0.001)
+    assert scene.raised() == ["guardian_absent"]
+    assert scene.alarm("guardian_absent").change.rule == "work.guardian/1"
+    assert "4.10" in scene.alarm("guardian_absent").change.text
+    assert len(scene.events("work.stop_recommended")) == 1
+
+
+def test_the_guardians_card_is_elsewhere() -> None:
+    scene = Scene()
+    scene.start(guardian_card="C7")
+    scene.event("intake.position", "uwb", card="C7", area="泵区")
+    scene.keep_well(60)
+    assert scene.raised() == []
+    scene.event("intake.position", "uwb", card="C7", area="canteen")
+    scene.wait(30)
+    assert scene.raised() == ["guardian_absent"]
+    scene.event("intake.position", "uwb", card="C7", area="pump-yard")
+    scene.keep_well(10, 5)
+    assert scene.standing() == set()
+
+
+def test_a_late_position_does_not_replace_a_newer_one() -> None:
+    scene = Scene()
+    scene.start(guardian_card="C7")
+    scene.event("intake.position", "uwb", card="C7", area="泵区")
+    scene.event("intake.position", "uwb", scene.now_ns - S, card="C7", area="canteen")
+    scene.keep_well(60)
+    assert scene.raised() == []
+
+
+def test_the_seventh_person_is_told_by_camera_and_by_positioning() -> None:
+    scene = Scene()
+    scene.start()
+    scene.value("cam/zone.headcount", 7.0)
+    scene.event("intake.position_count", "uwb", area="泵区", people=8)
+    scene.wait(2.9)
+    assert scene.raised() == []
+    scene.wait(0.1)
+    alarm = scene.alarm("too_many_people").change
+    assert (alarm.value, alarm.limit) == (8, 6)
+    assert "cam/zone.headcount 7, positioning 泵区 8" in alarm.text
+
+
+def test_a_helmet_seen_missing_merges_repeats_and_ends() -> None:
+    scene = Scene()
+    scene.start()
+    for _ in range(4):
+        scene.event("intake.picture", "ai-box", alarm="no_helmet", camera="cam")
+        scene.wait(8)
+    assert scene.raised() == ["ppe_missing"]
+    scene.event("intake.picture", "ai-box", alarm="no_helmet", camera="elsewhere")
+    scene.wait(20)
+    assert scene.raised() == ["ppe_missing"]
+    assert scene.standing() == set()
+
+
+def test_a_covered_camera() -> None:
+    scene = Scene()
+    scene.start()
+    scene.event("vision.view", "cam", view="dark")
+    scene.wait(4.9)
+    assert scene.raised() == []
+    scene.wait(0.1)
+    assert scene.raised() == ["camera_blind"]
+    scene.event("vision.view", "cam", view="clear")
+    scene.wait(5)
+    assert scene.standing() == set()
+
+
+def test_devices_of_the_permit_must_deliver_before_it_counts() -> None:
+    scene = Scene()
+    scene.permit(status="approved", camera="BKQ-7", detectors="PD-3")
+    scene.gas(5)
+    scene.permit(camera="BKQ-7", detectors="PD-3")
+    assert scene.state() == "approved: device_missing"
+    scene.value("ball/analysed_fps", 4.0)
+    assert scene.state() == "approved: device_missing"
+    scene.wait(60)
+    assert scene.raised() == ["device_missing", "device_missing"]  # the ball fell silent
+    scene.values({"ball/analysed_fps": 4.0, "port/LEL": 1.0})
+    assert scene.state() == "active"
+    scene.values({"ball/analysed_fps": 4.0, "port/LEL": 11.0})
+    assert "gas_over" in scene.raised()  # the portable detector is bound for the permit's duration
+
+
+def test_an_unknown_device_and_an_unknown_place_are_said() -> None:
+    scene = Scene()
+    scene.permit(status="approved", camera="NO-1", area="somewhere")
+    scene.gas(1)
+    scene.permit(camera="NO-1", area="somewhere")
+    assert scene.raised() == ["device_unknown"]
+    assert any("somewhere" in event.text for event in scene.events("work.not_judged"))
+
+
+def test_work_without_approval() -> None:
+    scene = Scene()
+    scene.gas(5)
+    scene.permit(status="active")
+    assert scene.raised() == ["not_approved"]
+    assert scene.state() == "received: not_approved"
+
+
+def test_changed_worker_after_approval_needs_a_new_permit() -> None:
+    scene = Scene()
+    scene.start(worker="Li")
+    scene.permit(worker="Wang", time_ns=scene.now_ns + 1)
+    assert scene.raised() == ["changed_after_approval"]
+    assert "4.16" in scene.alarm("changed_after_approval").change.text
+
+
+def test_two_permits_in_one_area_name_each_other_or_are_told() -> None:
+    scene = Scene()
+    scene.start()
+    scene.start("GC-2", work="height")
+    assert scene.raised() == ["work_crossing"]
+    named = Scene()
+    named.start(related_tickets="GC-2")
+    named.start("GC-2", work="height")
+    assert named.raised() == []
+
+
+def test_a_restart_neither_repeats_nor_forgets() -> None:
+    scene = Scene()
+    scene.start()
+    scene.value("cam/zone.headcount", 9.0)
+    scene.wait(4)
+    scene.value("gds/AT-1", 30.0)
+    assert scene.raised() == ["too_many_people", "gas_over"]
+    scene.restart()
+    scene.values({"cam/zone.headcount": 9.0, "gds/AT-1": 30.0})
+    scene.wait(20)
+    assert scene.raised() == ["too_many_people", "gas_over"]
+    assert scene.state() == "active"
+    scene.keep_well(10, 5)
+    assert scene.standing() == set()
+    scene.permit(status="ended")
+    assert len(scene.records()[0].content["violations"]) == 2
+
+
+def test_a_state_that_cannot_be_read_is_refused() -> None:
+    for state in (b"{", b"{}", b'{"version": 9}', b'{"version":1,"jobs":[{}],"analyses":[]}'):
+        with pytest.raises(StateError):
+            Scene(restored=state)
+
+
+def test_what_cannot_be_used_is_refused_with_a_sentence() -> None:
+    scene = Scene()
+    with pytest.raises(PermitError, match="ticket_no"):
+        scene.event("intake.permit", work="hot_work", status="active")
+    with pytest.raises(PermitError, match="no kind of special work"):
+        scene.event("intake.permit", ticket_no="T", work="dancing", status="active")
+    with pytest.raises(PermitError, match="needs permit and value"):
+        scene.event("intake.gas_analysis", permit="T", gas="CH4", unit="%vol")
+
+
+def test_the_record_has_everything_and_waits_for_its_evidence() -> None:
+    scene = Scene()
+    scene.start(worker="<b>Li & Co</b>", guardian="Zhang")
+    scene.value("cam/zone.headcount", 9.0)
+    scene.wait(4)
+    alarm = scene.alarm("too_many_people")
+    assert alarm.cameras == ("cam",)
+    assert alarm.sheet["values"]["cam/zone.headcount"]["value"] == 9.0
+    scene.monitor.expect(alarm.change.alarm_id, 2)
+    scene.keep_well(60, 10)
+    scene.outputs += scene.monitor.attach(alarm.change.alarm_id, "ab" * 32, "image/jpeg", scene.now)
+    scene.permit(status="suspended")
+    scene.now_ns += 10 * 60 * S
+    scene.all_well()
+    scene.permit(status="active", time_ns=scene.now_ns + 1)
+    scene.permit(status="ended", time_ns=scene.now_ns + 2)
+    assert scene.records() == []  # the clip is still awaited
+    scene.outputs += scene.monitor.attach(alarm.change.alarm_id, "cd" * 32, "video/mp4", scene.now)
+    (record,) = scene.records()
+    content = record.content
+    assert content["complete"] is True
+    assert [len(v["evidence"]) for v in content["violations"]] == [2]
+    assert content["breaks"][0]["minutes"] == 10.0
+    assert content["values"]["cam/zone.headcount"]["most"] == 9.0
+    assert [a["gas"] for a in content["analyses"]] == ["methane"]
+    json.dumps(content, allow_nan=False)
+    html = page(content)
+    assert "&lt;b&gt;Li &amp; Co&lt;/b&gt;" in html
+    assert "<b>Li" not in html
+    assert all(title in html for title in ("动火作业记录", "Work record"))
+    assert content["violations"][0]["evidence"][0]["sha256"][:16] in html
+
+
+def test_a_record_does_not_wait_for_ever_and_says_what_is_missing() -> None:
+    scene = Scene()
+    scene.start()
+    scene.value("cam/zone.headcount", 9.0)
+    scene.wait(4)
+    scene.monitor.expect(scene.alarm("too_many_people").change.alarm_id, 1)
+    scene.permit(status="ended")
+    scene.wait(59)
+    assert scene.records() == []
+    scene.wait(1)
+    assert scene.records()[0].content["complete"] is False
+    assert scene.records()[0].content["evidence_missing"] == 1
+
+
+def test_a_late_version_after_the_record_makes_a_revision() -> None:
+    scene = Scene()
+    scene.start()
+    scene.permit(status="ended")
+    scene.permit(status="closed", time_ns=scene.now_ns + S)
+    assert [record.revision for record in scene.records()] == [1, 2]
+
+
+SCRIPT = st.lists(
+    st.one_of(
+        st.tuples(st.just("people"), st.integers(0, 9)),
+        st.tuples(st.just("gas"), st.integers(0, 30)),
+        st.tuples(st.just("wait"), st.integers(1, 40)),
+        st.tuples(st.just("view"), st.sampled_from(["dark", "clear"])),
+        st.tuples(st.just("helmet"), st.none()),
+        st.tuples(st.just("status"), st.sampled_from(["suspended", "active", "ended"])),
+        st.tuples(st.just("restart"), st.none()),
+        st.tuples(st.just("analysis"), st.floats(0, 1)),
+    ),
+    max_size=25,
+)
+
+
+@settings(deadline=None)
+@given(SCRIPT)
+def test_a_violation_is_raised_once_while_it_stands_and_returns_once(
+    script: list[tuple[str, object]],
+) -> None:
+    scene = Scene()
+    scene.start()
+    for what, value in script:
+        _act(scene, what, value)
+    standing: dict[tuple[str, str], bytes] = {}
+    for output in scene.outputs:
+        if not isinstance(output, WorkAlarm):
+            continue
+        change = output.change
+        key = (change.source, change.condition)
+        if change.state is AlarmState.UNACKNOWLEDGED_ACTIVE:
+            assert key not in standing, key
+            standing[key] = change.alarm_id
+        else:
+            assert standing.pop(key) == change.alarm_id
+    assert len(standing) == scene.monitor.standing
+    if scene.state() in {"ended", "closed"}:
+        assert not standing
+        assert scene.records()
+
+
+def _act(scene: Scene, what: str, value: object) -> None:
+    scene.now_ns += 1
+    match what, value:
+        case "people", int(people):
+            scene.value("cam/zone.headcount", float(people))
+        case "gas", int(percent):
+            scene.value("gds/AT-1", float(percent))
+        case "wait", int(seconds):
+            scene.wait(seconds)
+        case "view", str(view):
+            scene.event("vision.view", "cam", view=view)
+        case "helmet", _:
+            scene.event("intake.picture", "box", alarm="no_helmet", camera="cam")
+        case "status", str(status):
+            scene.permit(status=status)
+        case "restart", _:
+            scene.restart()
+        case "analysis", float(percent):
+            scene.gas(0, percent)
+        case _:
+            raise AssertionError(what)
+
+
+@settings(deadline=None)
+@given(st.permutations(range(6)))
+def test_a_reordered_script_ends_in_the_same_state(order: list[int]) -> None:
+    def messages(scene: Scene) -> list[tuple[str, dict[str, object]]]:
+        return [
+            ("received", {"time_ns": scene.now_ns - 3 * HOUR}),
+            ("approved", {"time_ns": scene.now_ns - 2 * HOUR}),
+            ("active", {"time_ns": scene.now_ns - HOUR}),
+            ("suspended", {"time_ns": scene.now_ns - HOUR // 2}),
+            ("active", {"time_ns": scene.now_ns - HOUR // 4}),
+        ]
+
+    def played(order: list[int]) -> tuple[str, set[str], str]:
+        scene = Scene()
+        scene.all_well()
+        listed = messages(scene)
+        sampled = scene.now_ns - HOUR - 5 * 60 * S
+        for number in order:
+            if number == 5:
+                scene.event("intake.gas_analysis", time_ns=sampled, permit="DH-1", gas="methane",
+                            value=0.1, unit="%vol", id="a")  # fmt: skip
+            else:
+                status, more = listed[number]
+                scene.permit(status=status, time_ns=int(str(more["time_ns"])))
+        scene.all_well()
+        scene.wait(30)
+        return scene.state(), scene.standing(), str(scene.monitor.permits(scene.now)[0]["started"])
+
+    assert played(order)[0] == played(list(range(6)))[0]
+    assert played(order)[1:] == played(list(range(6)))[1:]
