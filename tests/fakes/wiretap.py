@@ -1,0 +1,119 @@
+"""A TCP proxy on loopback that keeps every byte a client sends and spoils what it is answered.
+
+    async with Wiretap(port, Spoiler(seed)) as tap:      # the client connects to tap.port
+        ... tap.sent: one bytearray for each connection ...
+
+With `tls` the client's side is encrypted; what is kept is what was inside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+
+@dataclass
+class Spoiler:
+    """Changes answers at random: bits, bytes, cuts, additions, repeats. share: of them.
+
+    rules: how many are left as they are first, so that a session comes to be.
+    """
+
+    seed: int
+    share: float = 0.3
+    spare: int = 0
+    spoilt: int = 0
+    seen: int = 0
+    _rng: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rng = random.Random(self.seed)
+
+    def __call__(self, chunk: bytes) -> bytes:
+        """Return an answer as it came, or spoilt."""
+        rng = self._rng
+        self.seen += 1
+        if not chunk or self.seen <= self.spare or rng.random() >= self.share:
+            return chunk
+        self.spoilt += 1
+        changed = bytearray(chunk)
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(changed) + 1)
+            kind = rng.randrange(5)
+            if kind == 0 and at < len(changed):
+                changed[at] ^= 1 << rng.randrange(8)
+            elif kind == 1 and at < len(changed):
+                changed[at] = rng.randrange(256)
+            elif kind == 2:
+                changed[at:at] = rng.randbytes(rng.randint(1, 12))
+            elif kind == 3:
+                del changed[at : at + rng.randint(1, 8)]
+            else:
+                changed += chunk[: rng.randint(0, len(chunk))]
+        return bytes(changed)
+
+
+class Wiretap:
+    """Async context manager; see `port` and `sent`."""
+
+    def __init__(self, target: int, spoil: Spoiler, tls: ssl.SSLContext | None = None) -> None:
+        self.port = 0
+        self.sent: list[bytearray] = []
+        self._target = target
+        self._spoil = spoil
+        self._tls = tls
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._server is not None:
+            self._server.close()
+            for writer in list(self._writers):
+                writer.transport.abort()
+            await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sent = bytearray()
+        self.sent.append(sent)
+        self._writers.add(writer)
+        back: asyncio.StreamWriter | None = None
+        try:
+            answers, back = await asyncio.open_connection("127.0.0.1", self._target)
+            self._writers.add(back)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep(reader, back, sent))
+                group.create_task(self._answer(answers, writer))
+        except* OSError:
+            pass
+        finally:
+            for one in (writer, back):
+                if one is not None:
+                    one.transport.abort()
+                    self._writers.discard(one)
+
+    async def _keep(
+        self, reader: asyncio.StreamReader, back: asyncio.StreamWriter, sent: bytearray
+    ) -> None:
+        while chunk := await reader.read(65_536):
+            sent += chunk
+            back.write(chunk)
+        back.transport.abort()
+
+    async def _answer(self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await answers.read(65_536):
+            writer.write(self._spoil(chunk))
+        writer.transport.abort()
