@@ -2,8 +2,9 @@
 
 Guarantees:
 
-- A frame that cannot be judged (black, frozen, none for `stale_s`) makes the counts bad at once and
-  an event once it has lasted; what comes back is announced too.
+- A frame that cannot be judged (black, covered, blurred, frozen, none for `stale_s`) makes the
+  counts bad at once and an event once it has lasted; what comes back is announced too. A camera
+  that was moved goes on counting, with uncertain quality: its zones may lie elsewhere.
 - An event of over-count is returned in the very call that judged its frame, so the caller still
   holds the picture that proves it.
 """
@@ -36,11 +37,16 @@ STARTUP_NS = 8_000_000_000
 VIEW_NS = 2_000_000_000
 """A bad view becomes an event when it has lasted this long: one black frame is no event."""
 
+STRUCTURE_NS = 8_000_000_000
+"""The same where the view has another structure: a lorry that passes is no event."""
+
+_SLOW_VIEWS = frozenset({View.MOVED, View.BLURRED, View.COVERED})
+
 WEAK = 0.6
 """Detections from this share of the threshold may continue a track that exists."""
 
 Detect = Callable[[Image, float], tuple[Detections, npt.NDArray[np.uint8]]]
-"""(frame, threshold) → people, and a sparse sample of the frame's pixels for the view watch."""
+"""(frame, threshold) → people, and the frame's grey picture, scaled, for the view watch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class Analyser:
         self._detect = detect
         self._tracker = Tracker(TrackerRules.for_rate(config.analyse_fps), config.score)
         self._zones = Zones(config.zones, start_ns=start_ns, active=active)
-        self._watch = ViewWatch(config.frozen_s)
+        self._watch = ViewWatch(config.frozen_s, moves=config.kind != "fixed")
         self._stale_ns = round(config.stale_s * 1e9)
         self._start_ns = start_ns
         self._lost = False
@@ -99,7 +105,7 @@ class Analyser:
         view = self._watch.feed(pixels, now_ns)
         outputs += self._view_changes(view, now_ns)
         self._count_frame(now_ns)
-        if view is not View.CLEAR:
+        if view not in {View.CLEAR, View.MOVED}:
             self.tracks = []
             self._tracker.reset()
             self._zones.blind(BAD_CANNOT_JUDGE)
@@ -107,7 +113,10 @@ class Analyser:
         height, width = frame.image.shape[:2]
         self.tracks = self._tracker.feed(found, width, height, now_ns=frame.received_ns)
         self.frame_wall_ns = frame.wall_ns
-        return outputs + list(self._zones.feed(self.tracks, width, height, now_ns=now_ns))
+        moved = view is View.MOVED
+        return outputs + list(
+            self._zones.feed(self.tracks, width, height, now_ns=now_ns, doubtful=moved)
+        )
 
     def next_deadline_ns(self) -> int:
         """When tick must be called at the latest."""
@@ -148,7 +157,8 @@ class Analyser:
             self._unfit_since_ns = None
         elif self._unfit_since_ns is None:
             self._unfit_since_ns = now_ns
-        lasted = self._unfit_since_ns is not None and now_ns - self._unfit_since_ns >= VIEW_NS
+        patience_ns = STRUCTURE_NS if view in _SLOW_VIEWS else VIEW_NS
+        lasted = self._unfit_since_ns is not None and now_ns - self._unfit_since_ns >= patience_ns
         if view is self._reported or (view is not View.CLEAR and not lasted):
             return []
         self._reported = view

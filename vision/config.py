@@ -88,6 +88,7 @@ class CameraConfig(StrictModel):
     frozen_s: seconds of pixel-identical pictures from which the view counts as frozen; 0: never.
     model: ONNX file with its manifest (.toml) beside it; None: the person model that is shipped.
     snapshot_quality: JPEG quality of evidence pictures.
+    kind: `fixed`; `ptz` or `mobile` (布控球) are meant to move, so that is never reported of them.
     """
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[^/\s][^/\n]*$")
@@ -99,6 +100,7 @@ class CameraConfig(StrictModel):
     stale_s: float = Field(default=5.0, ge=1.0, le=300.0)
     frozen_s: float = Field(default=30.0, ge=0.0, le=3600.0)
     model: str | None = None
+    kind: Literal["fixed", "ptz", "mobile"] = "fixed"
     snapshot_quality: int = Field(default=85, ge=30, le=95)
     zones: Annotated[tuple[ZoneConfig, ...], Field(strict=False)] = Field(
         default=(), validation_alias=AliasChoices("zone", "zones")

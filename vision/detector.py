@@ -156,9 +156,9 @@ class Detector:
         )
 
     def look(self, image: Image, threshold: float) -> tuple[Detections, npt.NDArray[np.uint8]]:
-        """People, and a sparse sample of green pixels (every 8th each way) to judge the view by."""
+        """People, and the scaled grey picture, valid until the next, to judge the view by."""
         found = self.feed(image, threshold)
-        return found, self._preprocessor.small[::8, ::8, 1]
+        return found, self._preprocessor.grey
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from vision.analyser import Analyser, LinkChange, Output, ViewChange
 from vision.config import CameraConfig
 from vision.events import Happened, Sample, Stop
 from vision.frames import Frame, FrameSource
+from vision.health import VIEW_WORDS_ZH
 from vision.link import Link
 from vision.snapshot import snapshot
 from vision.zones import Headcount, OverCount
@@ -113,7 +114,8 @@ class CameraLoop:
             case LinkChange():
                 self._happened("vision.camera_recovered", f"Camera {name} delivers again.")
             case ViewChange(view=view):
-                text = f"Camera {name}: the view is {view.value}."
+                words = f"{view.value.replace('_', ' ')} ({VIEW_WORDS_ZH[view]})"
+                text = f"Camera {name}: the view is {words}."
                 self._happened("vision.view", text, {"view": view.value})
 
     def _send_sample(self, sample: Headcount) -> None:

@@ -45,6 +45,11 @@ class Preprocessor:
         """The scaled frame without padding, uint8[h, w, 3]; valid until the next frame."""
         return self._small
 
+    @property
+    def grey(self) -> npt.NDArray[np.uint8]:
+        """Green plane of `small`, uint8[h, w]: nearly the luma, and already there."""
+        return self._planes[1]
+
     def feed(self, image: Image) -> Float32Array:
         """Fill and return the tensor, which the next call overwrites. Sets `scale`.
 

@@ -24,6 +24,7 @@ from vision.geometry import feet, inside
 from vision.track import Track
 
 GOOD = 0x0000
+UNCERTAIN = 0x4000
 BAD_WAITING = 0x8032
 BAD_NOT_CONNECTED = 0x808A
 BAD_CANNOT_JUDGE = 0x82F0
@@ -73,14 +74,20 @@ class Zones:
         return self._counts
 
     def feed(
-        self, tracks: Sequence[Track], width: int, height: int, *, now_ns: int
+        self,
+        tracks: Sequence[Track],
+        width: int,
+        height: int,
+        *,
+        now_ns: int,
+        doubtful: bool = False,
     ) -> list[Headcount | OverCount]:
-        """Judge one frame of the given size."""
+        """Judge one frame of the given size; `doubtful`: the zones may lie elsewhere by now."""
         boxes = np.array([track.box for track in tracks], np.float64).reshape(-1, 4)
         where = feet(boxes, width, height)
         members = [inside(where, polygon) for polygon in self._polygons]
         self._counts = tuple(int(member.sum()) for member in members)
-        self._quality = GOOD
+        self._quality = UNCERTAIN if doubtful else GOOD
         changes: list[Headcount | OverCount] = []
         for alarm, member in zip(self._alarms, members, strict=True):
             ids = tuple(sorted(tracks[i].id for i in np.flatnonzero(member).tolist()))
@@ -102,9 +109,9 @@ class Zones:
         if now_ns < self._due_ns:
             return []
         self._due_ns += SAMPLE_NS * (1 + (now_ns - self._due_ns) // SAMPLE_NS)
-        if self._quality != GOOD:
+        if self._quality not in {GOOD, UNCERTAIN}:
             return [Headcount((None,) * len(self._alarms), self._quality)]
-        return [Headcount(self._counts, GOOD)]
+        return [Headcount(self._counts, self._quality)]
 
 
 class _Alarm:

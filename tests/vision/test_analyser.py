@@ -33,7 +33,7 @@ class Rig:
 
     def detect(self, _: np.ndarray, __: float) -> tuple[Detections, np.ndarray]:
         boxes = np.array([[10, 10, 20, 40], [60, 10, 70, 40]], np.float32)
-        pixels = NOISE.integers(0, 255, (8, 8), np.uint8) if self.pixels is None else self.pixels
+        pixels = NOISE.integers(0, 255, (24, 24), np.uint8) if self.pixels is None else self.pixels
         return Detections(boxes, np.array([0.9, 0.8], np.float32)), pixels
 
     def feed(self, now_ns: int) -> list[Output]:
@@ -89,7 +89,7 @@ def test_stale_frames_make_the_count_bad_at_stale_s_and_not_before() -> None:
 def test_a_black_view_is_not_judged_at_once_and_told_when_it_lasts() -> None:
     rig = Rig()
     rig.feed(S // 2)
-    rig.pixels = np.full((8, 8), 7, np.uint8)
+    rig.pixels = np.full((24, 24), 7, np.uint8)
     assert rig.feed(S) == [Headcount((None,), BAD_CANNOT_JUDGE)]
     assert others(rig.feed(S + VIEW_NS - 1)) == []
     assert others(rig.feed(S + VIEW_NS)) == [ViewChange(View.BLACK)]
@@ -100,7 +100,7 @@ def test_a_black_view_is_not_judged_at_once_and_told_when_it_lasts() -> None:
 
 def test_a_picture_that_never_changes_is_frozen() -> None:
     watch = ViewWatch(20.0)
-    pixels = NOISE.integers(0, 255, (8, 8), np.uint8)
+    pixels = NOISE.integers(0, 255, (24, 24), np.uint8)
     assert watch.feed(pixels, 0) is View.CLEAR
     assert watch.feed(pixels.copy(), 20 * S - 1) is View.CLEAR
     assert watch.feed(pixels, 20 * S) is View.FROZEN
