@@ -24,6 +24,7 @@ from typing import NoReturn
 
 from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler
 
 from drivers.contract import Clock, DeviceError, DriverPoint, Emit
 from drivers.intake.aside import aside
@@ -68,6 +69,7 @@ class HttpIntake:
         self._rate = RateLimit(config.rate_per_s, config.burst)
         self._keys = Keys()
         self._at_once = 0
+        self._lingering: set[asyncio.Task[None]] = set()
         self._counts = {"requests": 0.0, "requests_refused": 0.0, "replays": 0.0}
         self.port = 0
         """Port bound, once `run` listens."""
@@ -92,6 +94,15 @@ class HttpIntake:
         finally:
             self.port = 0
             await runner.cleanup()
+            await self._end_lingering()
+
+    async def _end_lingering(self) -> None:
+        """End connections that aiohttp still reads to throw away: it forgets those already lost."""
+        lingering = list(self._lingering)
+        for task in lingering:
+            task.cancel()
+        if lingering:
+            await asyncio.wait(lingering)
 
     async def _listen(self, runner: web.AppRunner, emit: Emit) -> None:
         host, port = self._config.address
@@ -121,7 +132,13 @@ class HttpIntake:
         return context
 
     def _application(self, emit: Emit) -> web.Application:
-        app = web.Application()
+        @web.middleware
+        async def noted(request: web.Request, handler: Handler) -> web.StreamResponse:
+            self._lingering.add(request.task)
+            request.task.add_done_callback(self._lingering.discard)
+            return await handler(request)
+
+        app = web.Application(middlewares=[noted])
         routes = {
             "/v1/pictures": self._pictures,
             "/v1/pictures/{table}": self._pictures,

@@ -6,6 +6,7 @@ its own judge. ALLOWED is the whole list of what this product may say to a plant
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from tests.fakes.modbus_line import crc16
@@ -168,6 +169,6 @@ def rtsp(stream: bytes, allowed: frozenset[str] = RTSP) -> set[str]:
 def http_server(stream: bytes) -> set[str]:
     """Status lines of a server: it answers, and asks for nothing."""
     lines = [line for line in stream.split(b"\r\n") if line.startswith(b"HTTP/")]
-    if not stream.startswith(b"HTTP/1.1 ") or not lines:
+    if not re.match(rb"HTTP/[0-9]\.[0-9] [1-5][0-9][0-9] ", stream):
         raise WroteError(f"no answer of a server: {stream[:40]!r}")
     return {line.split(b" ")[1].decode() for line in lines}
