@@ -43,8 +43,9 @@ bench: $(VENV)/.dev  ## measure the bars of ARCHITECTURE.md; writes build/bench.
 outage-full: $(VENV)/.dev  ## the 60 s outage with SIGKILL, and the 45 s cold start, in full length
 	PLANTGATE_FULL=1 $(PYTEST) tests/e2e/test_outage.py -q -s -p no:randomly --timeout=600
 
-fuzz: $(VENV)/.dev  ## a million hostile answers for each Modbus parser; ARGS="--frames N --seed N"
+fuzz: $(VENV)/.dev  ## a million hostile answers for each Modbus and OPC UA parser; ARGS="--frames N --seed N"
 	@$(BIN)/python -m tests.drivers.modbus.fuzz $(ARGS)
+	@$(BIN)/python -m tests.drivers.opcua.fuzz $(ARGS)
 
 chaos: $(VENV)/.dev peers  ## faults at every write of the log (half an hour), then a full disk (root); ARGS="--every 5": a sample
 	$(BIN)/python -m tests.chaos.sweep $(ARGS)

@@ -10,6 +10,7 @@ The body (OPC 10000-4, 7.25.3): Int32 count | count x event
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ _BOOLEAN, _UINT16, _STRING, _DATE_TIME, _BYTE_STRING, _NODE_ID, _LOCALIZED_TEXT 
     1, 5, 12, 13, 15, 17, 21,
 )  # fmt: skip
 _MOST_TEXT = 4096
+_STANDARD_TYPE = re.compile(r"i=([0-9]{1,10})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,10 @@ def read_events(body: bytes) -> list[AlarmEvent]:
         named = zip((name for name, _ in FIELDS), values, strict=True)
         attributes = {name: value for name, value in named if value is not None}
         time_ns = attributes.pop("time_ns", 0)
-        kind = str(attributes.get("event_type", ""))
-        number = int(kind[2:]) if kind.startswith("i=") else None
-        events.append(AlarmEvent(attributes, int(time_ns), number))
+        told = _STANDARD_TYPE.fullmatch(str(attributes.get("event_type", "")))
+        number = int(told[1]) if told is not None else None
+        # what a server sends in another type than the standard's is no time
+        events.append(AlarmEvent(attributes, time_ns if type(time_ns) is int else 0, number))
     return events
 
 

@@ -308,8 +308,14 @@ def _read_loose(body: bytes, position: int, lead: int, index: int, loose: _Loose
 def _read_text(cursor: Cursor, encoding: int) -> str | tuple[int, bytes] | None:
     """Read a text variant, or the one element that an index range has left of an array.
 
-    Anything else is passed over and gives None.
+    A Variant in a Variant is read as the inner one. Anything else is passed over and gives None.
     """
+    if encoding == wire.VARIANT:
+        encoding = cursor.u8()
+        size = wire.FIXED_SIZES.get(encoding, 0)
+        if size:
+            first = cursor.skip(size)
+            return encoding, cursor.content[first : first + size]
     start = cursor.position
     if encoding & _ARRAY:
         return _read_element(cursor, encoding)

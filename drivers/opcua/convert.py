@@ -44,17 +44,19 @@ def convert(
     Returns an array of float64, int64, uint64 or object (str), and which are misfits (None: none).
     Values at misfits are arbitrary.
     """
+    if built_in == BOOLEAN:
+        raw = raw != 0  # any other byte is true (OPC 10000-6, 5.2.2.1)
     if kind is ValueKind.TEXT:
         return _texts(raw, built_in)
     if built_in == GUID:
         return np.zeros(len(raw), _DTYPES[kind]), np.ones(len(raw), np.bool_)
     if built_in == DATE_TIME:
         return _times(raw.astype(np.int64), kind)
-    if kind is ValueKind.FLOAT:
-        return raw.astype(np.float64), None
-    if raw.dtype.kind == "f":
-        return _whole(raw.astype(np.float64), kind)
-    return _integers(raw, kind)
+    if kind is not ValueKind.FLOAT and raw.dtype.kind != "f":
+        return _integers(raw, kind)
+    with np.errstate(invalid="ignore"):  # a signalling NaN of 32 bits becomes a quiet one
+        numbers = raw.astype(np.float64)
+    return (numbers, None) if kind is ValueKind.FLOAT else _whole(numbers, kind)
 
 
 _DTYPES = {

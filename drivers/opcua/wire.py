@@ -164,6 +164,8 @@ class Cursor:
         """Pass over what follows a Variant's encoding byte."""
         built_in = encoding & 0x3F
         if not encoding & 0x80:
+            if encoding & 0x40:
+                raise CodecError("a Variant with dimensions that is no array")
             self.skip_value(built_in, depth)
             return
         size = FIXED_SIZES.get(built_in)

@@ -18,7 +18,9 @@ from gateway.runtime.backoff import FullJitter
 from gateway.runtime.supervise import supervise
 
 BACKOFF_BASE_MS = 500
-BACKOFF_CAP_MS = 10_000
+BACKOFF_CAP_MS = 4_000
+"""So that a server's items are all back 10 s after it returned: 4 s of waiting at the most, then
+connecting and asking for the items."""
 STOP_S = 6.0
 """A camera's process takes at most 3 s to end, an OPC UA session about 4."""
 MOST_CANCELS = 5

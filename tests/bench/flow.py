@@ -69,15 +69,15 @@ def run_flow(folder: Path, *, devices: int, registers: int, poll_ms: int) -> Flo
         write_devices(world, ports, registers, poll_ms)
         receiver = world.start_receiver()
         gateway = world.start_gateway()
-        until(lambda: _stored(world) > 0, limit_s=60, what="values arrive")
+        until(lambda: stored_values(world) > 0, limit_s=60, what="values arrive")
         time.sleep(WARM_UP_S)
         before = [usage(p.pid) for p in (gateway, receiver, plant)]
-        sent_before, stored_before = sent_to(world.uplink_port), _stored(world)
+        sent_before, stored_before = sent_to(world.uplink_port), stored_values(world)
         began = time.monotonic()
         time.sleep(WINDOW_S)
         passed = time.monotonic() - began
         after = [usage(p.pid) for p in (gateway, receiver, plant)]
-        sent_after, stored_after = sent_to(world.uplink_port), _stored(world)
+        sent_after, stored_after = sent_to(world.uplink_port), stored_values(world)
         shares = [(b.cpu_s - a.cpu_s) / passed for a, b in zip(before, after, strict=True)]
         values = stored_after - stored_before
         gateway.terminate()
@@ -103,7 +103,7 @@ def raw_share(ports: list[int], registers: int, poll_ms: int) -> float:
     return float(result.stdout)
 
 
-def _stored(world: World) -> int:
+def stored_values(world: World) -> int:
     """Values that the receiver has committed."""
     database = world.store / "receiver.db"
     if not database.exists():

@@ -123,12 +123,12 @@ async function main() {
   const step = () => {
     change = options.aligned ? due % 30000 : change + 1;
     const now = options.aligned ? new Date(due++ * options.period) : new Date();
-    let lines = "";
+    let lines = "", rows = "";
     for (const [place, { name, node, type, value, write }] of variables.entries()) {
       const status = write ? statuses[(change + place) % statuses.length] : good;
       const raw = value(change);
       if (options.history) {
-        fs.appendFileSync(remembered, JSON.stringify({ name, value: String(raw), ms: now.getTime() }) + "\n");
+        rows += JSON.stringify({ name, value: String(raw), ms: now.getTime() }) + "\n";
       }
       node.setValueFromSource(
         { dataType: type, arrayType: ua.VariantArrayType.Scalar, value: typeof raw === "bigint" ? int64(raw) : raw },
@@ -138,6 +138,7 @@ async function main() {
       }
     }
     fs.writeSync(held, lines);
+    if (rows) fs.appendFileSync(remembered, rows);
   };
   if (!options.aligned) step();
   await server.start();

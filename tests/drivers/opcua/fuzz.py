@@ -1,0 +1,388 @@
+"""A million hostile messages for each parser: no exception but the named ones, no wrong value.
+
+    python -m tests.drivers.opcua.fuzz [--frames 1000000] [--seed 0]        (make fuzz)
+
+Each message is a right one, changed at random: bits, bytes, cuts, additions, repetitions. asyncua's
+own decoder is the oracle: what both take must be the same values, qualities and times, one by one.
+`tests/drivers/opcua/test_fuzz.py` runs 20,000 for each parser in CI.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import struct
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from typing import Any
+from uuid import UUID
+
+import asyncua.ua
+import numpy as np
+from asyncua.common.utils import Buffer
+from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
+
+from drivers.contract import Quality, ValueKind
+from drivers.opcua.alarms import FIELDS, read_events
+from drivers.opcua.codec import DataChange, decode_data_change, decode_data_values
+from drivers.opcua.publish import (
+    Notification,
+    ServiceFaultError,
+    read_history_response,
+    read_publish_response,
+    read_read_response,
+    read_republish_response,
+)
+from drivers.opcua.wire import CodecError, Cursor
+
+ua: Any = asyncua.ua
+V = ua.VariantType
+NOW_NS = 1_800_000_000_000_000_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST, LAST = EPOCH + timedelta(seconds=1), datetime(2262, 4, 11, tzinfo=UTC)
+KINDS = np.array([0, 1, 2, 3, 0, 3], np.uint8)
+_SIZES = {1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 4, 8: 8, 9: 8, 10: 4, 11: 8, 14: 16, 19: 4}
+_TICKS = (0, 116_444_736_000_000_000, 133_000_000_000_000_007, 2**63 - 1)
+_STATUSES = (0, 0x4090_0000, 0x8034_0000, 0x480)
+_UNSURE = object()
+
+
+# messages
+
+
+def _value(rng: random.Random) -> bytes:
+    """A Variant: a number, a time, a text, now and then an array or a rarity."""
+    kind = rng.random()
+    if kind < 0.5:
+        built_in = rng.choice(list(_SIZES))
+        return bytes((built_in,)) + rng.randbytes(_SIZES[built_in])
+    if kind < 0.6:
+        return b"\x0d" + struct.pack("<q", rng.choice(_TICKS))
+    if kind < 0.7:
+        return b"\x00"
+    text = rng.choice(("", "a", "液位", "x" * 40)).encode()
+    string = struct.pack("<i", len(text)) + text
+    if kind < 0.8:
+        return bytes((rng.choice((12, 16)),)) + string
+    if kind < 0.85:
+        return b"\x15\x02" + string
+    if kind < 0.9:
+        built_in, count = rng.choice(list(_SIZES)), rng.choice((0, 1, 1, 2, 5))
+        head = bytes((built_in | 0x80,)) + struct.pack("<i", count)
+        return head + rng.randbytes(_SIZES[built_in] * count)
+    return rng.choice(
+        (
+            b"\x0f" + string,
+            b"\x11\x01\x02\x03\x00",
+            b"\x16\x00\x00\x00",
+            b"\x18\x06\x01\x00\x00\x00",
+            b"\x18\x0c" + string,
+            b"\x17\x01\x03\x07",
+            b"\x8c" + struct.pack("<i", 1) + string,
+        )
+    )
+
+
+def _data_value(rng: random.Random) -> bytes:
+    mask = rng.choice((1, 3, 5, 0x0D, 0x0F, 0x15, 0x2B, rng.randrange(64)))
+    parts = [bytes((mask,))]
+    if mask & 0x01:
+        parts.append(_value(rng))
+    if mask & 0x02:
+        parts.append(struct.pack("<I", rng.choice(_STATUSES)))
+    for bit, pico in ((0x04, 0x10), (0x08, 0x20)):
+        if mask & bit:
+            parts.append(struct.pack("<q", rng.choice(_TICKS)))
+        if mask & pico:
+            parts.append(struct.pack("<H", rng.randrange(12_000)))
+    return b"".join(parts)
+
+
+def _change(rng: random.Random) -> bytes:
+    items: list[bytes] = []
+    for _ in range(rng.randint(0, 5)):
+        item = struct.pack("<I", rng.randrange(7)) + _data_value(rng)
+        items += [item] * rng.choice((1, 1, 1, 2, 12))
+    return struct.pack("<i", len(items)) + b"".join(items) + struct.pack("<i", -1)
+
+
+def _mutate(message: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(message)
+    for _ in range(rng.choice((0, 1, 1, 2, 3))):
+        at = rng.randrange(len(changed) + 1)
+        kind = rng.randrange(6)
+        if kind == 0 and at < len(changed):
+            changed[at] ^= 1 << rng.randrange(8)
+        elif kind == 1 and at < len(changed):
+            changed[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+        elif kind == 2:
+            changed[at:at] = rng.randbytes(rng.randint(1, 6))
+        elif kind == 3:
+            del changed[at : at + rng.randint(1, 4)]
+        elif kind == 4:
+            changed[at : at + 4] = struct.pack("<i", rng.choice((-1, 0, 1, 2**31 - 1)))
+        elif kind == 5:
+            changed += message[: rng.randint(0, len(message))]
+    return bytes(changed)
+
+
+# the oracle
+
+
+def whole(kind: ValueKind, value: float) -> Any:
+    """What a number must become in a column, or None where that cannot be said exactly."""
+    if kind is ValueKind.TEXT:
+        return str(value)
+    if kind is ValueKind.FLOAT:
+        return float(value)
+    if not math.isfinite(value) or int(value) != value:
+        return None
+    low, high = (-(2**63), 2**63) if kind is ValueKind.INT else (0, 2**64)
+    return int(value) if low <= value < high else None
+
+
+def expected(kind: ValueKind, variant: Any) -> Any:
+    """What a Variant of asyncua's must become; None for a misfit, _UNSURE where nobody can say."""
+    built_in, value = variant.VariantType, variant.Value
+    if variant.Dimensions is not None:
+        return _UNSURE
+    if variant.is_array:
+        plain = value is not None and len(value) == 1 and built_in.value in {*_SIZES, 12, 13}
+        if not plain:
+            return None
+        value = value[0]
+    if built_in in (V.String, V.XmlElement, V.LocalizedText, V.QualifiedName):
+        return _text(value) if kind is ValueKind.TEXT else None
+    if built_in is V.Guid:
+        return str(value) if kind is ValueKind.TEXT and isinstance(value, UUID) else None
+    if built_in is V.DateTime:
+        return _moment(kind, value)
+    if built_in is V.StatusCode:
+        return whole(kind, value.value)
+    if built_in is V.Boolean:
+        return ("true" if value else "false") if kind is ValueKind.TEXT else whole(kind, int(value))
+    return whole(kind, value) if built_in.value in _SIZES else None
+
+
+def _text(value: Any) -> Any:
+    if hasattr(value, "Text"):
+        value = value.Text
+    elif hasattr(value, "Name"):
+        value = value.Name
+    elif hasattr(value, "Value"):
+        value = value.Value
+    text = value or ""
+    try:
+        text.encode()
+    except (UnicodeEncodeError, AttributeError):
+        return _UNSURE
+    return _UNSURE if "\ufffd" in text else text
+
+
+def _moment(kind: ValueKind, value: datetime) -> Any:
+    if not FIRST < value < LAST:
+        return None if value < EPOCH or value > LAST + timedelta(days=2) else _UNSURE
+    if kind is ValueKind.TEXT:
+        return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    micros = (value - EPOCH) // timedelta(microseconds=1)
+    return micros / 1e6 if kind is ValueKind.FLOAT else micros * 1000
+
+
+def _time_ns(value: Any) -> int | None:
+    """Time of a DataValue in whole microseconds; None where nobody can say."""
+    for moment in (value.SourceTimestamp, value.ServerTimestamp):
+        if moment is None or moment < EPOCH or moment > LAST + timedelta(days=2):
+            continue
+        if not FIRST < moment < LAST:
+            return None
+        return int((moment - EPOCH) // timedelta(microseconds=1)) * 1000
+    return NOW_NS
+
+
+def compare(change: DataChange, items: list[tuple[int, Any]]) -> None:
+    """Raise AssertionError where our columns are not what asyncua has read.
+
+    asyncua reads source picoseconds behind the server's time, the standard has them before it (OPC
+    10000-6, 5.2.2.17): a message with both is no evidence.
+    """
+    if any(v.SourcePicoseconds is not None and v.ServerTimestamp is not None for _, v in items):
+        return
+    known = [(handle, value) for handle, value in items if handle < len(KINDS)]
+    assert change.unknown == len(items) - len(known)
+    assert len(change) == len(known)
+    for column in change.columns:
+        own = [(h, v) for h, v in known if KINDS[h] == column.kind]
+        assert column.handles.tolist() == [handle for handle, _ in own]
+        values = column.values
+        rows = zip(
+            own, values if isinstance(values, tuple) else values.tolist(),
+            column.quality.tolist(), column.source_time_ns.tolist(), strict=True,
+        )  # fmt: skip
+        for (_, told), value, quality, time_ns in rows:
+            _compare_one(column.kind, told, (value, quality, time_ns))
+
+
+def _compare_one(kind: ValueKind, told: Any, ours: tuple[Any, int, int]) -> None:
+    value, quality, time_ns = ours
+    right_ns = _time_ns(told)
+    if right_ns is not None:
+        assert time_ns // 1000 * 1000 == right_ns
+    status = told.StatusCode.value if told.StatusCode is not None else 0
+    if status & 0x8000_0000:
+        assert quality == status >> 16
+        return
+    variant = told.Value
+    if variant is not None and variant.VariantType is V.Null:  # by itself, or in a Variant
+        assert quality in (Quality.BAD_WAITING, Quality.BAD_CONFIG_ERROR)
+        return
+    right = expected(kind, variant) if variant is not None else None
+    if right is _UNSURE:
+        return
+    if right is None:
+        assert quality == Quality.BAD_CONFIG_ERROR, (kind, variant, value)
+        return
+    assert quality == status >> 16, (kind, variant, value)
+    if variant.VariantType is V.DateTime and kind is not ValueKind.TEXT:
+        near = 1e-6 if kind is ValueKind.FLOAT else 999
+        assert abs(value - right) <= near, (kind, variant, value)
+    else:
+        assert repr(value) == repr(right), (kind, variant, value)
+
+
+# parsers
+
+
+def changes(rng: random.Random) -> None:
+    """One DataChangeNotification."""
+    body = _mutate(_change(rng), rng)
+    try:
+        change = decode_data_change(body, KINDS, NOW_NS)
+    except CodecError:
+        return
+    try:
+        read = struct_from_binary(ua.DataChangeNotification, Buffer(body))
+    except Exception:  # whatever asyncua raises at what it does not take
+        return
+    compare(change, [(one.ClientHandle, one.Value) for one in read.MonitoredItems or []])
+
+
+def values(rng: random.Random) -> None:
+    """One array of DataValues, as a read or a page of history brings it."""
+    count = rng.randint(0, 6)
+    body = struct.pack("<i", count) + b"".join(_data_value(rng) for _ in range(count))
+    body = _mutate(body, rng)
+    cursor = Cursor(body)
+    handles = np.arange(count, dtype=np.uint32) if rng.random() < 0.5 else np.zeros(1, np.uint32)
+    try:
+        change = decode_data_values(cursor, handles, KINDS, NOW_NS)
+    except CodecError:
+        return
+    buffer = Buffer(body)
+    try:
+        length = struct.unpack("<i", buffer.read(4))[0]
+        read = [struct_from_binary(ua.DataValue, buffer) for _ in range(max(length, 0))]
+    except Exception:  # as above
+        return
+    owners = handles.tolist() if len(handles) == len(read) else [0] * len(read)
+    compare(change, list(zip(owners, read, strict=True)))
+
+
+@cache
+def _answers() -> dict[str, bytes]:
+    """Right answers, by asyncua's encoder."""
+    publish = ua.PublishResponse()
+    publish.Parameters.SubscriptionId = 7
+    publish.Parameters.AvailableSequenceNumbers = [1, 2]
+    message = publish.Parameters.NotificationMessage
+    message.SequenceNumber = 3
+    change = ua.DataChangeNotification()
+    value = ua.DataValue(ua.Variant(1.5, V.Double))
+    change.MonitoredItems = [ua.MonitoredItemNotification(ClientHandle=1, Value=value)]
+    message.NotificationData = [change, ua.StatusChangeNotification()]
+    republish = ua.RepublishResponse()
+    republish.NotificationMessage = message
+    read = ua.ReadResponse()
+    read.Results = [value, value]
+    data = ua.HistoryData()
+    data.DataValues = [value] * 3
+    result = ua.HistoryReadResult()
+    result.HistoryData, result.ContinuationPoint = data, b"more"
+    history = ua.HistoryReadResponse()
+    history.Results = [result]
+    events = ua.EventNotificationList()
+    fields = [ua.Variant(b"id", V.ByteString), ua.Variant(ua.NodeId(2041), V.NodeId)]
+    fields += [ua.Variant("text", V.String)] * (len(FIELDS) - len(fields))
+    events.Events = [ua.EventFieldList(ClientHandle=1, EventFields=fields)]
+    answers = {"publish": publish, "republish": republish, "read": read, "history": history}
+    return {
+        name: bytes(struct_to_binary(one)) for name, one in (answers | {"events": events}).items()
+    }
+
+
+def _answer(name: str, rng: random.Random) -> None:
+    """One response; a publish response that both take says the same."""
+    body = _mutate(_answers()[name], rng)
+    try:
+        ours = _READERS[name](body)
+    except (CodecError, ServiceFaultError):
+        return
+    if not isinstance(ours, Notification) or name != "publish":
+        return
+    try:
+        told = struct_from_binary(ua.PublishResponse, Buffer(body)).Parameters
+    except Exception:  # as above
+        return
+    assert ours.subscription == told.SubscriptionId
+    assert list(ours.available) == list(told.AvailableSequenceNumbers or [])
+    assert ours.sequence == told.NotificationMessage.SequenceNumber
+
+
+def _history(body: bytes) -> None:
+    for page in read_history_response(body):
+        if page.values is not None:
+            decode_data_values(page.values, np.zeros(1, np.uint32), KINDS, NOW_NS)
+
+
+_READERS: dict[str, Callable[[bytes], object]] = {
+    "publish": read_publish_response,
+    "republish": read_republish_response,
+    "read": lambda body: decode_data_values(
+        read_read_response(body), np.arange(2, dtype=np.uint32), KINDS, NOW_NS
+    ),
+    "history": _history,
+    "events": read_events,
+}
+
+PARSERS: dict[str, Callable[[random.Random], None]] = {
+    "changes": changes,
+    "values": values,
+    **{name: partial(_answer, name) for name in _READERS},
+}
+
+
+def run(name: str, frames: int, seed: int) -> None:
+    """Feed one parser; raises what broke it, with the seed of the message."""
+    parse = PARSERS[name]
+    for number in range(frames):
+        try:
+            parse(random.Random(f"{seed}-{number}"))
+        except Exception as error:
+            error.add_note(f'{name}: random.Random("{seed}-{number}")')
+            raise
+
+
+def main() -> None:
+    """Run the campaign."""
+    parser = argparse.ArgumentParser(description="Hostile messages for each OPC UA parser.")
+    parser.add_argument("--frames", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    for name in PARSERS:
+        run(name, options.frames, options.seed)
+        print(f"{name}: {options.frames} messages, nothing wrong", flush=True)
+
+
+if __name__ == "__main__":
+    main()
