@@ -20,7 +20,10 @@ import click
 
 if TYPE_CHECKING:
     from gateway.receiver.contract import Store
-    from gateway.receiver.service import Tls
+    from gateway.receiver.enrolment import Enrolment
+    from gateway.receiver.gate import Gate
+    from gateway.receiver.quota import Quota
+    from gateway.receiver.service import Receiver, Tls
 
 EXAMPLE = """\b
 Example:
@@ -64,6 +67,15 @@ class Ready:
               help="PEM of the receiver's certificate.")  # fmt: skip
 @click.option("--key", metavar="FILE", type=click.Path(path_type=Path),
               help="PEM of its key, without a passphrase.")  # fmt: skip
+@click.option("--enrolment", metavar="FILE", type=click.Path(path_type=Path),
+              help="CSV of the gateways that may speak (gateway,enterprise,certificate_sha256,"
+              "bytes_per_s,bytes_per_day,records_per_s); SIGHUP reads it again.")  # fmt: skip
+@click.option("--bytes-per-s", default=0, show_default="no limit",
+              help="Telemetry and evidence of each gateway.")  # fmt: skip
+@click.option("--bytes-per-day", default=0, show_default="no limit",
+              help="Telemetry and evidence of each gateway, a UTC day.")  # fmt: skip
+@click.option("--records-per-s", default=0, show_default="no limit",
+              help="Alarms and events of each gateway.")  # fmt: skip
 @click.option("--insecure", is_flag=True, help="No TLS; for loopback addresses only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the ready line as JSON.")
 def command(
@@ -73,9 +85,11 @@ def command(
     ca: Path | None,
     certificate: Path | None,
     key: Path | None,
+    enrolment: Path | None,
     *,
     insecure: bool,
     as_json: bool,
+    **quota: int,
 ) -> None:
     """Receive from gateways and store what they send.
 
@@ -84,6 +98,7 @@ def command(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core would print lines of its own
     from gateway.observe.log import configure
     from gateway.receiver.contract import StorePathError
+    from gateway.receiver.quota import Quota
     from gateway.receiver.service import AddressError
     from gateway.receiver.stores import open_store, shown
     from gateway.runtime.loop import loop_factory
@@ -92,12 +107,14 @@ def command(
     try:
         host, port = _address(listen)
         tls = _tls(ca, certificate, key, insecure=insecure, host=host)
+        door = Door(enrolment, Quota(**quota))
+        gate = door.open()
         folder = _files(files, store)
         opened = open_store(store)
         try:
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 ready = Ready(shown(store), as_json=as_json)
-                runner.run(_serve(opened, folder, (host, port), tls, ready))
+                runner.run(_serve(Parts(opened, folder, tls, gate), (host, port), door, ready))
         finally:
             opened.close()
     except (OptionError, StorePathError, AddressError) as error:
@@ -105,17 +122,67 @@ def command(
         sys.exit(2)
 
 
-async def _serve(
-    store: Store, files: Path, address: tuple[str, int], tls: Tls | None, ready: Ready
-) -> None:
+@dataclass(frozen=True)
+class Parts:
+    """What a receiver is made of."""
+
+    store: Store
+    files: Path
+    tls: Tls | None
+    gate: Gate
+
+
+@dataclass(frozen=True)
+class Door:
+    """The enrolment list as it lies in its file, and the quota of those that have none there."""
+
+    path: Path | None
+    quota: Quota
+
+    def open(self) -> Gate:
+        """Read the list; raises OptionError with every mistake in it."""
+        from gateway.receiver.gate import Gate
+
+        return Gate(self.read() if self.path else None, self.quota)
+
+    def read(self) -> Enrolment:
+        """Read the list; raises OptionError with every mistake in it."""
+        from gateway.receiver.enrolment import EnrolmentError, read_enrolment
+
+        path = self.path or Path()
+        try:
+            return read_enrolment(path.read_text("utf-8"), self.quota)
+        except OSError as error:
+            raise OptionError(f"--enrolment {path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise OptionError(f"--enrolment {path} is no UTF-8 text") from None
+        except EnrolmentError as error:
+            lines = str(error).splitlines()
+            raise OptionError("\n".join(f"--enrolment {path}, {line}" for line in lines)) from None
+
+
+def _read_again(door: Door, receiver: Receiver) -> None:
+    from gateway.observe.log import logger
+
+    try:
+        receiver.enrol(door.read())
+        logger("receiver").info("enrolment.read")
+    except OptionError as error:
+        logger("receiver").error("enrolment.unchanged", reason=str(error))
+
+
+async def _serve(parts: Parts, address: tuple[str, int], door: Door, ready: Ready) -> None:
     from gateway.receiver.evidence import EvidenceFiles
     from gateway.receiver.service import Receiver
     from gateway.runtime.clock import SystemClock
 
-    receiver = Receiver(store, EvidenceFiles(files), SystemClock(), tls)
+    files = EvidenceFiles(parts.files)
+    receiver = Receiver(parts.store, files, SystemClock(), parts.tls, parts.gate)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, receiver.stop)
+    if door.path:
+        loop.add_signal_handler(signal.SIGHUP, _read_again, door, receiver)
     host, port = address
     port = await receiver.start(_join(host, port))
     ready.say(_join(host, port))

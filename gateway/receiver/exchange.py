@@ -32,11 +32,20 @@ from gateway.receiver.check import (
 from gateway.receiver.commit import Committer
 from gateway.receiver.contract import Entries, Gaps, Seen, StoreFailedError
 from gateway.receiver.evidence import EvidenceFiles
-from gateway.receiver.replies import EndedError, Replies, Reply, Write
+from gateway.receiver.quota import Meter
+from gateway.receiver.replies import DeafError, EndedError, Replies, Reply, Write
 from gateway.wire.v1 import uplink_pb2 as wire
 
 WAITING_FILES = 256
 """Evidence records that may wait for their file on one connection."""
+
+IDLE_SECONDS = 90.0
+"""Longest wait for a whole message; a gateway sends a heartbeat at least every 10 s (design), and
+128 KB, the largest of its messages, take 90 s at 11 kbit/s."""
+DEAF_SECONDS = 60.0
+"""Longest wait for room to write an answer to a gateway that does not read."""
+PAUSE_TOLD_MS = 1_000
+"""A pause is told again after so long, if more arrives all the same."""
 
 Read = Callable[[], Awaitable[bytes | None]]
 
@@ -62,12 +71,15 @@ class Exchange:
         committer: Committer,
         files: EvidenceFiles,
         clock: Clock,
+        meter: Meter,
     ) -> None:
         self._log = log
         self._boot_id = boot_id
         self._committer = committer
         self._files = files
         self._clock = clock
+        self._meter = meter
+        self._told_until_ns = 0
         self._replies = Replies(clock)
         self._waiting: dict[bytes, _Waiting] = {}
         self._end: asyncio.Future[EndedError] = asyncio.get_running_loop().create_future()
@@ -90,7 +102,7 @@ class Exchange:
         try:
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(self._watch())
-                group.create_task(self._replies.run(write))
+                group.create_task(self._replies.run(_in_time(write)))
                 await self._read_messages(read)
                 await self._replies.put(None)
                 watch.cancel()
@@ -104,7 +116,8 @@ class Exchange:
         raise await self._end
 
     async def _read_messages(self, read: Read) -> None:
-        while (encoded := await read()) is not None:
+        await self._say_rate()
+        while (encoded := await _next(read)) is not None:
             try:
                 await self._take(wire.GatewayMessage.FromString(encoded), len(encoded))
             except DecodeError:
@@ -120,9 +133,12 @@ class Exchange:
     async def _take(self, message: wire.GatewayMessage, size_bytes: int) -> None:
         match message.WhichOneof("body"):
             case "push":
-                await self._push(check_push(message.push, self._boot_id), size_bytes)
+                checked = check_push(message.push, self._boot_id)
+                await self._push(checked, size_bytes)
+                await self._weigh(checked.stream, size_bytes, len(message.push.records))
             case "evidence":
                 await self._part(message.evidence)
+                await self._weigh(Stream.EVIDENCE, size_bytes, 1)
             case "status":
                 await self._status(message.status)
             case "gaps":
@@ -134,6 +150,30 @@ class Exchange:
                 raise ProtocolError("a second Hello on one Exchange")
             case _:
                 pass  # an answer to a Request, or something a newer gateway may say
+
+    async def _say_rate(self) -> None:
+        """Tell the quota at once, so that a gateway that obeys never meets it."""
+        if rate := self._meter.quota.bytes_per_s:
+            throttle = wire.Throttle(bytes_per_s=rate)
+            await self._replies.put(Reply(messages=[wire.ReceiverMessage(throttle=throttle)]))
+
+    async def _weigh(self, stream: Stream, size_bytes: int, records: int) -> None:
+        """Hold a gateway to its quota, after what it sent was taken."""
+        now_ns = self._clock.monotonic_ns()
+        if stream in {Stream.ALARM, Stream.EVENT}:
+            verdict = self._meter.priority(records, now_ns=now_ns)
+        else:
+            verdict = self._meter.bulk(size_bytes, now_ns=now_ns, wall_ns=self._clock.wall_ns())
+        if verdict.over:
+            raise EndedError(grpc.StatusCode.RESOURCE_EXHAUSTED, verdict.over)
+        if verdict.hold_s:
+            await asyncio.sleep(verdict.hold_s)
+        if verdict.pause_ms and now_ns >= self._told_until_ns:
+            self._told_until_ns = now_ns + min(verdict.pause_ms, PAUSE_TOLD_MS) * 1_000_000
+            throttle = wire.Throttle(
+                bytes_per_s=self._meter.quota.bytes_per_s, pause_ms=verdict.pause_ms
+            )
+            await self._replies.put(Reply(messages=[wire.ReceiverMessage(throttle=throttle)]))
 
     async def _push(self, checked: Checked, size_bytes: int) -> None:
         ready = list(checked.entries)
@@ -217,6 +257,27 @@ class Exchange:
         self._committer.note_seen(Seen(self._log, status.SerializeToString()))
         ack = wire.Ack(pong=status.ping, server_time_ns=self._clock.wall_ns())
         await self._replies.put(Reply(messages=[wire.ReceiverMessage(ack=ack)]))
+
+
+async def _next(read: Read) -> bytes | None:
+    try:
+        async with asyncio.timeout(IDLE_SECONDS):
+            return await read()
+    except TimeoutError:
+        text = f"no whole message within {IDLE_SECONDS:.0f} s"
+        raise EndedError(grpc.StatusCode.DEADLINE_EXCEEDED, text) from None
+
+
+def _in_time(write: Write) -> Write:
+    async def within(message: wire.ReceiverMessage) -> None:
+        try:
+            async with asyncio.timeout(DEAF_SECONDS):
+                await write(message)
+        except TimeoutError:
+            text = f"answers were not read for {DEAF_SECONDS:.0f} s"
+            raise DeafError(grpc.StatusCode.DEADLINE_EXCEEDED, text) from None
+
+    return within
 
 
 def _need(sha256: bytes, offset: int) -> wire.ReceiverMessage:

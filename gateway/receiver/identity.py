@@ -5,6 +5,7 @@ Pure. With mTLS the certificate decides; a Hello that names another id is refuse
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 
 PREFIX = "urn:plantgate:gateway:"
@@ -19,6 +20,14 @@ def identities(auth_context: Mapping[str, Iterable[bytes]]) -> frozenset[str]:
     """
     names = (name.decode("utf-8", "replace") for name in auth_context.get("peer_uri", ()))
     return frozenset(name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX))
+
+
+def certificate(auth_context: Mapping[str, Iterable[bytes]]) -> bytes | None:
+    """DER form of the peer's certificate; None if there is none."""
+    for pem in auth_context.get("x509_pem_cert", ()):
+        body = b"".join(line for line in pem.splitlines() if line and not line.startswith(b"-----"))
+        return base64.b64decode(body)
+    return None
 
 
 def refusal(gateway_id: str, certified: frozenset[str] | None) -> str:

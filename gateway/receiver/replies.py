@@ -34,6 +34,10 @@ class EndedError(Exception):
         self.text = text
 
 
+class DeafError(EndedError):
+    """The gateway does not read, so it cannot be told a status either."""
+
+
 @dataclass(slots=True)
 class Reply:
     """Answer to one message: `messages` at once, then what `done` says about `stream`."""

@@ -34,12 +34,14 @@ from gateway.receiver.contract import (
     StoreFailedError,
     Work,
 )
+from gateway.receiver.enrolment import Enrolment
 from gateway.receiver.evidence import EvidenceFiles
 from gateway.receiver.exchange import Exchange, Read, broken
+from gateway.receiver.gate import Gate
 from gateway.receiver.health import Health
-from gateway.receiver.identity import identities, refusal
+from gateway.receiver.identity import certificate, identities, refusal
 from gateway.receiver.lineage import doubts
-from gateway.receiver.replies import EndedError, to_wire
+from gateway.receiver.replies import DeafError, EndedError, to_wire
 from gateway.wire.v1 import uplink_pb2 as wire
 
 Context = grpc.aio.ServicerContext[bytes, wire.ReceiverMessage]
@@ -56,10 +58,15 @@ WINDOW_BYTES = 1024 * 1024
 
 # so_reuseport: else a second receiver would silently share the port. Pings: a gateway looks for a
 # dead line by itself and may do so often; the server's own drop what has died within 30 s.
+# Age: a day, so that gateways spread over receivers that were added, and a call that is stuck in a
+# gateway that does not read does not stay for ever.
+MAX_AGE_MS = 86_400_000
+_AGE_GRACE_MS = 5_000
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", -1),
+    ("grpc.max_connection_age_grace_ms", _AGE_GRACE_MS),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -93,11 +100,19 @@ class _Open:
 class Receiver:
     """One listening receiver over one store. `run` in a TaskGroup, after `start`."""
 
-    def __init__(self, store: Store, files: EvidenceFiles, clock: Clock, tls: Tls | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        files: EvidenceFiles,
+        clock: Clock,
+        tls: Tls | None,
+        gate: Gate | None = None,
+    ) -> None:
         self._committer = Committer(store, clock, self._store_failed)
         self._files = files
         self._clock = clock
         self._tls = tls
+        self._gate = gate or Gate()
         self._open: dict[tuple[str, int], dict[bytes, _Open]] = {}  # by log id
         self._boxes = Boxes()
         self._stopping = asyncio.Event()
@@ -113,7 +128,9 @@ class Receiver:
         handler = _untyped.stream_stream_rpc_method_handler(
             self._exchange, response_serializer=wire.ReceiverMessage.SerializeToString
         )
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server = grpc.aio.server(
+            options=(*_OPTIONS, ("grpc.max_connection_age_ms", MAX_AGE_MS))
+        )
         self._server.add_generic_rpc_handlers(
             (_untyped.method_handlers_generic_handler(SERVICE, {METHOD: handler}),)
         )
@@ -150,6 +167,15 @@ class Receiver:
         """Let `run` return soon. Safe to call from a signal handler of the loop."""
         self._stopping.set()
 
+    def enrol(self, enrolment: Enrolment) -> None:
+        """Take a new enrolment list; whoever is not on it any more is ended."""
+        self._gate.replace(enrolment)
+        for (gateway, _), logs in self._open.items():
+            if gateway not in enrolment.gateways:
+                text = f"gateway {gateway} is no longer on the enrolment list of this receiver"
+                for item in logs.values():
+                    item.exchange.end(grpc.StatusCode.PERMISSION_DENIED, text)
+
     def statistics(self) -> dict[str, float]:
         """Counters for metrics: commits, bytes of records, Exchanges open now."""
         return {
@@ -182,6 +208,10 @@ class Receiver:
             log.info("gateway.left")
         except EndedError as error:
             log.warning("gateway.ended", code=error.code.name, reason=error.text)
+            if isinstance(error, DeafError):
+                # A status would wait behind the answer that is stuck. gRPC offers no reset: what is
+                # left is one call that nobody reads or writes, until its connection ends.
+                raise asyncio.CancelledError from None
             await context.abort(error.code, error.text)
         except asyncio.CancelledError:
             log.info("gateway.lost")
@@ -201,7 +231,11 @@ class Receiver:
             raise broken("the first message of an Exchange is a Hello")
         hello = message.hello
         certified = None if self._tls is None else identities(context.auth_context())
-        if reason := refusal(hello.gateway_id, certified):
+        der = None if self._tls is None else certificate(context.auth_context())
+        if reason := (
+            refusal(hello.gateway_id, certified)
+            or self._gate.refusal(hello.gateway_id, hello.enterprise, der)
+        ):
             raise EndedError(grpc.StatusCode.PERMISSION_DENIED, reason)
         if len(hello.log_id) != 16 or len(hello.boot_id) != 16:
             raise broken("a log id and a boot id have 16 bytes each")
@@ -211,7 +245,14 @@ class Receiver:
 
     async def _serve(self, hello: wire.Hello, read: Read, context: Context) -> None:
         known = await self._greet(hello)
-        exchange = Exchange(known.log, hello.boot_id, self._committer, self._files, self._clock)
+        exchange = Exchange(
+            known.log,
+            hello.boot_id,
+            self._committer,
+            self._files,
+            self._clock,
+            self._gate.meter(hello.gateway_id),
+        )
         opened = _Open(exchange, known.log, hello.boot_id)
         logs = self._open.setdefault((hello.gateway_id, int(hello.lane)), {})
         self._make_way(hello, logs)

@@ -87,7 +87,9 @@ class WireGateway:
         lane: int = wire.LANE_BULK,
         catalogues: Sequence[bytes] = (),
         certificates: Path | None = None,
+        small_window: bool = False,
     ) -> None:
+        """small_window: answers that are not read are held back after 64 KB already."""
         self._target = target
         self._hello = wire.Hello(
             gateway_id=gateway_id,
@@ -99,6 +101,7 @@ class WireGateway:
             catalogue_hashes=catalogues,
         )
         self._certificates = certificates
+        self._small_window = small_window
         self._channel: Any = None
         self._call: Any = None
         self.welcome = wire.Welcome()
@@ -123,7 +126,9 @@ class WireGateway:
 
     async def open(self) -> None:
         """Open the stream and say nothing."""
-        options = (("grpc.use_local_subchannel_pool", 1),)
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        if self._small_window:
+            options += [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_535)]
         if self._certificates is None:
             self._channel = grpc.aio.insecure_channel(self._target, options=options)
         else:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.receiver.evidence import EvidenceFiles
+from gateway.receiver.gate import Gate
 from gateway.receiver.service import Receiver, Tls
 from gateway.receiver.sqlite.store import SqliteStore
 from gateway.runtime.clock import SystemClock
@@ -38,10 +39,12 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def _running(folder: Path, tls: Tls | None = None) -> AsyncIterator[Running]:
+async def _running(
+    folder: Path, tls: Tls | None = None, gate: Gate | None = None
+) -> AsyncIterator[Running]:
     store = SqliteStore.open(folder)
     try:
-        receiver = Receiver(store, EvidenceFiles(folder / "evidence"), SystemClock(), tls)
+        receiver = Receiver(store, EvidenceFiles(folder / "evidence"), SystemClock(), tls, gate)
         port = await receiver.start("127.0.0.1:0")
         async with asyncio.TaskGroup() as group:
             group.create_task(receiver.run())

@@ -362,7 +362,7 @@ async def test_a_gateway_that_does_not_read_holds_up_nobody_else(
     """Its answers fill the line, then it is not read from; another gateway goes on."""
     async with (
         run_receiver(tmp_path) as running,
-        WireGateway(running.target, gateway_id="deaf") as deaf,
+        WireGateway(running.target, gateway_id="deaf", small_window=True) as deaf,
         WireGateway(running.target, gateway_id="other") as other,
     ):
         stuck = False
