@@ -51,6 +51,41 @@ def chain_hash(previous_hash: bytes, stream: Stream, sequence: int, payload: byt
     return digest.digest()
 
 
+SIGNED_HEAD = b"plantgate signed head 1\0"
+"""What a signature of a head begins with, so that it can mean nothing else."""
+
+
+def head_message(log_id: bytes, stream: Stream, sequence: int, digest: bytes) -> bytes:
+    """What is signed: SIGNED_HEAD, log id (16), stream (1), sequence (8, big-endian), hash (32)."""
+    return (
+        SIGNED_HEAD + log_id + int(stream).to_bytes(1, "big") + sequence.to_bytes(8, "big") + digest
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """The gateway's key, as the buffer may use it.
+
+    key_id: 32 bytes that name the key.  sign(message) gives the signature; it is called in a
+    writer thread and may raise ValueError or OSError.
+    """
+
+    key_id: bytes
+    sign: Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedHead:
+    """A record, by its hash, that the gateway's key has signed (see `head_message`)."""
+
+    log_id: bytes
+    stream: Stream
+    sequence: int
+    hash: bytes
+    key_id: bytes
+    signature: bytes
+
+
 class NotStoredError(Exception):
     """The record could not be made durable; the text says why. A gap record counts it."""
 
@@ -234,6 +269,10 @@ class Log(Protocol):
 
     def capacity(self, stream: Stream) -> Capacity:
         """How full a stream is."""
+        ...
+
+    def signed_head(self, stream: Stream) -> SignedHead | None:
+        """Newest signed head under the present log id; None where nothing is signed."""
         ...
 
     def health(self) -> tuple[bool, str]:

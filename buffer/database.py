@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from buffer.contract import NO_HASH, Record, Stream, chain_hash
+from buffer.contract import NO_HASH, Record, SignedHead, Stream, chain_hash
 
 TELEMETRY, RECORDS = "telemetry", "records"
 STREAMS = {
@@ -237,6 +237,9 @@ class Database:
         """Delete the rows from `next_id` on, which nobody has been told of; a transaction."""
         self.begin()
         self.connection.execute(f"DELETE FROM {TABLE[stream]} WHERE id >= ?", (next_id,))
+        self.connection.execute(
+            "DELETE FROM signed_head WHERE stream = ? AND id >= ?", (int(stream), next_id)
+        )
         self.commit()
 
     def close(self) -> None:
@@ -295,6 +298,7 @@ class Database:
         self.set_meta(f"anchor_id.{stream.value}", base)
         self.set_meta(f"anchor.{stream.value}", NO_HASH)
         self.set_meta("log_id", log_id)
+        connection.execute("DELETE FROM signed_head WHERE stream = ?", (int(stream),))
         head = self.heads[stream]
         self.heads[stream] = Head(
             base, self._first_id(stream, base, head.next_id - 1), head.next_id, previous
@@ -386,6 +390,13 @@ class Reader:
         low, high = self._connection.execute(query, arguments).fetchone()
         return (1, 0) if low is None else (int(low) - base, int(high) - base)
 
+    def signed_heads(self, log_id: bytes, stream: Stream) -> list[SignedHead]:
+        """Signed heads of the present log id that are held, oldest first; none in an old file."""
+        base = self.base(log_id, stream)
+        if base is None or int(self._connection.execute("PRAGMA user_version").fetchone()[0]) < 2:
+            return []
+        return signed_heads(self._connection, log_id, stream, base)
+
     def meta(self, key: str, default: int | bytes) -> int | bytes:
         """Named value of the file."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
@@ -431,6 +442,21 @@ class Reader:
         if int(self.meta(f"anchor_id.{stream.value}", 0)) == row_id - 1:
             return bytes(self.meta(f"anchor.{stream.value}", NO_HASH))
         return bytes(self.meta(_before(stream, row_id), NO_HASH))
+
+
+def signed_heads(
+    connection: sqlite3.Connection, log_id: bytes, stream: Stream, base: int
+) -> list[SignedHead]:
+    """Signed heads of a stream that are held, oldest first."""
+    rows = connection.execute(
+        "SELECT id, hash, key_id, signature FROM signed_head WHERE stream = ? AND id > ?"
+        " ORDER BY id",
+        (int(stream), base),
+    )
+    return [
+        SignedHead(log_id, stream, row_id - base, digest, key_id, signature)
+        for row_id, digest, key_id, signature in rows
+    ]
 
 
 def verify_marker(path: Path) -> Path:

@@ -11,13 +11,20 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from buffer.block import BlockDecoder, BlockError, ColumnBatch
-from buffer.contract import BufferPathError, Record, Stream, chain_hash
+from buffer.contract import (
+    BufferPathError,
+    Record,
+    SignedHead,
+    Stream,
+    chain_hash,
+    head_message,
+)
 from buffer.database import (
     RECORDS,
     ROW_OVERHEAD_BYTES,
@@ -75,13 +82,22 @@ class CursorHeld:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Outcome of a verification. bad: sequence of the first bad record, 0 where all are good."""
+    """Outcome of a verification. bad: sequence of the first bad record, 0 where all are good.
+
+    signatures: signed heads that are good.  signed_from, signed_to: the signatures vouch for the
+    records signed_from..signed_to, 0 and 0 where none does.  unchecked: signed heads of keys that
+    were not given.
+    """
 
     stream: Stream
     records: int
     samples: int
     bad: int = 0
     why: str = ""
+    signatures: int = 0
+    signed_from: int = 0
+    signed_to: int = 0
+    unchecked: int = 0
 
 
 def in_use(path: Path) -> bool:
@@ -97,6 +113,13 @@ def in_use(path: Path) -> bool:
     finally:
         os.close(handle)
     return False
+
+
+CheckSignature = Callable[[bytes, bytes, bytes], bool | None]
+
+
+def _no_key(key_id: bytes, message: bytes, signature: bytes) -> None:
+    """No key is known."""
 
 
 class Inspection:
@@ -288,14 +311,19 @@ class Inspection:
         log_id = self.log_id(TELEMETRY if stream is Stream.TELEMETRY else RECORDS)
         return reader.between(log_id, stream, from_ns, to_ns)
 
-    def verify(self, stream: Stream) -> Verified:
-        """Check the chain of hashes of a stream, and that each telemetry block decodes."""
+    def verify(self, stream: Stream, check: CheckSignature = _no_key) -> Verified:
+        """Check the chain of hashes of a stream, and that each telemetry block decodes.
+
+        check(key_id, message, signature) tells whether a signed head is signed by its key, None
+        where that key is not known.
+        """
         decoder = BlockDecoder()
+        heads = _Heads(self._signed_heads(stream), check)
         records = samples = 0
         expected = self._bounds(stream)[0]
         try:
             for record in self.records(stream):
-                why = _wrong(record, decoder)
+                why = _wrong(record, decoder) or heads.wrong(record)
                 if not why and record.sequence > expected and stream is Stream.TELEMETRY:
                     low = self._bounds(stream)[0]
                     why = "its predecessor is missing" if record.sequence > low else ""
@@ -306,12 +334,27 @@ class Inspection:
                 samples += record.samples
         except sqlite3.DatabaseError as failure:
             return Verified(stream, records, samples, expected, str(failure))
-        return Verified(stream, records, samples)
+        return Verified(
+            stream,
+            records,
+            samples,
+            signatures=heads.good,
+            signed_from=heads.signed_from,
+            signed_to=heads.signed_to,
+            unchecked=heads.unchecked,
+        )
 
     # ---- inside -------------------------------------------------------------------------------
 
     def _of(self, stream: Stream) -> Reader | None:
         return self._readers.get(TELEMETRY if stream is Stream.TELEMETRY else RECORDS)
+
+    def _signed_heads(self, stream: Stream) -> list[SignedHead]:
+        reader = self._of(stream)
+        if reader is None:
+            return []
+        log_id = self.log_id(TELEMETRY if stream is Stream.TELEMETRY else RECORDS)
+        return reader.signed_heads(log_id, stream)
 
     def _bounds(self, stream: Stream) -> tuple[int, int]:
         reader = self._of(stream)
@@ -352,6 +395,41 @@ class Inspection:
         open_bytes, open_ns = reader.ask(Stream.TELEMETRY, query, ROW_OVERHEAD_BYTES, after)[0]
         starts = [at for at in (first_ns, open_ns) if at is not None]
         return _per_hour(used + open_bytes, last_ns - min(starts)) if starts else None
+
+
+class _Heads:
+    """Signed heads of a stream, held against its records as they go by."""
+
+    def __init__(self, heads: list[SignedHead], check: CheckSignature) -> None:
+        self._heads = {head.sequence: head for head in heads}
+        self._check = check
+        self.good = self.unchecked = self.signed_from = self.signed_to = 0
+        self._first = 0
+
+    def wrong(self, record: Record) -> str:
+        """What is wrong with the signature of a record, or with that of its predecessor."""
+        self._first = self._first or record.sequence
+        before = self._heads.pop(record.sequence - 1, None)
+        return self._judge(before, record.previous_hash) or self._judge(
+            self._heads.pop(record.sequence, None), record.hash
+        )
+
+    def _judge(self, head: SignedHead | None, digest: bytes) -> str:
+        if head is None:
+            return ""
+        if head.hash != digest:
+            return "its hash is not the one that was signed"
+        message = head_message(head.log_id, head.stream, head.sequence, head.hash)
+        is_good = self._check(head.key_id, message, head.signature)
+        if is_good is None:
+            self.unchecked += 1
+            return ""
+        if not is_good:
+            return "its signature is not the key's"
+        self.good += 1
+        if head.sequence >= self._first:
+            self.signed_from, self.signed_to = self._first, head.sequence
+        return ""
 
 
 def _reader(file: Path) -> Reader:

@@ -24,8 +24,11 @@ from buffer.contract import (
     Columns,
     CommitListener,
     Record,
+    SignedHead,
+    Signer,
     Stream,
     chain_hash,
+    head_message,
 )
 from buffer.ranges import RangeSet
 
@@ -33,8 +36,11 @@ from buffer.ranges import RangeSet
 class MemoryLog:
     """A Log without a disk; `evict` and `restart` do by hand what happens to a Buffer."""
 
-    def __init__(self, *, clock: Clock, boot_id: bytes = bytes(16)) -> None:
+    def __init__(
+        self, *, clock: Clock, boot_id: bytes = bytes(16), signer: Signer | None = None
+    ) -> None:
         self._clock = clock
+        self._signer = signer
         self._boot_id = boot_id
         self._log_id = secrets.token_bytes(16)
         self._records: dict[Stream, list[Record]] = {stream: [] for stream in Stream}
@@ -182,6 +188,17 @@ class MemoryLog:
         held = self._records[stream]
         used = sum(len(record.payload) for record in held)
         return Capacity(used, 1 << 62, 0.0, float("inf"), len(held))
+
+    def signed_head(self, stream: Stream) -> SignedHead | None:
+        """Newest record, signed now; None where there is none, or no key."""
+        if self._signer is None or not self._records[stream]:
+            return None
+        newest = self._records[stream][-1]
+        message = head_message(self._log_id, stream, newest.sequence, newest.hash)
+        return SignedHead(
+            self._log_id, stream, newest.sequence, newest.hash, self._signer.key_id,
+            self._signer.sign(message),
+        )  # fmt: skip
 
     def health(self) -> tuple[bool, str]:
         """Memory is always well."""

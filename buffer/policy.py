@@ -32,6 +32,7 @@ class BufferConfig:
     reserve_bytes: pre-allocated for alarms and gap records, given up when the disk is full.
     gap_interval_s: an open gap is reported again at most that often.
     lock_wait_ms: a commit waits so long for another process (inspection) to let go of the file.
+    sign_every_s: heads are signed that often, where there is a key.
     attempts: commits are tried so often, with close, reopen and verify between.
     """
 
@@ -51,6 +52,7 @@ class BufferConfig:
     min_free_bytes: int = 64 * MIB
     reserve_bytes: int = 16 * MIB
     gap_interval_s: int = 3_600
+    sign_every_s: int = 3_600
     attempts: int = 3
     lock_wait_ms: int = 1_000
 

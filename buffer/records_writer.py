@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from buffer.contract import Clock, Gap, Record, Stream
+from buffer.contract import Clock, Gap, Record, SignedHead, Signer, Stream
 from buffer.database import RECORDS, RENEWED_FROM, ROW_OVERHEAD_BYTES, STREAMS, TABLE, Database
 from buffer.policy import DAY_NS, BufferConfig, GapLedger, Held, choose_evictions
 from buffer.ranges import RangeSet
@@ -27,7 +27,7 @@ RENEWED_CARRY = "renewed_carry"
 """Name in meta of the first telemetry sequence, under RENEWED_FROM, that was to be carried over;
 for a start that finds telemetry.db not yet renewed."""
 EVICTED = "telemetry_evicted"
-RETRY_S = 5.0
+RETRY_NS = 5 * 10**9
 """Gap records that could not be written are tried again after so long."""
 
 
@@ -72,6 +72,8 @@ class _Plan:
 
     outcome: Outcome
     catalogues: dict[bytes, int]
+    signed: list[SignedHead]
+    now_ns: int
     promised: int = 0
 
 
@@ -96,8 +98,9 @@ class RecordsWriter(Writer[RecordsJob]):
         evict_telemetry: Callable[[int], None],
         catalogues_held: Callable[[], frozenset[bytes]],
         reserve: Reserve,
+        signer: Signer | None,
     ) -> None:
-        super().__init__(database, config, clock, session, post)
+        super().__init__(database, config, clock, session, post, signer=signer)
         self._encode_gap = encode_gap
         self._evict_telemetry = evict_telemetry
         self._catalogues_held = catalogues_held
@@ -127,14 +130,11 @@ class RecordsWriter(Writer[RecordsJob]):
         """Receipts that wait for a job."""
         return [job.receipt] if isinstance(job, PendingRecord) else []
 
-    def due_in_s(self) -> float | None:
+    def next_deadline_ns(self) -> int | None:
         """When the next gap report falls due."""
         if self._again:
-            return RETRY_S
-        deadline_ns = self._ledger.next_deadline_ns()
-        if deadline_ns is None:
-            return None
-        return max(0.0, (deadline_ns - self.clock.monotonic_ns()) / 1e9)
+            return self.clock.monotonic_ns() + RETRY_NS
+        return self._ledger.next_deadline_ns()
 
     def idle(self) -> None:
         """Report gaps that fell due, evict what is past quota or retention."""
@@ -171,6 +171,7 @@ class RecordsWriter(Writer[RecordsJob]):
         def work() -> None:
             for record in outcome.records:
                 self.database.append(record)
+            self.signing.write(planned.signed)
             self._write_others(jobs, planned)
 
         kept: list[RecordsJob] = []
@@ -200,6 +201,9 @@ class RecordsWriter(Writer[RecordsJob]):
 
     def _stored(self, planned: _Plan) -> None:
         outcome = planned.outcome
+        if planned.signed or self.signing.failure:
+            self.signing.written(planned.signed, planned.now_ns)
+            self.add_signed(outcome)
         self.catalogues = planned.catalogues
         outcome.catalogues = self.catalogue_sequences()
         self._count(outcome.records)
@@ -211,7 +215,7 @@ class RecordsWriter(Writer[RecordsJob]):
     def _plan(self, jobs: Sequence[RecordsJob]) -> _Plan:
         """Chain the records of all jobs and of the gap reports they give rise to."""
         now_ns = self.clock.monotonic_ns()
-        plan = _Plan(Outcome(self.epoch, health=""), dict(self.catalogues))
+        plan = _Plan(Outcome(self.epoch, health=""), dict(self.catalogues), [], now_ns)
         outcome = plan.outcome
         heads: dict[Stream, Record] = {}
         reports: list[Gap] = []
@@ -230,6 +234,7 @@ class RecordsWriter(Writer[RecordsJob]):
                 plan.promised = max(plan.promised, job.last_id)
         for gap in reports:
             self._chained(Stream.EVENT, self._gap_payload(gap), heads, outcome)
+        plan.signed = self.signing.of(outcome.records, now_ns)
         return plan
 
     def _count(self, records: Sequence[Record]) -> None:
@@ -383,6 +388,7 @@ class RecordsWriter(Writer[RecordsJob]):
         def work() -> None:
             for record in outcome.records:
                 self.database.append(record)
+            self.signing.sign_anchor(stream, last_id)
             self.database.delete_through(stream, last_id, live)
             self._save_pending_gaps()
 
@@ -418,9 +424,13 @@ class RecordsWriter(Writer[RecordsJob]):
             self.database.set_meta(RENEWED_CARRY, job.carry_from.get(Stream.TELEMETRY, 1))
 
         def renewed(_: Heads) -> None:
+            self.signing.forget()
             self._renewed("")
 
-        self._renewed(self.transact(work, renewed))
+        error = self.transact(work, renewed)
+        if not error:
+            self.signing.forget()
+        self._renewed(error)
 
     def _renewed(self, error: str) -> None:
         outcome = Outcome(self.epoch, health=f"log id not renewed: {error}" if error else "")

@@ -71,3 +71,18 @@ CREATE TABLE pending_gap (
     stream INTEGER NOT NULL, cause TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
     first_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL, count INTEGER NOT NULL
 ) STRICT;
+
+-- telemetry 2
+-- Heads signed by the gateway's key; id is the row of the record.
+CREATE TABLE signed_head (
+    stream INTEGER NOT NULL, id INTEGER NOT NULL, hash BLOB NOT NULL,
+    key_id BLOB NOT NULL, signature BLOB NOT NULL,
+    PRIMARY KEY (stream, id)
+) STRICT, WITHOUT ROWID;
+
+-- records 2
+CREATE TABLE signed_head (
+    stream INTEGER NOT NULL, id INTEGER NOT NULL, hash BLOB NOT NULL,
+    key_id BLOB NOT NULL, signature BLOB NOT NULL,
+    PRIMARY KEY (stream, id)
+) STRICT, WITHOUT ROWID;

@@ -34,6 +34,8 @@ from buffer.contract import (
     Gap,
     NotStoredError,
     Record,
+    SignedHead,
+    Signer,
     Stream,
 )
 from buffer.database import RECORDS, TELEMETRY, Reader
@@ -73,6 +75,7 @@ class Buffer:
         clock: Clock,
         boot_id: bytes,
         encode_gap: EncodeGap,
+        signer: Signer | None = None,
     ) -> None:
         self.notes: Sequence[str] = tuple(opened.notes)
         self._path = path
@@ -113,6 +116,7 @@ class Buffer:
             evict_telemetry=lambda last_id: self._telemetry_writer.put(Evict(last_id)),
             catalogues_held=lambda: self._telemetry_writer.catalogues,
             reserve=Reserve(path / "reserve", config.reserve_bytes, config.min_free_bytes),
+            signer=signer,
         )
         self._telemetry_writer = TelemetryWriter(
             opened.telemetry,
@@ -123,6 +127,7 @@ class Buffer:
             promise=lambda gap, last_id: self._records_writer.put(PromiseEviction(gap, last_id)),
             lost=lambda gap: self._records_writer.put(Lost(gap)),
             policy=self._policy,
+            signer=signer,
         )
         self._writers = (self._telemetry_writer, self._records_writer)
         self._bounds = {
@@ -131,6 +136,11 @@ class Buffer:
             for stream in writer.database.heads
         }
         self._usage = {stream: Usage(0, 0, 0) for stream in Stream}
+        self._signed = {
+            stream: head
+            for writer in self._writers
+            for stream, head in writer.signing.newest.items()
+        }
         self._catalogues = dict(self._records_writer.catalogue_sequences())
         self._evidence = EvidenceFiles(path / "evidence", config.quota_bytes[Stream.EVIDENCE])
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="buffer-read")
@@ -146,15 +156,19 @@ class Buffer:
         clock: Clock,
         boot_id: bytes,
         encode_gap: EncodeGap,
+        signer: Signer | None = None,
     ) -> Buffer:
         """Open or create the log in a data directory; raises BufferPathError.
 
         boot_id: 16 bytes.  encode_gap(gap, time_ns) gives the payload of a gap record; it is
-        called in a writer thread. `notes` of the result says what had to be repaired.
+        called in a writer thread. signer: the key that heads are signed with, None to sign none.
+        `notes` of the result says what had to be repaired.
         """
         path = path.absolute()
         opened = open_data_dir(path, clock.wall_ns())
-        return cls(path, config, opened, clock=clock, boot_id=boot_id, encode_gap=encode_gap)
+        return cls(
+            path, config, opened, clock=clock, boot_id=boot_id, encode_gap=encode_gap, signer=signer
+        )
 
     async def __aenter__(self) -> Buffer:
         """Start the writers."""
@@ -302,6 +316,10 @@ class Buffer:
         hours = capacity_hours(usage.used_bytes, quota, usage.held_ns)
         return Capacity(usage.used_bytes, quota, usage.held_ns / HOUR_NS, hours, usage.records)
 
+    def signed_head(self, stream: Stream) -> SignedHead | None:
+        """Newest signed head under the present log id; None where nothing is signed."""
+        return self._signed.get(stream)
+
     def health(self) -> tuple[bool, str]:
         """Tell whether everything given is being stored, and in one sentence what is wrong."""
         troubles = [text for text in self._trouble.values() if text]
@@ -365,6 +383,7 @@ class Buffer:
         self._cursors.clear()
         self._dirty.clear()
         self._catalogues = {}
+        self._signed = {}
         self._bounds = {stream: Bounds(1, 1) for stream in Stream}
         self.notes = (*self.notes, f"log id is new: {reason}")
         for writer in self._writers:
@@ -426,6 +445,9 @@ class Buffer:
             self._room.set()
         if outcome.epoch == self._epoch:
             self._bounds.update(outcome.bounds)
+            if outcome.signed is not None:
+                self._signed.update(outcome.signed)
+                self._trouble["signing"] = outcome.unsigned
             if outcome.catalogues is not None:
                 self._catalogues = outcome.catalogues
         self._usage.update(outcome.usage)

@@ -20,7 +20,7 @@ from buffer.block import (
     ColumnBatch,
     block_header,
 )
-from buffer.contract import Clock, Gap, Record, Stream
+from buffer.contract import Clock, Gap, Record, SignedHead, Signer, Stream
 from buffer.database import RENEWED_FROM, ROW_OVERHEAD_BYTES, Database
 from buffer.policy import (
     DAY_NS,
@@ -92,8 +92,9 @@ class TelemetryWriter(Writer[TelemetryJob]):
         promise: Promise,
         lost: Callable[[Gap], None],
         policy: CommitPolicy,
+        signer: Signer | None,
     ) -> None:
-        super().__init__(database, config, clock, session, post)
+        super().__init__(database, config, clock, session, post, signer=signer)
         self._promise = promise
         self._lost = lost
         self._policy = policy
@@ -131,7 +132,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
         """Receipts that wait for a job."""
         return [item.receipt for item in job.batches] if isinstance(job, Store) else []
 
-    def due_in_s(self) -> float | None:
+    def next_deadline_ns(self) -> int | None:
         """Only a job wakes this writer."""
         return None
 
@@ -149,13 +150,16 @@ class TelemetryWriter(Writer[TelemetryJob]):
         if key:
             self._keys.force()
         records: list[Record] = []
+        signed: list[SignedHead] = []
+        now_ns = self.clock.monotonic_ns()
         error = self._room_for_telemetry()
         group_before = self._group
         if not error:
             try:
                 for part in _parts(batches, self._policy.samples_a_record()):
                     records.append(self._encode(part, records[-1] if records else None))
-                error = self.transact(lambda: self._append(records), self._take_back)
+                signed = self.signing.of(records, now_ns)
+                error = self.transact(lambda: self._append(records, signed), self._take_back)
             except BlockError as failure:
                 error = f"batch cannot be encoded: {failure}"
         outcome = Outcome(self.epoch, released_bytes=sum(item.raw_bytes for item in batches))
@@ -169,6 +173,9 @@ class TelemetryWriter(Writer[TelemetryJob]):
             self._shed = ""
             outcome.kept = [item.receipt for item in batches]
             outcome.records = records
+            if signed or self.signing.failure:
+                self.signing.written(signed, now_ns)
+                self.add_signed(outcome)
             self._account(records)
             encoded = sum(len(record.payload) for record in records)
             self._policy.observed(sum(record.samples for record in records), encoded)
@@ -209,7 +216,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
             self._keys.stored_key(now_ns, catalogue)
         return record
 
-    def _append(self, records: Sequence[Record]) -> None:
+    def _append(self, records: Sequence[Record], signed: Sequence[SignedHead]) -> None:
         database = self.database
         open_group, catalogue = self._open, self._catalogue
         base = database.heads[Stream.TELEMETRY].base
@@ -232,6 +239,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
             catalogue = record.catalogue
             database.append(record)
             open_group = _grown(open_group, record, row_id)
+        self.signing.write(signed)
 
     def _account(self, records: Sequence[Record]) -> None:
         base = self.database.heads[Stream.TELEMETRY].base
@@ -331,6 +339,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
 
     def _evict(self, last_id: int) -> None:
         def work() -> None:
+            self.signing.sign_anchor(Stream.TELEMETRY, last_id)
             self.database.delete_through(Stream.TELEMETRY, last_id)
             self.database.connection.execute("DELETE FROM finished_group WHERE id <= ?", (last_id,))
 
@@ -366,9 +375,13 @@ class TelemetryWriter(Writer[TelemetryJob]):
             self.database.renumber(Stream.TELEMETRY, from_id, job.log_id)
 
         def renewed(_: Heads) -> None:
+            self.signing.forget()
             self._renewed("")
 
-        self._renewed(self.transact(work, renewed))
+        error = self.transact(work, renewed)
+        if not error:
+            self.signing.forget()
+        self._renewed(error)
 
     def _renewed(self, error: str) -> None:
         outcome = Outcome(self.epoch, health=f"log id not renewed: {error}" if error else "")

@@ -22,8 +22,18 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
-from buffer.contract import Bounds, Clock, NotStoredError, Record, Stream, chain_hash
+from buffer.contract import (
+    Bounds,
+    Clock,
+    NotStoredError,
+    Record,
+    SignedHead,
+    Signer,
+    Stream,
+    chain_hash,
+)
 from buffer.database import Database, Head
+from buffer.heads import HeadSigning
 from buffer.policy import BufferConfig
 
 JobT = TypeVar("JobT")
@@ -55,6 +65,7 @@ class Outcome:
 
     health: what is wrong with storing in this database, "" when nothing is, None to say nothing.
     epoch: counts log ids; outcomes of a former log id move no bounds.
+    signed: newest signed heads, None to say nothing.  unsigned: why signing fails, if it does.
     """
 
     epoch: int
@@ -68,6 +79,8 @@ class Outcome:
     usage: dict[Stream, Usage] = field(default_factory=dict)
     state: dict[str, bytes] = field(default_factory=dict)
     catalogues: dict[bytes, int] | None = None
+    signed: dict[Stream, SignedHead] | None = None
+    unsigned: str = ""
     health: str | None = None
 
 
@@ -79,7 +92,14 @@ class Writer(Generic[JobT]):
     """A thread, its queue and its database. Subclasses say what a job does."""
 
     def __init__(
-        self, database: Database, config: BufferConfig, clock: Clock, session: Session, post: Post
+        self,
+        database: Database,
+        config: BufferConfig,
+        clock: Clock,
+        session: Session,
+        post: Post,
+        *,
+        signer: Signer | None,
     ) -> None:
         self.database = database
         database.set_lock_wait(config.lock_wait_ms)
@@ -87,6 +107,7 @@ class Writer(Generic[JobT]):
         self.clock = clock
         self.session = session
         self.post = post
+        self.signing = HeadSigning(database, signer, config.sign_every_s * 10**9)
         self.epoch = 0
         self._queue: SimpleQueue[JobT | None] = SimpleQueue()
         self._thread = threading.Thread(
@@ -123,8 +144,8 @@ class Writer(Generic[JobT]):
         """Receipts that wait for a job."""
 
     @abstractmethod
-    def due_in_s(self) -> float | None:
-        """Seconds until `idle` has something to do; None when only a job does."""
+    def next_deadline_ns(self) -> int | None:
+        """Monotonic time at which `idle` has something to do; None when only a job does."""
 
     @abstractmethod
     def idle(self) -> None:
@@ -155,6 +176,7 @@ class Writer(Generic[JobT]):
                 self.commit(jobs)
             unsettled = ()
             self.idle()
+            self._sign_idle()
         except (sqlite3.Error, OSError) as failure:
             # A question between transactions failed: whatever it was about is asked again later.
             self._broken = True
@@ -177,13 +199,32 @@ class Writer(Generic[JobT]):
     def _next_jobs(self, *, wait: bool = True) -> tuple[list[JobT], bool]:
         jobs: list[JobT] = []
         try:
-            job = self._queue.get(block=wait, timeout=self.due_in_s() if wait else None)
+            job = self._queue.get(block=wait, timeout=self._due_in_s() if wait else None)
             while job is not None:
                 jobs.append(job)
                 job = self._queue.get_nowait()
         except Empty:
             return jobs, False
         return jobs, True
+
+    def _due_in_s(self) -> float | None:
+        deadlines = [self.next_deadline_ns(), self.signing.due_ns()]
+        due = [at_ns for at_ns in deadlines if at_ns is not None]
+        return max(0.0, (min(due) - self.clock.monotonic_ns()) / 1e9) if due else None
+
+    def _sign_idle(self) -> None:
+        """Sign what has stood unsigned for its time, because nothing came after it."""
+        now_ns = self.clock.monotonic_ns()
+        heads = self.signing.due_heads(now_ns)
+        if heads and not self.transact(lambda: self.signing.write(heads), lambda _: None):
+            self.signing.written(heads, now_ns)
+            self.post(self.add_signed(Outcome(self.epoch)))
+
+    def add_signed(self, outcome: Outcome) -> Outcome:
+        """Say in an outcome what is signed."""
+        outcome.signed = dict(self.signing.newest)
+        outcome.unsigned = self.signing.failure
+        return outcome
 
     # ---- one transaction, with its attempts ---------------------------------------------------
 

@@ -16,6 +16,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from buffer.contract import BufferPathError, Signer
 from buffer.store import Buffer
 from drivers.contract import Driver
 from gateway.control.alarms import handlers
@@ -32,6 +33,7 @@ from gateway.pipeline import Pipeline
 from gateway.rules.judge import DESK_STATE
 from gateway.runtime.clock import SystemClock, boot_id
 from gateway.runtime.memory import one_arena, settle
+from gateway.runtime.signing import SigningKeyError, load_signer, own_signer
 from gateway.sources.build import (
     POINT_IDS_STATE,
     make_catalogue,
@@ -78,6 +80,7 @@ async def run(load: Callable[[], Site], stop: asyncio.Event, again: asyncio.Even
         clock=clock,
         boot_id=boot_id(),
         encode_gap=gap_event,
+        signer=_signer(site),
     )
     async with buffer:
         health = Health()
@@ -169,6 +172,15 @@ async def _drain(pipeline: Pipeline, uplinks: dict[str, Uplink], clock: SystemCl
 
 def _is_sending(uplink: Mapping[str, float]) -> bool:
     return uplink["connected"] > 0 and uplink["backlog_records"] > 0
+
+
+def _signer(site: Site) -> Signer:
+    """Make the signer of heads: the key of the first uplink that has one, else the gateway's."""
+    keys = [uplink.key for uplink in site.uplinks if uplink.key is not None]
+    try:
+        return load_signer(keys[0]) if keys else own_signer(site.gateway.data_dir)
+    except SigningKeyError as error:
+        raise BufferPathError(f"Heads of the log cannot be signed: {error}.") from error
 
 
 def _uplinks(site: Site, buffer: Buffer, pipeline: Pipeline, health: Health) -> dict[str, Uplink]:

@@ -24,7 +24,7 @@ from gateway.cli.query import moment
 
 if TYPE_CHECKING:
     from buffer.contract import Stream
-    from buffer.inspection import Held, Inspection
+    from buffer.inspection import Held, Inspection, Verified
 
 STREAMS = ("alarm", "event", "telemetry", "evidence")
 POLL_S = 0.5
@@ -259,25 +259,41 @@ def _show(
         sys.stdout.write(record_line(record, as_json=as_json))
 
 
-@command.command("verify", epilog=_example("  plantgate buffer verify data\n"))
+@command.command("verify", epilog=_example(
+    "  plantgate buffer verify data\n"
+    "  plantgate buffer verify data --certificate certs/gateway.pem\n"
+))  # fmt: skip
 @_directory
+@click.option("--certificate", "certificates", multiple=True, metavar="PEM",
+              type=click.Path(path_type=Path),
+              help="Check signed heads with this certificate or public key; repeat it for keys"
+              " of former times. A gateway without certificate: signing.pem in DIR.")  # fmt: skip
 @click.option("--stream", type=click.Choice(STREAMS), help="Only this stream.")
 @_json
 @_says_why
-def verify(directory: Path, stream: str | None, *, as_json: bool) -> None:
-    """Check the chain of hashes of each stream and decode each telemetry record.
+def verify(
+    directory: Path, stream: str | None, certificates: tuple[Path, ...], *, as_json: bool
+) -> None:
+    """Check the chain of hashes of each stream, its signatures, and decode its telemetry.
 
-    Exit 1 and the first bad record of each stream where something is wrong.
+    A signature vouches for every record before it that is held. Exit 1 and the first bad record
+    of each stream where something is wrong, or where a certificate is given and vouches for none.
     """
     from buffer.contract import Stream
     from buffer.inspection import Inspection
+    from gateway.runtime.signing import SigningKeyError, checking
 
     chosen = [Stream[stream.upper()]] if stream else list(Stream)
     wrong = False
+    try:
+        check = checking(certificates)
+    except SigningKeyError as error:
+        raise click.UsageError(f"--certificate {error}") from None
     with Inspection(directory) as inspection:
         for one in chosen:
-            found = inspection.verify(one)
-            wrong = wrong or bool(found.why)
+            found = inspection.verify(one, check)
+            foreign = bool(certificates and found.unchecked and not found.signatures)
+            wrong = wrong or bool(found.why) or foreign
             name = one.name.lower()
             if as_json:
                 about = {
@@ -287,13 +303,27 @@ def verify(directory: Path, stream: str | None, *, as_json: bool) -> None:
                     "ok": not found.why,
                     "first_bad": found.bad or None,
                     "why": found.why,
+                    "signatures": found.signatures,
+                    "signatures_of_other_keys": found.unchecked,
+                    "signed_from": found.signed_from or None,
+                    "signed_to": found.signed_to or None,
                 }
                 print(json.dumps(about, ensure_ascii=False))
             elif found.why:
                 print(f"{name}: record {found.bad} is bad: {found.why} ({found.records} good)")
             else:
-                print(f"{name}: {found.records} records good, {found.samples} samples")
+                about_heads = _about_heads(found, foreign=foreign)
+                print(f"{name}: {found.records} records good, {found.samples} samples{about_heads}")
     sys.exit(1 if wrong else 0)
+
+
+def _about_heads(found: Verified, *, foreign: bool) -> str:
+    if foreign:
+        return f"; none of {found.unchecked} signatures is of the certificate's key"
+    if found.signatures:
+        return f"; signed: {found.signed_from} to {found.signed_to}"
+    count = found.unchecked
+    return f"; {count} signatures not checked (--certificate)" if count else ""
 
 
 @command.command("export", epilog=_example(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import pytest
 
-from buffer.contract import Gap
+from buffer.contract import Gap, Signer
 from buffer.policy import BufferConfig
 from buffer.store import Buffer
 
@@ -54,9 +54,11 @@ def clock() -> HandClock:
 def open_buffer(tmp_path: Path, clock: HandClock) -> OpenBuffer:
     def opened(**settings: object) -> Buffer:
         chosen: dict[str, object] = {"commit_ms": 1, "reserve_bytes": 0, **settings}
+        signer = cast(Signer | None, chosen.pop("signer", None))
         config = BufferConfig(**chosen)  # type: ignore[arg-type]  # keyword settings of a test
         return Buffer.open(
-            tmp_path / "data", config, clock=clock, boot_id=BOOT_ID, encode_gap=encode_gap
-        )
+            tmp_path / "data", config, clock=clock, boot_id=BOOT_ID, encode_gap=encode_gap,
+            signer=signer,
+        )  # fmt: skip
 
     return opened

@@ -16,6 +16,7 @@ from buffer.contract import (
     Columns,
     CommitListener,
     Record,
+    SignedHead,
     Stream,
     chain_hash,
 )
@@ -35,6 +36,7 @@ class SmallLog:
         self.next: dict[Stream, int] = dict.fromkeys(Stream, 1)
         self.cursors: dict[tuple[str, Stream], RangeSet] = {}
         self.files: dict[bytes, bytes] = {}
+        self.signed: dict[Stream, SignedHead] = {}
         self.listeners: list[CommitListener] = []
         self.keys_requested = 0
         self.renewals: list[str] = []
@@ -112,6 +114,9 @@ class SmallLog:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         future.set_result(self.put(stream, payload)[0].sequence)
         return future
+
+    def signed_head(self, stream: Stream) -> SignedHead | None:
+        return self.signed.get(stream)
 
     def state(self, key: str) -> bytes:
         return b""
