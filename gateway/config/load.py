@@ -16,6 +16,7 @@ from drivers import registry
 from drivers.contract import Clock
 from drivers.wording import suggestion
 from gateway.config import sources
+from gateway.config.alarm_rules import AlarmConfig, alarm_specs
 from gateway.config.alarms import AlarmsConfig
 from gateway.config.checks import (
     check_equipment,
@@ -40,7 +41,7 @@ from gateway.config.model import (
 from gateway.config.problems import ConfigError, ConfigProblem, Report
 from gateway.config.rules import site_rules
 from gateway.config.sections import entries, section
-from gateway.config.site import Device, Site, camera_tags, with_state_dir
+from gateway.config.site import Device, Site, camera_tags, point_names, with_state_dir
 from gateway.config.toml_lines import TomlPath, locate
 from gateway.runtime.clock import SystemClock
 
@@ -51,7 +52,8 @@ MAX_BYTES = 16 << 20
 """Largest site file read: 1,000 devices take some 200 KB; more is a wrong file."""
 
 SECTIONS = ("gateway", "device", "camera", "uplink", "hazard", "place", "equipment", "metrics",
-            "buffer", "log", "rule", "alarms")  # fmt: skip
+            "buffer", "log", "rule", "alarms",
+            "alarm")  # fmt: skip
 _PLACE = re.compile(r"^(.*) \(at (?:line (\d+), column \d+|end of document)\)$", re.DOTALL)
 
 _REASONS = {
@@ -115,6 +117,8 @@ class _Loader:
         places = self._several(PlaceConfig, "place")
         rules = self._several(RuleConfig, "rule")
         devices, cameras = self._devices(now_ns), self._cameras()
+        specs = self._several(AlarmConfig, "alarm")
+        names = point_names(devices, cameras)
         if gateway is None or metrics is None or buffer is None or log is None or alarms is None:
             return None
         return Site(
@@ -131,6 +135,7 @@ class _Loader:
             log=log,
             alarms=alarms,
             rules=site_rules(rules, self._report),
+            alarm_specs=alarm_specs(specs, names, self._report),
             warnings=tuple(self._report.warnings),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from gateway.config.model import (
 )
 from gateway.config.problems import ConfigProblem
 from gateway.model.point import Limits, Point
+from gateway.rules.condition_spec import AlarmSpec
 from gateway.rules.rulebook import RuleBooks
 from vision.tags import ANALYSED_FPS, camera_tags
 
@@ -79,6 +80,7 @@ class Site:
     log: LogConfig
     alarms: AlarmsConfig
     rules: RuleBooks
+    alarm_specs: tuple[AlarmSpec, ...]
     warnings: tuple[ConfigProblem, ...] = ()
 
     @property
@@ -88,9 +90,7 @@ class Site:
 
     def point_names(self) -> list[str]:
         """Names of all points in the order of the file, devices before cameras."""
-        names = [name for device in self.devices for name in device.names()]
-        names += [f"{cam.name}/{tag}" for cam in self.cameras for tag in camera_tags(cam)]
-        return names
+        return point_names(self.devices, self.cameras)
 
     def points(self, ids: Mapping[str, int]) -> list[Point]:
         """All points; ids by point name, as `assign_ids(known, site.point_names())` gives them."""
@@ -101,6 +101,12 @@ class Site:
                 unit = "1/s" if tag == ANALYSED_FPS else "persons"
                 points.append(Point(ids[name], name, unit=unit))
         return points
+
+
+def point_names(devices: Iterable[Device], cameras: Iterable[CameraConfig]) -> list[str]:
+    """Names of the points of devices and cameras, in their order."""
+    names = [name for device in devices for name in device.names()]
+    return names + [f"{cam.name}/{tag}" for cam in cameras for tag in camera_tags(cam)]
 
 
 def with_state_dir(device: Device, data_dir: Path) -> Device:

@@ -11,10 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from drivers.contract import Batch, SourceEvent
 from gateway.model.alarm import AlarmChange
 from gateway.model.point import Point
+from gateway.rules.condition_groups import Evaluate
+from gateway.rules.condition_spec import AlarmSpec
+from gateway.rules.conditions import Conditions
 from gateway.rules.desk import PREFIX, AlarmDesk, Command, Entry, active_of
 from gateway.rules.desk_policy import DeskPolicy
 from gateway.rules.headcount import HeadcountAlarms
@@ -49,6 +53,8 @@ class Judge:
         new_id: Callable[[], bytes],
         state: Mapping[str, bytes] | None = None,
         policy: DeskPolicy | None = None,
+        specs: Sequence[AlarmSpec] = (),
+        compile_expression: Callable[[str], Evaluate] | None = None,
     ) -> None:
         self._zones = frozenset(zones)
         self._new_id = new_id
@@ -57,8 +63,17 @@ class Judge:
         self._limits = LimitAlarms(points, new_id=new_id, restored=self._standing("limit."))
         self._headcount = HeadcountAlarms(new_id=new_id, restored=self._standing("headcount."))
 
+        self._make_conditions = partial(
+            Conditions, specs, points, new_id=new_id, compile_expression=compile_expression
+        )
+        self._conditions = self._make_conditions(restored=self._open("alarm.", "gas."))
+
+    def _open(self, *rules: str) -> list[OpenAlarm]:
+        entries = self._desk.entries()
+        return [OpenAlarm.of(one) for rule in rules for one in active_of(entries, rule)]
+
     def _standing(self, rule: str) -> bytes:
-        return encode_open(map(OpenAlarm.of, active_of(self._desk.entries(), rule)))
+        return encode_open(self._open(rule))
 
     @property
     def complaints(self) -> list[str]:
@@ -71,6 +86,7 @@ class Judge:
         wall_ns: wall clock.  now_ns: the monotonic time of that moment.
         """
         self._desk.set_ends(now_ns=now_ns, wall_ns=wall_ns)
+        self._conditions.begin(now_ns)
         return self._desk.feed(self._headcount.close_removed(self._zones, wall_ns))
 
     def take_over(self, other: Judge, gateway_time_ns: int) -> list[AlarmChange]:
@@ -82,6 +98,7 @@ class Judge:
         """
         was = other.hand_over()
         self._desk.adopt(was.entries)
+        self._conditions = self._make_conditions(restored=self._open("alarm.", "gas."))
         self._headcount = HeadcountAlarms(new_id=self._new_id, restored=was.headcount)
         return self._desk.feed(
             [
@@ -101,6 +118,7 @@ class Judge:
     def feed(self, batch: Batch, *, now_ns: int) -> list[AlarmChange]:
         """Judge a batch of engineering values; `now_ns` is monotonic."""
         found = self._limits.feed(batch, now_ns=now_ns)
+        found += self._conditions.feed(batch, now_ns=now_ns)
         return self._desk.feed(found) if found else found
 
     def feed_event(self, event: SourceEvent, *, now_ns: int) -> list[AlarmChange]:
@@ -109,19 +127,22 @@ class Judge:
 
     def next_deadline_ns(self) -> int | None:
         """Monotonic time at which `tick` has something to do, or None."""
-        deadlines = (self._limits.next_deadline_ns(), self._desk.next_deadline_ns())
+        parts = (self._limits, self._conditions, self._desk)
+        deadlines = [part.next_deadline_ns() for part in parts]
         return min((at for at in deadlines if at is not None), default=None)
 
     def tick(self, now_ns: int, *, wall_ns: int) -> list[AlarmChange]:
         """Fire the delays, shelves and outages that ran out by `now_ns` (monotonic)."""
         return [
             *self._desk.feed(self._limits.tick(now_ns)),
+            *self._desk.feed(self._conditions.tick(now_ns, wall_ns)),
             *self._desk.tick(now_ns, wall_ns=wall_ns),
         ]
 
     def command(self, command: Command, *, now_ns: int, wall_ns: int) -> AlarmChange:
         """Carry out a person's command. Raises CommandError, changing nothing."""
         known = self._limits.example(command.source, command.condition)
+        known = known or self._conditions.example(command.source, command.condition)
         return self._desk.command(command, known, now_ns=now_ns, wall_ns=wall_ns)
 
     def state_of(self, change: AlarmChange) -> Mapping[str, bytes]:
@@ -139,7 +160,7 @@ class Judge:
     @property
     def standing(self) -> int:
         """Count of alarms that are raised and have not returned."""
-        return self._limits.open_count + self._headcount.open_count
+        return self._limits.open_count + self._conditions.open_count + self._headcount.open_count
 
     def standing_zones(self, camera: str) -> list[str]:
         """Zones of a camera whose over-count alarm stands."""

@@ -12,8 +12,10 @@ from collections.abc import Collection, Mapping
 from functools import partial
 
 from drivers.contract import Clock, Driver
+from gateway.config.expressions import compile_expression
 from gateway.config.site import Site
 from gateway.model.catalogue import Catalogue, assign_ids, decode_ids
+from gateway.rules.gas import gas_specs
 from gateway.rules.judge import Judge
 
 ALARM_ID_BYTES = 16
@@ -36,8 +38,15 @@ def make_judge(site: Site, catalogue: Catalogue, state: Mapping[str, bytes]) -> 
         if zone.max_people is not None
     ]
     new_id = partial(secrets.token_bytes, ALARM_ID_BYTES)
-    policy = site.alarms.policy()
-    return Judge(catalogue.points, zones, new_id=new_id, state=state, policy=policy)
+    return Judge(
+        catalogue.points,
+        zones,
+        new_id=new_id,
+        state=state,
+        policy=site.alarms.policy(),
+        specs=[*site.alarm_specs, *gas_specs(catalogue.points)],
+        compile_expression=compile_expression,
+    )
 
 
 def open_sources(site: Site, catalogue: Catalogue, judge: Judge, clock: Clock) -> dict[str, Driver]:
