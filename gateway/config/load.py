@@ -18,6 +18,7 @@ from drivers.wording import suggestion
 from gateway.config import sources
 from gateway.config.alarm_rules import AlarmConfig, alarm_specs
 from gateway.config.alarms import AlarmsConfig
+from gateway.config.audit import audit_set_points
 from gateway.config.checks import (
     check_equipment,
     check_gateway,
@@ -43,6 +44,7 @@ from gateway.config.rules import site_rules
 from gateway.config.sections import entries, section
 from gateway.config.site import Device, Site, camera_tags, point_names, with_state_dir
 from gateway.config.toml_lines import TomlPath, locate
+from gateway.rules.condition_spec import AlarmSpec
 from gateway.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -117,8 +119,9 @@ class _Loader:
         places = self._several(PlaceConfig, "place")
         rules = self._several(RuleConfig, "rule")
         devices, cameras = self._devices(now_ns), self._cameras()
-        specs = self._several(AlarmConfig, "alarm")
-        names = point_names(devices, cameras)
+        own_rules = site_rules(rules, self._report)
+        alarm_rules = self._alarm_specs(devices, cameras)
+        audit_set_points(devices, own_rules, self._report, now_ns)
         if gateway is None or metrics is None or buffer is None or log is None or alarms is None:
             return None
         return Site(
@@ -134,8 +137,8 @@ class _Loader:
             buffer=buffer,
             log=log,
             alarms=alarms,
-            rules=site_rules(rules, self._report),
-            alarm_specs=alarm_specs(specs, names, self._report),
+            rules=own_rules,
+            alarm_specs=alarm_rules,
             warnings=tuple(self._report.warnings),
         )
 
@@ -167,6 +170,15 @@ class _Loader:
         listed = entries(self._raw, "camera", self._report)
         found = (sources.camera(table, path, self._folder, self._report) for path, table in listed)
         return [camera for camera in found if camera is not None]
+
+    def _alarm_specs(
+        self, devices: list[Device], cameras: list[CameraConfig]
+    ) -> tuple[AlarmSpec, ...]:
+        specs = self._several(AlarmConfig, "alarm")
+        listed = [*self._raw.get("device", ()), *self._raw.get("camera", ())]
+        if len(devices) + len(cameras) < len(listed):
+            return ()  # points are missing because of another mistake
+        return alarm_specs(specs, point_names(devices, cameras), self._report)
 
     def _one(self, model: type[SectionT], name: str) -> SectionT | None:
         return section(model, self._raw.get(name, {}), (name,), self._folder, self._report)
