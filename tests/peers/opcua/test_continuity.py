@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,27 @@ async def test_a_restarted_server_fills_the_gap_from_its_history(tmp_path: Path)
     assert backfill.attributes["points"] == 1
     assert int(backfill.attributes["values"]) >= 15
     assert "opcua.gap" not in emit.kinds()
+
+
+async def test_a_frozen_server_is_left_and_comes_back_complete(tmp_path: Path) -> None:
+    """SIGSTOP: its sockets stay open, it says nothing; after SIGCONT all is there, once."""
+    install_node_opcua()
+    emit = Collector()
+    with serving(tmp_path, period=50, anonymous=True) as peer:
+        config = peer.plain(queue_size=500, timeout_ms=1000)
+        driver = DRIVER.open("dcs", config, table(), SystemClock())
+        async with running(driver, emit) as task:
+            await until(lambda: count(emit) > 10)
+            peer.signal(signal.SIGSTOP)
+            await asyncio.wait([task], timeout=30)
+            assert isinstance(task.exception(), DeviceError)
+        assert "link.down" in emit.kinds()
+        assert all(emit.samples(100 + i)[-1][1] == 0x808A for i in range(len(NAMES)))
+        peer.signal(signal.SIGCONT)
+        so_far = count(emit)
+        async with running(driver, emit):
+            await until(lambda: count(emit) > so_far + 20)
+        assert_complete(peer, emit)
 
 
 async def test_our_own_sudden_end_never_exhausts_the_sessions(
