@@ -14,8 +14,6 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import asyncua.ua
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 
 from drivers.contract import DeviceError
 from drivers.opcua import services
@@ -23,6 +21,8 @@ from drivers.opcua.client import Link, quiet_library
 from drivers.opcua.config import OpcUaConfig
 from drivers.opcua.nodes import chunks
 from drivers.opcua.services import Place
+from drivers.opcua.trust import TrustError, split_chain
+from drivers.opcua.trust import thumbprint as certificate_thumbprint
 
 ua: Any = asyncua.ua
 
@@ -39,7 +39,10 @@ _CALL_NODES = 50
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One way in: policy, mode, kinds of login; thumbprint: SHA-256 of the server's certificate."""
+    """One way in: policy, mode, kinds of login; thumbprint: SHA-256 of the server's certificate.
+
+    subject: whose certificate it is, and who has issued it if another.
+    """
 
     url: str
     policy: str
@@ -99,10 +102,12 @@ async def _opened(config: OpcUaConfig, now_ns: int) -> AsyncIterator[Link]:
 def _endpoint(found: asyncua.ua.EndpointDescription) -> Endpoint:
     thumbprint, subject, until = "", "", ""
     if found.ServerCertificate:
-        with contextlib.suppress(ValueError):
-            certificate = x509.load_der_x509_certificate(bytes(found.ServerCertificate))
-            thumbprint = certificate.fingerprint(hashes.SHA256()).hex()
+        with contextlib.suppress(TrustError):
+            certificate = split_chain(bytes(found.ServerCertificate))[0]
+            thumbprint = certificate_thumbprint(certificate)
             subject = certificate.subject.rfc4514_string()
+            if certificate.issuer != certificate.subject:
+                subject += f", issued by {certificate.issuer.rfc4514_string()}"
             until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
     return Endpoint(
         url=str(found.EndpointUrl),

@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from drivers.contract import DeviceError
 from drivers.opcua import DRIVER
 from drivers.opcua.config import OpcUaConfig
+from drivers.opcua.inspect import probe
+from drivers.opcua.trust import load_certificate, thumbprint
 from gateway.cli.cert import command as cert
 from gateway.runtime.clock import SystemClock
 from tests.fakes.opcua_certificates import make_application, make_authority
@@ -96,3 +98,10 @@ async def test_a_server_of_another_authority_is_refused_by_name(
     make_authority(tmp_path / "trust", "other-ca")
     with pytest.raises(DeviceError, match="its issuer CN=plant-ca is not trusted either"):
         await first_value(by_authority(shared, trust=tmp_path / "trust"))
+
+
+async def test_a_probe_names_the_certificate_of_a_chain_and_its_issuer(shared: NodeServer) -> None:
+    seen = await probe(shared.plain(), SystemClock().wall_ns())
+    ours = thumbprint(load_certificate(shared.server.certificate))
+    assert {one.thumbprint for one in seen.endpoints} == {ours}
+    assert {one.subject for one in seen.endpoints} == {"CN=server, issued by CN=plant-ca"}
