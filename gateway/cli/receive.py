@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +76,9 @@ class Ready:
               help="Telemetry and evidence of each gateway, a UTC day.")  # fmt: skip
 @click.option("--records-per-s", default=0, show_default="no limit",
               help="Alarms and events of each gateway.")  # fmt: skip
+@click.option("--trusted-proxy", "proxies", metavar="NAME", multiple=True,
+              help="DNS name in the certificate of a proxy in front, which checks gateways'"
+              " certificates and passes them on (nginx, Envoy); may be repeated.")  # fmt: skip
 @click.option("--insecure", is_flag=True, help="No TLS; for loopback addresses only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the ready line as JSON.")
 def command(
@@ -86,6 +89,7 @@ def command(
     certificate: Path | None,
     key: Path | None,
     enrolment: Path | None,
+    proxies: tuple[str, ...],
     *,
     insecure: bool,
     as_json: bool,
@@ -109,6 +113,7 @@ def command(
         tls = _tls(ca, certificate, key, insecure=insecure, host=host)
         door = Door(enrolment, Quota(**quota))
         gate = door.open()
+        tls = _trusting(tls, proxies)
         folder = _files(files, store)
         opened = open_store(store)
         try:
@@ -229,6 +234,14 @@ def _tls(
     if missing := [name for name in files if name not in given]:
         raise OptionError(f"{', '.join(missing)} missing (or --insecure, for loopback only)")
     return _check_tls({name: _read(name, path) for name, path in given.items()}, given)
+
+
+def _trusting(tls: Tls | None, proxies: tuple[str, ...]) -> Tls | None:
+    if tls is not None:
+        return replace(tls, proxies=frozenset(proxies))
+    if proxies:
+        raise OptionError("--insecure and --trusted-proxy exclude each other")
+    return None
 
 
 def _is_loopback(host: str) -> bool:

@@ -37,6 +37,7 @@ from gateway.receiver.contract import (
 from gateway.receiver.enrolment import Enrolment
 from gateway.receiver.evidence import EvidenceFiles
 from gateway.receiver.exchange import Exchange, Read, broken
+from gateway.receiver.forwarded import ForwardedError, forwarded_identity, names_of_peer
 from gateway.receiver.gate import Gate
 from gateway.receiver.health import Health
 from gateway.receiver.identity import certificate, identities, refusal
@@ -81,11 +82,15 @@ class AddressError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """PEM contents: the CA that signs gateways, and the receiver's own certificate and key."""
+    """PEM contents: the CA that signs gateways, and the receiver's own certificate and key.
+
+    proxies: names in certificates of peers whose word on their client's certificate is taken.
+    """
 
     ca: bytes
     certificate: bytes
     key: bytes
+    proxies: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +235,7 @@ class Receiver:
         if message.WhichOneof("body") != "hello":
             raise broken("the first message of an Exchange is a Hello")
         hello = message.hello
-        certified = None if self._tls is None else identities(context.auth_context())
-        der = None if self._tls is None else certificate(context.auth_context())
+        certified, der = self._certified(context)
         if reason := (
             refusal(hello.gateway_id, certified)
             or self._gate.refusal(hello.gateway_id, hello.enterprise, der)
@@ -242,6 +246,20 @@ class Receiver:
         if hello.lane not in {wire.LANE_PRIORITY, wire.LANE_BULK}:
             raise broken("a Hello names the priority or the bulk lane")
         return hello
+
+    def _certified(self, context: Context) -> tuple[frozenset[str] | None, bytes | None]:
+        """Gateway ids that the connection may speak for, and the certificate; None without TLS."""
+        if self._tls is None:
+            return None, None
+        peer = context.auth_context()
+        proxies = names_of_peer(peer) & self._tls.proxies
+        if not proxies:
+            return identities(peer), certificate(peer)
+        try:
+            return forwarded_identity(context.invocation_metadata() or ())
+        except ForwardedError as error:
+            text = f"proxy {min(proxies)}: {error}"
+            raise EndedError(grpc.StatusCode.UNAUTHENTICATED, text) from None
 
     async def _serve(self, hello: wire.Hello, read: Read, context: Context) -> None:
         known = await self._greet(hello)

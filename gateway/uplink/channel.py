@@ -95,10 +95,14 @@ class Destination(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Why a connection ended: one clear sentence; permanent if only a human can change it."""
+    """Why a connection ended: one clear sentence; permanent if only a human can change it.
+
+    unclear: gRPC lost the receiver's own words; the next attempt will hear them.
+    """
 
     reason: str
     permanent: bool = False
+    unclear: bool = False
 
 
 class ChannelError(Exception):
@@ -172,7 +176,7 @@ def _explain_details(details: str, detail: str, destination: Destination) -> End
         )
         return Ended(text, permanent=True)
     if details == _LOCAL_FAILURE:
-        return Ended(f"{target} ended the connection while it was written to.")
+        return Ended(f"{target} ended the connection while it was written to.", unclear=True)
     return None
 
 

@@ -62,7 +62,8 @@ class Patience:
             self._away_since_ns = None
         if self._away_since_ns is None:
             self._away_since_ns = now_ns
-        self._refusals = self._refusals + 1 if ended.permanent else 0
+        if not ended.unclear:
+            self._refusals = self._refusals + 1 if ended.permanent else 0
         if self._refusals >= _PERMANENT_COUNT:
             return self._rng.uniform(_PERMANENT_MS / 2, _PERMANENT_MS)
         early = now_ns - self._away_since_ns < _EARLY_NS
@@ -258,6 +259,8 @@ class Uplink:
             await self._clock.sleep_until(now_ns + int(delay_ms * 1e6))
 
     def _down(self, ended: Ended) -> None:
+        if ended.unclear and self._state != (True, False):
+            return
         self._reason = ended.reason
         if self._state == (False, ended.permanent):
             return

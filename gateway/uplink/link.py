@@ -13,7 +13,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import grpc
@@ -25,6 +25,7 @@ from buffer.ranges import RangeSet
 from drivers.contract import Clock
 from gateway.uplink import encode
 from gateway.uplink.channel import METHOD, ChannelError, Destination, Ended, explain, open_channel
+from gateway.uplink.diagnose import refused_by
 from gateway.uplink.encode import GatewayIdentity, Moment
 from gateway.uplink.lineage import OwnPast, checkpoints_of
 from gateway.uplink.outputs import (
@@ -181,8 +182,11 @@ class LaneLink:
 
     def end(self, reason: str, *, permanent: bool = False) -> None:
         """End the connection soon; the first reason counts."""
+        self._end(Ended(reason, permanent))
+
+    def _end(self, ended: Ended) -> None:
         if not self._ended.done():
-            self._ended.set_result(Ended(reason, permanent))
+            self._ended.set_result(ended)
 
     def committed(self, stream: Stream, records: Sequence[Record]) -> None:
         """Tell the session of records that have just become durable."""
@@ -230,9 +234,11 @@ class LaneLink:
             self.end(f"{destination.target} sent a message that is none of plantgate.wire.v1.")
             return
         ended = explain(code, details or "", destination)
+        waiting = self.session.state is State.WAITING
+        if waiting and code is grpc.StatusCode.UNAVAILABLE and not self._ended.done():
+            ended = await refused_by(destination) or ended
         # A receiver that has welcomed us and then goes may say anything while it does.
-        refused = ended.permanent and self.session.state is State.WAITING
-        self.end(ended.reason, permanent=refused)
+        self._end(replace(ended, permanent=ended.permanent and waiting))
 
     async def _own_past(self, welcome: wire.Welcome) -> OwnPast:
         """Read our own hashes at the receiver's checkpoints, newest first, until one is equal."""

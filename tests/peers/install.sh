@@ -4,7 +4,7 @@
 set -u
 cd "$(dirname "$0")" || exit 1
 
-packages="gcc libc6-dev pkg-config libmodbus-dev mbpoll socat stunnel4 ffmpeg python3-gi gir1.2-gst-rtsp-server-1.0
+packages="iproute2 iptables gcc libc6-dev pkg-config libmodbus-dev mbpoll socat stunnel4 ffmpeg python3-gi gir1.2-gst-rtsp-server-1.0
  gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
  gstreamer1.0-tools gstreamer1.0-rtsp mosquitto strace"
 
@@ -28,6 +28,7 @@ fi
 
 if command -v dpkg-query >/dev/null 2>&1; then
     ./install_postgres.sh || echo "peers: apt-get failed; tests of PostgreSQL will be left out" >&2
+    ./install_proxies.sh || echo "peers: nginx or Envoy could not be installed; their tests will be left out" >&2
 fi
 
 if command -v npm >/dev/null 2>&1; then

@@ -326,7 +326,8 @@ def demo_tls(folder: Path, gateway: str) -> Tls:
     result = CliRunner().invoke(main, ["cert", "demo", str(folder), "--gateway", gateway])
     assert result.exit_code == 0, result.output
     names = ("ca.pem", "receiver.pem", "receiver.key")
-    return Tls(*[(folder / name).read_bytes() for name in names])
+    ca, certificate, key = [(folder / name).read_bytes() for name in names]
+    return Tls(ca, certificate, key)
 
 
 async def test_the_certificate_decides_who_speaks(
