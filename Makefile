@@ -47,6 +47,9 @@ fuzz: $(VENV)/.dev  ## a million hostile answers for each Modbus and OPC UA pars
 	@$(BIN)/python -m tests.drivers.modbus.fuzz $(ARGS)
 	@$(BIN)/python -m tests.drivers.opcua.fuzz $(ARGS)
 
+soak: $(VENV)/.dev  ## a day of a plant on loopback, a fault a minute (1,440; half an hour); ARGS="--faults N --seed N"
+	@$(BIN)/python -m tests.soak $(ARGS)
+
 chaos: $(VENV)/.dev peers  ## faults at every write of the log (half an hour), then a full disk (root); ARGS="--every 5": a sample
 	$(BIN)/python -m tests.chaos.sweep $(ARGS)
 	$(BIN)/python -m tests.chaos.disk_full

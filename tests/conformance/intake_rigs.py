@@ -53,7 +53,7 @@ class IntakeRig:
     def __init__(self) -> None:
         self.ids = [1, 2, 3]
         self._numbers = itertools.count(1)
-        self._hushed = False
+        self.hushed = False
 
     async def stir(self, number: int) -> None:
         """Hand the next number in, where that does not happen by itself."""
@@ -73,7 +73,7 @@ class IntakeRig:
 
     def hush(self) -> None:
         """Hand nothing in any more."""
-        self._hushed = True
+        self.hushed = True
 
     def values(self, inlet: Inlet) -> list[float] | None:
         """Values of the first point count up by one."""
@@ -103,7 +103,7 @@ class HttpRig(IntakeRig):
         """Post until cancelled; a number that was not taken is posted again."""
         number = next(self._numbers)
         while True:
-            if self.intake.port and not self._hushed and await self._post(samples(number)):
+            if self.intake.port and not self.hushed and await self._post(samples(number)):
                 number = next(self._numbers)
             await asyncio.sleep(0.02)
 
