@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 SEED   ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint peers bench proto lock clean outage-full chaos kills fuzz
+.PHONY: help demo test lint peers bench proto lock clean outage-full chaos kills fuzz soak
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16

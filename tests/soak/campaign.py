@@ -65,11 +65,11 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def until(condition: Callable[[], bool], what: str) -> float:
+async def until(condition: Callable[[], bool], what: str, longest_s: float = LONGEST_S) -> float:
     """Poll; returns how long it took in s. Raises UnseenError."""
     began = time.monotonic()
     while not condition():
-        if time.monotonic() - began > LONGEST_S:
+        if time.monotonic() - began > longest_s:
             raise UnseenError(what)
         await asyncio.sleep(_STEP_S)
     return time.monotonic() - began
