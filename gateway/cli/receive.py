@@ -30,8 +30,8 @@ Example:
   plantgate cert demo certs
   plantgate receive --listen 0.0.0.0:50051 --store received \\
       --ca certs/ca.pem --certificate certs/receiver.pem --key certs/receiver.key
-  plantgate receive --listen 0.0.0.0:50051 --files /srv/evidence \
-      --store "postgresql://plant@db1,db2,db3/plant?target_session_attrs=read-write" \
+  plantgate receive --listen 0.0.0.0:50051 --files /srv/evidence \\
+      --store "postgresql://plant@db1,db2,db3/plant?target_session_attrs=read-write" \\
       --ca certs/ca.pem --certificate certs/receiver.pem --key certs/receiver.key
 """
 
