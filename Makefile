@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 SEED   ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint peers bench proto lock clean outage-full chaos kills fuzz soak
+.PHONY: help demo test lint peers bench proto lock clean outage-full chaos kills fuzz soak load
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ test: lint peers  ## lint, then every test, those against real counterparts incl
 
 bench: $(VENV)/.dev  ## measure the bars of ARCHITECTURE.md; writes build/bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+load: $(VENV)/.dev  ## simulated gateways against one receiver: memory, growth, herd (8 minutes); ARGS="herd": one round
+	@$(BIN)/python -m tests.bench.load $(ARGS)
 
 outage-full: $(VENV)/.dev  ## the 60 s outage with SIGKILL, and the 45 s cold start, in full length
 	PLANTGATE_FULL=1 $(PYTEST) tests/e2e/test_outage.py -q -s -p no:randomly --timeout=600

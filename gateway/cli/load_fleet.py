@@ -1,0 +1,298 @@
+"""Many gateways in one process: real gRPC sessions, two connections each, live first, then history.
+
+Each sends one telemetry record a second from its own moment of the second on, and an alarm a
+minute; its backlog goes beside that, with at most 250 ms of the measured throughput under way (8 KB
+to the receiver's window), as a gateway's uplink does. What is measured is the time from a record's
+turn to its acknowledgement: the receiver's commit, the line and this process's own delay together.
+A session that ends is opened again after 1 s; what was under way is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+
+from buffer.contract import NO_HASH, Stream
+from buffer.ranges import RangeSet
+from drivers.contract import Clock
+from gateway.cli.load_records import SECOND_NS, Message, Telemetry, chained, pushed
+from gateway.wire.v1 import uplink_pb2 as wire
+
+PATH = "/plantgate.wire.v1.Uplink/Exchange"
+HEARTBEAT_S = 10.0
+ALARM_S = 60.0
+WINDOW_S = 0.25
+LEAST_WINDOW = 8 * 1024
+_OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
+
+
+class Call(Protocol):
+    """What of a grpc.aio stream is used; `read` raises or gives EOF, no bytes, at its end."""
+
+    async def write(self, message: bytes) -> None:
+        """Send one message."""
+        ...
+
+    async def read(self) -> bytes:
+        """Receive one message."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What is simulated; ramp_s: all have connected after so long; backlog: records of history."""
+
+    target: str
+    gateways: int
+    ramp_s: float
+    backlog: int
+    idle: bool = False
+    prefix: str = "LOAD"
+
+
+@dataclass(slots=True)
+class Counted:
+    """What all gateways together have seen. late_ms: (moment in s, lateness) of live records."""
+
+    connected: int = 0
+    reconnects: int = 0
+    live: int = 0
+    history: int = 0
+    refused: int = 0
+    late: list[tuple[float, float]] = field(default_factory=list)
+    alarms_late: list[float] = field(default_factory=list)
+    drained_at_s: list[float] = field(default_factory=list)
+
+
+class LoadGateway:
+    """One simulated gateway. `run` until cancelled."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        number: int,
+        telemetry: Telemetry,
+        history: list[Message],
+        counted: Counted,
+        clock: Clock,
+    ) -> None:
+        self._fleet = fleet
+        self._telemetry = telemetry
+        self._history = history
+        self._counted = counted
+        self._clock = clock
+        self._random = random.Random(number)  # noqa: S311  # phases, not secrets
+        self._id = f"{fleet.prefix}-{number:05d}"
+        self._log_id = self._random.randbytes(16)
+        self._boot_id = self._random.randbytes(16)
+        self._next_live = fleet.backlog + 1
+        self._acknowledged = RangeSet()
+        self._sent_at: dict[int, int] = {}
+        self._alarm_at: dict[int, int] = {}
+        self._alarm_hash = NO_HASH
+        self._drained = not history
+
+    async def run(self) -> None:
+        """Connect after a random part of the ramp, then stay connected."""
+        await asyncio.sleep(self._random.random() * self._fleet.ramp_s)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._lane(wire.LANE_PRIORITY, self._priority))
+            group.create_task(self._lane(wire.LANE_BULK, self._bulk))
+
+    async def _lane(
+        self, lane: int, serve: Callable[[Call, wire.Welcome], Awaitable[None]]
+    ) -> None:
+        while True:
+            channel = grpc.aio.insecure_channel(self._fleet.target, options=_OPTIONS)
+            try:
+                method: Any = channel.stream_stream(PATH)
+                call: Call = method()
+                await call.write(self._hello(lane))
+                welcome = wire.ReceiverMessage.FromString(await call.read()).welcome
+                self._counted.connected += 1
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(_run(serve(call, welcome)))
+                        group.create_task(self._heartbeats(call))
+                finally:
+                    self._counted.connected -= 1
+            except* (grpc.aio.AioRpcError, asyncio.InvalidStateError, TypeError):
+                self._counted.reconnects += 1
+            finally:
+                await channel.close()
+            await asyncio.sleep(1.0 + self._random.random())
+
+    def _hello(self, lane: int) -> bytes:
+        hello = wire.Hello(
+            gateway_id=self._id,
+            enterprise="load",
+            log_id=self._log_id,
+            boot_id=self._boot_id,
+            lane=wire.Lane.ValueType(lane),
+            software="plantgate-load",
+            catalogue_hashes=[self._telemetry.catalogue.hash],
+        )
+        return wire.GatewayMessage(hello=hello).SerializeToString()
+
+    async def _heartbeats(self, call: Call) -> None:
+        beat = wire.GatewayMessage(status=wire.Status(ping=1, health="ok")).SerializeToString()
+        await asyncio.sleep(self._random.random() * HEARTBEAT_S)
+        while True:
+            await call.write(beat)
+            await asyncio.sleep(HEARTBEAT_S)
+
+    async def _priority(self, call: Call, _welcome: wire.Welcome) -> None:
+        await call.write(self._telemetry.announcement().encoded)
+        async with asyncio.TaskGroup() as group:
+            if not self._fleet.idle:
+                group.create_task(self._alarms(call))
+            group.create_task(self._read_priority(call))
+
+    async def _alarms(self, call: Call) -> None:
+        await asyncio.sleep(self._random.random() * ALARM_S)
+        while True:
+            sequence = max(self._alarm_at, default=0) + 1
+            now_ns = self._clock.wall_ns()
+            alarm = wire.Alarm(alarm_id=self._random.randbytes(16), source="load/P-00001",
+                               condition="high", gateway_time_ns=now_ns)  # fmt: skip
+            record = chained(
+                Stream.ALARM, sequence, self._alarm_hash, alarm.SerializeToString(), now_ns
+            )
+            self._alarm_hash = record.hash
+            self._alarm_at[sequence] = self._clock.monotonic_ns()
+            await call.write(pushed(Stream.ALARM, [record]).encoded)
+            await asyncio.sleep(ALARM_S)
+
+    async def _read_priority(self, call: Call) -> None:
+        while True:
+            message = wire.ReceiverMessage.FromString(await call.read())
+            if message.WhichOneof("body") == "reject":
+                self._counted.refused += 1
+            for item in message.ack.ranges if message.ack.stream == wire.STREAM_ALARM else ():
+                for sequence in range(item.start, item.stop):
+                    if sent := self._alarm_at.get(sequence):
+                        late_ms = (self._clock.monotonic_ns() - sent) / 1e6
+                        self._counted.alarms_late.append(late_ms)
+
+    async def _bulk(self, call: Call, welcome: wire.Welcome) -> None:
+        if self._fleet.idle:
+            while True:
+                await call.read()
+        for held in welcome.acknowledged:
+            if held.stream == wire.STREAM_TELEMETRY:
+                self._acknowledged = RangeSet((one.start, one.stop) for one in held.ranges)
+        sending = _History(self, call, welcome.window_bytes)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._live(call))
+            group.create_task(sending.run())
+            group.create_task(self._read_bulk(call, sending))
+
+    async def _live(self, call: Call) -> None:
+        again = [sequence for sequence in self._sent_at if sequence not in self._acknowledged]
+        for sequence in sorted(again):
+            await call.write(self._telemetry.live(sequence).encoded)
+        await asyncio.sleep(self._random.random())
+        due_ns = self._clock.monotonic_ns()
+        while self._next_live <= self._telemetry.plan.records:
+            sequence = self._next_live
+            self._next_live += 1
+            self._sent_at[sequence] = due_ns  # its turn, not the moment of the write
+            await call.write(self._telemetry.live(sequence).encoded)
+            due_ns += SECOND_NS
+            await asyncio.sleep(max(0, due_ns - self._clock.monotonic_ns()) / SECOND_NS)
+
+    async def _read_bulk(self, call: Call, sending: _History) -> None:
+        while True:
+            message = wire.ReceiverMessage.FromString(await call.read())
+            now_ns = self._clock.monotonic_ns()
+            match message.WhichOneof("body"):
+                case "ack" if message.ack.stream == wire.STREAM_TELEMETRY:
+                    for item in message.ack.ranges:
+                        self._note(item.start, item.stop, now_ns)
+                    sending.acknowledged(now_ns)
+                case "reject":
+                    self._counted.refused += 1
+                case "need_catalogue":  # its event is on the other connection, or just behind
+                    raise TypeError("the catalogue is not there yet")
+                case _:
+                    pass
+
+    def _note(self, start: int, stop: int, now_ns: int) -> None:
+        self._acknowledged.add(start, stop)
+        counted = self._counted
+        backlog_stop = self._fleet.backlog + 1
+        counted.history += max(0, min(stop, backlog_stop) - start)
+        for sequence in range(max(start, backlog_stop), stop):
+            sent_ns = self._sent_at.pop(sequence, None)
+            if sent_ns is not None:
+                counted.live += 1
+                counted.late.append((now_ns / SECOND_NS, (now_ns - sent_ns) / 1e6))
+
+
+class _History:
+    """Sends what of the backlog is not acknowledged yet, a measured window at a time."""
+
+    def __init__(self, gateway: LoadGateway, call: Call, window_bytes: int) -> None:
+        self._gateway = gateway
+        self._call = call
+        self._most = window_bytes or 1 << 20
+        self._window = float(4 * LEAST_WINDOW)
+        self._under_way: deque[tuple[Message, int]] = deque()
+        self._bytes = 0
+        self._room = asyncio.Event()
+
+    async def run(self) -> None:
+        """Send everything, then return."""
+        gateway = self._gateway
+        for message in gateway._history:  # noqa: SLF001  # its own half
+            if message.stop - 1 in gateway._acknowledged:  # noqa: SLF001
+                continue
+            while self._bytes >= self._window:
+                self._room.clear()
+                await self._room.wait()
+            self._under_way.append((message, gateway._clock.monotonic_ns()))  # noqa: SLF001
+            self._bytes += len(message.encoded)
+            await self._call.write(message.encoded)
+
+    def acknowledged(self, now_ns: int) -> None:
+        """Take note of an Ack: make room, and measure."""
+        gateway = self._gateway
+        while self._under_way:
+            message, sent_ns = self._under_way[0]
+            if message.stop - 1 not in gateway._acknowledged:  # noqa: SLF001
+                break
+            self._under_way.popleft()
+            per_s = self._bytes * SECOND_NS / max(1, now_ns - sent_ns)
+            goal = min(max(per_s * WINDOW_S, LEAST_WINDOW), self._most)
+            self._window += (goal - self._window) / 8
+            self._bytes -= len(message.encoded)
+            self._room.set()
+        done = len(gateway._history) and gateway._history[-1].stop - 1 in gateway._acknowledged  # noqa: SLF001
+        if done and not gateway._drained:  # noqa: SLF001
+            gateway._drained = True  # noqa: SLF001
+            gateway._counted.drained_at_s.append(now_ns / SECOND_NS)  # noqa: SLF001
+
+
+async def _run(work: Awaitable[None]) -> None:
+    await work
+
+
+async def drive(
+    fleet: Fleet, telemetry: Telemetry, counted: Counted, clock: Clock, seconds: float
+) -> None:
+    """Run the fleet for so long."""
+    history = telemetry.history(1, fleet.backlog + 1, 64 * 1024) if fleet.backlog else []
+    try:
+        async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
+            for number in range(fleet.gateways):
+                gateway = LoadGateway(fleet, number, telemetry, history, counted, clock)
+                group.create_task(gateway.run())
+    except TimeoutError:
+        return
