@@ -27,6 +27,8 @@ from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.model.catalogue import Catalogue
 from gateway.model.event import catalogue_event, event, evidence_attached_event
 from gateway.normalise.scale import Normaliser
+from gateway.rules.declarations import STATE as DECLARATIONS_STATE
+from gateway.rules.declarations import Declaration
 from gateway.rules.desk import Command, Entry
 from gateway.rules.judge import Judge
 from gateway.wire.v1 import uplink_pb2 as wire
@@ -79,13 +81,14 @@ class Pipeline:
         changes = self._judge.feed(batch, now_ns=self._clock.monotonic_ns())
         if changes:
             self._store_alarms(changes)
+        batch = self._judge.declarations.mark(batch)
         deadline_ns = self._judge.next_deadline_ns()
         if deadline_ns is not None and deadline_ns < self._wakes_ns:
             self._earlier.set()
         self._count(batch)
         await self._log.room()
         if normaliser is not self._normaliser:  # renewed meanwhile: stored under the new catalogue
-            batch = self._normaliser.apply(item)
+            batch = self._judge.declarations.mark(self._normaliser.apply(item))
         stored = self._log.add_batch(
             batch.points, batch.values, batch.quality, batch.source_time_ns, batch.gateway_time_ns
         )
@@ -105,6 +108,7 @@ class Pipeline:
             changes = self._judge.tick(self._clock.monotonic_ns(), wall_ns=self._clock.wall_ns())
             if changes:
                 self._store_alarms(changes)
+            self._store_declarations()
 
     async def settled(self) -> None:
         """Wait until everything accepted so far is durable, or has failed."""
@@ -113,9 +117,13 @@ class Pipeline:
 
     def begin(self) -> None:
         """Store what the rules have to say at start, before any source runs."""
+        changes = self._judge.begin(
+            self._clock.wall_ns(),
+            now_ns=self._clock.monotonic_ns(),
+            declared=self._log.state(DECLARATIONS_STATE),
+        )
         for complaint in self._judge.complaints:
             self.note("alarms.state_lost", "gateway", complaint, {})
-        changes = self._judge.begin(self._clock.wall_ns(), now_ns=self._clock.monotonic_ns())
         if changes:
             self._store_alarms(changes)
 
@@ -172,6 +180,29 @@ class Pipeline:
         self.note("audit.alarm", command.source, change.text, attributes)
         self._earlier.set()  # its end may be the next deadline
         return change
+
+    def declare(self, wanted: Declaration) -> Declaration:
+        """Take a declared test or outage, on record before it is answered; see declarations.py.
+
+        Raises DeclarationError.
+        """
+        now_ns, wall_ns = self._clock.monotonic_ns(), self._clock.wall_ns()
+        made = self._judge.declarations.declare(wanted, now_ns=now_ns, wall_ns=wall_ns)
+        self._store_declarations()
+        self._earlier.set()
+        return made
+
+    def end_declaration(self, declaration: str, person: str) -> None:
+        """End a declared test or outage early. Raises DeclarationError."""
+        now_ns = self._clock.monotonic_ns()
+        self._judge.declarations.end(declaration, person, now_ns=now_ns)
+        self._store_alarms(self._judge.tick(now_ns, wall_ns=self._clock.wall_ns()))
+        self._store_declarations()
+        self._earlier.set()
+
+    def declarations(self) -> list[tuple[Declaration, bool, int, int]]:
+        """Declared tests and outages: whether each runs, and values and alarms under it."""
+        return self._judge.declarations.listed()
 
     def alarms(self) -> list[Entry]:
         """Alarms that are not plainly normal."""
@@ -252,6 +283,16 @@ class Pipeline:
             alarm_id, item.source, sha256, JPEG, size, self._clock.wall_ns()
         )
         self._store(Stream.EVENT, attached)
+
+    def _store_declarations(self) -> None:
+        """Put beginnings and ends on record, with the state they lead to."""
+        for note in self._judge.declarations.notes():
+            payload = event(
+                note.kind, note.source, self._clock.wall_ns(), note.text, note.attributes
+            )
+            state = {DECLARATIONS_STATE: self._judge.declarations.encode()}
+            self.counters.events += 1
+            self._watch(self._log.add_record(Stream.EVENT, payload, state=state))
 
     def _store_alarms(self, changes: Sequence[AlarmChange]) -> None:
         for change in changes:

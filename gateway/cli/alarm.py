@@ -17,7 +17,8 @@ from typing import Any
 
 import click
 
-_TO = dt.timezone(dt.timedelta(hours=8))  # legal time of the whole of China
+PLANT_TIME = dt.timezone(dt.timedelta(hours=8))
+"""Legal time of the whole of China."""
 
 
 @click.group("alarm", epilog="\b\nExample:\n  plantgate alarm list data")
@@ -32,7 +33,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def listed(data_dir: Path, as_json: bool) -> None:
     """List the alarms that are not plainly normal, highest priority first."""
-    answer = _ask(data_dir, {"ask": "alarm.list"})
+    answer = answered(data_dir, {"ask": "alarm.list"})
     if as_json:
         print(json.dumps(answer, ensure_ascii=False, indent=2))
         return
@@ -55,7 +56,7 @@ def _verb(name: str, words: str, *, ends: bool, reason: bool) -> None:
         data_dir: Path, source: str, condition: str, operator: str, reason: str = "",
         minutes: float = 0.0,
     ) -> None:  # fmt: skip
-        answer = _ask(
+        answer = answered(
             data_dir,
             {"ask": "alarm.command", "verb": name, "source": source, "condition": condition,
              "operator": operator, "reason": reason, "minutes": minutes},
@@ -92,7 +93,8 @@ _verb("remove", "Take an alarm out of service for a time.", ends=True, reason=Tr
 _verb("restore", "Bring an alarm back into service.", ends=False, reason=False)
 
 
-def _ask(data_dir: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
+def answered(data_dir: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Ask; exit with 1 and the reason where that fails."""
     from gateway.control.client import NotAnsweredError, RefusedError, ask
 
     try:
@@ -103,7 +105,7 @@ def _ask(data_dir: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    since = dt.datetime.fromtimestamp(row["since_ns"] / 1e9, _TO).strftime("%m-%d %H:%M:%S")
+    since = dt.datetime.fromtimestamp(row["since_ns"] / 1e9, PLANT_TIME).strftime("%m-%d %H:%M:%S")
     value = "?" if row["value"] is None else f"{row['value']:g}"
     limit = "" if row["limit"] is None else f" (limit {row['limit']:g})"
     marks = [row["state"].replace("_", " ")]

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "load": "Simulate many gateways against a receiver.",
     "query": "Print what a receiver has stored.",
     "alarm": "List, acknowledge, shelve alarms of a gateway that runs here.",
+    "declare": "Declare tests and outages of detectors to a gateway that runs here.",
     "buffer": "Look into a gateway's data directory: stat, ls, tail, verify, export, fsck.",
     "cert": "Make certificates for trials and for OPC UA.",
 }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from drivers.contract import Clock, quality_word
+from gateway.control.declarations import declaration_handlers
 from gateway.control.server import Handler
 from gateway.model.alarm import AlarmChange
 from gateway.pipeline import Pipeline
@@ -42,7 +43,8 @@ def handlers(pipeline: Pipeline, clock: Clock) -> dict[str, Handler]:
         ]  # fmt: skip
         return {"changes": [_said(change) for change in made]}
 
-    return {"alarm.list": listed, "alarm.command": commanded}
+    own = {"alarm.list": listed, "alarm.command": commanded}
+    return own | declaration_handlers(pipeline, clock)
 
 
 def _meant(pipeline: Pipeline, request: Mapping[str, Any]) -> list[tuple[str, str]]:

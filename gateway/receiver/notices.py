@@ -20,7 +20,8 @@ from gateway.wire.v1 import uplink_pb2 as wire
 Field = str | float | bool | None | dict[str, str]
 ALARM_HEADING = (
     "gateway", "time", "source", "condition", "state", "value", "limit", "unit", "quality",
-    "priority", "text", "alarm_id", "historical", "evidence",
+    "priority", "text", "alarm_id", "historical", "evidence", "rule", "operator", "reason",
+    "declaration",
 )  # fmt: skip
 FAULT_HEADING = (
     "gateway", "time", "log_id", "stream", "sequence", "kind", "reason", "count", "hash",
@@ -55,6 +56,10 @@ def alarm_rows(reader: Reader, log: Log) -> Iterator[dict[str, Field]]:
             alarm.alarm_id.hex(),
             record.historical,
             " ".join(attachments.get(alarm.alarm_id, ())),
+            alarm.rule,
+            alarm.operator,
+            alarm.reason,
+            alarm.declaration,
         ]
         yield dict(zip(ALARM_HEADING, fields, strict=True))
 

@@ -104,6 +104,7 @@ class Conditions:
         self._deadline = np.full(count, _NEVER, np.int64)
         self._held = np.zeros(count, np.bool_)
         self._pending = 0
+        self._begun = False
         self._on_ns = np.array([round(spec.on_delay_s * 1e9) for spec in self._specs], np.int64)
         self._off_ns = np.array([round(spec.off_delay_s * 1e9) for spec in self._specs], np.int64)
         self._last = _Last(np.full(count, math.nan), np.zeros(count, np.uint16),
@@ -118,6 +119,7 @@ class Conditions:
         """Judge a batch of engineering values; `now_ns` is monotonic and never goes back."""
         if not self._specs and not self._removed:
             return []
+        self.begin(now_ns)
         changes = self.tick(now_ns, batch.gateway_time_ns) if self._pending or self._stale else []
         if self._removed:
             changes += [alarm.removed(batch.gateway_time_ns) for alarm in self._removed]
@@ -143,9 +145,11 @@ class Conditions:
         return changes
 
     def begin(self, now_ns: int) -> None:
-        """Count silence from now on."""
-        for _, group in self._stale:
-            group.begin(now_ns)
+        """Count silence from now on, where nothing has come yet; the first `feed` does so too."""
+        if not self._begun:
+            self._begun = True
+            for _, group in self._stale:
+                group.begin(now_ns)
 
     def tick(self, now_ns: int, wall_ns: int) -> list[AlarmChange]:
         """Fire delays that ran out, and points that have been silent too long."""

@@ -88,23 +88,31 @@ class AlarmDesk:
         self._new_id = new_id
         self._entries: dict[Key, Entry] = {}
         self._standing: Counter[str] = Counter()  # conditions that stand, by source and by group
+        self._aside: set[Key] = set()  # those whose shelf or outage ends by itself
         self.complaints: list[str] = []
 
     # -- the plant -------------------------------------------------------------------------
 
-    def feed(self, found: Iterable[AlarmChange]) -> list[AlarmChange]:
-        """Take what the rules found (raised or returned) and give what becomes of it."""
+    def feed(
+        self, found: Iterable[AlarmChange], declared: Callable[[str], str] = lambda _source: ""
+    ) -> list[AlarmChange]:
+        """Take what the rules found (raised or returned) and give what becomes of it.
+
+        declared: id of the declared test or outage that a source is under, or empty.
+        """
         changes: list[AlarmChange] = []
         for one in found:
             raised = one.state is AlarmState.UNACKNOWLEDGED_ACTIVE
             event = AlarmEvent.RAISE if raised else AlarmEvent.CLEAR
-            change = self._happens(one, event)
+            change = self._happens(one, event, declared(one.source) if raised else "")
             if change is not None:
                 changes.append(change)
                 changes += self._suppress(change, raised=raised)
         return changes
 
-    def _happens(self, found: AlarmChange, event: AlarmEvent) -> AlarmChange | None:
+    def _happens(
+        self, found: AlarmChange, event: AlarmEvent, declaration: str
+    ) -> AlarmChange | None:
         key = found.source, found.condition
         entry = self._entries.get(key)
         raised = event is AlarmEvent.RAISE
@@ -121,6 +129,7 @@ class AlarmDesk:
             first_out=raised and self._first_out(key),
             reason=entry.last.reason if entry is not None and state in ASIDE else "",
             operator="",
+            declaration=entry.last.declaration if entry is not None and not raised else declaration,
         )
         self._keep(key, change, active=raised)
         self._count(key, 1 if raised else -1)
@@ -177,6 +186,26 @@ class AlarmDesk:
         )
         self._keep(key, change, active=entry.active)
         return change
+
+    def end_declaration(self, declaration: str, wall_ns: int) -> list[AlarmChange]:
+        """Announce what was raised under a declaration and still stands: from now on it is real."""
+        changes = []
+        for key, entry in self._entries.items():
+            if not entry.active or entry.last.declaration != declaration:
+                continue
+            change = replace(
+                entry.last,
+                previous_state=entry.last.state,
+                gateway_time_ns=wall_ns,
+                declaration="",
+                operator="",
+                reason="",
+                text=f"{key[0]} {key[1]} still stands after the declared test or outage"
+                f" {declaration} has ended.",
+            )
+            entry.last = change
+            changes.append(change)
+        return changes
 
     # -- people ----------------------------------------------------------------------------
 
@@ -238,12 +267,11 @@ class AlarmDesk:
 
     def next_deadline_ns(self) -> int | None:
         """Monotonic time of the next end of a shelf or outage, or None."""
-        ends = [entry.ends_ns for entry in self._entries.values() if entry.until_ns]
-        return min(ends, default=None)
+        return min((self._entries[key].ends_ns for key in self._aside), default=None)
 
     def tick(self, now_ns: int, *, wall_ns: int) -> list[AlarmChange]:
         """End the shelves and outages that ran out by `now_ns` (monotonic)."""
-        due = [k for k, e in self._entries.items() if e.until_ns and e.ends_ns <= now_ns]
+        due = [key for key in self._aside if self._entries[key].ends_ns <= now_ns]
         changes = []
         for key in due:
             entry = self._entries[key]
@@ -274,6 +302,8 @@ class AlarmDesk:
             entry.last, entry.active = change, active
             if until_ns or change.state not in ASIDE:
                 entry.until_ns = until_ns
+        held = self._entries.get(key)
+        (self._aside.add if held is not None and held.until_ns else self._aside.discard)(key)
 
     def entries(self) -> list[Entry]:
         """All alarms that are not plainly normal."""
@@ -282,11 +312,6 @@ class AlarmDesk:
     def entry(self, source: str, condition: str) -> Entry | None:
         """One alarm, or None while it is plainly normal."""
         return self._entries.get((source, condition))
-
-    def restate(self, change: AlarmChange) -> None:
-        """Keep a change of what is said of an alarm whose state stays as it is."""
-        entry = self._entries[change.source, change.condition]
-        entry.last = change
 
     def state_of(self, change: AlarmChange) -> Mapping[str, bytes]:
         """Encode what must be stored with a change."""
@@ -317,6 +342,7 @@ class AlarmDesk:
         self._recount()
 
     def _recount(self) -> None:
+        self._aside = {key for key, entry in self._entries.items() if entry.until_ns}
         self._standing.clear()
         for key, entry in self._entries.items():
             if entry.active:

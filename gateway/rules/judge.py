@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from drivers.contract import Batch, SourceEvent
-from gateway.model.alarm import AlarmChange
+from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.model.point import Point
 from gateway.rules.condition_groups import Evaluate
 from gateway.rules.condition_spec import AlarmSpec
 from gateway.rules.conditions import Conditions
+from gateway.rules.declarations import DeclarationError, Declarations
 from gateway.rules.desk import PREFIX, AlarmDesk, Command, Entry, active_of
 from gateway.rules.desk_policy import DeskPolicy
 from gateway.rules.headcount import HeadcountAlarms
@@ -60,6 +61,7 @@ class Judge:
         self._new_id = new_id
         self._desk = AlarmDesk(policy or DeskPolicy(), new_id=new_id)
         self._desk.restore(state or {})
+        self.declarations = Declarations(points, new_id=new_id)
         self._limits = LimitAlarms(points, new_id=new_id, restored=self._standing("limit."))
         self._headcount = HeadcountAlarms(new_id=new_id, restored=self._standing("headcount."))
 
@@ -80,11 +82,16 @@ class Judge:
         """What of the stored state could not be read, a sentence each."""
         return self._desk.complaints
 
-    def begin(self, wall_ns: int, *, now_ns: int) -> list[AlarmChange]:
+    def begin(self, wall_ns: int, *, now_ns: int, declared: bytes = b"") -> list[AlarmChange]:
         """Set the clocks; return the alarms of zones that are gone. Once, at start.
 
-        wall_ns: wall clock.  now_ns: the monotonic time of that moment.
+        wall_ns: wall clock.  now_ns: the monotonic time of that moment.  declared: an earlier
+        `declarations.encode()`.
         """
+        try:
+            self.declarations.restore(declared, now_ns=now_ns, wall_ns=wall_ns)
+        except DeclarationError as error:
+            self.complaints.append(str(error))
         self._desk.set_ends(now_ns=now_ns, wall_ns=wall_ns)
         self._conditions.begin(now_ns)
         return self._desk.feed(self._headcount.close_removed(self._zones, wall_ns))
@@ -98,6 +105,7 @@ class Judge:
         """
         was = other.hand_over()
         self._desk.adopt(was.entries)
+        self.declarations.adopt(other.declarations)
         self._conditions = self._make_conditions(restored=self._open("alarm.", "gas."))
         self._headcount = HeadcountAlarms(new_id=self._new_id, restored=was.headcount)
         return self._desk.feed(
@@ -119,25 +127,35 @@ class Judge:
         """Judge a batch of engineering values; `now_ns` is monotonic."""
         found = self._limits.feed(batch, now_ns=now_ns)
         found += self._conditions.feed(batch, now_ns=now_ns)
-        return self._desk.feed(found) if found else found
+        return self._through(found) if found else found
+
+    def _through(self, found: Sequence[AlarmChange]) -> list[AlarmChange]:
+        changes = self._desk.feed(found, self.declarations.of)
+        for change in changes:
+            if change.declaration and change.state is AlarmState.UNACKNOWLEDGED_ACTIVE:
+                self.declarations.count_alarm(change.declaration)
+        return changes
 
     def feed_event(self, event: SourceEvent, *, now_ns: int) -> list[AlarmChange]:
         """Judge an event of a source. Raises ValueError if an over-count event is malformed."""
-        return self._desk.feed(self._headcount.feed(event, now_ns=now_ns))
+        return self._through(self._headcount.feed(event, now_ns=now_ns))
 
     def next_deadline_ns(self) -> int | None:
         """Monotonic time at which `tick` has something to do, or None."""
-        parts = (self._limits, self._conditions, self._desk)
+        parts = (self._limits, self._conditions, self._desk, self.declarations)
         deadlines = [part.next_deadline_ns() for part in parts]
         return min((at for at in deadlines if at is not None), default=None)
 
     def tick(self, now_ns: int, *, wall_ns: int) -> list[AlarmChange]:
         """Fire the delays, shelves and outages that ran out by `now_ns` (monotonic)."""
-        return [
-            *self._desk.feed(self._limits.tick(now_ns)),
-            *self._desk.feed(self._conditions.tick(now_ns, wall_ns)),
+        changes = [
+            *self._through(self._limits.tick(now_ns)),
+            *self._through(self._conditions.tick(now_ns, wall_ns)),
             *self._desk.tick(now_ns, wall_ns=wall_ns),
         ]
+        for ended in self.declarations.tick(now_ns):
+            changes += self._desk.end_declaration(ended, wall_ns)
+        return changes
 
     def command(self, command: Command, *, now_ns: int, wall_ns: int) -> AlarmChange:
         """Carry out a person's command. Raises CommandError, changing nothing."""
