@@ -24,8 +24,10 @@ class BufferConfig:
     commit_ms, commit_bytes: a telemetry commit happens at the latest so long after its first
         batch, or when so many encoded bytes are expected (more in one commit is slower, measured).
     key_every_s: a key starts a new group that often; the unit of eviction.
-    retention_days: older groups and records are evicted.
-    quota_bytes: per stream; the oldest go when it is exceeded.
+    retention_days: older groups and records are evicted once every destination has acknowledged
+        them.
+    quota_bytes, quota_hours: per stream; the oldest go when it is exceeded, acknowledged or not.
+        No quota in hours is set by default.
     queue_bytes: raw bytes queued for the writers before `room` waits; at four times that
         batches are refused.
     min_free_bytes: telemetry sheds when the file system has less room than this.
@@ -48,6 +50,7 @@ class BufferConfig:
             Stream.EVIDENCE: 4 * GIB,
         }
     )
+    quota_hours: Mapping[Stream, float] = field(default_factory=dict)
     queue_bytes: int = 64 * MIB
     min_free_bytes: int = 64 * MIB
     reserve_bytes: int = 16 * MIB
@@ -141,29 +144,81 @@ EXPIRED_AT_ONCE = 2
 two keep up; a clock that jumped a year ahead then costs two groups a minute and not the log."""
 
 
+EVERYTHING = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a stream may keep.
+
+    quota_bytes: the oldest go when more is held.  quota_from_ns: what ended before this is past
+    the quota in hours.  retention_from_ns: what ended before this is past retention, and goes if
+    it is acknowledged: rows up to acknowledged_id are, by every destination.
+    """
+
+    quota_bytes: int
+    quota_from_ns: int
+    retention_from_ns: int
+    acknowledged_id: int = EVERYTHING
+
+
+def limits(config: BufferConfig, stream: Stream, wall_ns: int, acknowledged_id: int) -> Limits:
+    """Limits of a stream now."""
+    hours = config.quota_hours.get(stream)
+    return Limits(
+        config.quota_bytes[stream],
+        -EVERYTHING if hours is None else wall_ns - int(hours * HOUR_NS),
+        wall_ns - int(config.retention_days * DAY_NS),
+        acknowledged_id,
+    )
+
+
 def choose_evictions(
     held: Iterable[Held],
     used_bytes: int,
-    quota_bytes: int,
-    oldest_ns: int,
+    limit: Limits,
     *,
     expired_at_once: int = EXPIRED_AT_ONCE,
 ) -> list[tuple[str, Held]]:
     """What to evict, oldest first, with its cause (retention or quota).
 
-    held: oldest first, without the group that is being written. oldest_ns: what ended before
-    this is past retention. Stops at the first unit that may stay.
+    held: oldest first, without the group that is being written. Stops at the first unit that may
+    stay. Age alone takes at most `expired_at_once` units, whichever limit it is past.
     """
     chosen: list[tuple[str, Held]] = []
     for unit in held:
-        expired = unit.last_ns < oldest_ns and len(chosen) < expired_at_once
-        if not expired and used_bytes <= quota_bytes:
+        cause = _cause(unit, used_bytes, limit, is_age_left=len(chosen) < expired_at_once)
+        if not cause:
             break
         if unit.kept:
             continue
-        chosen.append(("retention" if expired else "quota", unit))
+        chosen.append((cause, unit))
         used_bytes -= unit.used_bytes
     return chosen
+
+
+def _cause(unit: Held, used_bytes: int, limit: Limits, *, is_age_left: bool) -> str:
+    is_sent = unit.last_id <= limit.acknowledged_id
+    if is_age_left and is_sent and unit.last_ns < limit.retention_from_ns:
+        return "retention"
+    over_hours = is_age_left and unit.last_ns < limit.quota_from_ns
+    return "quota" if used_bytes > limit.quota_bytes or over_hours else ""
+
+
+LOOK_FROM_NS = 60 * 10**9
+LOOK_AT_LATEST_NS = HOUR_NS
+
+
+def next_look_ns(oldest: Held | None, limit: Limits, now_ns: int) -> int | None:
+    """When a log that nobody writes to is to be looked at for what has grown too old.
+
+    In monotonic time: when the oldest unit ends its time, not more often than each minute, at
+    least each hour (clocks step, and what was not acknowledged may be by then).
+    """
+    if oldest is None:
+        return None
+    wait_ns = oldest.last_ns - max(limit.retention_from_ns, limit.quota_from_ns)
+    return now_ns + min(max(wait_ns, LOOK_FROM_NS), LOOK_AT_LATEST_NS)
 
 
 def capacity_hours(used_bytes: int, quota_bytes: int, held_ns: int) -> float:

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from buffer.contract import Clock, Gap, Record, SignedHead, Signer, Stream
 from buffer.database import RECORDS, RENEWED_FROM, ROW_OVERHEAD_BYTES, STREAMS, TABLE, Database
-from buffer.policy import DAY_NS, BufferConfig, GapLedger, Held, choose_evictions
+from buffer.policy import BufferConfig, GapLedger, Held, Limits, choose_evictions
 from buffer.ranges import RangeSet
 from buffer.reserve import Reserve
 from buffer.telemetry_writer import Renew
@@ -99,8 +99,9 @@ class RecordsWriter(Writer[RecordsJob]):
         catalogues_held: Callable[[], frozenset[bytes]],
         reserve: Reserve,
         signer: Signer | None,
+        unsent: Callable[[Stream], int | None],
     ) -> None:
-        super().__init__(database, config, clock, session, post, signer=signer)
+        super().__init__(database, config, clock, session, post, signer=signer, unsent=unsent)
         self._encode_gap = encode_gap
         self._evict_telemetry = evict_telemetry
         self._catalogues_held = catalogues_held
@@ -112,6 +113,7 @@ class RecordsWriter(Writer[RecordsJob]):
         }
         self._used = {stream: _used_bytes(database, stream) for stream in STREAMS[RECORDS]}
         self._oldest_ns: dict[Stream, int] = {}
+        self._alone: set[Stream] = set()
         self._again: list[RecordsJob] = []
 
     def commit(self, jobs: Sequence[RecordsJob]) -> None:
@@ -131,10 +133,11 @@ class RecordsWriter(Writer[RecordsJob]):
         return [job.receipt] if isinstance(job, PendingRecord) else []
 
     def next_deadline_ns(self) -> int | None:
-        """When the next gap report falls due."""
+        """When the next gap report falls due, or something may have grown too old."""
         if self._again:
             return self.clock.monotonic_ns() + RETRY_NS
-        return self._ledger.next_deadline_ns()
+        due = [self._ledger.next_deadline_ns(), self.look_ns]
+        return min((at_ns for at_ns in due if at_ns is not None), default=None)
 
     def idle(self) -> None:
         """Report gaps that fell due, evict what is past quota or retention."""
@@ -240,6 +243,9 @@ class RecordsWriter(Writer[RecordsJob]):
     def _count(self, records: Sequence[Record]) -> None:
         for record in records:
             self._used[record.stream] += len(record.payload) + ROW_OVERHEAD_BYTES
+            if record.stream in self._alone:  # what was the newest may be evicted now
+                self._alone.discard(record.stream)
+                self._oldest_ns.pop(record.stream, None)
 
     def _chained(
         self, stream: Stream, payload: bytes, heads: dict[Stream, Record], outcome: Outcome
@@ -341,13 +347,15 @@ class RecordsWriter(Writer[RecordsJob]):
         return found
 
     def _look_for_evictions(self) -> None:
-        oldest_ns = self.clock.wall_ns() - int(self.config.retention_days * DAY_NS)
         for stream in self.order:
-            quota = self.config.quota_bytes[stream]
-            if self._used[stream] > quota or self._oldest(stream) < oldest_ns:
-                self._evict(stream, quota, oldest_ns)
+            limit = self.limits(stream)
+            age_from_ns = max(limit.retention_from_ns, limit.quota_from_ns)
+            if self._used[stream] > limit.quota_bytes or self._oldest(stream) < age_from_ns:
+                self._evict(stream, limit)
+        oldest = {stream: self._oldest(stream) for stream in self.order}
+        self.looked((stream, Held(0, 0, at_ns, at_ns, 0)) for stream, at_ns in oldest.items())
 
-    def _evict(self, stream: Stream, quota: int, oldest_ns: int) -> None:
+    def _evict(self, stream: Stream, limit: Limits) -> None:
         held_catalogues = self._catalogues_held()
         live = {
             row_id
@@ -363,12 +371,13 @@ class RecordsWriter(Writer[RecordsJob]):
             Held(row_id, row_id, at_ns, at_ns, size + ROW_OVERHEAD_BYTES, kept=row_id in live)
             for row_id, at_ns, size in rows
         ]
-        chosen = choose_evictions(
-            held[:-1], self._used[stream], quota, oldest_ns, expired_at_once=100
-        )
+        chosen = choose_evictions(held[:-1], self._used[stream], limit, expired_at_once=100)
         staying = (unit.first_ns for unit in held[:-1] if not unit.kept)
         if not chosen:
-            self._oldest_ns[stream] = next(staying, self.clock.wall_ns())
+            oldest_ns = next(staying, None)
+            if oldest_ns is None:
+                self._alone.add(stream)
+            self._oldest_ns[stream] = self.clock.wall_ns() if oldest_ns is None else oldest_ns
             return
         ledger = self._ledger.copy()
         base = self.database.heads[stream].base

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -105,6 +105,8 @@ class Buffer:
             for destination, stream, text in connection.execute("SELECT * FROM cursor")
         }
         self._dirty: set[tuple[str, Stream]] = set()
+        self._destinations: Mapping[str, Collection[Stream]] | None = None
+        self._unsent: dict[Stream, int] = {}
         session = Session(boot_id)
         self._records_writer = RecordsWriter(
             opened.records,
@@ -117,6 +119,7 @@ class Buffer:
             catalogues_held=lambda: self._telemetry_writer.catalogues,
             reserve=Reserve(path / "reserve", config.reserve_bytes, config.min_free_bytes),
             signer=signer,
+            unsent=self._unsent.get,
         )
         self._telemetry_writer = TelemetryWriter(
             opened.telemetry,
@@ -128,6 +131,7 @@ class Buffer:
             lost=lambda gap: self._records_writer.put(Lost(gap)),
             policy=self._policy,
             signer=signer,
+            unsent=self._unsent.get,
         )
         self._writers = (self._telemetry_writer, self._records_writer)
         self._bounds = {
@@ -135,6 +139,7 @@ class Buffer:
             for writer in self._writers
             for stream in writer.database.heads
         }
+        self._count_unsent()
         self._usage = {stream: Usage(0, 0, 0) for stream in Stream}
         self._signed = {
             stream: head
@@ -360,12 +365,23 @@ class Buffer:
     def acknowledge(self, destination: str, stream: Stream, ranges: RangeSet) -> None:
         """Add ranges to a cursor; persisted within a second."""
         self._cursors.setdefault((destination, stream), RangeSet()).update(ranges)
+        self._count_unsent(stream)
         self._touch(destination, stream)
 
     def replace_cursor(self, destination: str, stream: Stream, ranges: RangeSet) -> None:
         """Set a cursor to what the receiver said in Welcome."""
         self._cursors[destination, stream] = ranges.copy()
+        self._count_unsent(stream)
         self._touch(destination, stream)
+
+    def set_destinations(self, destinations: Mapping[str, Collection[Stream]]) -> None:
+        """Name all destinations and the streams that each is sent.
+
+        What one of them has not acknowledged outlives the retention (not the quota). Cursors of
+        others count no more. Until this is called, those with a cursor are the destinations.
+        """
+        self._destinations = destinations
+        self._count_unsent()
 
     def renew_log_id(self, reason: str) -> bytes:
         """Start a new log id; what no destination has acknowledged is carried into it.
@@ -385,6 +401,7 @@ class Buffer:
         self._catalogues = {}
         self._signed = {}
         self._bounds = {stream: Bounds(1, 1) for stream in Stream}
+        self._count_unsent()
         self.notes = (*self.notes, f"log id is new: {reason}")
         for writer in self._writers:
             writer.put(Renew(self._log_id, self._epoch, carry))
@@ -396,6 +413,23 @@ class Buffer:
         if self._loop is None:
             raise RuntimeError("the buffer is not running: use it inside `async with`")
         return self._loop
+
+    def _count_unsent(self, *streams: Stream) -> None:
+        """First sequence of each stream that some destination has not acknowledged."""
+        for stream in streams or Stream:
+            if self._destinations is None:
+                names = {name for name, of in self._cursors if of is stream}
+            else:
+                names = {name for name, sent in self._destinations.items() if stream in sent}
+            first = self._bounds[stream].first
+            stops = [
+                self._cursors.get((name, stream), RangeSet()).contiguous_stop(first)
+                for name in names
+            ]
+            if stops:
+                self._unsent[stream] = min(stops)
+            else:
+                self._unsent.pop(stream, None)
 
     def _flush(self) -> None:
         if self._timer is not None:

@@ -23,7 +23,6 @@ from buffer.block import (
 from buffer.contract import Clock, Gap, Record, SignedHead, Signer, Stream
 from buffer.database import RENEWED_FROM, ROW_OVERHEAD_BYTES, Database
 from buffer.policy import (
-    DAY_NS,
     BufferConfig,
     CommitPolicy,
     Held,
@@ -93,8 +92,9 @@ class TelemetryWriter(Writer[TelemetryJob]):
         lost: Callable[[Gap], None],
         policy: CommitPolicy,
         signer: Signer | None,
+        unsent: Callable[[Stream], int | None],
     ) -> None:
-        super().__init__(database, config, clock, session, post, signer=signer)
+        super().__init__(database, config, clock, session, post, signer=signer, unsent=unsent)
         self._promise = promise
         self._lost = lost
         self._policy = policy
@@ -133,11 +133,13 @@ class TelemetryWriter(Writer[TelemetryJob]):
         return [item.receipt for item in job.batches] if isinstance(job, Store) else []
 
     def next_deadline_ns(self) -> int | None:
-        """Only a job wakes this writer."""
-        return None
+        """When to look for what has grown too old."""
+        return self.look_ns
 
     def idle(self) -> None:
-        """Nothing falls due."""
+        """Evict what has grown too old though nothing is stored."""
+        if self.look_ns is not None and self.look_ns <= self.clock.monotonic_ns():
+            self._look_for_evictions()
 
     def finish(self) -> None:
         """Nothing is left to write."""
@@ -327,15 +329,16 @@ class TelemetryWriter(Writer[TelemetryJob]):
         used = sum(group.used_bytes for group in waiting)
         used += self._open.used_bytes if self._open else 0
         used += waiting[-1].used_bytes if waiting else 0  # room for the group that begins
-        oldest_ns = self.clock.wall_ns() - int(self.config.retention_days * DAY_NS)
-        quota = self.config.quota_bytes[Stream.TELEMETRY]
         base = self.database.heads[Stream.TELEMETRY].base
-        for cause, group in choose_evictions(waiting, used, quota, oldest_ns):
+        chosen = choose_evictions(waiting, used, self.limits(Stream.TELEMETRY))
+        for cause, group in chosen:
             self._promised_id = group.last_id
             first, last = max(group.first_id - base, 0), max(group.last_id - base, 0)
             count = group.last_id - group.first_id + 1
             gap = Gap(Stream.TELEMETRY, cause, first, last, group.first_ns, group.last_ns, count)
             self._promise(gap, group.last_id)
+        staying = waiting[len(chosen)] if len(chosen) < len(waiting) else self._open
+        self.looked([(Stream.TELEMETRY, staying)])
 
     def _evict(self, last_id: int) -> None:
         def work() -> None:

@@ -17,7 +17,7 @@ import asyncio
 import sqlite3
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
@@ -34,7 +34,7 @@ from buffer.contract import (
 )
 from buffer.database import Database, Head
 from buffer.heads import HeadSigning
-from buffer.policy import BufferConfig
+from buffer.policy import EVERYTHING, BufferConfig, Held, Limits, limits, next_look_ns
 
 JobT = TypeVar("JobT")
 Heads = dict[Stream, Head]
@@ -100,8 +100,11 @@ class Writer(Generic[JobT]):
         post: Post,
         *,
         signer: Signer | None,
+        unsent: Callable[[Stream], int | None],
     ) -> None:
         self.database = database
+        self._unsent = unsent
+        self._look_ns: int | None = 0
         database.set_lock_wait(config.lock_wait_ms)
         self.config = config
         self.clock = clock
@@ -225,6 +228,26 @@ class Writer(Generic[JobT]):
         outcome.signed = dict(self.signing.newest)
         outcome.unsigned = self.signing.failure
         return outcome
+
+    # ---- limits -------------------------------------------------------------------------------
+
+    def limits(self, stream: Stream) -> Limits:
+        """What a stream may keep now."""
+        unsent = self._unsent(stream)
+        base = self.database.heads[stream].base
+        acknowledged_id = EVERYTHING if unsent is None else base + unsent - 1
+        return limits(self.config, stream, self.clock.wall_ns(), acknowledged_id)
+
+    def looked(self, oldest: Iterable[tuple[Stream, Held | None]]) -> None:
+        """Evictions have been looked for; say when to look again if nothing else happens."""
+        now_ns = self.clock.monotonic_ns()
+        looks = [next_look_ns(unit, self.limits(stream), now_ns) for stream, unit in oldest]
+        self._look_ns = min((at_ns for at_ns in looks if at_ns is not None), default=None)
+
+    @property
+    def look_ns(self) -> int | None:
+        """When to look for evictions if nothing else happens, in monotonic time."""
+        return self._look_ns
 
     # ---- one transaction, with its attempts ---------------------------------------------------
 

@@ -16,7 +16,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from buffer.contract import BufferPathError, Signer
+from buffer.contract import BufferPathError, Signer, Stream
 from buffer.store import Buffer
 from drivers.contract import Driver
 from gateway.control.alarms import handlers
@@ -82,6 +82,7 @@ async def run(load: Callable[[], Site], stop: asyncio.Event, again: asyncio.Even
         encode_gap=gap_event,
         signer=_signer(site),
     )
+    buffer.set_destinations({uplink.name: tuple(Stream) for uplink in site.uplinks})
     async with buffer:
         health = Health()
         parts = await _build(site, buffer, clock, health, partial(Reloader, site, load, again))

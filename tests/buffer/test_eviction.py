@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from buffer.contract import Gap, NotStoredError, Record, Stream
-from buffer.policy import DAY_NS, GapLedger, Held, choose_evictions
+from buffer.policy import DAY_NS, GapLedger, Held, Limits, choose_evictions, next_look_ns
+from buffer.ranges import RangeSet
 from buffer.store import Buffer
 from tests.buffer.test_store import GOOD, POINTS, START_NS, check_chain, everything
 
@@ -162,5 +163,66 @@ def test_ledger_reports_at_once_then_adds_up() -> None:
 
 def test_a_clock_far_ahead_does_not_empty_the_log() -> None:
     held = [Held(number, number, number, number, 1) for number in range(100)]
-    chosen = choose_evictions(held, 100, 1_000, 400 * DAY_NS)
+    chosen = choose_evictions(held, 100, Limits(1_000, -(1 << 62), 400 * DAY_NS))
     assert [unit.first_id for _, unit in chosen] == [0, 1]
+
+
+async def test_retention_waits_for_every_destination_and_the_quota_for_none(
+    open_buffer: OpenBuffer, clock: HandClock
+) -> None:
+    async with open_buffer(retention_days=10 / 86_400, key_every_s=5) as log:
+        log.set_destinations({"province": tuple(Stream), "city": tuple(Stream)})
+        await add_noise(log, clock, 60)
+        assert log.bounds(Stream.TELEMETRY).first == 1, "nobody has it yet"
+        log.acknowledge("province", Stream.TELEMETRY, RangeSet([(1, 61)]))
+        log.acknowledge("city", Stream.TELEMETRY, RangeSet([(1, 31)]))
+        await add_noise(log, clock, 40)
+        await until_first(log, Stream.TELEMETRY, 26)
+        assert log.bounds(Stream.TELEMETRY).first <= 31
+        log.set_destinations({"province": tuple(Stream)})
+        await add_noise(log, clock, 40)
+        await until_first(log, Stream.TELEMETRY, 56)
+        events = await everything(log, Stream.EVENT)
+    assert set(gaps_of(events)) == {("TELEMETRY", "retention")}
+    async with open_buffer(quota_bytes=QUOTA, key_every_s=5) as log:
+        await add_noise(log, clock, 60)
+        await until_first(log, Stream.TELEMETRY, 130)
+
+
+async def test_a_quota_in_hours_takes_what_nobody_acknowledged(
+    open_buffer: OpenBuffer, clock: HandClock
+) -> None:
+    hours = {Stream.TELEMETRY: 20 / 3600, Stream.ALARM: 20 / 3600}
+    async with open_buffer(quota_hours=hours, key_every_s=5) as log:
+        log.set_destinations({"province": tuple(Stream)})
+        await log.add_record(Stream.ALARM, b"old")
+        await add_noise(log, clock, 60)
+        await log.add_record(Stream.ALARM, b"new")
+        await log.add_record(Stream.ALARM, b"newer")
+        await until_first(log, Stream.TELEMETRY, 30)
+        await until_first(log, Stream.ALARM, 2)
+    async with open_buffer(quota_hours=hours) as log:
+        gaps = gaps_of(await everything(log, Stream.EVENT))
+    assert gaps["ALARM", "quota"] == (1, 1, 1)
+    assert gaps["TELEMETRY", "quota"][0] == 1
+
+
+async def test_a_log_nobody_writes_to_is_looked_at(
+    open_buffer: OpenBuffer, clock: HandClock
+) -> None:
+    async with open_buffer(key_every_s=5) as log:
+        await add_noise(log, clock, 30)
+        await log.add_record(Stream.ALARM, b"old")
+        await log.add_record(Stream.ALARM, b"newest")
+    clock.advance(40 * 86_400)
+    async with open_buffer(key_every_s=5) as log:
+        await until_first(log, Stream.TELEMETRY, 6)
+        await until_first(log, Stream.ALARM, 2)
+
+
+def test_the_next_look_is_when_the_oldest_ends_its_time() -> None:
+    limit = Limits(0, -(1 << 62), 1_000 * 10**9)
+    assert next_look_ns(None, limit, 5) is None
+    for last_s, wait_s in ((0, 60), (1_030, 60), (1_900, 900), (10**6, 3_600)):
+        unit = Held(1, 1, 0, last_s * 10**9, 1)
+        assert next_look_ns(unit, limit, 5) == 5 + wait_s * 10**9

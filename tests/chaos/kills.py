@@ -254,21 +254,22 @@ class Campaign:
         if killed:
             self.tally.unstored[life.unstored] += 1
             self.tally.late_alarms[life.late_alarms] += 1
-            self._judge_unstored(life.unstored)
+            self._judge_unstored(life.unstored, "reads")
+            self._judge_unstored(life.alarms_behind, "reads of alarms")
         else:
             self._account.check_gaps()
             self.tally.cut_off += life.unstored
             assert life.unstored <= 1, f"{life.unstored} reads were not on disk after SIGTERM"
 
-    def _judge_unstored(self, unstored: int) -> None:
+    def _judge_unstored(self, unstored: int, what: str) -> None:
         """More than one group may only be missing where the disk itself was that slow."""
         if unstored <= GROUP_READS:
             return
         last_s = self._device.last_read_s
         slow_ms = self._probe.busy_ms(last_s - (unstored + 1) * POLL_MS / 1e3, last_s)
-        self.tally.slow[f"{unstored} reads, disk busy {slow_ms:.0f} ms"] += 1
+        self.tally.slow[f"{unstored} {what}, disk busy {slow_ms:.0f} ms"] += 1
         most = GROUP_READS + SYNCS_A_COMMIT * slow_ms / POLL_MS
-        assert unstored <= most, f"{unstored} reads were not on disk; it was busy {slow_ms:.0f} ms"
+        assert unstored <= most, f"{unstored} {what} were not on disk; it was busy {slow_ms:.0f} ms"
 
     def _wait_for_reads(self) -> None:
         before = self._device.reads
