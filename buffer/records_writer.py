@@ -462,6 +462,12 @@ def ranges_of(text: str) -> RangeSet:
     return ranges
 
 
+def load_cursors(database: Database) -> dict[tuple[str, Stream], RangeSet]:
+    """Cursors as they were last saved."""
+    rows = database.connection.execute("SELECT destination, stream, ranges FROM cursor")
+    return {(str(row[0]), Stream(row[1])): ranges_of(row[2]) for row in rows}
+
+
 def load_pending_gaps(database: Database) -> list[Gap]:
     """Losses that were not yet reported when the log was last closed or killed."""
     rows = database.connection.execute(

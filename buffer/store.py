@@ -38,6 +38,7 @@ from buffer.contract import (
     Signer,
     Stream,
 )
+from buffer.cursors import Cursors
 from buffer.database import RECORDS, TELEMETRY, Reader
 from buffer.evidence import EvidenceFiles
 from buffer.policy import HOUR_NS, BufferConfig, CommitPolicy, capacity_hours
@@ -49,7 +50,7 @@ from buffer.records_writer import (
     PromiseEviction,
     RecordsWriter,
     SaveCursors,
-    ranges_of,
+    load_cursors,
 )
 from buffer.recover import Opened, open_data_dir
 from buffer.reserve import Reserve
@@ -100,13 +101,12 @@ class Buffer:
         self._state = {
             str(key): bytes(value) for key, value in connection.execute("SELECT * FROM state")
         }
-        self._cursors = {
-            (str(destination), Stream(stream)): ranges_of(text)
-            for destination, stream, text in connection.execute("SELECT * FROM cursor")
+        heads = {**opened.telemetry.heads, **opened.records.heads}
+        self._bounds = {
+            stream: Bounds(head.first_id - head.base, head.next_id - head.base)
+            for stream, head in heads.items()
         }
-        self._dirty: set[tuple[str, Stream]] = set()
-        self._destinations: Mapping[str, Collection[Stream]] | None = None
-        self._unsent: dict[Stream, int] = {}
+        self._cursors = Cursors(load_cursors(opened.records), lambda of: self._bounds[of].first)
         session = Session(boot_id)
         self._records_writer = RecordsWriter(
             opened.records,
@@ -119,7 +119,7 @@ class Buffer:
             catalogues_held=lambda: self._telemetry_writer.catalogues,
             reserve=Reserve(path / "reserve", config.reserve_bytes, config.min_free_bytes),
             signer=signer,
-            unsent=self._unsent.get,
+            unsent=self._cursors.unsent.get,
         )
         self._telemetry_writer = TelemetryWriter(
             opened.telemetry,
@@ -131,15 +131,9 @@ class Buffer:
             lost=lambda gap: self._records_writer.put(Lost(gap)),
             policy=self._policy,
             signer=signer,
-            unsent=self._unsent.get,
+            unsent=self._cursors.unsent.get,
         )
         self._writers = (self._telemetry_writer, self._records_writer)
-        self._bounds = {
-            stream: writer.bounds(stream)
-            for writer in self._writers
-            for stream in writer.database.heads
-        }
-        self._count_unsent()
         self._usage = {stream: Usage(0, 0, 0) for stream in Stream}
         self._signed = {
             stream: head
@@ -360,19 +354,17 @@ class Buffer:
 
     def cursor(self, destination: str, stream: Stream) -> RangeSet:
         """Ranges this destination has acknowledged under the present log id (a copy)."""
-        return self._cursors.get((destination, stream), RangeSet()).copy()
+        return self._cursors.get(destination, stream)
 
     def acknowledge(self, destination: str, stream: Stream, ranges: RangeSet) -> None:
         """Add ranges to a cursor; persisted within a second."""
-        self._cursors.setdefault((destination, stream), RangeSet()).update(ranges)
-        self._count_unsent(stream)
-        self._touch(destination, stream)
+        self._cursors.add(destination, stream, ranges)
+        self._save_soon()
 
     def replace_cursor(self, destination: str, stream: Stream, ranges: RangeSet) -> None:
         """Set a cursor to what the receiver said in Welcome."""
-        self._cursors[destination, stream] = ranges.copy()
-        self._count_unsent(stream)
-        self._touch(destination, stream)
+        self._cursors.replace(destination, stream, ranges)
+        self._save_soon()
 
     def set_destinations(self, destinations: Mapping[str, Collection[Stream]]) -> None:
         """Name all destinations and the streams that each is sent.
@@ -380,8 +372,7 @@ class Buffer:
         What one of them has not acknowledged outlives the retention (not the quota). Cursors of
         others count no more. Until this is called, those with a cursor are the destinations.
         """
-        self._destinations = destinations
-        self._count_unsent()
+        self._cursors.set_destinations(destinations)
 
     def renew_log_id(self, reason: str) -> bytes:
         """Start a new log id; what no destination has acknowledged is carried into it.
@@ -390,18 +381,12 @@ class Buffer:
         nothing. Cursors start empty.
         """
         self._flush()
-        carry: dict[Stream, int] = {}
-        for (_, stream), ranges in self._cursors.items():
-            stop = ranges.contiguous_stop(1)
-            carry[stream] = min(carry.get(stream, stop), stop)
         self._log_id = secrets.token_bytes(16)
         self._epoch += 1
-        self._cursors.clear()
-        self._dirty.clear()
         self._catalogues = {}
         self._signed = {}
         self._bounds = {stream: Bounds(1, 1) for stream in Stream}
-        self._count_unsent()
+        carry = self._cursors.clear()
         self.notes = (*self.notes, f"log id is new: {reason}")
         for writer in self._writers:
             writer.put(Renew(self._log_id, self._epoch, carry))
@@ -413,23 +398,6 @@ class Buffer:
         if self._loop is None:
             raise RuntimeError("the buffer is not running: use it inside `async with`")
         return self._loop
-
-    def _count_unsent(self, *streams: Stream) -> None:
-        """First sequence of each stream that some destination has not acknowledged."""
-        for stream in streams or Stream:
-            if self._destinations is None:
-                names = {name for name, of in self._cursors if of is stream}
-            else:
-                names = {name for name, sent in self._destinations.items() if stream in sent}
-            first = self._bounds[stream].first
-            stops = [
-                self._cursors.get((name, stream), RangeSet()).contiguous_stop(first)
-                for name in names
-            ]
-            if stops:
-                self._unsent[stream] = min(stops)
-            else:
-                self._unsent.pop(stream, None)
 
     def _flush(self) -> None:
         if self._timer is not None:
@@ -453,8 +421,7 @@ class Buffer:
         self._records_writer.put(Lost(lost))
         self._key = True
 
-    def _touch(self, destination: str, stream: Stream) -> None:
-        self._dirty.add((destination, stream))
+    def _save_soon(self) -> None:
         if self._cursor_timer is None:
             self._cursor_timer = self._running().call_later(CURSOR_DELAY_S, self._save_cursors)
 
@@ -462,11 +429,10 @@ class Buffer:
         if self._cursor_timer is not None:
             self._cursor_timer.cancel()
             self._cursor_timer = None
-        if self._dirty:
-            cursors = {key: self._cursors[key].copy() for key in self._dirty}
+        changed = self._cursors.take_changed()
+        if changed:
             held = self._bounds[Stream.TELEMETRY].next
-            self._records_writer.put(SaveCursors(cursors, self._epoch, held))
-            self._dirty.clear()
+            self._records_writer.put(SaveCursors(changed, self._epoch, held))
 
     def _post(self, kind: str, outcome: Outcome) -> None:
         if self._loop is not None and not self._loop.is_closed():
