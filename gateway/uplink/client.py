@@ -30,6 +30,7 @@ from gateway.uplink.encode import GatewayIdentity, Moment
 from gateway.uplink.link import LaneLink, Surroundings
 from gateway.uplink.outputs import NOTICE, STREAMS, Counters, Lane, LogForked, SessionSettings
 from gateway.uplink.quarantine import Quarantine
+from gateway.uplink.renewal import watch
 from gateway.wire.v1 import uplink_pb2 as wire
 
 Events = Callable[[str, str, dict[str, Any]], None]
@@ -122,8 +123,13 @@ class Uplink:
             async with asyncio.TaskGroup() as group:
                 for lane in Lane:
                     group.create_task(self._keep(lane))
+                group.create_task(watch(self._config, self._clock, self._reconnect, self.report))
         finally:
             stop()
+
+    def _reconnect(self) -> None:
+        for link in self._links.values():
+            link.end("The certificate was renewed.")
 
     @property
     def name(self) -> str:

@@ -92,6 +92,7 @@ class FakeReceiver:
         self.statuses: list[wire.Status] = []
         self.results: list[wire.RequestResult] = []
         self.duplicates: Counter[tuple[Stream, int]] = Counter()
+        self.certificates: set[bytes] = set()  # PEM, of clients that were welcomed
         self.acknowledging = True
         self.refused: dict[tuple[Stream, int], str] = {}
         self.cut_after_parts: int | None = None
@@ -215,6 +216,7 @@ class FakeReceiver:
     async def _check_identity(self, hello: wire.Hello, context: Any) -> None:
         if self._authority is None:
             return
+        self.certificates.update(context.auth_context().get("x509_pem_cert", ()))
         uris = context.auth_context().get("peer_uri", ())
         if GATEWAY_URI.encode() + hello.gateway_id.encode() not in uris:
             text = f"the certificate is not for {hello.gateway_id}"
