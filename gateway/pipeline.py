@@ -81,6 +81,7 @@ class Pipeline:
         changes = self._judge.feed(batch, now_ns=self._clock.monotonic_ns())
         if changes:
             self._store_alarms(changes)
+            self._store_notes()
         batch = self._judge.declarations.mark(batch)
         deadline_ns = self._judge.next_deadline_ns()
         if deadline_ns is not None and deadline_ns < self._wakes_ns:
@@ -108,7 +109,7 @@ class Pipeline:
             changes = self._judge.tick(self._clock.monotonic_ns(), wall_ns=self._clock.wall_ns())
             if changes:
                 self._store_alarms(changes)
-            self._store_declarations()
+            self._store_notes()
 
     async def settled(self) -> None:
         """Wait until everything accepted so far is durable, or has failed."""
@@ -188,7 +189,7 @@ class Pipeline:
         """
         now_ns, wall_ns = self._clock.monotonic_ns(), self._clock.wall_ns()
         made = self._judge.declarations.declare(wanted, now_ns=now_ns, wall_ns=wall_ns)
-        self._store_declarations()
+        self._store_notes()
         self._earlier.set()
         return made
 
@@ -197,7 +198,7 @@ class Pipeline:
         now_ns = self._clock.monotonic_ns()
         self._judge.declarations.end(declaration, person, now_ns=now_ns)
         self._store_alarms(self._judge.tick(now_ns, wall_ns=self._clock.wall_ns()))
-        self._store_declarations()
+        self._store_notes()
         self._earlier.set()
 
     def declarations(self) -> list[tuple[Declaration, bool, int, int]]:
@@ -246,6 +247,7 @@ class Pipeline:
         changes = self._judged(item)
         if changes:
             self._store_alarms(changes)
+            self._store_notes()
         payload = event(item.kind, item.source, item.time_ns, item.text, item.attributes)
         stored = self._store(Stream.EVENT, payload)
         if item.picture:
@@ -284,9 +286,9 @@ class Pipeline:
         )
         self._store(Stream.EVENT, attached)
 
-    def _store_declarations(self) -> None:
-        """Put beginnings and ends on record, with the state they lead to."""
-        for note in self._judge.declarations.notes():
+    def _store_notes(self) -> None:
+        """Put what the rules have to say on record, with the state of declarations."""
+        for note in self._judge.notes():
             payload = event(
                 note.kind, note.source, self._clock.wall_ns(), note.text, note.attributes
             )

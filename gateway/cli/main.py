@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "query": "Print what a receiver has stored.",
     "alarm": "List, acknowledge, shelve alarms of a gateway that runs here.",
     "declare": "Declare tests and outages of detectors to a gateway that runs here.",
+    "report": "Report on a site's alarms: rates, floods, bad actors, answers.",
     "buffer": "Look into a gateway's data directory: stat, ls, tail, verify, export, fsck.",
     "cert": "Make certificates for trials and for OPC UA.",
 }

@@ -19,11 +19,12 @@ from gateway.model.point import Point
 from gateway.rules.condition_groups import Evaluate
 from gateway.rules.condition_spec import AlarmSpec
 from gateway.rules.conditions import Conditions
-from gateway.rules.declarations import DeclarationError, Declarations
+from gateway.rules.declarations import DeclarationError, Declarations, Note
 from gateway.rules.desk import PREFIX, AlarmDesk, Command, Entry, active_of
 from gateway.rules.desk_policy import DeskPolicy
 from gateway.rules.headcount import HeadcountAlarms
 from gateway.rules.limits import LimitAlarms, Standing
+from gateway.rules.metrics import Flood, FloodWatch, Thresholds, is_raise
 from gateway.rules.open_alarm import OpenAlarm, encode_open
 
 DESK_STATE = PREFIX
@@ -56,12 +57,16 @@ class Judge:
         policy: DeskPolicy | None = None,
         specs: Sequence[AlarmSpec] = (),
         compile_expression: Callable[[str], Evaluate] | None = None,
+        thresholds: Thresholds | None = None,
     ) -> None:
         self._zones = frozenset(zones)
         self._new_id = new_id
         self._desk = AlarmDesk(policy or DeskPolicy(), new_id=new_id)
         self._desk.restore(state or {})
         self.declarations = Declarations(points, new_id=new_id)
+        self._positions = {p.name: p.operator_position for p in points if p.operator_position}
+        self._floods = FloodWatch(thresholds) if thresholds is not None else None
+        self._flood_notes: list[Note] = []
         self._limits = LimitAlarms(points, new_id=new_id, restored=self._standing("limit."))
         self._headcount = HeadcountAlarms(new_id=new_id, restored=self._standing("headcount."))
 
@@ -106,6 +111,7 @@ class Judge:
         was = other.hand_over()
         self._desk.adopt(was.entries)
         self.declarations.adopt(other.declarations)
+        self._floods, self._flood_notes = other.hand_over_floods()
         self._conditions = self._make_conditions(restored=self._open("alarm.", "gas."))
         self._headcount = HeadcountAlarms(new_id=self._new_id, restored=was.headcount)
         return self._desk.feed(
@@ -114,6 +120,10 @@ class Judge:
                 *self._headcount.close_removed(self._zones, gateway_time_ns),
             ]
         )
+
+    def hand_over_floods(self) -> tuple[FloodWatch | None, list[Note]]:
+        """Give the floods that run, for `take_over`."""
+        return self._floods, self._flood_notes
 
     def hand_over(self) -> Handover:
         """Give what stands, for `take_over`."""
@@ -127,32 +137,56 @@ class Judge:
         """Judge a batch of engineering values; `now_ns` is monotonic."""
         found = self._limits.feed(batch, now_ns=now_ns)
         found += self._conditions.feed(batch, now_ns=now_ns)
-        return self._through(found) if found else found
+        return self._through(found, now_ns) if found else found
 
-    def _through(self, found: Sequence[AlarmChange]) -> list[AlarmChange]:
+    def _through(self, found: Sequence[AlarmChange], now_ns: int) -> list[AlarmChange]:
         changes = self._desk.feed(found, self.declarations.of)
         for change in changes:
             if change.declaration and change.state is AlarmState.UNACKNOWLEDGED_ACTIVE:
                 self.declarations.count_alarm(change.declaration)
+            elif self._floods is not None and is_raise(change):
+                position = self._positions.get(change.source, "")
+                for flood in self._floods.raised(position, now_ns):
+                    self._note_flood(flood, "begins")
         return changes
+
+    def _note_flood(self, flood: Flood, words: str) -> None:
+        where = flood.position or "the site"
+        self._flood_notes.append(
+            Note(
+                "alarm.flood_over" if flood.end_ns else "alarm.flood",
+                where,
+                f"A flood of alarms 报警泛滥 {words} at {where}: {flood.alarms} alarms so far.",
+                {"position": flood.position, "alarms": str(flood.alarms)},
+            )
+        )
+
+    def notes(self) -> list[Note]:
+        """Hand over what is to be stored as events since the last call."""
+        floods, self._flood_notes = self._flood_notes, []
+        return [*floods, *self.declarations.notes()]
 
     def feed_event(self, event: SourceEvent, *, now_ns: int) -> list[AlarmChange]:
         """Judge an event of a source. Raises ValueError if an over-count event is malformed."""
-        return self._through(self._headcount.feed(event, now_ns=now_ns))
+        return self._through(self._headcount.feed(event, now_ns=now_ns), now_ns)
 
     def next_deadline_ns(self) -> int | None:
         """Monotonic time at which `tick` has something to do, or None."""
         parts = (self._limits, self._conditions, self._desk, self.declarations)
         deadlines = [part.next_deadline_ns() for part in parts]
+        if self._floods is not None:
+            deadlines.append(self._floods.next_deadline_ns())
         return min((at for at in deadlines if at is not None), default=None)
 
     def tick(self, now_ns: int, *, wall_ns: int) -> list[AlarmChange]:
         """Fire the delays, shelves and outages that ran out by `now_ns` (monotonic)."""
         changes = [
-            *self._through(self._limits.tick(now_ns)),
-            *self._through(self._conditions.tick(now_ns, wall_ns)),
+            *self._through(self._limits.tick(now_ns), now_ns),
+            *self._through(self._conditions.tick(now_ns, wall_ns), now_ns),
             *self._desk.tick(now_ns, wall_ns=wall_ns),
         ]
+        for flood in self._floods.tick(now_ns) if self._floods is not None else ():
+            self._note_flood(flood, "is over")
         for ended in self.declarations.tick(now_ns):
             changes += self._desk.end_declaration(ended, wall_ns)
         return changes

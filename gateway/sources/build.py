@@ -17,6 +17,9 @@ from gateway.config.site import Site
 from gateway.model.catalogue import Catalogue, assign_ids, decode_ids
 from gateway.rules.gas import gas_specs
 from gateway.rules.judge import Judge
+from gateway.rules.metrics import Thresholds
+from gateway.rules.rulebook import local_date
+from gateway.runtime.clock import SystemClock
 
 ALARM_ID_BYTES = 16
 POINT_IDS_STATE = "point_ids"
@@ -46,6 +49,7 @@ def make_judge(site: Site, catalogue: Catalogue, state: Mapping[str, bytes]) -> 
         policy=site.alarms.policy(),
         specs=[*site.alarm_specs, *gas_specs(catalogue.points)],
         compile_expression=compile_expression,
+        thresholds=Thresholds.of(site.rules, local_date(SystemClock().wall_ns())),
     )
 
 

@@ -1,0 +1,128 @@
+"""`plantgate report SITE.toml`: what a site's alarms were like, from the log; also while it runs.
+
+Exit 0; 1 if the log cannot be read; 2 for a mistake in the options or the site file.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sqlite3
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateway.cli.alarm import PLANT_TIME
+from gateway.cli.query import moment
+
+if TYPE_CHECKING:
+    from gateway.config.load import Site
+    from gateway.rules.metrics import Report
+
+DAY_NS = 86_400 * 10**9
+EXAMPLE = """\b
+Example:
+  plantgate report site.toml
+  plantgate report site.toml --from 2026-05-01 --to 2026-05-08 --json
+"""
+
+
+@click.command("report", epilog=EXAMPLE)
+@click.argument("site", type=click.Path(path_type=Path))
+@click.option("--from", "from_ns", metavar="TIME", callback=moment,
+              help="Only from this time on; the last 24 h unless given.")  # fmt: skip
+@click.option("--to", "to_ns", metavar="TIME", callback=moment, help="Only before this time.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(site: Path, from_ns: int | None, to_ns: int | None, as_json: bool) -> None:
+    """Report on the alarms of SITE: rates, floods, bad actors, chattering, stale ones, answers."""
+    from buffer.contract import BufferPathError
+    from gateway.config.load import ConfigError, load
+    from gateway.runtime.clock import SystemClock
+
+    until_ns = to_ns if to_ns is not None else SystemClock().wall_ns()
+    start_ns = from_ns if from_ns is not None else until_ns - DAY_NS
+    try:
+        report = _report(load(site), start_ns, until_ns)
+    except (ConfigError, BufferPathError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except sqlite3.Error as error:
+        print(f"{site}: the log cannot be read: {error}", file=sys.stderr)
+        sys.exit(1)
+    if as_json:
+        print(json.dumps(_facts(report), ensure_ascii=False, indent=2))
+    else:
+        print("\n".join(_lines(report)))
+
+
+def _report(site: Site, start_ns: int, end_ns: int) -> Report:
+    from buffer.contract import Stream
+    from buffer.inspection import Inspection
+    from gateway.model.alarm import AlarmChange
+    from gateway.rules.metrics import AlarmMetrics, Thresholds
+    from gateway.rules.rulebook import local_date
+
+    positions = {
+        f"{device.name}/{row.tag}": row.settings.operator_position
+        for device in site.devices
+        for row in device.rows
+    }
+    thresholds = Thresholds.of(site.rules, local_date(end_ns))
+    metrics = AlarmMetrics(thresholds, lambda source: positions.get(source, ""))
+    with Inspection(site.gateway.data_dir) as inspection:
+        for record in inspection.records(Stream.ALARM):
+            change = AlarmChange.decode(record.payload)
+            if start_ns <= change.gateway_time_ns < end_ns:
+                metrics.feed(change)
+    return metrics.report(start_ns, end_ns)
+
+
+def _facts(report: Report) -> dict[str, Any]:
+    return asdict(report) | {
+        "positions": [
+            {"position": position, "mean_per_10_min": mean, "most_in_10_min": most}
+            for position, (mean, most) in report.positions.items()
+        ]
+    }
+
+
+def _lines(report: Report) -> list[str]:
+    lines = [
+        f"Alarms from {_time(report.start_ns)} to {_time(report.end_ns)}: {report.raised} raised,"
+        f" {report.under_test} more under declared tests",
+    ]
+    for position, (mean, most) in report.positions.items():
+        over = "" if mean <= report.average_limit else f" (more than {report.average_limit:g})"
+        lines.append(
+            f"  position {position or 'unnamed'}: {mean:.2f} per 10 min{over}, at most {most}"
+        )
+    lines.append(f"  floods: {len(report.floods)}")
+    lines += [
+        f"    {flood.position or 'unnamed'}: {_time(flood.start_ns)} to"
+        f" {_time(flood.end_ns) if flood.end_ns else 'now'}, {flood.alarms} alarms"
+        for flood in report.floods
+    ]
+    for title, rows, words in (
+        ("most frequent", report.top, "{} times"),
+        ("chattering", report.chattering, "{} within a minute"),
+        ("put aside now", report.aside, "{}"),
+    ):
+        lines.append(f"  {title}: {len(rows)}")
+        lines += [f"    {source} {condition}: {words.format(n)}" for source, condition, n in rows]
+    lines.append(f"  stale: {len(report.stale)}")
+    lines += [f"    {s} {condition}: since {_time(ns)}" for s, condition, ns in report.stale]
+    priorities = ", ".join(f"{n} of priority {p}" for p, n in report.priorities.items())
+    lines.append(f"  priorities: {priorities or 'none'}")
+    lines.append(
+        f"  acknowledged: {report.acknowledged}, after {report.acknowledge_median_ns / 1e9:.0f} s"
+        f" (median), {report.acknowledge_most_ns / 1e9:.0f} s (longest)"
+    )
+    lines.append(f"  judged by {', '.join(report.rules)}")
+    return lines
+
+
+def _time(ns: int) -> str:
+    return dt.datetime.fromtimestamp(ns / 1e9, PLANT_TIME).strftime("%Y-%m-%d %H:%M:%S")
