@@ -20,7 +20,7 @@ from buffer.contract import BufferPathError, Signer, Stream
 from buffer.store import Buffer
 from drivers.contract import Driver
 from gateway.control.alarms import handlers
-from gateway.control.server import ControlServer
+from gateway.control.server import ControlServer, Handler
 from gateway.model.catalogue import encode_ids
 from gateway.model.event import gap_event
 from gateway.normalise.scale import Normaliser
@@ -38,6 +38,7 @@ from gateway.sources.build import (
     POINT_IDS_STATE,
     make_catalogue,
     make_judge,
+    make_work,
     open_sources,
     rule_notes,
 )
@@ -48,6 +49,7 @@ from gateway.sources.running import RunningSources
 if TYPE_CHECKING:
     from gateway.config.load import Site
     from gateway.uplink.client import Uplink
+    from gateway.workflow import WorkFlow
 
 SOFTWARE = f"plantgate/{version('plantgate')}"
 DRAIN_S = 3.0
@@ -63,6 +65,7 @@ class Parts:
     sources: dict[str, Driver]
     uplinks: dict[str, Uplink]
     reloader: Reloader
+    work: WorkFlow | None
 
 
 async def run(load: Callable[[], Site], stop: asyncio.Event, again: asyncio.Event) -> None:
@@ -88,7 +91,7 @@ async def run(load: Callable[[], Site], stop: asyncio.Event, again: asyncio.Even
         parts = await _build(site, buffer, clock, health, partial(Reloader, site, load, again))
         metrics = _observed(buffer, parts, health)
         where = (site.metrics.host, site.metrics.port)
-        control = ControlServer(site.gateway.data_dir, handlers(parts.pipeline, clock))
+        control = ControlServer(site.gateway.data_dir, _commands(parts, clock))
         del site  # validated rows of 100,000 points are half of the memory
         settle()
         async with listening(*where, metrics, health) as observe, control:
@@ -108,18 +111,31 @@ async def _build(
     judge = make_judge(site, catalogue, buffer.states(DESK_STATE))
     sources = open_sources(site, catalogue, judge, clock)
     normaliser = Normaliser(catalogue.points)
-    pipeline = Pipeline(buffer, catalogue.without_points(), normaliser, judge, clock)
+    work, work_lost = make_work(site, catalogue, buffer.state, clock)
+    pipeline = Pipeline(buffer, catalogue.without_points(), normaliser, judge, clock, work)
     if catalogue.hash in buffer.catalogue_records():
         buffer.set_catalogue(catalogue.hash)
     else:
         await pipeline.announce({POINT_IDS_STATE: encode_ids(ids)})
-    pipeline.begin()
+    if work_lost:
+        pipeline.note("work.state_lost", "gateway", work_lost, {})
+    await pipeline.begin()
     for note in buffer.notes:
         pipeline.note("buffer.repaired", "buffer", note, {})
     for kind, text, attributes in rule_notes(site):
         pipeline.note(kind, "rules", text, attributes)
     uplinks = _uplinks(site, buffer, pipeline, health)
-    return Parts(pipeline, sources, uplinks, reloader(buffer, pipeline, clock))
+    return Parts(pipeline, sources, uplinks, reloader(buffer, pipeline, clock), work)
+
+
+def _commands(parts: Parts, clock: SystemClock) -> dict[str, Handler]:
+    """What people may ask for on this machine."""
+    commands = handlers(parts.pipeline, clock)
+    if parts.work is not None:
+        from gateway.control.permits import PermitDesk
+
+        commands |= PermitDesk(parts.pipeline, parts.work.monitor, clock).handlers()
+    return commands
 
 
 def _observed(buffer: Buffer, parts: Parts, health: Health) -> Metrics:
@@ -147,6 +163,7 @@ async def _run_parts(
         judging = back.create_task(pipeline.run())
         async with asyncio.TaskGroup() as front:
             running = RunningSources(front, pipeline, metrics, clock)
+            pipeline.capture = running.capture
             running.start(parts.sources)
             apply = partial(parts.reloader.run, running)
             applying = front.create_task(

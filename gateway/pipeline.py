@@ -16,8 +16,9 @@ Only this module feeds the rules, so their state has one writer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -33,9 +34,14 @@ from gateway.rules.desk import Command, Entry
 from gateway.rules.judge import Judge
 from gateway.wire.v1 import uplink_pb2 as wire
 
+if TYPE_CHECKING:
+    from gateway.work.outputs import Output
+    from gateway.workflow import WorkFlow
+
 JPEG = "image/jpeg"
 LOG_RENEWED = "uplink.log_forked"
 _NEVER = 1 << 63
+_NO_STATE: Mapping[str, bytes] = {}
 
 
 @dataclass(slots=True)
@@ -61,12 +67,15 @@ class Pipeline:
         normaliser: Normaliser,
         judge: Judge,
         clock: Clock,
+        work: WorkFlow | None = None,
     ) -> None:
         self._log = log
         self._catalogue = catalogue
         self._normaliser = normaliser
         self._judge = judge
         self._clock = clock
+        self._work = work
+        self.capture: Callable[[str, bytes], int] = _no_camera
         self._earlier = asyncio.Event()
         self._wakes_ns = _NEVER
         self._under_way: set[asyncio.Future[int] | asyncio.Future[None]] = set()
@@ -83,7 +92,9 @@ class Pipeline:
             self._store_alarms(changes)
             self._store_notes()
         batch = self._judge.declarations.mark(batch)
-        deadline_ns = self._judge.next_deadline_ns()
+        if self._work is not None:
+            await self._work.take(batch, self)
+        deadline_ns = self._next_deadline_ns()
         if deadline_ns is not None and deadline_ns < self._wakes_ns:
             self._earlier.set()
         self._count(batch)
@@ -99,7 +110,7 @@ class Pipeline:
     async def run(self) -> None:
         """Fire delayed alarms on time; runs until cancelled."""
         while True:
-            deadline_ns = self._judge.next_deadline_ns()
+            deadline_ns = self._next_deadline_ns()
             self._wakes_ns = _NEVER if deadline_ns is None else deadline_ns
             self._earlier.clear()
             if deadline_ns is None:
@@ -110,13 +121,20 @@ class Pipeline:
             if changes:
                 self._store_alarms(changes)
             self._store_notes()
+            if self._work is not None:
+                await self._work.tick(self)
+
+    def _next_deadline_ns(self) -> int | None:
+        of_work = self._work.monitor.next_deadline_ns() if self._work is not None else None
+        deadlines = (self._judge.next_deadline_ns(), of_work)
+        return min((at for at in deadlines if at is not None), default=None)
 
     async def settled(self) -> None:
         """Wait until everything accepted so far is durable, or has failed."""
         if self._under_way:
             await asyncio.wait(self._under_way)
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         """Store what the rules have to say at start, before any source runs."""
         changes = self._judge.begin(
             self._clock.wall_ns(),
@@ -127,6 +145,8 @@ class Pipeline:
             self.note("alarms.state_lost", "gateway", complaint, {})
         if changes:
             self._store_alarms(changes)
+        if self._work is not None:
+            await self._work.begin(self)
 
     def statistics(self) -> dict[str, float]:
         """Counters since start, for metrics."""
@@ -227,10 +247,17 @@ class Pipeline:
         self._log.set_catalogue(self._catalogue.hash)
         return stored
 
-    def note(self, kind: str, source: str, text: str, attributes: Mapping[str, str]) -> None:
+    def note(
+        self,
+        kind: str,
+        source: str,
+        text: str,
+        attributes: Mapping[str, str],
+        state: Mapping[str, bytes] = _NO_STATE,
+    ) -> None:
         """Store an event of the gateway itself (link to a destination, configuration)."""
         payload = event(kind, source, self._clock.wall_ns(), text, attributes)
-        self._store(Stream.EVENT, payload)
+        self._store(Stream.EVENT, payload, state)
 
     async def _sleep_until(self, deadline_ns: int) -> None:
         """Sleep until a monotonic time, or until an earlier deadline is known."""
@@ -243,17 +270,58 @@ class Pipeline:
             for wait in waits:
                 wait.cancel()
 
+    def keep_alarms(self, found: Sequence[AlarmChange], state: Mapping[str, bytes]) -> bool:
+        """Store what the work monitor found, after the desk (workflow.Keeper)."""
+        changes = self._judge.found(found)
+        self._store_alarms(changes, state)
+        if not changes and state:  # the desk knew already; what the monitor knows must stay
+            self.note("work.known", found[0].source, found[0].text, {}, state)
+        return bool(changes)
+
+    def order(self, camera: str, alarm_id: bytes) -> int:
+        """Order evidence of a camera that runs (workflow.Keeper)."""
+        return self.capture(camera, alarm_id)
+
+    def keep_event(self, item: SourceEvent, state: Mapping[str, bytes]) -> Receipt:
+        """Store an event of the work monitor (workflow.Keeper)."""
+        payload = event(item.kind, item.source, item.time_ns, item.text, item.attributes)
+        return self._store(Stream.EVENT, payload, state)
+
     async def _accept_event(self, item: SourceEvent) -> Receipt:
         changes = self._judged(item)
         if changes:
             self._store_alarms(changes)
             self._store_notes()
+            for change in changes:
+                if change.state is AlarmState.UNACKNOWLEDGED_ACTIVE:
+                    self.capture(item.source, change.alarm_id)
+        outputs, state = self._watched(item)
+        if self._work is not None and outputs:
+            await self._work.carry_out(outputs, self)
         payload = event(item.kind, item.source, item.time_ns, item.text, item.attributes)
-        stored = self._store(Stream.EVENT, payload)
+        stored = self._store(Stream.EVENT, payload, state)
+        if self._work is not None:
+            self._earlier.set()
         if item.picture:
-            alarm_id = changes[0].alarm_id if changes else b""
-            await self._store_evidence(item, alarm_id)
+            media_type, alarm_id = _meant(item)
+            raised = [*changes, *_alarms_of(outputs)]
+            alarm_id = alarm_id or (raised[0].alarm_id if raised else b"")
+            sha256 = await self.keep_file(item.picture, media_type, item, alarm_id)
+            if sha256 and alarm_id and self._work is not None:
+                await self._work.attached(alarm_id, sha256, media_type, self)
         return stored
+
+    def _watched(self, item: SourceEvent) -> tuple[Sequence[Output], Mapping[str, bytes]]:
+        """Let the work monitor see an event: what it finds, and the state to store with it."""
+        if self._work is None:
+            return (), {}
+        try:
+            outputs = self._work.judge(item)
+        except ValueError as error:
+            text = f"An event of {item.source} was stored but cannot be watched: {error}."
+            self.note("work.not_judged", item.source, text, {"kind": item.kind})
+            return (), {}
+        return outputs, self._work.state_with(item)
 
     def _judged(self, item: SourceEvent) -> list[AlarmChange]:
         try:
@@ -263,18 +331,22 @@ class Pipeline:
             self.note("event.not_judged", item.source, text, {"kind": item.kind})
             return []
 
-    async def _store_evidence(self, item: SourceEvent, alarm_id: bytes) -> None:
+    async def keep_file(
+        self, content: bytes, media_type: str, item: SourceEvent, alarm_id: bytes
+    ) -> str:
+        """Store evidence and tie it to an alarm; its SHA-256 in hex, empty if there is no room."""
         try:
-            sha256 = await self._log.put_file(item.picture)
+            sha256 = await self._log.put_file(content)
         except NotStoredError as error:
             self.counters.not_stored += 1
-            text = f"A picture of {item.source} could not be stored: {error}."
+            what = "picture" if media_type == JPEG else "file"
+            text = f"A {what} of {item.source} could not be stored: {error}."
             self.note("evidence.not_stored", item.source, text, {"alarm_id": alarm_id.hex()})
-            return
-        size = len(item.picture)
+            return ""
+        size = len(content)
         file = wire.EvidenceFile(
             sha256=sha256,
-            media_type=JPEG,
+            media_type=media_type,
             total_bytes=size,
             alarm_id=alarm_id,
             source=item.source,
@@ -282,9 +354,10 @@ class Pipeline:
         )
         self._store(Stream.EVIDENCE, file.SerializeToString(deterministic=True))
         attached = evidence_attached_event(
-            alarm_id, item.source, sha256, JPEG, size, self._clock.wall_ns()
+            alarm_id, item.source, sha256, media_type, size, self._clock.wall_ns()
         )
         self._store(Stream.EVENT, attached)
+        return sha256.hex()
 
     def _store_notes(self) -> None:
         """Put what the rules have to say on record, with the state of declarations."""
@@ -296,20 +369,24 @@ class Pipeline:
             self.counters.events += 1
             self._watch(self._log.add_record(Stream.EVENT, payload, state=state))
 
-    def _store_alarms(self, changes: Sequence[AlarmChange]) -> None:
+    def _store_alarms(
+        self, changes: Sequence[AlarmChange], state: Mapping[str, bytes] = _NO_STATE
+    ) -> None:
         for change in changes:
             self.counters.alarms_raised += change.state is AlarmState.UNACKNOWLEDGED_ACTIVE
             self.counters.alarms_returned += change.state is AlarmState.RETURNED_UNACKNOWLEDGED
             stored = self._log.add_record(
                 Stream.ALARM,
                 change.encode(self._catalogue.hash),
-                state=self._judge.state_of(change),
+                state={**state, **self._judge.state_of(change)},
             )
             self._watch(stored)
 
-    def _store(self, stream: Stream, payload: bytes) -> asyncio.Future[int]:
+    def _store(
+        self, stream: Stream, payload: bytes, state: Mapping[str, bytes] = _NO_STATE
+    ) -> asyncio.Future[int]:
         self.counters.events += stream is Stream.EVENT
-        stored = self._log.add_record(stream, payload)
+        stored = self._log.add_record(stream, payload, state=state or None)
         self._watch(stored)
         return stored
 
@@ -327,3 +404,23 @@ class Pipeline:
         counters.batches += 1
         counters.values += len(batch)
         counters.bad_values += int(np.count_nonzero(batch.quality & 0x8000))
+
+
+def _no_camera(_camera: str, _alarm_id: bytes) -> int:
+    """Until the cameras run: no evidence can be ordered."""
+    return 0
+
+
+def _meant(item: SourceEvent) -> tuple[str, bytes]:
+    """Media type and alarm that a camera's process names with a file; others cannot name one."""
+    if not item.kind.startswith("vision."):
+        return JPEG, b""
+    media_type = str(item.attributes.get("media_type", JPEG))
+    return media_type, bytes.fromhex(str(item.attributes.get("alarm_id", "")))
+
+
+def _alarms_of(outputs: Sequence[Output]) -> list[AlarmChange]:
+    """Alarms that the work monitor raised."""
+    changes = [getattr(output, "change", None) for output in outputs]
+    raised = AlarmState.UNACKNOWLEDGED_ACTIVE
+    return [change for change in changes if change is not None and change.state is raised]

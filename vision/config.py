@@ -89,6 +89,8 @@ class CameraConfig(StrictModel):
     model: ONNX file with its manifest (.toml) beside it; None: the person model that is shipped.
     snapshot_quality: JPEG quality of evidence pictures.
     kind: `fixed`; `ptz` or `mobile` (布控球) are meant to move, so that is never reported of them.
+    clip_before_s, clip_after_s: seconds of a clip before and after an alarm 报警前后录像; none
+        where both are 0.  clip_fps: pictures a second that are kept for clips.
     """
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[^/\s][^/\n]*$")
@@ -102,6 +104,9 @@ class CameraConfig(StrictModel):
     model: str | None = None
     kind: Literal["fixed", "ptz", "mobile"] = "fixed"
     snapshot_quality: int = Field(default=85, ge=30, le=95)
+    clip_before_s: float = Field(default=10.0, ge=0.0, le=60.0)
+    clip_after_s: float = Field(default=20.0, ge=0.0, le=120.0)
+    clip_fps: float = Field(default=2.0, ge=0.2, le=10.0)
     zones: Annotated[tuple[ZoneConfig, ...], Field(strict=False)] = Field(
         default=(), validation_alias=AliasChoices("zone", "zones")
     )

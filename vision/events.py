@@ -52,6 +52,13 @@ class Stop(Message):
     type: Literal["stop"] = "stop"
 
 
+class Capture(Message):
+    """To the worker: give a picture now and a clip of before and after, for an alarm."""
+
+    type: Literal["capture"] = "capture"
+    alarm_id: str = Field(pattern=r"^[0-9a-f]{32}$")
+
+
 class Started(Message):
     """From the worker, once the model is loaded."""
 
@@ -92,7 +99,7 @@ class Failed(Message):
     text: str
 
 
-AnyMessage = Configure | Stop | Started | Sample | Happened | Failed
+AnyMessage = Configure | Stop | Capture | Started | Sample | Happened | Failed
 _ADAPTER: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="type")])
 
 

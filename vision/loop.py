@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Mapping
 
 from vision.analyser import Analyser, LinkChange, Output, ViewChange
+from vision.clip import AVI, Clip, Picture, Ring
 from vision.config import CameraConfig
-from vision.events import Happened, Sample, Stop
+from vision.events import Capture, Happened, Sample, Stop
 from vision.frames import Frame, FrameSource
 from vision.health import VIEW_WORDS_ZH
 from vision.link import Link
-from vision.snapshot import snapshot
+from vision.snapshot import small_jpeg, snapshot
 from vision.zones import Headcount, OverCount
 
 HANG_NS = 15_000_000_000
@@ -26,6 +27,7 @@ MOST_ABANDONED = 3
 """Readers abandoned before the process gives up and lets itself be restarted."""
 
 Attributes = Mapping[str, str | int | float | bool]
+_NONE: Attributes = {}
 
 
 class CameraLoop:
@@ -45,6 +47,8 @@ class CameraLoop:
         self._open_source = open_source
         self._attributes = attributes
         self._source = open_source()
+        self._ring = Ring(config.clip_before_s, config.clip_after_s, config.clip_fps)
+        self._clips = config.clip_before_s + config.clip_after_s > 0
         self._abandoned = 0
         self._late = 0
 
@@ -79,9 +83,43 @@ class CameraLoop:
         if self._link.fileno() not in ready:
             return False
         messages = self._link.receive()
+        for message in messages:
+            if isinstance(message, Capture):
+                self._capture(message.alarm_id)
         return self._link.closed or any(isinstance(message, Stop) for message in messages)
 
+    def _capture(self, alarm_id: str) -> None:
+        """Give the newest picture at once, and order the clip."""
+        newest = self._ring.newest
+        if newest is not None:
+            self._evidence("vision.snapshot", alarm_id, "image/jpeg", newest.jpeg)
+        if self._clips and not self._ring.order(alarm_id, time.monotonic_ns()):
+            self._evidence("vision.clip", alarm_id, AVI, b"")
+
+    def _evidence(
+        self, kind: str, alarm_id: str, media_type: str, content: bytes, more: Attributes = _NONE
+    ) -> None:
+        what = "picture" if kind == "vision.snapshot" else "clip"
+        text = f"Camera {self._config.name}: {what} of an alarm."
+        if not content:
+            text = f"Camera {self._config.name}: no {what} of an alarm could be made."
+        attributes = {"alarm_id": alarm_id, "media_type": media_type, **more}
+        self._happened(kind, text, attributes, content)
+
+    def _keep(self, frame: Frame) -> None:
+        """Put a frame into the ring, as JPEG, if it is time for one."""
+        if not self._clips or not self._ring.wants(frame.received_ns):
+            return
+        jpeg, width, height = small_jpeg(frame.image)
+        if jpeg:
+            self._ring.add(Picture(jpeg, frame.received_ns, width, height))
+
+    def _send_clip(self, clip: Clip) -> None:
+        seconds = {"pictures": clip.pictures, "seconds": round(clip.seconds, 1)}
+        self._evidence("vision.clip", clip.order, AVI, clip.content, seconds)
+
     def _judge(self, frame: Frame) -> None:
+        self._keep(frame)
         for output in self._analyser.feed(frame, now_ns=time.monotonic_ns()):
             self._send(output, frame)
 
@@ -91,6 +129,8 @@ class CameraLoop:
         link = self._source.link()
         for output in self._analyser.tick(link, now_ns):
             self._send(output, None)
+        for clip in self._ring.due(now_ns):
+            self._send_clip(clip)
         if now_ns - link.alive_ns <= HANG_NS:
             return True
         self._abandoned += 1

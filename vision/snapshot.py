@@ -14,6 +14,7 @@ from vision.track import Track
 
 MOST_BYTES = 200_000
 WIDEST = 1280
+CLIP_WIDTH = 640
 _COLOURS = ((0, 200, 255), (255, 160, 0), (0, 220, 0), (200, 0, 255))
 _RED = (0, 0, 255)
 
@@ -52,6 +53,17 @@ def snapshot(
         (6, height - 8),
     )
     return _encode(drawn, config.snapshot_quality)
+
+
+def small_jpeg(image: Image) -> tuple[bytes, int, int]:
+    """Encode a frame, at most CLIP_WIDTH wide: bytes, width, height; empty if it fails."""
+    scale = min(1.0, CLIP_WIDTH / image.shape[1])
+    picture = image
+    if scale < 1.0:
+        resized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        picture = np.asarray(resized, np.uint8)
+    done, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 70])
+    return (encoded.tobytes() if done else b""), picture.shape[1], picture.shape[0]
 
 
 def _encode(picture: Image, quality: int) -> bytes:

@@ -164,6 +164,9 @@ class Permit(Record):
     related_tickets: Text | None = None
     risks: Text | None = None
     camera: Text | None = None
+    detectors: Text | None = None
+    guardian_card: Text | None = None
+    upgraded: Flag | None = None
     changed: Flag | None = None
     cancelled: Flag | None = None
 
@@ -217,6 +220,25 @@ class PositionCount(Record):
     def summary(self) -> str:
         """Area and people."""
         return f"{self.people} people in {self.area}"
+
+
+class Position(Record):
+    """Where a card 定位卡 is now, by personnel positioning; coordinates are CGCS2000 degrees."""
+
+    kind: ClassVar[str] = "position"
+
+    card: Text
+    area: Text | None = None
+    person: Text | None = None
+    floor: Text | None = None
+    longitude: Number | None = None
+    latitude: Number | None = None
+    status: Text | None = None
+    company: Text | None = None
+
+    def summary(self) -> str:
+        """Card and area."""
+        return f"card {self.card} is in {self.area or 'no known area'}"
 
 
 class PositionAlarm(Record):
@@ -390,7 +412,7 @@ class PictureAlarm(Record):
 RECORDS: Mapping[str, type[Record]] = {
     record.kind: record
     for record in (
-        Permit, GasAnalysis, PositionCount, PositionAlarm, DualPrevention, Lightning,
+        Permit, GasAnalysis, Position, PositionCount, PositionAlarm, DualPrevention, Lightning,
         Electricity, Welding, FireAlarm, Vibration, PictureAlarm,
     )
 }  # fmt: skip

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "alarm": "List, acknowledge, shelve alarms of a gateway that runs here.",
     "declare": "Declare tests and outages of detectors to a gateway that runs here.",
     "report": "Report on a site's alarms: rates, floods, bad actors, answers.",
+    "permit": "List, enter and end special-work permits of a gateway that runs here.",
     "buffer": "Look into a gateway's data directory: stat, ls, tail, verify, export, fsck.",
     "cert": "Make certificates for trials and for OPC UA.",
 }

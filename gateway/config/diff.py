@@ -19,7 +19,7 @@ from gateway.config.site import Device, Site
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-RESTART_SECTIONS = ("gateway", "metrics", "buffer", "log", "uplink")
+RESTART_SECTIONS = ("gateway", "metrics", "buffer", "log", "uplink", "work")
 """Sections whose change is not applied to a running gateway."""
 
 
@@ -39,6 +39,7 @@ class Fingerprint:
             "buffer": _of_models([site.buffer]),
             "log": _of_models([site.log]),
             "uplink": _of_models(site.uplinks),
+            "work": _of_work(site),
         }
         sources = {device.name: _of_device(device) for device in site.devices}
         sources |= {camera.name: _of_models([camera]) for camera in site.cameras}
@@ -77,6 +78,15 @@ def compare(old: Fingerprint, new: Fingerprint) -> Difference:
         unchanged=tuple(name for name in both if was[name] == now[name]),
         restart=tuple(n for n in RESTART_SECTIONS if old.sections[n] != new.sections[n]),
     )
+
+
+def _of_work(site: Site) -> bytes:
+    """Of special work, with the rules it judges by: its monitor is made once."""
+    if site.work is None:
+        return b""
+    changed = [(rule.name, rule.value) for rule in site.rules.changed()]
+    parts = (site.work.site, site.work.almanac, sorted(site.work.gases.names()), changed)
+    return hashlib.sha256(repr(parts).encode()).digest()
 
 
 def _of_device(device: Device) -> bytes:

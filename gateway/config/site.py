@@ -27,6 +27,7 @@ from gateway.rules.rulebook import RuleBooks
 from vision.tags import ANALYSED_FPS, camera_tags
 
 if TYPE_CHECKING:
+    from gateway.config.work import WorkParts
     from vision.config import CameraConfig
 
 
@@ -80,7 +81,11 @@ class Site:
     log: LogConfig
     alarms: AlarmsConfig
     rules: RuleBooks
+<<<<<<< HEAD
     alarm_specs: tuple[AlarmSpec, ...]
+=======
+    work: WorkParts | None = None
+>>>>>>> a3d4dc9 (Bind special work into the gateway: configuration, evidence with clips, commands on permits)
     warnings: tuple[ConfigProblem, ...] = ()
 
     @property

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +23,8 @@ from gateway.observe.log import logger
 SOCKET = "control.sock"
 MOST_BYTES = 64 << 10
 TIMEOUT_S = 10.0
-Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Answer = Mapping[str, Any]
+Handler = Callable[[Mapping[str, Any]], Answer | Awaitable[Answer]]
 _LOG = logger("control")
 
 
@@ -62,7 +63,7 @@ class ControlServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                answer = self._answer(await reader.readuntil(b"\n"))
+                answer = await self._answer(await reader.readuntil(b"\n"))
                 writer.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
                 await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
@@ -70,7 +71,7 @@ class ControlServer:
         finally:
             writer.close()
 
-    def _answer(self, line: bytes) -> Mapping[str, Any]:
+    async def _answer(self, line: bytes) -> Mapping[str, Any]:
         try:
             request = json.loads(line)
         except ValueError:
@@ -79,9 +80,10 @@ class ControlServer:
         if handler is None:
             return {"ok": False, "error": "no such command"}
         try:
-            return {"ok": True, **handler(request)}
+            answer = handler(request)
+            return {"ok": True, **(await answer if isinstance(answer, Awaitable) else answer)}
         except (ValueError, KeyError, TypeError) as error:
             return {"ok": False, "error": str(error)}
 
 
-__all__ = ["SOCKET", "ControlServer", "Handler"]
+__all__ = ["SOCKET", "Answer", "ControlServer", "Handler"]

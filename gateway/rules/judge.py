@@ -31,6 +31,10 @@ DESK_STATE = PREFIX
 """Beginning of the names of what must survive a restart, in the state of the log."""
 
 
+PERMITS = "permit/"
+"""Sources of alarms that the work monitor finds and keeps; whatever rule they name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Handover:
     """What a judge of a changed configuration goes on from."""
@@ -80,7 +84,16 @@ class Judge:
         return [OpenAlarm.of(one) for rule in rules for one in active_of(entries, rule)]
 
     def _standing(self, rule: str) -> bytes:
+<<<<<<< HEAD
         return encode_open(self._open(rule))
+=======
+        entries = [e for e in self._desk.entries() if not e.last.source.startswith(PERMITS)]
+        return encode_open(map(OpenAlarm.of, active_of(entries, rule)))
+
+    def found(self, changes: Sequence[AlarmChange]) -> list[AlarmChange]:
+        """Give the desk what was found elsewhere: by the work monitor."""
+        return self._desk.feed(changes)
+>>>>>>> a3d4dc9 (Bind special work into the gateway: configuration, evidence with clips, commands on permits)
 
     @property
     def complaints(self) -> list[str]:

@@ -8,8 +8,9 @@ Parts that are not configured are not imported.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 from drivers.contract import Clock, Driver
 from gateway.config.expressions import compile_expression
@@ -20,6 +21,9 @@ from gateway.rules.judge import Judge
 from gateway.rules.metrics import Thresholds
 from gateway.rules.rulebook import local_date
 from gateway.runtime.clock import SystemClock
+
+if TYPE_CHECKING:
+    from gateway.workflow import WorkFlow
 
 ALARM_ID_BYTES = 16
 POINT_IDS_STATE = "point_ids"
@@ -51,6 +55,28 @@ def make_judge(site: Site, catalogue: Catalogue, state: Mapping[str, bytes]) -> 
         compile_expression=compile_expression,
         thresholds=Thresholds.of(site.rules, local_date(SystemClock().wall_ns())),
     )
+
+
+def make_work(
+    site: Site, catalogue: Catalogue, state: Callable[[str], bytes], clock: Clock
+) -> tuple[WorkFlow | None, str]:
+    """Make the work monitor of a site that has one; why its past is not known, or nothing."""
+    if site.work is None:
+        return None, ""
+    from gateway.rules.open_alarm import StateError
+    from gateway.work.monitor import WorkMonitor
+    from gateway.workflow import STATE, WorkFlow
+
+    names = site.work.point_names()
+    points = {point.id: point.name for point in catalogue.points if point.name in names}
+    new_id = partial(secrets.token_bytes, ALARM_ID_BYTES)
+    tables, books = (site.work.gases, site.work.almanac), site.rules
+    try:
+        monitor = WorkMonitor(site.work.site, books, tables, points, new_id, state(STATE))
+    except StateError as error:
+        monitor = WorkMonitor(site.work.site, books, tables, points, new_id)
+        return WorkFlow(monitor, clock), f"Permits and their violations are not known: {error}"
+    return WorkFlow(monitor, clock), ""
 
 
 def open_sources(site: Site, catalogue: Catalogue, judge: Judge, clock: Clock) -> dict[str, Driver]:

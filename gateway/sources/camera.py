@@ -29,6 +29,7 @@ from drivers.contract import Batch, Clock, DeviceError, Emit, Quality, SourceEve
 from vision.config import CameraConfig
 from vision.events import (
     AnyMessage,
+    Capture,
     Configure,
     Failed,
     Happened,
@@ -77,6 +78,7 @@ class CameraSource:
         ids = [points[tag] for tag in camera_tags(config) if tag in points]
         self._points = np.array(ids, np.int32)
         self._active = set(active)
+        self._writer: asyncio.StreamWriter | None = None
         self._sequence = 0
         self._starts = 0
         self._worker: dict[str, float] = {}
@@ -98,6 +100,14 @@ class CameraSource:
             text = f"The process of camera {self._config.name} is lost: {error}"
             await emit(SourceEvent("vision.worker_lost", self._config.name, now_ns, text))
             raise DeviceError(text) from error
+
+    def capture(self, alarm_id: bytes) -> int:
+        """Order a picture now and a clip of before and after; tells how many files will come."""
+        if self._writer is None or self._writer.is_closing():
+            return 0
+        self._writer.write(encode(Capture(alarm_id=alarm_id.hex())))
+        clips = self._config.clip_before_s + self._config.clip_after_s > 0
+        return 2 if clips else 1
 
     async def _session(self, emit: Emit) -> None:
         try:
@@ -121,8 +131,10 @@ class CameraSource:
             reader, writer = await asyncio.open_unix_connection(sock=ours)
             order = Configure(camera=self._config, active=sorted(self._active))
             writer.write(encode(order))
+            self._writer = writer
             await self._translate(reader, emit)
         finally:
+            self._writer = None
             try:
                 await _end(process, writer)
             finally:

@@ -10,11 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from functools import partial
+from typing import Protocol, runtime_checkable
 
 from drivers.contract import Clock, Driver
 from gateway.observe.metrics import Metrics
 from gateway.pipeline import Pipeline
 from gateway.sources.keep import end, keep_running
+
+
+@runtime_checkable
+class Witness(Protocol):
+    """A source that can be asked for evidence: a camera."""
+
+    def capture(self, alarm_id: bytes) -> int:
+        """Order picture and clip for an alarm; tells how many files will come."""
+        ...
 
 
 class RunningSources:
@@ -28,11 +38,13 @@ class RunningSources:
         self._metrics = metrics
         self._clock = clock
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._sources: dict[str, Driver] = {}
 
     def start(self, sources: Mapping[str, Driver]) -> None:
         """Start sources; their names must not be running."""
         for name, source in sources.items():
             self._metrics.register(f"source_{name}", source.statistics)
+            self._sources[name] = source
             run = partial(source.run, self._pipeline.accept)
             self._tasks[name] = self._group.create_task(
                 keep_running(name, run, note=self._pipeline.note, clock=self._clock), name=name
@@ -43,5 +55,10 @@ class RunningSources:
         chosen = list(self._tasks) if names is None else [n for n in names if n in self._tasks]
         await end([self._tasks[name] for name in chosen])
         for name in chosen:
-            del self._tasks[name]
+            del self._tasks[name], self._sources[name]
             self._metrics.unregister(f"source_{name}")
+
+    def capture(self, camera: str, alarm_id: bytes) -> int:
+        """Order picture and clip of a camera for an alarm; tells how many files will come."""
+        source = self._sources.get(camera)
+        return source.capture(alarm_id) if isinstance(source, Witness) else 0

@@ -291,7 +291,7 @@ async def test_at_start_lost_states_are_named_and_removed_zones_returned(
     before.feed_event(over_count(active=True), now_ns=0)
     state = {**before.states(), f"{DESK_STATE}gds/a\x1fhigh": b"not JSON"}
     flow = pipeline(log, clock, judge(state, zones=()))
-    flow.begin()
+    await flow.begin()
     [complaint] = await events(log)
     assert complaint.kind == "alarms.state_lost"
     assert "The alarm gds/a high is not known any more" in complaint.text

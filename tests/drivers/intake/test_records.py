@@ -24,6 +24,7 @@ CASES = Path(__file__).parents[3] / "drivers" / "intake" / "cases"
 OWN: dict[str, dict[str, Any]] = {
     "permit": {"ticket_no": "T-1", "work": "hot_work", "status": "approved", "level": "1"},
     "gas_analysis": {"permit": "p1", "gas": "CH4", "value": 0.1, "unit": "%vol"},
+    "position": {"card": "C7", "area": "unit 1"},
     "position_count": {"area": "unit 1", "people": 7},
     "position_alarm": {"alarm": "over_count", "area": "unit 1"},
     "dual_prevention": {"table": "risk_event", "parent": "u1", "name": "leak"},
