@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from gateway.config.problems import Report
 from gateway.config.site import Device
 from gateway.model.point import Limits
 from gateway.rules.rulebook import RuleBooks, local_date
-from gateway.work.gases import shipped_gases
-from gateway.work.set_points import Audit
+
+if TYPE_CHECKING:
+    from gateway.work.set_points import Audit
 
 MOST_WARNINGS = 50
 """Warnings written out; a wrong column would repeat one for every detector."""
@@ -26,7 +28,10 @@ def audit_set_points(
             settings = row.settings
             if not settings.gas:
                 continue
-            if audit is None:
+            if audit is None:  # imported only where a point measures gas
+                from gateway.work.gases import shipped_gases
+                from gateway.work.set_points import Audit
+
                 audit = Audit(books, local_date(now_ns), shipped_gases())
             limits = Limits(settings.low_low, settings.low, settings.high, settings.high_high)
             for finding in audit.of(settings.gas, settings.unit, limits):

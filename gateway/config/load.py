@@ -56,12 +56,7 @@ MAX_BYTES = 16 << 20
 
 WORK_SECTIONS = ("work", "permit_area", "permit_device")
 SECTIONS = ("gateway", "device", "camera", "uplink", "hazard", "place", "equipment", "metrics",
-<<<<<<< HEAD
-            "buffer", "log", "rule", "alarms",
-            "alarm")  # fmt: skip
-=======
-            "buffer", "log", "rule", "alarms", *WORK_SECTIONS)  # fmt: skip
->>>>>>> a3d4dc9 (Bind special work into the gateway: configuration, evidence with clips, commands on permits)
+            "buffer", "log", "rule", "alarms", "alarm", *WORK_SECTIONS)  # fmt: skip
 _PLACE = re.compile(r"^(.*) \(at (?:line (\d+), column \d+|end of document)\)$", re.DOTALL)
 
 _REASONS = {
@@ -125,13 +120,10 @@ class _Loader:
         places = self._several(PlaceConfig, "place")
         rules = self._several(RuleConfig, "rule")
         devices, cameras = self._devices(now_ns), self._cameras()
-<<<<<<< HEAD
         own_rules = site_rules(rules, self._report)
         alarm_rules = self._alarm_specs(devices, cameras)
         audit_set_points(devices, own_rules, self._report, now_ns)
-=======
         work = self._work(devices, cameras, now_ns)
->>>>>>> a3d4dc9 (Bind special work into the gateway: configuration, evidence with clips, commands on permits)
         if gateway is None or metrics is None or buffer is None or log is None or alarms is None:
             return None
         return Site(
@@ -147,13 +139,9 @@ class _Loader:
             buffer=buffer,
             log=log,
             alarms=alarms,
-<<<<<<< HEAD
             rules=own_rules,
             alarm_specs=alarm_rules,
-=======
-            rules=site_rules(rules, self._report),
             work=work,
->>>>>>> a3d4dc9 (Bind special work into the gateway: configuration, evidence with clips, commands on permits)
             warnings=tuple(self._report.warnings),
         )
 
@@ -186,7 +174,6 @@ class _Loader:
         found = (sources.camera(table, path, self._folder, self._report) for path, table in listed)
         return [camera for camera in found if camera is not None]
 
-<<<<<<< HEAD
     def _alarm_specs(
         self, devices: list[Device], cameras: list[CameraConfig]
     ) -> tuple[AlarmSpec, ...]:
@@ -195,7 +182,7 @@ class _Loader:
         if len(devices) + len(cameras) < len(listed):
             return ()  # points are missing because of another mistake
         return alarm_specs(specs, point_names(devices, cameras), self._report)
-=======
+
     def _work(
         self, devices: list[Device], cameras: list[CameraConfig], now_ns: int
     ) -> WorkParts | None:
@@ -209,7 +196,6 @@ class _Loader:
         own = self._several(work.PermitDeviceConfig, "permit_device")
         loader = work.WorkLoader(devices, cameras, self._declared["place"], self._report)
         return loader.parts(work.WorkSections(config, areas, own), now_ns)
->>>>>>> a3d4dc9 (Bind special work into the gateway: configuration, evidence with clips, commands on permits)
 
     def _one(self, model: type[SectionT], name: str) -> SectionT | None:
         return section(model, self._raw.get(name, {}), (name,), self._folder, self._report)

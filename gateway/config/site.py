@@ -81,11 +81,8 @@ class Site:
     log: LogConfig
     alarms: AlarmsConfig
     rules: RuleBooks
-<<<<<<< HEAD
     alarm_specs: tuple[AlarmSpec, ...]
-=======
     work: WorkParts | None = None
->>>>>>> a3d4dc9 (Bind special work into the gateway: configuration, evidence with clips, commands on permits)
     warnings: tuple[ConfigProblem, ...] = ()
 
     @property

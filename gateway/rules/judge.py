@@ -80,20 +80,15 @@ class Judge:
         self._conditions = self._make_conditions(restored=self._open("alarm.", "gas."))
 
     def _open(self, *rules: str) -> list[OpenAlarm]:
-        entries = self._desk.entries()
+        entries = [e for e in self._desk.entries() if not e.last.source.startswith(PERMITS)]
         return [OpenAlarm.of(one) for rule in rules for one in active_of(entries, rule)]
 
     def _standing(self, rule: str) -> bytes:
-<<<<<<< HEAD
         return encode_open(self._open(rule))
-=======
-        entries = [e for e in self._desk.entries() if not e.last.source.startswith(PERMITS)]
-        return encode_open(map(OpenAlarm.of, active_of(entries, rule)))
 
     def found(self, changes: Sequence[AlarmChange]) -> list[AlarmChange]:
         """Give the desk what was found elsewhere: by the work monitor."""
         return self._desk.feed(changes)
->>>>>>> a3d4dc9 (Bind special work into the gateway: configuration, evidence with clips, commands on permits)
 
     @property
     def complaints(self) -> list[str]:

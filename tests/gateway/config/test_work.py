@@ -122,6 +122,7 @@ code = "BKQ-7"
 
 def test_without_these_sections_nothing_of_it_is_imported(tmp_path: Path) -> None:
     path = site(tmp_path, "")
+    (tmp_path / "gds.csv").write_text("name,area,address,type\nA,holding,0,u16\n", encoding="utf-8")
     program = (
         "import sys; from pathlib import Path; from gateway.config.load import load;"
         f"site = load(Path({str(path)!r})); import gateway.app;"
