@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from buffer.contract import BufferPathError, Signer, Stream
 from buffer.store import Buffer
 from drivers.contract import Driver
-from gateway.control.alarms import handlers
-from gateway.control.server import ControlServer, Handler
+from gateway.control.commands import commands
+from gateway.control.server import ControlServer
 from gateway.model.catalogue import encode_ids
 from gateway.model.event import gap_event
 from gateway.normalise.scale import Normaliser
@@ -91,7 +91,7 @@ async def run(load: Callable[[], Site], stop: asyncio.Event, again: asyncio.Even
         parts = await _build(site, buffer, clock, health, partial(Reloader, site, load, again))
         metrics = _observed(buffer, parts, health)
         where = (site.metrics.host, site.metrics.port)
-        control = ControlServer(site.gateway.data_dir, _commands(parts, clock))
+        control = ControlServer(site.gateway.data_dir, commands(parts.pipeline, parts.work, clock))
         del site  # validated rows of 100,000 points are half of the memory
         settle()
         async with listening(*where, metrics, health) as observe, control:
@@ -126,16 +126,6 @@ async def _build(
         pipeline.note(kind, "rules", text, attributes)
     uplinks = _uplinks(site, buffer, pipeline, health)
     return Parts(pipeline, sources, uplinks, reloader(buffer, pipeline, clock), work)
-
-
-def _commands(parts: Parts, clock: SystemClock) -> dict[str, Handler]:
-    """What people may ask for on this machine."""
-    commands = handlers(parts.pipeline, clock)
-    if parts.work is not None:
-        from gateway.control.permits import PermitDesk
-
-        commands |= PermitDesk(parts.pipeline, parts.work.monitor, clock).handlers()
-    return commands
 
 
 def _observed(buffer: Buffer, parts: Parts, health: Health) -> Metrics:

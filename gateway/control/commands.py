@@ -1,0 +1,23 @@
+"""All commands of one gateway, by what is asked. Parts that are not configured are not imported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drivers.contract import Clock
+from gateway.control.alarms import handlers
+from gateway.control.server import Handler
+from gateway.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from gateway.workflow import WorkFlow
+
+
+def commands(pipeline: Pipeline, work: WorkFlow | None, clock: Clock) -> dict[str, Handler]:
+    """Make the handlers of alarms, and of permits where special work is watched."""
+    found = handlers(pipeline, clock)
+    if work is not None:
+        from gateway.control.permits import PermitDesk
+
+        found |= PermitDesk(pipeline, work.monitor, clock).handlers()
+    return found
