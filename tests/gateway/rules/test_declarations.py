@@ -125,7 +125,7 @@ async def test_an_alarm_under_test_is_marked_and_real_once_the_test_is_over() ->
     clock = HandClock()
     log = MemoryLog(clock=clock)
     flow = pipeline(log, clock)
-    flow.begin()
+    await flow.begin()
     made = flow.declare(replace(WANTED, end_ns=WALL_NS + 60 * S))
     async with asyncio.TaskGroup() as group:
         task = group.create_task(flow.run())
@@ -151,11 +151,11 @@ async def test_a_declaration_survives_a_restart_and_a_real_alarm_returns_as_real
     clock = HandClock()
     log = MemoryLog(clock=clock)
     flow = pipeline(log, clock)
-    flow.begin()
+    await flow.begin()
     await flow.accept(batch({1: 11.0}))
     made = flow.declare(WANTED)
     again = pipeline(log, clock, judge(dict(log.states("alarm.desk/"))))
-    again.begin()
+    await again.begin()
     assert [one.id for one, *_ in again.declarations()] == [made.id]
     await again.accept(batch({1: 1.0}))
     await again.accept(batch({1: 12.0}))
