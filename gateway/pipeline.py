@@ -274,6 +274,7 @@ class Pipeline:
         """Store what the work monitor found, after the desk (workflow.Keeper)."""
         changes = self._judge.found(found)
         self._store_alarms(changes, state)
+        self._store_notes()
         if not changes and state:  # the desk knew already; what the monitor knows must stay
             self.note("work.known", found[0].source, found[0].text, {}, state)
         return bool(changes)

@@ -56,7 +56,7 @@ async def test_every_alarm_of_a_flood_is_stored_once_and_the_report_tells_of_it(
     ) as buffer:
         flow = Pipeline(buffer, catalogue, Normaliser(points), rules, clock)
         await flow.announce({})
-        flow.begin()
+        await flow.begin()
         for value in (11.0, 1.0, 12.0):
             now_ns = clock.wall_ns()
             quality = np.zeros(COUNT, np.uint16)
