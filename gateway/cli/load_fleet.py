@@ -30,6 +30,8 @@ HEARTBEAT_S = 10.0
 ALARM_S = 60.0
 WINDOW_S = 0.25
 LEAST_WINDOW = 8 * 1024
+HISTORY_BYTES = 16 * 1024
+"""Largest message of history: what a gateway sends where 100 of them share one receiver."""
 _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
 
 
@@ -288,7 +290,7 @@ async def drive(
     fleet: Fleet, telemetry: Telemetry, counted: Counted, clock: Clock, seconds: float
 ) -> None:
     """Run the fleet for so long."""
-    history = telemetry.history(1, fleet.backlog + 1, 64 * 1024) if fleet.backlog else []
+    history = telemetry.history(1, fleet.backlog + 1, HISTORY_BYTES) if fleet.backlog else []
     try:
         async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
             for number in range(fleet.gateways):

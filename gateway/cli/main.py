@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "declare": "Declare tests and outages of detectors to a gateway that runs here.",
     "report": "Report on a site's alarms: rates, floods, bad actors, answers.",
     "permit": "List, enter and end special-work permits of a gateway that runs here.",
+    "completeness": "Score what is missing, late or not good, at either end.",
     "buffer": "Look into a gateway's data directory: stat, ls, tail, verify, export, fsck.",
     "cert": "Make certificates for trials and for OPC UA.",
 }

@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("rounds", nargs="*", metavar="ROUND", help=", ".join(ROUNDS))
     parser.add_argument("--json", type=Path, help="write all results to a file")
     options = parser.parse_args()
-    print(describe())
+    print(json.dumps(describe()), "load average", Path("/proc/loadavg").read_text().split()[0])
     results: dict[str, list[dict[str, Any]]] = {}
     for name in options.rounds or ROUNDS:
         for arguments in ROUNDS[name]:
