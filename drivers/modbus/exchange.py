@@ -144,6 +144,8 @@ class Exchange:
         self._answered_before = self.answered
         self.outcomes = [_UNANSWERED] * len(wanted)
         self.done = not wanted
+        if self._in_flight == 1 and wanted:
+            return self._send(now_ns)
         return self._send_up_to(self._in_flight, now_ns)
 
     def feed(self, chunk: bytes, now_ns: int) -> bytes:

@@ -96,6 +96,11 @@ class Lessons:
         """Values that the device does not have."""
         return frozenset(self._illegal)
 
+    @property
+    def has_illegal(self) -> bool:
+        """Whether there are any; asked at every poll."""
+        return bool(self._illegal)
+
     def may_search(self, block: Block, code: int, now_ns: int) -> bool:
         """Tell whether halving this refused block can teach anything new."""
         if code not in SUSPECT or (code == DEVICE_FAILURE and len(block.spans) == 1):

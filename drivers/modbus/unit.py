@@ -111,7 +111,7 @@ class Unit:
         if silence.retry_at_ns and not silence.due(self._clock.monotonic_ns()):
             await self.all_bad(Quality.BAD_COMM_FAILURE)
             return
-        if self.lessons.illegal and not silence.count:
+        if self.lessons.has_illegal and not silence.count:
             await self._probe(link)
         if self._shared:
             self._note_turn()

@@ -23,6 +23,8 @@ from drivers.modbus.exchange import Outcome
 from drivers.modbus.link import Link
 
 DEAD_UNIT = 7
+BAR_RATIO = 1.1
+"""One time-out of 300 ms per back-off period of 2 s to 60 s, beside polls of about 2 s."""
 _THINKING_NS = 5 * 10**6
 
 

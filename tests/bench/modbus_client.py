@@ -22,7 +22,9 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from statistics import median
 from typing import cast
 
 from drivers.contract import DriverPoint
@@ -179,6 +181,38 @@ def _worker(arguments: str) -> None:
         print(asyncio.run(_measure(client, ports, blocks, total)))
 
 
+@contextmanager
+def devices(connections: int, registers: int) -> Iterator[list[int]]:
+    """Ports of as many fake devices, in a process with a core of its own where there are two."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.fakes.modbus_server", "--devices", str(connections),
+         "--registers", str(registers), "--spin"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        os.sched_setaffinity(server.pid, cores[1:])
+        os.sched_setaffinity(0, cores[:1])
+    try:
+        assert server.stdout is not None
+        yield json.loads(server.stdout.readline())["ports"]
+    finally:
+        os.sched_setaffinity(0, cores)
+        server.terminate()
+        server.wait(10)
+
+
+def compare(
+    loop: str, ports: list[int], blocks: int, transactions: int, repeat: int
+) -> dict[str, float]:
+    """Return µs of CPU a transaction of each client, the median of `repeat` turns."""
+    costs: dict[str, list[float]] = {client: [] for client in CLIENTS}
+    for _ in range(repeat):
+        for client in CLIENTS:
+            costs[client].append(_in_own_process(loop, client, ports, blocks, transactions))
+    return {client: median(of) for client, of in costs.items()}
+
+
 def main() -> None:
     """Run the comparison and print a table."""
     parser = argparse.ArgumentParser(description="CPU per Modbus transaction, as ratios.")
@@ -191,35 +225,16 @@ def main() -> None:
     if options.worker:
         _worker(options.worker)
         return
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.fakes.modbus_server", "--devices", str(options.connections),
-         "--registers", str(BLOCK * max(options.blocks)), "--spin"],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) > 1:
-        os.sched_setaffinity(server.pid, cores[1:])
-        os.sched_setaffinity(0, cores[:1])
-    try:
-        assert server.stdout is not None
-        ports = json.loads(server.stdout.readline())["ports"]
+    with devices(options.connections, BLOCK * max(options.blocks)) as ports:
         print(
             f"{'loop':8} {'blocks/poll':>11} {'client':8} {'µs/tx':>7} {'to raw':>7} {'to bare':>7}"
         )
         for loop in ("asyncio", "uvloop"):
             for blocks in options.blocks:
-                costs: dict[str, list[float]] = {client: [] for client in CLIENTS}
-                for _ in range(options.repeat):
-                    for client in CLIENTS:
-                        cost = _in_own_process(loop, client, ports, blocks, options.transactions)
-                        costs[client].append(cost)
-                best = {client: sorted(of)[len(of) // 2] for client, of in costs.items()}
+                best = compare(loop, ports, blocks, options.transactions, options.repeat)
                 for client, cost in best.items():
                     print(f"{loop:8} {blocks:11} {client:8} {cost:7.2f} "
                           f"{cost / best['raw']:7.2f} {cost / best['bare']:7.2f}")  # fmt: skip
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 if __name__ == "__main__":

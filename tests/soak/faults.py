@@ -167,6 +167,6 @@ def _intakes(plant: Plant) -> list[Fault]:
         Fault("sender silent", "http", _setter(http, "hushed", True),
               _setter(http, "hushed", False), pushed, stale),
         Fault("folder gone", "folder", folder.lose, folder.restore, folder.ids, LINK, down),
-        Fault("file is rubbish", "folder", lambda: plant.put_file(b"\xff rubbish"), _nothing, (),
+        Fault("file is rubbish", "folder", plant.put_rubbish, _nothing, (),
               LINK, ("intake.rejected",), again=True),
     ]  # fmt: skip

@@ -48,6 +48,7 @@ class Plant:
         self.ids: dict[str, list[int]] = {}
         self.watches: dict[str, Watch] = {}
         self.failures = 0
+        self._rubbish = 0
         self.unexpected: list[str] = []
         self._drivers: dict[str, Driver] = {}
         self._stack = AsyncExitStack()
@@ -181,9 +182,11 @@ class Plant:
                 await self.folder.stir(0)
             await asyncio.sleep(0.3)
 
-    def put_file(self, content: bytes) -> None:
-        """Put a file of samples into the folder."""
-        (self._folder / "in" / "samples-x.json").write_bytes(content)
+    def put_rubbish(self) -> None:
+        """Put a file that cannot be read into the folder, each time another one."""
+        self._rubbish += 1
+        path = self._folder / "in" / f"samples-x{self._rubbish}.json"
+        path.write_bytes(b"\xff rubbish")
 
     # The OPC UA server, a process of its own.
 
