@@ -54,6 +54,8 @@ from buffer.records_writer import (
 )
 from buffer.recover import Opened, open_data_dir
 from buffer.reserve import Reserve
+from buffer.rollup import Minute
+from buffer.rollup_writer import RollupWriter, minutes_held
 from buffer.telemetry_writer import Evict, PendingBatch, Renew, Store, TelemetryWriter
 from buffer.writer import Outcome, Session, Usage
 
@@ -141,6 +143,7 @@ class Buffer:
             for stream, head in writer.signing.newest.items()
         }
         self._catalogues = dict(self._records_writer.catalogue_sequences())
+        self._rollup = RollupWriter(path, config.rollup_quota_bytes, config.min_free_bytes, clock)
         self._evidence = EvidenceFiles(path / "evidence", config.quota_bytes[Stream.EVIDENCE])
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="buffer-read")
         self._filing = ThreadPoolExecutor(1, thread_name_prefix="buffer-files")
@@ -174,6 +177,8 @@ class Buffer:
         self._loop = asyncio.get_running_loop()
         for writer in self._writers:
             writer.start()
+        if self._config.rollup_quota_bytes:
+            self._rollup.start()
         return self
 
     async def __aexit__(
@@ -189,6 +194,7 @@ class Buffer:
         for writer in self._writers:
             writer.stop()
             await loop.run_in_executor(self._filing, writer.join)
+        await loop.run_in_executor(self._filing, self._rollup.stop)
         for reader in self._readers.values():
             await loop.run_in_executor(self._reading, reader.close)
         await asyncio.sleep(0)
@@ -305,6 +311,14 @@ class Buffer:
             stream, lambda reader: reader.between(log_id, stream, from_ns, to_ns)
         )
 
+    async def rollup(self, point: int, from_ns: int, to_ns: int) -> list[Minute]:
+        """Minutes of a point that begin in [from_ns, to_ns); for ranges above some 6 hours.
+
+        Empty where there is none yet, or while a damaged file is made anew.
+        """
+        read = partial(minutes_held, self._path, point, from_ns, to_ns)
+        return await self._running().run_in_executor(self._reading, read)
+
     def catalogue_records(self) -> Mapping[bytes, int]:
         """Sequence in the EVENT stream of each catalogue kept, by its hash."""
         return self._catalogues
@@ -321,7 +335,7 @@ class Buffer:
 
     def health(self) -> tuple[bool, str]:
         """Tell whether everything given is being stored, and in one sentence what is wrong."""
-        troubles = [text for text in self._trouble.values() if text]
+        troubles = [text for text in (*self._trouble.values(), self._rollup.failure) if text]
         return not troubles, "; ".join(troubles) or "everything given is being stored"
 
     def add_listener(self, listener: CommitListener) -> Callable[[], None]:
@@ -454,9 +468,11 @@ class Buffer:
         self._state.update(outcome.state)
         if outcome.health is not None:
             self._trouble[kind] = outcome.health
-        _complete(outcome)
+        outcome.complete()
         if outcome.records and outcome.epoch == self._epoch:
             self._tell(outcome.records)
+        if outcome.begins_group():
+            self._rollup.wake()
 
     def _tell(self, records: Sequence[Record]) -> None:
         for stream in Stream:
@@ -476,16 +492,3 @@ class Buffer:
             return query(reader)
 
         return await self._running().run_in_executor(self._reading, run)
-
-
-def _complete(outcome: Outcome) -> None:
-    """Complete the receipts of a commit; a cancelled one is passed over."""
-    for kept in outcome.kept:
-        if not kept.done():
-            kept.set_result(None)
-    for done, sequence in outcome.done:
-        if not done.done():
-            done.set_result(sequence)
-    for failed in outcome.failed:
-        if not failed.done():
-            failed.set_exception(NotStoredError(outcome.error))

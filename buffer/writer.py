@@ -83,6 +83,23 @@ class Outcome:
     unsigned: str = ""
     health: str | None = None
 
+    def begins_group(self) -> bool:
+        """Tell whether a group of telemetry was finished by the key of the next."""
+        telemetry = (record for record in self.records if record.stream is Stream.TELEMETRY)
+        return any(record.group == record.sequence for record in telemetry)
+
+    def complete(self) -> None:
+        """Complete the receipts; on the loop. A cancelled one is passed over."""
+        for kept in self.kept:
+            if not kept.done():
+                kept.set_result(None)
+        for done, sequence in self.done:
+            if not done.done():
+                done.set_result(sequence)
+        for failed in self.failed:
+            if not failed.done():
+                failed.set_exception(NotStoredError(self.error))
+
 
 Post = Callable[[Outcome], None]
 """Hand an outcome to the event loop; safe from any thread."""

@@ -329,6 +329,7 @@ def _about_heads(found: Verified, *, foreign: bool) -> str:
 @command.command("export", epilog=_example(
     "  plantgate buffer export data --point gds-1/AT-101 \\\n"
     "      --from 2026-05-01 --to 2026-05-02 --output at101.csv\n"
+    "  plantgate buffer export data --rollup --point gds-1/AT-101\n"
 ))  # fmt: skip
 @_directory
 @click.option("--point", metavar="NAME", default="", help="Only this point (device/tag).")
@@ -340,6 +341,8 @@ def _about_heads(found: Verified, *, foreign: bool) -> str:
               show_default=True, help="json: one object a line.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--output", type=click.Path(path_type=Path), help="A file instead of the terminal.")
+@click.option("--rollup", "is_rollup", is_flag=True,
+              help="One row a minute: low, high, mean, worst quality, used, bad.")  # fmt: skip
 @_says_why
 def export(
     directory: Path,
@@ -350,6 +353,7 @@ def export(
     output: Path | None,
     *,
     as_json: bool,
+    is_rollup: bool,
 ) -> None:
     """Telemetry as CSV, JSON lines or Parquet: point, time of the source, value, quality."""
     from buffer.inspection import Inspection
@@ -358,10 +362,13 @@ def export(
         sequences_of,
         wanted_batches,
         write_parquet,
+        write_rollup,
         write_rows,
     )
     from gateway.receiver.parquet import NoParquetError, require_pyarrow
 
+    if is_rollup and style == "parquet":
+        raise click.UsageError("--rollup is written as csv or json")
     if style == "parquet":
         try:
             require_pyarrow()
@@ -369,6 +376,14 @@ def export(
             raise click.UsageError(str(error)) from None
     wanted = Wanted(point, from_ns, to_ns)
     with Inspection(directory) as inspection, _output(output) as file:
+        if is_rollup:
+            text = as_json or style == "json"
+            try:
+                write_rollup(inspection, wanted, lambda row: file.write(row.encode()), as_json=text)
+            except (FileNotFoundError, ValueError) as failure:
+                print(f"plantgate buffer: no rollup in {directory}: {failure}", file=sys.stderr)
+                sys.exit(1)
+            return
         batches = wanted_batches(inspection, wanted, *sequences_of(inspection, wanted))
         if style == "parquet":
             write_parquet(batches, file)

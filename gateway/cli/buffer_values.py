@@ -11,6 +11,7 @@ import importlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
@@ -22,6 +23,8 @@ from google.protobuf.message import DecodeError
 from buffer.block import ColumnBatch
 from buffer.contract import Record, Stream
 from buffer.inspection import Inspection
+from buffer.rollup import Minute
+from buffer.rollup_writer import RollupReader
 from drivers.contract import quality_word
 from gateway.receiver.rows import CSV, JSON, RowWriter, csv_field, iso_time, json_text
 from gateway.wire.v1 import uplink_pb2 as wire
@@ -115,6 +118,45 @@ def write_rows(
         write(style.heading)
     for batch, names in batches:
         write(rows.lines(batch, names, historical=False))
+
+
+ROLLUP_HEADING = ("point", "minute", "low", "high", "mean", "quality", "used", "bad")
+
+
+def write_rollup(
+    inspection: Inspection, wanted: Wanted, write: Callable[[str], object], *, as_json: bool
+) -> None:
+    """The one-minute rollup: least, greatest and mean of what was used, the worst quality.
+
+    Raises FileNotFoundError where there is none.
+    """
+    names: dict[int, str] = {}
+    known = Names(inspection)
+    for catalogue in inspection.catalogues():
+        names |= known.of(catalogue)
+    if not as_json:
+        write(",".join(ROLLUP_HEADING) + "\n")
+    with closing(RollupReader(inspection.path)) as reader:
+        for point in reader.points():
+            name = names.get(point, f"#{point}")
+            if wanted.point not in {"", name}:
+                continue
+            from_ns = -(1 << 62) if wanted.from_ns is None else wanted.from_ns
+            to_ns = 1 << 62 if wanted.to_ns is None else wanted.to_ns
+            for row in reader.minutes(point, from_ns, to_ns):
+                write(_rollup_line(name, row, as_json=as_json))
+
+
+def _rollup_line(name: str, row: Minute, *, as_json: bool) -> str:
+    values = [None if math.isnan(value) else value for value in (row.low, row.high, row.mean)]
+    fields = [
+        name, iso_time(row.minute_ns), *values, quality_word(row.quality), row.used, row.bad,
+    ]  # fmt: skip
+    if as_json:
+        about = dict(zip(ROLLUP_HEADING, fields, strict=True))
+        return json.dumps(about, ensure_ascii=False) + "\n"
+    texts = ["" if value is None else str(value) for value in fields[1:]]
+    return ",".join((csv_field(name), *texts)) + "\n"
 
 
 def write_parquet(

@@ -245,6 +245,7 @@ class BufferSettings(Section):
     """[buffer]: how long and how much is kept. Quotas in GB (2^30 bytes) for each stream.
 
     Defaults are buffer.policy.BufferConfig's.  commit_ms: the longest a value waits for the disk.
+    rollup_quota_gb: of the one-minute rollup, 0 makes none.
     """
 
     retention_days: float = Field(default=30.0, gt=0, le=3660, allow_inf_nan=False)
@@ -253,6 +254,7 @@ class BufferSettings(Section):
     event_quota_gb: Quota = 1.0
     telemetry_quota_gb: Quota = 8.0
     evidence_quota_gb: Quota = 4.0
+    rollup_quota_gb: float = Field(default=2.0, ge=0, le=1 << 20, allow_inf_nan=False)
 
     def to_config(self) -> BufferConfig:
         """Make the buffer's own configuration."""
@@ -266,6 +268,7 @@ class BufferSettings(Section):
             commit_ms=self.commit_ms,
             retention_days=self.retention_days,
             quota_bytes={stream: round(quota * GIB) for stream, quota in quotas.items()},
+            rollup_quota_bytes=round(self.rollup_quota_gb * GIB),
         )
 
 

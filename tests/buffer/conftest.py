@@ -53,7 +53,9 @@ def clock() -> HandClock:
 @pytest.fixture
 def open_buffer(tmp_path: Path, clock: HandClock) -> OpenBuffer:
     def opened(**settings: object) -> Buffer:
-        chosen: dict[str, object] = {"commit_ms": 1, "reserve_bytes": 0, **settings}
+        chosen: dict[str, object] = {
+            "commit_ms": 1, "reserve_bytes": 0, "rollup_quota_bytes": 0, **settings,
+        }  # fmt: skip
         signer = cast(Signer | None, chosen.pop("signer", None))
         config = BufferConfig(**chosen)  # type: ignore[arg-type]  # keyword settings of a test
         return Buffer.open(

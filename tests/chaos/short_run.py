@@ -69,6 +69,7 @@ def opened(folder: Path, clock: StepClock) -> Buffer:
         min_free_bytes=0,
         reserve_bytes=1 << 16,
         lock_wait_ms=200,
+        rollup_quota_bytes=0,
     )
     return Buffer.open(folder, config, clock=clock, boot_id=BOOT_ID, encode_gap=encode_gap)
 

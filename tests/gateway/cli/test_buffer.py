@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from pathlib import Path
@@ -57,6 +58,10 @@ async def data(tmp_path: Path, clock: HandClock) -> Path:
     """Directory of a gateway that has stopped."""
     async with buffer(tmp_path / "data", clock) as log:
         await fill(log, clock)
+        for _ in range(1_000):
+            if await log.rollup(1, 0, 1 << 62):
+                break
+            await asyncio.sleep(0.01)
     return tmp_path / "data"
 
 
@@ -196,3 +201,27 @@ def test_a_file_that_is_no_database_is_one_line(data: Path) -> None:
         assert result.exit_code == 2
         assert "telemetry.db" in result.output
     assert "would be set aside" in call("fsck", data).stdout
+
+
+def test_export_of_the_rollup_has_a_row_a_minute(data: Path) -> None:
+    result = call("export", data, "--rollup", "--json")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    first = [row for row in rows if row["point"] == NAMES[0]]
+    assert first, result.output
+    assert all(row["low"] <= row["mean"] <= row["high"] for row in first)
+    assert sum(row["used"] for row in first) <= RECORDS
+    bad = [row for row in rows if row["point"] == NAMES[1]]
+    assert {row["quality"] for row in bad} == {"bad:comm_failure"}
+    assert {(row["used"], row["mean"]) for row in bad} == {(0, None)}
+    text = call("export", data, "--rollup", "--point", NAMES[2]).stdout.splitlines()
+    assert text[0] == "point,minute,low,high,mean,quality,used,bad"
+    assert text[1].startswith(f"{NAMES[2]},2026-")
+    assert len(text) == 1 + len(first)
+
+
+def test_export_without_a_rollup_says_so(data: Path) -> None:
+    for file in data.glob("rollup.db*"):
+        file.unlink()
+    result = CliRunner().invoke(main, ["buffer", "export", str(data), "--rollup"])
+    assert result.exit_code == 1
+    assert "no rollup" in result.output
