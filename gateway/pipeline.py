@@ -291,7 +291,8 @@ class Pipeline:
     async def _accept_event(self, item: SourceEvent) -> Receipt:
         changes = self._judged(item)
         if changes:
-            self._store_alarms(changes)
+            followed = self._work.opened(changes) if self._work is not None else _NO_STATE
+            self._store_alarms(changes, followed)
             self._store_notes()
             for change in changes:
                 if change.state is AlarmState.UNACKNOWLEDGED_ACTIVE:

@@ -20,12 +20,14 @@ from typing import Protocol
 
 from drivers.contract import Batch, Clock, Receipt, SourceEvent
 from gateway.model.alarm import AlarmChange
+from gateway.work.closing import Closing
 from gateway.work.facts import Scalar
 from gateway.work.monitor import WorkMonitor
 from gateway.work.outputs import Now, Output, WorkAlarm, WorkEvent, WorkRecord
 from gateway.work.page import page
 
 STATE = "work.monitor"
+CLOSING_STATE = "work.closing"
 JSON_TYPE = "application/json"
 HTML_TYPE = "text/html"
 State = Mapping[str, bytes]
@@ -56,8 +58,9 @@ class Keeper(Protocol):
 class WorkFlow:
     """Between the pipeline and the monitor."""
 
-    def __init__(self, monitor: WorkMonitor, clock: Clock) -> None:
+    def __init__(self, monitor: WorkMonitor, clock: Clock, closing: Closing | None = None) -> None:
         self.monitor = monitor
+        self.closing = closing or Closing()
         self._clock = clock
 
     @property
@@ -89,9 +92,20 @@ class WorkFlow:
             return {STATE: self.monitor.state()}
         return {}
 
+    def opened(self, changes: Sequence[AlarmChange]) -> State:
+        """Follow alarms of cameras until they are closed; the state to store with them."""
+        for change in changes:
+            self.closing.feed(change)
+        return self.closing_state() if changes else {}
+
+    def closing_state(self) -> State:
+        """State of the closing loop."""
+        return {CLOSING_STATE: self.closing.state()}
+
     async def carry_out(self, outputs: Sequence[Output], keeper: Keeper) -> None:
         """Store everything; what that leads to is stored likewise."""
-        state = {STATE: self.monitor.state()} if outputs else {}
+        self.opened([output.change for output in outputs if isinstance(output, WorkAlarm)])
+        state = {STATE: self.monitor.state(), **self.closing_state()} if outputs else {}
         raised: list[WorkAlarm] = []
         for number, output in enumerate(outputs, 1):
             with_state = state if number == len(outputs) else {}

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "alarm": "List, acknowledge, shelve alarms of a gateway that runs here.",
     "declare": "Declare tests and outages of detectors to a gateway that runs here.",
     "report": "Report on a site's alarms: rates, floods, bad actors, answers.",
+    "handling": "Follow alarms of vision and special work from new to closed.",
     "permit": "List, enter and end special-work permits of a gateway that runs here.",
     "completeness": "Score what is missing, late or not good, at either end.",
     "buffer": "Look into a gateway's data directory: stat, ls, tail, verify, export, fsck.",

@@ -17,7 +17,9 @@ def commands(pipeline: Pipeline, work: WorkFlow | None, clock: Clock) -> dict[st
     """Make the handlers of alarms, and of permits where special work is watched."""
     found = handlers(pipeline, clock)
     if work is not None:
+        from gateway.control.handling import handling_handlers
         from gateway.control.permits import PermitDesk
 
         found |= PermitDesk(pipeline, work.monitor, clock).handlers()
+        found |= handling_handlers(pipeline, work, clock)
     return found

@@ -64,19 +64,26 @@ def make_work(
     if site.work is None:
         return None, ""
     from gateway.rules.open_alarm import StateError
+    from gateway.work.closing import Closing
     from gateway.work.monitor import WorkMonitor
-    from gateway.workflow import STATE, WorkFlow
+    from gateway.workflow import CLOSING_STATE, STATE, WorkFlow
 
     names = site.work.point_names()
     points = {point.id: point.name for point in catalogue.points if point.name in names}
     new_id = partial(secrets.token_bytes, ALARM_ID_BYTES)
     tables, books = (site.work.gases, site.work.almanac), site.rules
+    lost = []
     try:
         monitor = WorkMonitor(site.work.site, books, tables, points, new_id, state(STATE))
     except StateError as error:
         monitor = WorkMonitor(site.work.site, books, tables, points, new_id)
-        return WorkFlow(monitor, clock), f"Permits and their violations are not known: {error}"
-    return WorkFlow(monitor, clock), ""
+        lost.append(f"Permits and their violations are not known: {error}")
+    try:
+        closing = Closing(state(CLOSING_STATE))
+    except StateError as error:
+        closing = Closing()
+        lost.append(f"How alarms were handled is not known: {error}")
+    return WorkFlow(monitor, clock, closing), " ".join(lost)
 
 
 def open_sources(site: Site, catalogue: Catalogue, judge: Judge, clock: Clock) -> dict[str, Driver]:

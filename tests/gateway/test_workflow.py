@@ -13,10 +13,13 @@ from buffer.contract import Stream
 from buffer.memory import MemoryLog
 from drivers.contract import SourceEvent
 from gateway.cli.main import main
+from gateway.control.commands import commands
 from gateway.control.permits import PermitDesk
 from gateway.control.server import ControlServer
 from gateway.wire.v1 import uplink_pb2 as wire
-from tests.gateway.flow_rig import JPEG, HandClock, alarms, batch, events, records
+from gateway.work.closing import Closing
+from gateway.workflow import CLOSING_STATE
+from tests.gateway.flow_rig import JPEG, HandClock, alarms, batch, events, over_count, records
 from tests.gateway.work_rig import analysis, permit, working
 
 
@@ -151,3 +154,35 @@ async def test_a_permit_is_entered_moved_on_and_ended_by_command(tmp_path: Path)
     assert [e.attributes["verb"] for e in audit][:4] == ["enter", "start", "gas", "suspend"]
     assert audit[0].attributes["operator"] == "王芳"
     assert any(e.kind == "work.record" for e in await events(log))
+
+
+async def test_an_alarm_is_handled_until_it_is_closed(tmp_path: Path) -> None:
+    clock = HandClock()
+    log = MemoryLog(clock=clock)
+    flow, work = working(log, clock)
+
+    async def run(*arguments: str) -> str:
+        done = await asyncio.to_thread(CliRunner().invoke, main, ["handling", *arguments])
+        return done.output
+
+    async with ControlServer(tmp_path, commands(flow, work, clock)):
+        await flow.accept(permit(clock, "approved"))
+        await flow.accept(analysis(clock, 3.0))
+        await flow.accept(over_count(active=True))
+        [over, seen] = await alarms(log)
+        place, name, doubt = str(tmp_path), over.alarm_id.hex(), seen.alarm_id.hex()
+        assert "permit/DH-1/methane analysis_over  new 新报警  stands\n" in await run("list", place)
+        assert "who" not in await run("confirm", place, name, "--operator", "王芳")
+        assert "needs a word of why" in await run("reject", place, doubt)
+        await run("reject", place, doubt, "--operator", "李娜", "--note", "reflection")
+        await run("handle", place, name)
+        said = await run("close", place, name, "--note", "ventilated")
+        assert said == "permit/DH-1/methane analysis_over: closed 已消警\n"
+        left = await run("list", place)
+        assert "cam/yard over_count  false 误报, 李娜  stands" in left
+        assert left.endswith("1 alarms\n")
+    steps = [e for e in await events(log) if e.kind == "work.handling"]
+    assert [e.attributes["state"] for e in steps] == ["confirmed", "false", "handling", "closed"]
+    assert steps[0].attributes["operator"] == "王芳"
+    states = [case.state.value for case in Closing(log.state(CLOSING_STATE)).cases()]
+    assert states == ["closed", "false"]

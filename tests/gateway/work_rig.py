@@ -25,10 +25,10 @@ AREA = Area("yard", cameras=("cam",), gases=(GasPoint("gds/c", "methane", "%LEL"
 
 def working(log: MemoryLog, clock: HandClock) -> tuple[Pipeline, WorkFlow]:
     """Pipeline and flow, going on from what the log holds; no time of day is special."""
-    catalogue = Catalogue.of(points())
+    catalogue, ids = Catalogue.of(points()), counting_ids()
     monitor = WorkMonitor(
         WorkSite((AREA,), holds=Holds(merge_s=5.0)), shipped(),
-        (shipped_gases(), ALMANAC), {3: "gds/c"}, counting_ids(), log.state(STATE),
+        (shipped_gases(), ALMANAC), {3: "gds/c"}, lambda: b"\xaa" + ids()[1:], log.state(STATE),
     )  # fmt: skip
     work = WorkFlow(monitor, clock)
     rules = judge(log.states(""))
