@@ -186,12 +186,16 @@ class RuleConfig(Section):
     reason: str = Field(default="", max_length=512)
 
 
+StreamName = Literal["alarm", "event", "telemetry", "evidence"]
+
+
 class UplinkConfig(Section):
     """[[uplink]]: one destination.
 
     target: host:port.  ca, certificate, key: PEM files for mutual TLS, needed unless `insecure`,
     which is for loopback targets only.  history_share: part of the line (0 to 1) that history may
     take beside live data.  rate_bytes_per_s: upper bound of what is sent, 0 for none.
+    streams: what this destination takes; telemetry needs event, which carries the catalogue.
     """
 
     name: Name
@@ -202,6 +206,18 @@ class UplinkConfig(Section):
     insecure: bool = False
     history_share: Fraction = 0.5
     rate_bytes_per_s: int = Field(default=0, ge=0)
+    streams: tuple[StreamName, ...] = ("alarm", "event", "telemetry", "evidence")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if not self.streams or len(set(self.streams)) < len(self.streams):
+            raise ValueError("streams must name at least one stream, and each once")
+        if "telemetry" in self.streams and "event" not in self.streams:
+            raise ValueError(
+                "streams names telemetry without event, which carries the catalogue of points:"
+                ' add "event"'
+            )
+        return self
 
     @model_validator(mode="after")
     def _secured(self) -> Self:

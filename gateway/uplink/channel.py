@@ -9,6 +9,7 @@ channel, so that a renewed certificate needs no restart.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -85,6 +86,11 @@ class Destination(Protocol):
     @property
     def history_share(self) -> float:
         """Share of history in what live telemetry leaves, 0 to 1."""
+        ...
+
+    @property
+    def streams(self) -> Sequence[str]:
+        """Names of the streams that the destination takes: alarm, event, telemetry, evidence."""
         ...
 
     @property

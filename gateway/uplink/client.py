@@ -22,6 +22,7 @@ from dataclasses import replace
 from typing import Any
 
 from buffer.contract import Log, Record, Stream
+from buffer.ranges import RangeSet
 from drivers.contract import Clock
 from gateway.runtime.backoff import FullJitter
 from gateway.uplink import encode
@@ -94,9 +95,11 @@ class Uplink:
             settings or SessionSettings(),
             history_share=config.history_share,
             rate_bytes_per_s=config.rate_bytes_per_s,
+            streams=frozenset(Stream[name.upper()] for name in config.streams),
         )
         self._around = Surroundings(config, identity, log, clock, settings)
         self._config = config
+        self._streams = settings.streams
         self._log = log
         self._clock = clock
         self._events = events
@@ -118,6 +121,8 @@ class Uplink:
 
     async def run(self) -> None:
         """Keep both lanes connected until cancelled."""
+        for stream in Stream:
+            self._pass_over(stream)
         stop = self._log.add_listener(self._committed)
         try:
             async with asyncio.TaskGroup() as group:
@@ -275,6 +280,9 @@ class Uplink:
         self.report("link.down", text, {"permanent": ended.permanent})
 
     def _committed(self, stream: Stream, records: Sequence[Record]) -> None:
+        if stream not in self._streams:
+            self._pass_over(stream)
+            return
         if stream is Stream.TELEMETRY:
             self._samples += sum(record.samples for record in records)
         lane = Lane.PRIORITY if stream in STREAMS[Lane.PRIORITY] else Lane.BULK
@@ -283,6 +291,12 @@ class Uplink:
             link.committed(stream, records)
         else:
             self._end_outdated()
+
+    def _pass_over(self, stream: Stream) -> None:
+        """Count what this destination does not take as done with: nothing is kept for it."""
+        if stream not in self._streams:
+            done = RangeSet([(1, self._log.bounds(stream).next)])
+            self._log.acknowledge(self._config.name, stream, done)
 
     def _end_outdated(self) -> None:
         """End connections that speak for a log id that is no more."""
@@ -298,7 +312,7 @@ class Uplink:
 
     def _backlog_records(self) -> int:
         total = 0
-        for stream in Stream:
+        for stream in self._streams:
             bounds = self._log.bounds(stream)
             cursor = self._log.cursor(self._config.name, stream)
             if cursor.contiguous_stop(bounds.first) < bounds.next:

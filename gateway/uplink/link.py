@@ -364,11 +364,12 @@ class LaneLink:
         head = self._heads.get(stream)
         current = head is not None and head.sequence == bounds.next - 1
         cursor = self._around.log.cursor(self._around.destination.name, stream)
+        taken = stream in self._around.settings.streams
         return encode.stream_state(
             stream,
             bounds,
             head.hash if current and head else b"",
-            acknowledged_stop=cursor.contiguous_stop(bounds.first),
+            acknowledged_stop=cursor.contiguous_stop(bounds.first) if taken else 0,
         )
 
     def _send(self, message: wire.GatewayMessage) -> None:

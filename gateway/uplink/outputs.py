@@ -53,6 +53,7 @@ class SessionSettings:
     (measured); ten a second would take 1 % of a core. Alarms and events never linger.
     history_share: share of history in what live telemetry leaves; evidence has the rest.
     rate_bytes_per_s: limit on bulk, 0 for none.
+    streams: what the destination takes; nothing is said of the others.
     """
 
     heartbeat_ms: int = 3_000
@@ -71,6 +72,7 @@ class SessionSettings:
     linger_ms: int = 250
     history_share: float = 0.5
     rate_bytes_per_s: int = 0
+    streams: frozenset[Stream] = frozenset(Stream)
 
 
 @dataclass(slots=True)

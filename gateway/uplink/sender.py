@@ -53,7 +53,10 @@ class Sender:
         self._settings = settings
         self._boot_id = boot_id
         self._counters = counters
-        self.ledgers = {stream: Ledger(stream, bounds[stream]) for stream in STREAMS[lane]}
+        self.ledgers = {
+            stream: Ledger(stream, _wanted(bounds[stream], stream in settings.streams))
+            for stream in STREAMS[lane]
+        }
         self.live = {stream: Queue(one, Region.LIVE) for stream, one in self.ledgers.items()}
         self._past = {stream: Queue(one, Region.HISTORY) for stream, one in self.ledgers.items()}
         self.window = Window(settings)
@@ -309,3 +312,8 @@ class Sender:
             return True
         fresh_ns = self._opened_ns - self._settings.recent_ms * _MILLISECOND_NS
         return record.boot_id != self._boot_id or record.monotonic_ns < fresh_ns
+
+
+def _wanted(bounds: Bounds, wanted: bool) -> Bounds:
+    """Bounds of a stream, or those of an empty one where the destination does not take it."""
+    return bounds if wanted else Bounds(bounds.next, bounds.next)

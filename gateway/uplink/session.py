@@ -130,7 +130,7 @@ class LaneSession:
     def committed(self, stream: Stream, records: Sequence[Record], *, now_ns: int) -> list[Output]:
         """Take records that have just become durable."""
         ledger = self._sender.ledgers.get(stream)
-        if ledger is None or not records:
+        if ledger is None or not records or stream not in self._settings.streams:
             return []
         ledger.committed(records[-1].sequence + 1)
         if self.state is not State.OPEN:
@@ -141,7 +141,7 @@ class LaneSession:
     def extended(self, stream: Stream, bounds: Bounds, *, now_ns: int) -> list[Output]:
         """Take what the log holds now; for records that came without a commit (a renewed log)."""
         ledger = self._sender.ledgers[stream]
-        if bounds.next <= ledger.next:
+        if bounds.next <= ledger.next or stream not in self._settings.streams:
             return []
         ledger.committed(bounds.next)
         return self._pump(now_ns)
@@ -206,8 +206,8 @@ class LaneSession:
             self._sender.requested.update(reopened)
         if stream is Stream.EVIDENCE:
             ledger.live_from = ledger.first
-        text = f"{len(reopened)} records will be sent again"
-        return [SendResult(request_id, accepted=True, message=text), *self._pump(now_ns)]
+        done = SendResult(request_id, True, f"{len(reopened)} records will be sent again")
+        return [done, *self._pump(now_ns)]
 
     def tick(self, now_ns: int) -> list[Output]:
         """Do what is due by time."""
@@ -290,7 +290,8 @@ class LaneSession:
         self._sender.window.cap(welcome.window_bytes, welcome.max_message_bytes)
         out: list[Output] = [Opened(), self._status(now_ns)]
         for stream, ledger in self._sender.ledgers.items():
-            out += self._take_cursor(ledger, said[stream])
+            if stream in self._settings.streams:
+                out += self._take_cursor(ledger, said[stream])
         return out
 
     def _forked(self, welcome: wire.Welcome, said: Mapping[Stream, RangeSet]) -> list[Output]:
@@ -394,10 +395,8 @@ class LaneSession:
             if self._attempts[catalogue] <= _CATALOGUE_ATTEMPTS:
                 out.append(FindCatalogue(catalogue))
                 continue
-            text = (
-                f"The receiver asks for catalogue {catalogue.hex()[:16]} again and again; "
-                "its telemetry waits for the next connection."
-            )
+            name = catalogue.hex()[:16]
+            text = f"Catalogue {name} is asked for again and again; telemetry waits for a new link."
             out.append(Report("uplink.catalogue_refused", text))
         return out
 

@@ -35,6 +35,7 @@ class Destination:
     insecure: bool = True
     history_share: float = 0.5
     rate_bytes_per_s: int = 0
+    streams: tuple[str, ...] = ("alarm", "event", "telemetry", "evidence")
 
 
 @dataclass
@@ -332,3 +333,22 @@ async def test_insecure_is_for_loopback_only() -> None:
     async with running(Destination("192.0.2.1:50051"), SmallLog()) as gateway:
         await until(lambda: "link.down" in gateway.kinds())
         assert "no loopback address" in gateway.text("link.down")
+
+
+async def test_a_destination_takes_the_streams_it_names_and_holds_up_no_other() -> None:
+    log = SmallLog()
+    log.put(Stream.TELEMETRY, *payloads(50))
+    log.put(Stream.ALARM, b"")
+    async with FakeReceiver() as receiver:
+        destination = Destination(receiver.target, streams=("alarm", "event"))
+        async with running(destination, log) as gateway:
+            await until(lambda: "link.up" in gateway.kinds())
+            log.put(Stream.TELEMETRY, *payloads(50, seed=1))
+            log.put(Stream.EVENT, wire.Event(kind="config").SerializeToString())
+            await gateway.uplink.drained()
+            assert sorted(receiver.stored(Stream.ALARM)) == [1]
+            assert sorted(receiver.stored(Stream.EVENT)) == [1]
+            assert not receiver.stored(Stream.TELEMETRY)
+            (held,) = receiver.logs.values()
+            assert not held.gaps[Stream.TELEMETRY], "what is not wanted is not said to be gone"
+            assert log.unacknowledged("province", Stream.TELEMETRY) == 0

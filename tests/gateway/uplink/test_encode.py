@@ -26,6 +26,7 @@ class Destination:
     insecure: bool = False
     history_share: float = 0.5
     rate_bytes_per_s: int = 0
+    streams: tuple[str, ...] = ("alarm", "event", "telemetry", "evidence")
 
 
 def test_push_says_each_thing_once() -> None:
@@ -75,7 +76,7 @@ def test_other_streams_name_no_group() -> None:
 def test_statuses_become_one_sentence(code: str, details: str, part: str, permanent: bool) -> None:
     ended = explain(grpc.StatusCode[code], details, Destination())
     assert part in ended.reason
-    assert ended == Ended(ended.reason, permanent)
+    assert ended == Ended(ended.reason, permanent, unclear=details == "Internal error from Core")
     assert ended.reason.startswith(("10.0.0.1:50051 ", "The certificate of 10.0.0.1:50051"))
 
 
