@@ -18,6 +18,7 @@ from drivers.wording import suggestion
 from gateway.config import sources
 from gateway.config.alarm_rules import AlarmConfig, alarm_specs
 from gateway.config.alarms import AlarmsConfig
+from gateway.config.areas import AreaConfig, area_specs
 from gateway.config.audit import audit_set_points
 from gateway.config.checks import (
     check_equipment,
@@ -56,7 +57,7 @@ MAX_BYTES = 16 << 20
 
 WORK_SECTIONS = ("work", "permit_area", "permit_device")
 SECTIONS = ("gateway", "device", "camera", "uplink", "hazard", "place", "equipment", "metrics",
-            "buffer", "log", "rule", "alarms", "alarm", *WORK_SECTIONS)  # fmt: skip
+            "buffer", "log", "rule", "alarms", "alarm", "area", *WORK_SECTIONS)  # fmt: skip
 _PLACE = re.compile(r"^(.*) \(at (?:line (\d+), column \d+|end of document)\)$", re.DOTALL)
 
 _REASONS = {
@@ -122,6 +123,12 @@ class _Loader:
         devices, cameras = self._devices(now_ns), self._cameras()
         own_rules = site_rules(rules, self._report)
         alarm_rules = self._alarm_specs(devices, cameras)
+        areas = area_specs(
+            self._several(AreaConfig, "area"),
+            point_names(devices, cameras),
+            self._declared["place"],
+            self._report,
+        )
         audit_set_points(devices, own_rules, self._report, now_ns)
         work = self._work(devices, cameras, now_ns)
         if gateway is None or metrics is None or buffer is None or log is None or alarms is None:
@@ -142,6 +149,7 @@ class _Loader:
             rules=own_rules,
             alarm_specs=alarm_rules,
             work=work,
+            areas=areas,
             warnings=tuple(self._report.warnings),
         )
 

@@ -22,6 +22,7 @@ from gateway.config.model import (
 )
 from gateway.config.problems import ConfigProblem
 from gateway.model.point import Limits, Point
+from gateway.rules.area_count import AreaSpec
 from gateway.rules.condition_spec import AlarmSpec
 from gateway.rules.rulebook import RuleBooks
 from vision.tags import ANALYSED_FPS, camera_tags
@@ -82,6 +83,7 @@ class Site:
     alarms: AlarmsConfig
     rules: RuleBooks
     alarm_specs: tuple[AlarmSpec, ...]
+    areas: tuple[AreaSpec, ...]
     work: WorkParts | None = None
     warnings: tuple[ConfigProblem, ...] = ()
 

@@ -16,6 +16,7 @@ from functools import partial
 from drivers.contract import Batch, SourceEvent
 from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.model.point import Point
+from gateway.rules.area_count import AreaCounts, AreaSpec
 from gateway.rules.condition_groups import Evaluate
 from gateway.rules.condition_spec import AlarmSpec
 from gateway.rules.conditions import Conditions
@@ -26,6 +27,7 @@ from gateway.rules.headcount import HeadcountAlarms
 from gateway.rules.limits import LimitAlarms, Standing
 from gateway.rules.metrics import Flood, FloodWatch, Thresholds, is_raise
 from gateway.rules.open_alarm import OpenAlarm, encode_open
+from gateway.rules.rulebook import Rule
 
 DESK_STATE = PREFIX
 """Beginning of the names of what must survive a restart, in the state of the log."""
@@ -33,6 +35,7 @@ DESK_STATE = PREFIX
 
 PERMITS = "permit/"
 """Sources of alarms that the work monitor finds and keeps; whatever rule they name."""
+_AREA_RULES = ("headcount.high_risk", "headcount.running_maintenance", "headcount.area")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,9 @@ class Judge:
 
     points: of the catalogue.  zones: camera/zone of every camera zone that is configured.
     new_id: makes 16 random bytes.  state: what `state_of` gave, by name.
+
+    `permit_active` answers whether maintenance on a running unit has an active permit at a place;
+    until somebody sets it, none has.
     """
 
     def __init__(
@@ -62,6 +68,8 @@ class Judge:
         specs: Sequence[AlarmSpec] = (),
         compile_expression: Callable[[str], Evaluate] | None = None,
         thresholds: Thresholds | None = None,
+        areas: Sequence[AreaSpec] = (),
+        area_rules: Mapping[str, Rule] | None = None,
     ) -> None:
         self._zones = frozenset(zones)
         self._new_id = new_id
@@ -72,12 +80,23 @@ class Judge:
         self._floods = FloodWatch(thresholds) if thresholds is not None else None
         self._flood_notes: list[Note] = []
         self._limits = LimitAlarms(points, new_id=new_id, restored=self._standing("limit."))
-        self._headcount = HeadcountAlarms(new_id=new_id, restored=self._standing("headcount."))
+        self._headcount = HeadcountAlarms(
+            new_id=new_id, restored=self._standing("headcount.over_count")
+        )
 
         self._make_conditions = partial(
             Conditions, specs, points, new_id=new_id, compile_expression=compile_expression
         )
         self._conditions = self._make_conditions(restored=self._open("alarm.", "gas."))
+        self.permit_active: Callable[[str], bool] = lambda _place: False
+        self._make_areas = partial(
+            AreaCounts, areas, points, area_rules or {}, new_id=new_id,
+            permit_active=self._permit_is_active,
+        )  # fmt: skip
+        self._areas = self._make_areas(restored=self._open(*_AREA_RULES))
+
+    def _permit_is_active(self, place: str) -> bool:
+        return self.permit_active(place)
 
     def _open(self, *rules: str) -> list[OpenAlarm]:
         entries = [e for e in self._desk.entries() if not e.last.source.startswith(PERMITS)]
@@ -121,6 +140,8 @@ class Judge:
         self.declarations.adopt(other.declarations)
         self._floods, self._flood_notes = other.hand_over_floods()
         self._conditions = self._make_conditions(restored=self._open("alarm.", "gas."))
+        self._areas = self._make_areas(restored=self._open(*_AREA_RULES))
+        self.permit_active = other.permit_active
         self._headcount = HeadcountAlarms(new_id=self._new_id, restored=was.headcount)
         return self._desk.feed(
             [
@@ -145,6 +166,7 @@ class Judge:
         """Judge a batch of engineering values; `now_ns` is monotonic."""
         found = self._limits.feed(batch, now_ns=now_ns)
         found += self._conditions.feed(batch, now_ns=now_ns)
+        found += self._areas.feed(batch, now_ns=now_ns)
         return self._through(found, now_ns) if found else found
 
     def _through(self, found: Sequence[AlarmChange], now_ns: int) -> list[AlarmChange]:
@@ -176,11 +198,12 @@ class Judge:
 
     def feed_event(self, event: SourceEvent, *, now_ns: int) -> list[AlarmChange]:
         """Judge an event of a source. Raises ValueError if an over-count event is malformed."""
-        return self._through(self._headcount.feed(event, now_ns=now_ns), now_ns)
+        found = self._headcount.feed(event, now_ns=now_ns)
+        return self._through([*found, *self._areas.feed_event(event, now_ns=now_ns)], now_ns)
 
     def next_deadline_ns(self) -> int | None:
         """Monotonic time at which `tick` has something to do, or None."""
-        parts = (self._limits, self._conditions, self._desk, self.declarations)
+        parts = (self._limits, self._conditions, self._areas, self._desk, self.declarations)
         deadlines = [part.next_deadline_ns() for part in parts]
         if self._floods is not None:
             deadlines.append(self._floods.next_deadline_ns())
@@ -191,6 +214,7 @@ class Judge:
         changes = [
             *self._through(self._limits.tick(now_ns), now_ns),
             *self._through(self._conditions.tick(now_ns, wall_ns), now_ns),
+            *self._through(self._areas.tick(now_ns, wall_ns), now_ns),
             *self._desk.tick(now_ns, wall_ns=wall_ns),
         ]
         for flood in self._floods.tick(now_ns) if self._floods is not None else ():
@@ -220,7 +244,8 @@ class Judge:
     @property
     def standing(self) -> int:
         """Count of alarms that are raised and have not returned."""
-        return self._limits.open_count + self._conditions.open_count + self._headcount.open_count
+        parts = (self._limits, self._conditions, self._areas, self._headcount)
+        return sum(part.open_count for part in parts)
 
     def standing_zones(self, camera: str) -> list[str]:
         """Zones of a camera whose over-count alarm stands."""

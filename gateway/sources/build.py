@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.workflow import WorkFlow
 
 ALARM_ID_BYTES = 16
+AREA_KINDS = ("high_risk", "running_maintenance")
 POINT_IDS_STATE = "point_ids"
 """Name of the id table in the state of the log."""
 
@@ -44,6 +45,7 @@ def make_judge(site: Site, catalogue: Catalogue, state: Mapping[str, bytes]) -> 
         for zone in camera.zones
         if zone.max_people is not None
     ]
+    today = local_date(SystemClock().wall_ns())
     new_id = partial(secrets.token_bytes, ALARM_ID_BYTES)
     return Judge(
         catalogue.points,
@@ -53,7 +55,9 @@ def make_judge(site: Site, catalogue: Catalogue, state: Mapping[str, bytes]) -> 
         policy=site.alarms.policy(),
         specs=[*site.alarm_specs, *gas_specs(catalogue.points)],
         compile_expression=compile_expression,
-        thresholds=Thresholds.of(site.rules, local_date(SystemClock().wall_ns())),
+        thresholds=Thresholds.of(site.rules, today),
+        areas=site.areas,
+        area_rules={kind: site.rules.get(f"headcount.{kind}", on=today) for kind in AREA_KINDS},
     )
 
 
