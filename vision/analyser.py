@@ -22,7 +22,9 @@ from vision.config import CameraConfig
 from vision.frames import Frame, Image, LinkState
 from vision.health import View, ViewWatch
 from vision.postprocess import Detections
+from vision.ppe import Seen, Verdict
 from vision.track import Track, Tracker, TrackerRules
+from vision.wear import Ballot, Missing, Wearing
 from vision.zones import (
     BAD_CANNOT_JUDGE,
     BAD_NOT_CONNECTED,
@@ -30,6 +32,8 @@ from vision.zones import (
     OverCount,
     Zones,
 )
+
+Float32Array = npt.NDArray[np.float32]
 
 STARTUP_NS = 8_000_000_000
 """Patience with the first frame: an RTSP open takes 2 s, a key frame may be another 4 s away."""
@@ -64,15 +68,26 @@ class ViewChange:
     view: View
 
 
-Output = Headcount | OverCount | LinkChange | ViewChange
+Judge = Callable[[Image, Float32Array], list[Seen]]
+"""(the frame that was just detected in, boxes[n, 4] of people) → the same people, judged."""
+
+Output = Headcount | OverCount | Missing | LinkChange | ViewChange
 
 
 class Analyser:
     """Judges the frames of one camera, in order."""
 
     def __init__(
-        self, config: CameraConfig, detect: Detect, *, start_ns: int, active: Collection[str] = ()
+        self,
+        config: CameraConfig,
+        detect: Detect,
+        *,
+        start_ns: int,
+        active: Collection[str] = (),
+        judge: Judge | None = None,
     ) -> None:
+        self._judge_items = judge if config.items else None
+        self._ballots = {item: Ballot() for item in config.items}
         self._config = config
         self._detect = detect
         self._tracker = Tracker(TrackerRules.for_rate(config.analyse_fps), config.score)
@@ -85,7 +100,14 @@ class Analyser:
         self._reported = View.CLEAR
         self._judged: deque[int] = deque()
         self.tracks: list[Track] = []
+        self.worn: dict[str, dict[int, Verdict]] = {}
+        self.heads: list[tuple[float, float, float, float]] = []
         self.frame_wall_ns = 0
+
+    @property
+    def wearing(self) -> list[Wearing]:
+        """What people wore in the newest judged frame, per zone and item."""
+        return self._zones.wearing
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -99,7 +121,7 @@ class Analyser:
             self._lost = False
             outputs.append(LinkChange(lost=False, reason=""))
         if frame.first:
-            self._tracker.reset()
+            self._forget_people()
             self._watch.reset()
         found, pixels = self._detect(frame.image, self._config.score * WEAK)
         view = self._watch.feed(pixels, now_ns)
@@ -107,15 +129,16 @@ class Analyser:
         self._count_frame(now_ns)
         if view not in {View.CLEAR, View.MOVED}:
             self.tracks = []
-            self._tracker.reset()
+            self._forget_people()
             self._zones.blind(BAD_CANNOT_JUDGE)
             return outputs + list(self._zones.tick(now_ns))
         height, width = frame.image.shape[:2]
         self.tracks = self._tracker.feed(found, width, height, now_ns=frame.received_ns)
         self.frame_wall_ns = frame.wall_ns
         moved = view is View.MOVED
+        worn = self._vote(frame, now_ns)
         return outputs + list(
-            self._zones.feed(self.tracks, width, height, now_ns=now_ns, doubtful=moved)
+            self._zones.feed(self.tracks, width, height, now_ns=now_ns, doubtful=moved, worn=worn)
         )
 
     def next_deadline_ns(self) -> int:
@@ -163,6 +186,39 @@ class Analyser:
             return []
         self._reported = view
         return [ViewChange(view)]
+
+    def _vote(self, frame: Frame, now_ns: int) -> dict[str, dict[int, Verdict]]:
+        """State of each item by track id, this frame's votes included."""
+        if self._judge_items is None:
+            return {}
+        height, width = frame.image.shape[:2]
+        asked = np.zeros(len(self.tracks), np.bool_)
+        for zone, member in zip(
+            self._config.zones, self._zones.members(self.tracks, width, height), strict=True
+        ):
+            if zone.items:
+                asked |= member
+        here = [t for t, ask in zip(self.tracks, asked, strict=True) if ask and not t.missed]
+        boxes = np.array([track.box for track in here], np.float32).reshape(-1, 4)
+        seen = self._judge_items(frame.image, boxes) if here else []
+        alive = [track.id for track in self.tracks]
+        states = {}
+        for item, ballot in self._ballots.items():
+            votes = {
+                track.id: (one.helmet if item == "helmet" else one.workwear).verdict
+                for track, one in zip(here, seen, strict=True)
+            }
+            ballot.feed(votes, alive, now_ns=now_ns)
+            states[item] = {track: ballot.state(track, now_ns=now_ns) for track in alive}
+        self.worn = states
+        self.heads = [one.head for one in seen if one.head is not None]
+        return states
+
+    def _forget_people(self) -> None:
+        self._tracker.reset()
+        self.worn, self.heads = {}, []
+        for ballot in self._ballots.values():
+            ballot.reset()
 
     def _count_frame(self, now_ns: int) -> None:
         self._judged.append(now_ns)

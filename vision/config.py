@@ -18,8 +18,8 @@ from vision.geometry import area, crossing_edges
 
 DEFAULT_MODEL = Path(__file__).resolve().parent / "models" / "person-nanodet-416.onnx"
 
-Item = Literal["helmet", "vest", "uniform"]
-"""Protective equipment 劳动防护用品 that a zone may ask for."""
+Item = Literal["helmet", "workwear", "vest", "uniform"]
+"""Protective equipment 劳动防护用品 that a zone may ask for. vest and uniform mean workwear."""
 
 _SMALLEST_AREA = 1e-4  # of the frame: 10 × 7 pixels of 1080p in each direction times ten
 
@@ -42,7 +42,8 @@ class ZoneConfig(StrictModel):
     max_people: more than this for `hold_s` raises the over-count alarm 超员; None: only counted.
     hold_s: seconds without a break over the limit before it is raised.
     clear_s: seconds without a break at or under the limit before it is cleared.
-    require: protective equipment to be judged (not in this version, see `warnings`).
+    require: protective equipment 劳动防护用品 that everybody in it must wear.
+    item_hold_s: seconds without a break for which somebody lacks it before the alarm is raised.
     """
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[^/\s][^/\n]*$")
@@ -51,6 +52,13 @@ class ZoneConfig(StrictModel):
     hold_s: float = Field(default=3.0, ge=0.0, le=3600.0)
     clear_s: float = Field(default=3.0, ge=0.0, le=3600.0)
     require: Annotated[tuple[Item, ...], Field(strict=False)] = ()
+    item_hold_s: float = Field(default=3.0, ge=0.0, le=3600.0)
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """What is judged: helmet, workwear, in this order, each once."""
+        wanted = {"helmet" if item == "helmet" else "workwear" for item in self.require}
+        return tuple(sorted(wanted))
 
     @field_validator("polygon")
     @classmethod
@@ -91,6 +99,7 @@ class CameraConfig(StrictModel):
     kind: `fixed`; `ptz` or `mobile` (布控球) are meant to move, so that is never reported of them.
     clip_before_s, clip_after_s: seconds of a clip before and after an alarm 报警前后录像; none
         where both are 0.  clip_fps: pictures a second that are kept for clips.
+    blur_heads: make heads in evidence pictures unrecognisable (the measurement never sees that).
     """
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[^/\s][^/\n]*$")
@@ -107,6 +116,7 @@ class CameraConfig(StrictModel):
     clip_before_s: float = Field(default=10.0, ge=0.0, le=60.0)
     clip_after_s: float = Field(default=20.0, ge=0.0, le=120.0)
     clip_fps: float = Field(default=2.0, ge=0.2, le=10.0)
+    blur_heads: bool = True
     zones: Annotated[tuple[ZoneConfig, ...], Field(strict=False)] = Field(
         default=(), validation_alias=AliasChoices("zone", "zones")
     )
@@ -145,6 +155,11 @@ class CameraConfig(StrictModel):
         return "://" not in self.source
 
     @property
+    def items(self) -> tuple[str, ...]:
+        """What is judged in any of the zones."""
+        return tuple(sorted({item for zone in self.zones for item in zone.items}))
+
+    @property
     def model_path(self) -> Path:
         """The ONNX file to run."""
         return Path(self.model) if self.model else DEFAULT_MODEL
@@ -163,10 +178,10 @@ class CameraConfig(StrictModel):
     def warnings(self) -> list[str]:
         """What the configuration asks for and this version does not do."""
         return [
-            f"Camera {self.name}, zone {zone.name}: {', '.join(zone.require)} asked for,"
-            " but protective equipment (PPE) is not judged in this version."
+            f"Camera {self.name}, zone {zone.name}: vest and uniform are not told apart in this"
+            " version; both are judged as workwear."
             for zone in self.zones
-            if zone.require
+            if {"vest", "uniform"} & set(zone.require)
         ]
 
 

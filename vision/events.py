@@ -39,7 +39,10 @@ class Message(StrictModel):
 
 
 class Configure(Message):
-    """First message to the worker. active: zones whose over-count alarm stands."""
+    """First message to the worker.
+
+    active: zones whose over-count alarm stands; `zone/no_item` for one of equipment.
+    """
 
     type: Literal["configure"] = "configure"
     camera: CameraConfig
@@ -71,12 +74,14 @@ class Sample(Message):
     """From the worker, once a second: its heartbeat.
 
     counts: people per zone in the order of the configuration; None where quality is bad.
+    wearing: value and quality of the points of equipment, in the order of `camera_tags`.
     frame_wall_ns: wall-clock time of the newest judged frame, 0 before the first.
     """
 
     type: Literal["sample"] = "sample"
     counts: list[int | None]
     quality: int = Field(ge=0, le=0xFFFF)
+    wearing: list[tuple[int | None, int]] = Field(default_factory=list)
     frame_wall_ns: int
     analysed_fps: float
     statistics: dict[str, float] = Field(default_factory=dict)

@@ -17,7 +17,8 @@ from vision.events import Capture, Happened, Sample, Stop
 from vision.frames import Frame, FrameSource
 from vision.health import VIEW_WORDS_ZH
 from vision.link import Link
-from vision.snapshot import small_jpeg, snapshot
+from vision.snapshot import Scene, small_jpeg, snapshot
+from vision.wear import Missing
 from vision.zones import Headcount, OverCount
 
 HANG_NS = 15_000_000_000
@@ -25,6 +26,8 @@ HANG_NS = 15_000_000_000
 
 MOST_ABANDONED = 3
 """Readers abandoned before the process gives up and lets itself be restarted."""
+
+_ITEMS = {"helmet": ("a helmet", "未戴安全帽"), "workwear": ("work wear", "未穿工作服")}
 
 Attributes = Mapping[str, str | int | float | bool]
 _NONE: Attributes = {}
@@ -40,7 +43,9 @@ class CameraLoop:
         analyser: Analyser,
         open_source: Callable[[], FrameSource],
         attributes: Attributes,
+        digests: Mapping[str, str] | None = None,
     ) -> None:
+        self._digests = digests or {}
         self._link = link
         self._config = config
         self._analyser = analyser
@@ -148,6 +153,8 @@ class CameraLoop:
                 self._send_sample(output)
             case OverCount():
                 self._send_over_count(output, frame)
+            case Missing():
+                self._send_missing(output, frame)
             case LinkChange(lost=True, reason=reason):
                 text = f"Camera {name} is lost: {reason}."
                 self._happened("vision.camera_lost", text, {"reason": reason})
@@ -163,6 +170,7 @@ class CameraLoop:
         self._link.send(
             Sample(
                 counts=list(sample.counts),
+                wearing=list(sample.wearing),
                 quality=sample.quality,
                 frame_wall_ns=self._analyser.frame_wall_ns,
                 analysed_fps=round(self._analyser.analysed_fps(now_ns), 3),
@@ -175,13 +183,35 @@ class CameraLoop:
             )
         )
 
+    def _send_missing(self, change: Missing, frame: Frame | None) -> None:
+        picture = self._picture(frame) if change.active else b""
+        what, chinese = _ITEMS[change.item]
+        said = f"without {what} {chinese}" if change.active else f"now with {what}, or gone"
+        count = f"{change.people} people " if change.active else "everybody is "
+        self._happened(
+            f"vision.no_{change.item}",
+            f"Camera {self._config.name}, zone {change.zone}: {count}{said}.",
+            {
+                "zone": change.zone,
+                "item": change.item,
+                "people": change.people,
+                "limit": 0,
+                "active": change.active,
+                "track_ids": ",".join(map(str, change.track_ids)),
+                **self._attributes,
+                **{f"{name}_sha256": digest for name, digest in self._digests.items()},
+            },
+            picture,
+            frame.wall_ns if frame is not None else 0,
+        )
+
+    def _picture(self, frame: Frame | None) -> bytes:
+        if frame is None:
+            return b""
+        return snapshot(frame.image, self._config, Scene.of(self._analyser), frame.wall_ns)
+
     def _send_over_count(self, change: OverCount, frame: Frame | None) -> None:
-        picture = b""
-        if frame is not None and change.active:
-            analyser = self._analyser
-            picture = snapshot(
-                frame.image, self._config, analyser.tracks, analyser.counts, frame.wall_ns
-            )
+        picture = self._picture(frame) if change.active else b""
         verb = "more than" if change.active else "no longer more than"
         self._happened(
             "vision.over_count",

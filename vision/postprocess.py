@@ -69,13 +69,18 @@ class Decoder:
         self._centres = np.concatenate(centres)
         self._strides = np.concatenate(strides)
 
-    def check(self, shapes: Sequence[Sequence[int]]) -> str:
+    def check(self, shapes: Sequence[Sequence[int | str]]) -> str:
         """Compare output shapes with the head; returns one sentence, empty if they fit."""
         head = self._head
         want = [[1, n, head.classes] for n in self._counts]
         want += [[1, n, 4 * head.bins] for n in self._counts]
         have = [list(shape) for shape in shapes]
-        return "" if have == want else f"the model's outputs are {have}, its manifest says {want}"
+        fits = len(have) == len(want) and all(
+            len(one) == len(other)
+            and all(a == b or not isinstance(a, int) for a, b in zip(one, other, strict=True))
+            for one, other in zip(have, want, strict=True)
+        )  # a name instead of a number: any length
+        return "" if fits else f"the model's outputs are {have}, its manifest says {want}"
 
     def feed(
         self,

@@ -18,5 +18,16 @@ SAMPLES_PER_S = 1.0
 
 
 def camera_tags(camera: CameraConfig) -> list[str]:
-    """Tags of a camera's points: `<zone>.headcount` 人数 for each zone, then `analysed_fps`."""
-    return [*(f"{zone.name}.headcount" for zone in camera.zones), ANALYSED_FPS]
+    """Tags of a camera's points.
+
+    `<zone>.headcount` 人数 for each zone, then for each item that a zone requires
+    `<zone>.no_<item>` (people seen to lack it) and `<zone>.<item>_undecided` (people of whom it
+    cannot be told), then `analysed_fps`.
+    """
+    lacking = [
+        tag
+        for zone in camera.zones
+        for item in zone.items
+        for tag in (f"{zone.name}.no_{item}", f"{zone.name}.{item}_undecided")
+    ]
+    return [*(f"{zone.name}.headcount" for zone in camera.zones), *lacking, ANALYSED_FPS]

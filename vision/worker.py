@@ -43,23 +43,31 @@ def serve(link: Link) -> None:
 
     from vision.analyser import Analyser
     from vision.capture import VideoSource
-    from vision.detector import Detector, ModelError, read_model
     from vision.loop import CameraLoop
+    from vision.manifest import ModelError
+    from vision.people import load_people
 
     cv2.setNumThreads(1)
     try:
-        detector = Detector(read_model(config.model_path))
+        people = load_people(config.model_path, config.score, items=config.items)
     except ModelError as error:
         link.send(Failed(text=str(error)))
         raise SystemExit(1) from error
     _give_back()
-    link.send(Started(model_sha256=detector.sha256, onnxruntime=onnxruntime.__version__))
+    link.send(Started(model_sha256=people.detector.sha256, onnxruntime=onnxruntime.__version__))
     loop = CameraLoop(
         link,
         config,
-        Analyser(config, detector.look, start_ns=time.monotonic_ns(), active=order.active),
+        Analyser(
+            config,
+            people.detect,
+            start_ns=time.monotonic_ns(),
+            active=order.active,
+            judge=people.wear,
+        ),
         lambda: VideoSource(config, time.monotonic_ns, time.time_ns),
-        {"model_sha256": detector.sha256, "score": config.score},
+        {"model_sha256": people.detector.sha256, "score": config.score},
+        people.digests,
     )
     loop.run()
 

@@ -14,14 +14,17 @@ raises nor clears an alarm; people > max_people is over, people == max_people is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from vision.config import ZoneConfig
 from vision.geometry import feet, inside
+from vision.ppe import Verdict
 from vision.track import Track
+from vision.wear import ItemAlarm, Missing, Wearing
 
 GOOD = 0x0000
 UNCERTAIN = 0x4000
@@ -40,6 +43,8 @@ class Headcount:
 
     counts: tuple[int | None, ...]
     quality: int
+    wearing: tuple[tuple[int | None, int], ...] = ()
+    """Value and quality of each further point of `camera_tags` but the last, in its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +58,14 @@ class OverCount:
     track_ids: tuple[int, ...]
 
 
+Change = Headcount | OverCount | Missing
+
+
 class Zones:
     """Counts for all zones of one camera.
 
-    active: names of zones whose alarm stood when the previous process ended; they clear as usual.
+    active: names of zones whose alarm stood when the previous process ended, `zone/no_item` for one
+    of equipment; they clear as usual.
     """
 
     def __init__(
@@ -64,6 +73,13 @@ class Zones:
     ) -> None:
         self._polygons = [np.array(zone.polygon, np.float64) for zone in zones]
         self._alarms = [_Alarm(zone, zone.name in active) for zone in zones]
+        self._items = [
+            [
+                ItemAlarm(zone, item, active=f"{zone.name}/no_{item}" in active)
+                for item in zone.items
+            ]
+            for zone in zones
+        ]
         self._counts: tuple[int, ...] = ()
         self._quality = BAD_WAITING
         self._due_ns = start_ns + SAMPLE_NS
@@ -81,37 +97,74 @@ class Zones:
         *,
         now_ns: int,
         doubtful: bool = False,
-    ) -> list[Headcount | OverCount]:
-        """Judge one frame of the given size; `doubtful`: the zones may lie elsewhere by now."""
-        boxes = np.array([track.box for track in tracks], np.float64).reshape(-1, 4)
-        where = feet(boxes, width, height)
-        members = [inside(where, polygon) for polygon in self._polygons]
+        worn: Mapping[str, Mapping[int, Verdict]] | None = None,
+    ) -> list[Change]:
+        """Judge one frame of the given size. worn: state of each item by track id.
+
+        doubtful: the zones may lie elsewhere by now.
+        """
+        members = self.members(tracks, width, height)
         self._counts = tuple(int(member.sum()) for member in members)
         self._quality = UNCERTAIN if doubtful else GOOD
-        changes: list[Headcount | OverCount] = []
-        for alarm, member in zip(self._alarms, members, strict=True):
+        changes: list[Change] = []
+        for alarm, items, member in zip(self._alarms, self._items, members, strict=True):
             ids = tuple(sorted(tracks[i].id for i in np.flatnonzero(member).tolist()))
             changes += alarm.feed(ids, now_ns)
+            for item in items:
+                known = (worn or {}).get(item.wearing.item, {})
+                states = [(one, known.get(one, Verdict.UNDECIDED)) for one in ids]
+                changes += item.feed(states, now_ns=now_ns)
         return changes + self.tick(now_ns)
+
+    def members(
+        self, tracks: Sequence[Track], width: int, height: int
+    ) -> list[npt.NDArray[np.bool_]]:
+        """Of each zone, which tracks stand in it."""
+        boxes = np.array([track.box for track in tracks], np.float64).reshape(-1, 4)
+        where = feet(boxes, width, height)
+        return [inside(where, polygon) for polygon in self._polygons]
+
+    @property
+    def wearing(self) -> list[Wearing]:
+        """What people wore in the newest judged frame, per zone and item."""
+        return [item.wearing for items in self._items for item in items]
 
     def blind(self, quality: int) -> None:
         """The view cannot be judged from now on, until the next feed; quality says why."""
         self._quality = quality
         for alarm in self._alarms:
             alarm.blind()
+        for items in self._items:
+            for item in items:
+                item.blind()
 
     def next_deadline_ns(self) -> int:
         """When the next sample is due."""
         return self._due_ns
 
-    def tick(self, now_ns: int) -> list[Headcount | OverCount]:
+    def tick(self, now_ns: int) -> list[Change]:
         """Return the sample that is due, if one is. Missed ones are not made up."""
         if now_ns < self._due_ns:
             return []
         self._due_ns += SAMPLE_NS * (1 + (now_ns - self._due_ns) // SAMPLE_NS)
         if self._quality not in {GOOD, UNCERTAIN}:
-            return [Headcount((None,) * len(self._alarms), self._quality)]
-        return [Headcount(self._counts, self._quality)]
+            lost = ((None, self._quality),) * (2 * len(self.wearing))
+            return [Headcount((None,) * len(self._alarms), self._quality, lost)]
+        values = tuple(pair for one in self.wearing for pair in _values(one, self._quality))
+        return [Headcount(self._counts, self._quality, values)]
+
+
+def _values(one: Wearing, quality: int) -> tuple[tuple[int | None, int], tuple[int | None, int]]:
+    """People who lack the item, people of whom it cannot be told; each with its quality.
+
+    Where nobody could be judged the first is not known; where some could not, it is uncertain.
+    """
+    decided = one.worn + one.missing
+    if not one.undecided:
+        return (one.missing, quality), (0, quality)
+    if not decided:
+        return (None, BAD_CANNOT_JUDGE), (one.undecided, quality)
+    return (one.missing, UNCERTAIN), (one.undecided, quality)
 
 
 class _Alarm:

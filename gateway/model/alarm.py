@@ -30,7 +30,8 @@ class AlarmChange:
     """One transition of one alarm.
 
     alarm_id: 16 bytes, the same from raise to return.  source: point name or camera/zone.
-    condition: high_high, high, low, low_low, over_count.  value and limit in `unit`.
+    condition: high_high, high, low, low_low, over_count,
+    no_helmet, no_workwear.  value and limit in `unit`.
     source_time_ns: device time of the deciding value; gateway_time_ns: its reception.
     rule: id and version of what judged; clause: its document and clause where it is a legal one.
     operator and reason: of a person's command.  declaration: id of the declared test or outage

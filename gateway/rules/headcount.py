@@ -1,12 +1,13 @@
-"""Headcount alarms 人数超限: over-count events of the cameras become alarms with an identity.
+"""Alarms of camera zones 人数超限, 未戴安全帽, 未穿工作服: the cameras' events get an identity.
 
-Guarantees: one open alarm per camera zone; a repeated "active" raises nothing new, a repeated
-"not active" returns nothing; `restored` alarms keep their ids over a restart. How many people are
-too many is judged in vision, with the zone's limit; this only gives the judgement its identity.
+Guarantees: one open alarm per camera zone and kind; a repeated "active" raises nothing new, a
+repeated "not active" returns nothing; `restored` alarms keep their ids over a restart. How many
+people are too many is judged in vision, with the zone's limit; this only gives the judgement its
+identity.
 
-An event is of kind vision.over_count with attributes zone (str), people and limit (numbers) and
-active (bool). The alarm's source is camera/zone, its unit 人 is written as "people". States as in
-limits.py. Pure.
+An event is of a kind of KINDS with attributes zone (str), people and limit (numbers) and active
+(bool); for missing equipment people are those who lack it and the limit is 0. The alarm's source
+is camera/zone, its unit 人 is written as "people". States as in limits.py. Pure.
 """
 
 from __future__ import annotations
@@ -17,9 +18,15 @@ from drivers.contract import Quality, SourceEvent
 from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.rules.open_alarm import OpenAlarm, checked_id, decode_open, describe, encode_open
 
-KIND = "vision.over_count"
-CONDITION = "over_count"
-RULE = "headcount.over_count/1"
+KINDS = {
+    "vision.over_count": ("over_count", "headcount.over_count/1"),
+    "vision.no_helmet": ("no_helmet", "ppe.no_helmet/1"),
+    "vision.no_workwear": ("no_workwear", "ppe.no_workwear/1"),
+}
+"""Condition and rule of each kind of event."""
+
+OVER_COUNT = "over_count"
+_ITEMS = {"no_helmet": "helmet", "no_workwear": "work wear"}
 UNIT = "people"
 
 
@@ -39,7 +46,7 @@ class HeadcountAlarms:
         """
         self._new_id = new_id
         self._priority = priority
-        self._open = {alarm.source: alarm for alarm in decode_open(restored)}
+        self._open = {(one.source, one.condition): one for one in decode_open(restored)}
 
     def feed(self, event: SourceEvent, *, now_ns: int) -> list[AlarmChange]:
         """Translate an event; other kinds give nothing. Raises ValueError if it is malformed.
@@ -47,17 +54,18 @@ class HeadcountAlarms:
         `now_ns` is monotonic, as for every rule; no headcount rule has a delay of its own yet.
         """
         del now_ns
-        if event.kind != KIND:
+        if event.kind not in KINDS:
             return []
+        condition, rule = KINDS[event.kind]
         zone, people, limit, active = _read(event)
         source = f"{event.source}/{zone}"
-        standing = self._open.get(source)
+        standing = self._open.get((source, condition))
         if active == (standing is not None):
             return []
         change = AlarmChange(
             alarm_id=standing.alarm_id if standing else checked_id(self._new_id()),
             source=source,
-            condition=CONDITION,
+            condition=condition,
             state=AlarmState.RETURNED_UNACKNOWLEDGED
             if standing
             else AlarmState.UNACKNOWLEDGED_ACTIVE,
@@ -69,18 +77,21 @@ class HeadcountAlarms:
             unit=UNIT,
             source_time_ns=event.time_ns,
             gateway_time_ns=event.time_ns,
-            rule=RULE,
-            text=_text(source, people, limit, active=active),
+            rule=rule,
+            text=_text(condition, source, people, limit, active=active),
         )
         if standing:
-            del self._open[source]
+            del self._open[source, condition]
         else:
-            self._open[source] = OpenAlarm.of(change)
+            self._open[source, condition] = OpenAlarm.of(change)
         return [change]
 
     def close_removed(self, zones: Collection[str], gateway_time_ns: int) -> list[AlarmChange]:
-        """Return the restored alarms of zones (camera/zone) that are no longer configured."""
-        gone = [self._open.pop(source) for source in list(self._open) if source not in zones]
+        """Return the restored alarms of zones that are no longer configured.
+
+        zones: camera/zone, and camera/zone/no_helmet or the like for equipment that one requires.
+        """
+        gone = [self._open.pop(key) for key in list(self._open) if _named(key) not in zones]
         return [alarm.removed(gateway_time_ns) for alarm in gone]
 
     def open_alarms(self) -> bytes:
@@ -89,13 +100,18 @@ class HeadcountAlarms:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Zones (camera/zone) whose alarm stands."""
-        return tuple(self._open)
+        """Zones whose alarm stands: camera/zone for over-count, camera/zone/no_helmet and so on."""
+        return tuple(_named(key) for key in self._open)
 
     @property
     def open_count(self) -> int:
         """Count of alarms that are raised and have not returned."""
         return len(self._open)
+
+
+def _named(key: tuple[str, str]) -> str:
+    source, condition = key
+    return source if condition == OVER_COUNT else f"{source}/{condition}"
 
 
 def _read(event: SourceEvent) -> tuple[str, float, float, bool]:
@@ -108,12 +124,17 @@ def _read(event: SourceEvent) -> tuple[str, float, float, bool]:
         or isinstance(limit, str | bool | None)
     ):
         raise ValueError(
-            f"{event.source}: {KIND} needs zone, people, limit and active, got {dict(attributes)}"
+            f"{event.source}: {event.kind} needs zone, people, limit and active,"
+            f" got {dict(attributes)}"
         )
     return zone, float(people), float(limit), active
 
 
-def _text(source: str, people: float, limit: float, *, active: bool) -> str:
+def _text(condition: str, source: str, people: float, limit: float, *, active: bool) -> str:
+    if condition in _ITEMS:
+        if active:
+            return f"{source}: {describe(people, UNIT)} without {_ITEMS[condition]}."
+        return f"{source}: nobody without {_ITEMS[condition]} any more."
     seen, most = describe(people, UNIT), describe(limit, UNIT)
     if active:
         return f"{source} has too many people: {seen}, at most {most} allowed."

@@ -45,6 +45,12 @@ def make_judge(site: Site, catalogue: Catalogue, state: Mapping[str, bytes]) -> 
         for zone in camera.zones
         if zone.max_people is not None
     ]
+    zones += [
+        f"{camera.name}/{zone.name}/no_{item}"
+        for camera in site.cameras
+        for zone in camera.zones
+        for item in zone.items
+    ]
     today = local_date(SystemClock().wall_ns())
     new_id = partial(secrets.token_bytes, ALARM_ID_BYTES)
     return Judge(

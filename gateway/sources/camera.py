@@ -77,6 +77,7 @@ class CameraSource:
         self._columns = [i for i, tag in enumerate(camera_tags(config)) if tag in points]
         ids = [points[tag] for tag in camera_tags(config) if tag in points]
         self._points = np.array(ids, np.int32)
+        self._further = len(camera_tags(config)) - len(config.zones) - 1
         self._active = set(active)
         self._writer: asyncio.StreamWriter | None = None
         self._sequence = 0
@@ -187,6 +188,8 @@ class CameraSource:
             case Sample():
                 if len(message.counts) != len(self._config.zones):
                     raise DeviceError(f"it sent {len(message.counts)} counts.")
+                if len(message.wearing) != self._further:
+                    raise DeviceError(f"it sent {len(message.wearing)} values of equipment.")
                 self._worker = dict(message.statistics)
                 await emit(self._batch(message, self._clock.wall_ns()))
             case Happened():
@@ -222,9 +225,12 @@ class CameraSource:
 
     def _remember(self, message: Happened) -> None:
         zone = message.attributes.get("zone")
-        if message.kind == "vision.over_count" and isinstance(zone, str):
-            change = self._active.add if message.attributes.get("active") else self._active.discard
-            change(zone)
+        if not isinstance(zone, str):
+            return
+        kind = message.kind.removeprefix("vision.")
+        name = zone if kind == "over_count" else f"{zone}/{kind}"
+        change = self._active.add if message.attributes.get("active") else self._active.discard
+        change(name)
 
     def _batch(self, sample: Sample, now_ns: int) -> Batch:
         values = [np.nan if count is None else float(count) for count in sample.counts]
@@ -232,13 +238,16 @@ class CameraSource:
         self._headcount = {
             f"headcount_{zone}": count for zone, count in zip(zones, values, strict=True)
         }
+        quality = [sample.quality] * len(sample.counts)
+        values += [np.nan if value is None else float(value) for value, _ in sample.wearing]
+        quality += [code for _, code in sample.wearing]
         values.append(sample.analysed_fps)
-        quality = [sample.quality] * len(sample.counts) + [int(Quality.GOOD)]
+        quality.append(int(Quality.GOOD))
         good = sample.quality == Quality.GOOD and sample.frame_wall_ns > 0
         return self._next(values, quality, sample.frame_wall_ns if good else now_ns, now_ns)
 
     def _bad(self, now_ns: int) -> Batch:
-        count = len(self._config.zones) + 1
+        count = len(self._config.zones) + self._further + 1
         lost = [int(Quality.BAD_NOT_CONNECTED)] * count
         return self._next([np.nan] * count, lost, now_ns, now_ns)
 

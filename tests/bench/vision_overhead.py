@@ -23,8 +23,9 @@ import numpy.typing as npt
 
 from vision.analyser import Analyser
 from vision.config import DEFAULT_MODEL, CameraConfig
-from vision.detector import Detector, read_model
+from vision.detector import Detector
 from vision.frames import Frame, Image
+from vision.manifest import read_model
 from vision.preprocess import Preprocessor
 
 FPS = 4.0
@@ -112,6 +113,7 @@ def _round(
 
 def _tensors(clip: Path, count: int) -> list[npt.NDArray[np.float32]]:
     given = read_model(DEFAULT_MODEL).manifest.input
+    assert given is not None
     preprocessor = Preprocessor(given.side, given.mean, given.deviation)
     pictures = _pictures(clip)
     return [preprocessor.feed(next(pictures)).copy() for _ in range(count)]

@@ -136,11 +136,20 @@ async def test_a_model_that_is_missing_is_one_sentence(vtest: Path, tmp_path: Pa
     assert "none.onnx cannot be read: No such file or directory" in str(seen.error)
 
 
-async def test_what_is_asked_for_and_not_judged_is_said(vtest: Path) -> None:
-    zone = {"name": "z", "polygon": [[0, 0], [1, 0], [1, 1]], "require": ["helmet"]}
-    async with running(camera(str(vtest), zone=[zone])) as seen:
+async def test_equipment_is_judged_and_what_is_not_told_apart_is_said(vtest: Path) -> None:
+    zone = {"name": "z", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]], "require": ["helmet", "vest"]}
+    config = camera(str(vtest), zone=[zone])
+    async with running(config) as seen:
         await seen.until(lambda: "vision.not_judged" in seen.kinds())
-    assert "not judged in this version" in seen.event("vision.not_judged").text
+        await seen.until(lambda: any(batch.quality[0] == 0 for batch in seen.batches))
+    assert "judged as workwear" in seen.event("vision.not_judged").text
+    values = next(batch for batch in seen.batches if batch.quality[0] == 0).values
+    assert camera_tags(config) == [
+        "z.headcount", "z.no_helmet", "z.helmet_undecided",
+        "z.no_workwear", "z.workwear_undecided", "analysed_fps",
+    ]  # fmt: skip
+    assert len(values) == 6
+    assert np.nan_to_num(values[1]) + np.nan_to_num(values[2]) <= values[0]
 
 
 async def test_the_process_ends_when_the_gateway_is_killed(vtest: Path, tmp_path: Path) -> None:

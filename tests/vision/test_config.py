@@ -31,9 +31,9 @@ def test_defaults_and_the_toml_shape() -> None:
 
 
 def test_what_is_not_judged_is_said() -> None:
-    (warning,) = zone(require=["helmet"]).warnings()
-    assert "helmet" in warning
-    assert "not judged in this version" in warning
+    (warning,) = zone(require=["helmet", "vest"]).warnings()
+    assert "judged as workwear" in warning
+    assert zone(require=["helmet", "workwear"]).warnings() == []
     assert zone().warnings() == []
 
 

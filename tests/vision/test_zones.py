@@ -13,6 +13,7 @@ from vision.zones import (
     BAD_WAITING,
     GOOD,
     SAMPLE_NS,
+    Change,
     Headcount,
     OverCount,
     Zones,
@@ -40,7 +41,7 @@ class Watch:
     def __init__(self, limit: int | None = 2, active: tuple[str, ...] = ()) -> None:
         self.zones = Zones([zone(limit)], start_ns=FAR_NS, active=active)
 
-    def feed(self, people: int, now_ns: int) -> list[Headcount | OverCount]:
+    def feed(self, people: int, now_ns: int) -> list[Change]:
         return self.zones.feed(crowd(people, 1), 100, 100, now_ns=now_ns)
 
 

@@ -1,0 +1,340 @@
+"""`plantgate vision`: look at models, try them on a picture, measure them, teach them a site.
+
+Works on files only: no site, no camera and no network are touched. Exit 0; 2 for a mistake in the
+options, a folder or a model that cannot be used.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+
+import click
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def _example(text: str) -> str:
+    return f"\b\nExample:\n{text}"
+
+
+def _says_why(work: Callable[..., None]) -> Callable[..., None]:
+    """Turn what can go wrong with a folder or a model into one line and exit code 2."""
+
+    @wraps(work)
+    def run(*arguments: object, **options: object) -> None:
+        from vision.labels import LabelsError
+        from vision.manifest import ModelError
+
+        try:
+            work(*arguments, **options)
+        except (LabelsError, ModelError, OSError) as error:
+            print(f"plantgate vision: {error}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+    return run
+
+
+@click.group("vision")
+def command() -> None:
+    """Look at models, try them on a picture, measure them, teach them a site."""
+
+
+@command.command("eval", epilog=_example(
+    "  plantgate vision eval site-images --map hat=helmet,person=no_helmet --page worst.html"
+))  # fmt: skip
+@click.argument("folder", type=FOLDER, metavar="DIR")
+@click.option("--map", "mapping", default="", metavar="THEIRS=OURS,…",
+              help="Their class names in ours: person, helmet, no_helmet, workwear, no_workwear;"
+              " - leaves a class out.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+@click.option("--page", type=FILE, metavar="FILE",
+              help="Where to write the HTML page with the worst 50 images"
+              " (default: vision-eval.html, unless --json).")  # fmt: skip
+@click.option("--incomplete", is_flag=True,
+              help="Not everybody is labelled: a verdict where nothing is labelled is unknown, not"
+              " false.")  # fmt: skip
+@click.option("--score", type=click.FloatRange(0.05, 0.95), default=0.45, show_default=True,
+              help="Score from which a detection is a person, as in [[camera]].")  # fmt: skip
+@click.option("--model", type=FILE, metavar="FILE", help="Another person model (.onnx with .toml).")
+@click.option("--models", type=FOLDER, metavar="DIR",
+              help="Folder of helmet.onnx and workwear.onnx (default: those shipped).")  # fmt: skip
+@click.option("--only", type=FILE, metavar="FILE", help="Names of the images to use, one a line.")
+@click.option("--rounds", type=click.IntRange(0, 10000), default=1000, show_default=True,
+              help="Resamplings for the 95 % intervals.")  # fmt: skip
+@_says_why
+def evaluate_folder(
+    folder: Path,
+    mapping: str,
+    page: Path | None,
+    score: float,
+    model: Path | None,
+    models: Path | None,
+    only: Path | None,
+    rounds: int,
+    *,
+    as_json: bool,
+    incomplete: bool,
+) -> None:
+    """Measure the whole judgement on a folder of labelled images.
+
+    DIR holds images/ and labels/: YOLO text with classes.txt, or Pascal VOC XML. Measured from the
+    image on (people, heads and equipment as found), never on the labelled boxes. Where only heads
+    are labelled, headcount is judged against helmet + no_helmet and person AP is left out.
+    """
+    from vision.evaluate import evaluate, report, table
+    from vision.evaluate_page import page as page_of
+    from vision.labels import parse_map, read_folder
+    from vision.manifest import MODELS
+    from vision.people import PERSON, load_people
+
+    labelled = read_folder(folder, parse_map(mapping))
+    if only is not None:
+        labelled.keep(only.read_text(encoding="utf-8").split())
+    items = [i for i in ("helmet", "workwear") if labelled.names & {i, f"no_{i}"}]
+    people = load_people(model or PERSON, score, items=items, folder=models or MODELS)
+    shown = None if as_json or not sys.stderr.isatty() else _progress
+    evaluation = evaluate(labelled, people.look, shown)
+    document = report(
+        evaluation,
+        incomplete=incomplete,
+        rounds=rounds,
+        notes=labelled.sentences(evaluation.unreadable),
+        models=people.digests,
+        score=score,
+    )
+    if page is None and not as_json:
+        page = Path("vision-eval.html")
+    if page is not None:
+        page.write_text(page_of(document, evaluation), encoding="utf-8")
+    if as_json:
+        print(json.dumps(document, ensure_ascii=False, indent=2))
+        return
+    print(table(document))
+    print(f"\nThe worst images: {page}")
+
+
+def _progress(done: int, total: int) -> None:
+    end = "\n" if done == total else "\r"
+    print(f"{done} of {total} images", end=end, file=sys.stderr, flush=True)
+
+
+@command.command("models", epilog=_example("  plantgate vision models"))
+@click.argument("folder", type=FOLDER, required=False, metavar="[DIR]")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@_says_why
+def list_models(folder: Path | None, *, as_json: bool) -> None:
+    """List the models of DIR (default: those shipped) and check each against its manifest.
+
+    A site's own detector (flame, smoke, smoking, phone) is one .onnx file and a .toml beside it;
+    vision/manifest.py says what stands in it.
+    """
+    from vision.manifest import MODELS, ModelError, read_model
+
+    rows: list[dict[str, str | float]] = []
+    for path in sorted((folder or MODELS).glob("*.onnx")):
+        try:
+            model = read_model(path)
+        except ModelError as error:
+            rows.append({"file": path.name, "problem": str(error)})
+            continue
+        given = model.manifest
+        rows.append({
+            "file": path.name, "task": given.task, "finds": given.finds,
+            "megabytes": round(len(model.content) / 1e6, 2), "licence": given.licence,
+            "source": given.source, "sha256": given.sha256,
+        })  # fmt: skip
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
+    else:
+        for row in rows:
+            if "problem" in row:
+                print(f"{row['file']}: {row['problem']}")
+            else:
+                print(f"{row['file']}: {row['task']} {row['finds']}, {row['megabytes']} MB,"
+                      f" SHA-256 {str(row['sha256'])[:12]}…, {row['licence']}")  # fmt: skip
+    if not rows or any("problem" in row for row in rows):
+        if not rows:
+            print(f"plantgate vision: {folder} holds no .onnx file.", file=sys.stderr)
+        sys.exit(2)
+
+
+@command.command("try", epilog=_example("  plantgate vision try photo.jpg --out seen.jpg"))
+@click.argument("picture", type=FILE, metavar="PICTURE")
+@click.option("--out", type=FILE, metavar="FILE", help="Where to draw what was found.")
+@click.option("--score", type=click.FloatRange(0.05, 0.95), default=0.45, show_default=True,
+              help="Score from which a detection is a person.")  # fmt: skip
+@click.option("--model", type=FILE, metavar="FILE", help="Another detector (.onnx with .toml).")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@_says_why
+def try_picture(
+    picture: Path, out: Path | None, score: float, model: Path | None, *, as_json: bool
+) -> None:
+    """Look at one picture and say who is in it and what they wear."""
+    import cv2
+    import numpy as np
+
+    from vision.evaluate import Marked
+    from vision.evaluate_page import draw
+    from vision.measure import ImageMarks, Truth
+    from vision.people import PERSON, load_people
+
+    read = cv2.imread(str(picture), cv2.IMREAD_COLOR)
+    if read is None:
+        raise OSError(f"{picture} is no picture that can be read.")
+    image = np.asarray(read, np.uint8)
+    items = ("helmet", "workwear") if model is None else ()
+    answer = load_people(model or PERSON, score, items=items).look(image)
+    rows = [
+        {
+            "box": [round(v, 1) for v in one.box],
+            "score": round(one.score, 3),
+            "head": None if one.head is None else [round(v, 1) for v in one.head],
+            "helmet": one.helmet.verdict.value,
+            "workwear": one.workwear.verdict.value,
+        }
+        for one in answer.seen
+    ]
+    if out is not None:
+        cv2.imwrite(str(out), draw(Marked(picture, Truth({}), answer, ImageMarks()), image))
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    print(f"{len(rows)} people")
+    for row in rows:
+        print(f"  {row['box']}  score {row['score']}  helmet {row['helmet']},"
+              f" work wear {row['workwear']}")  # fmt: skip
+
+
+@command.command("bench", epilog=_example("  plantgate vision bench --size 1920x1080"))
+@click.option("--size", default="640x360", show_default=True, help="Of the picture, in pixels.")
+@click.option("--picture", type=FILE, metavar="FILE", help="A picture instead of noise.")
+@click.option("--rounds", type=click.IntRange(3, 1000), default=20, show_default=True)
+@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option("--provider", default="CPUExecutionProvider", show_default=True,
+              help="Execution provider of onnxruntime.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@_says_why
+def bench(
+    size: str, picture: Path | None, rounds: int, threads: int, provider: str, *, as_json: bool
+) -> None:
+    """Measure the CPU time of each stage on this machine."""
+    import cv2
+    import numpy as np
+
+    from vision.cost import picture as noise
+    from vision.cost import stages
+    from vision.detector import Runtime
+    from vision.people import PERSON, load_people
+
+    width, _, height = size.partition("x")
+    if not (width.isdigit() and height.isdigit() and 2 <= int(width) <= 8192
+            and 2 <= int(height) <= 8192):  # fmt: skip
+        raise click.BadParameter(f"{size!r} is no size: write 640x360", param_hint="--size")
+    image = noise(int(width), int(height))
+    if picture is not None:
+        read = cv2.imread(str(picture), cv2.IMREAD_COLOR)
+        if read is None:
+            raise OSError(f"{picture} is no picture that can be read.")
+        image = np.asarray(read, np.uint8)
+    cv2.setNumThreads(1)
+    people = load_people(PERSON, 0.45, runtime=Runtime(threads, provider))
+    found = stages(people, image, rounds)
+    if as_json:
+        print(json.dumps({one.name: one.cpu_ms for one in found}, indent=2))
+        return
+    for one in found:
+        print(f"{one.name:<40}{one.cpu_ms:>9.2f} ms of CPU")
+
+
+@command.command("label", epilog=_example("  plantgate vision label photos --out site-images"))
+@click.argument("folder", type=FOLDER, metavar="PHOTOS")
+@click.option("--out", type=FOLDER, required=True, metavar="DIR",
+              help="Folder to write: images/, labels/, classes.txt, index.html.")  # fmt: skip
+@click.option("--score", type=click.FloatRange(0.05, 0.95), default=0.35, show_default=True)
+@_says_why
+def label(folder: Path, out: Path, score: float) -> None:
+    """Propose labels for a site's own pictures, to be corrected in any YOLO labelling tool.
+
+    index.html shows every picture with its proposals; it is no editor. Labels that are there
+    already are kept.
+    """
+    from vision.labels import LabelsError
+    from vision.people import PERSON, load_people
+    from vision.proposals import propose
+
+    pictures = sorted(p for p in folder.glob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    if not pictures:
+        raise LabelsError(f"{folder} holds no .jpg or .png picture.")
+    count = propose(pictures, load_people(PERSON, score), out)
+    print(
+        f"{count} pictures with proposals: look at {out / 'index.html'}, correct {out / 'labels'}."
+    )
+
+
+@command.command("train", epilog=_example(
+    "  plantgate vision train site-images --out site-models"
+))  # fmt: skip
+@click.argument("folder", type=FOLDER, metavar="DIR")
+@click.option("--out", type=FOLDER, required=True, metavar="OUT", help="Folder for the models.")
+@click.option("--map", "mapping", default="", metavar="THEIRS=OURS,…", help="As for eval.")
+@click.option("--epochs", type=click.IntRange(1, 200), default=6, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--from-nothing", is_flag=True, help="Do not go on from the shipped weights.")
+@_says_why
+def train(
+    folder: Path, out: Path, mapping: str, epochs: int, seed: int, *, from_nothing: bool
+) -> None:
+    """Fine-tune the equipment classifiers on a site's own labelled images; offline.
+
+    Needs the extra `train` (PyTorch). Writes helmet.onnx and workwear.onnx with manifests, and
+    train.txt, tune.txt, validate.txt: measure with eval --only OUT/validate.txt --models OUT.
+    """
+    from vision.labels import LabelsError, parse_map, read_folder
+    from vision.manifest import MODELS
+    from vision.people import PERSON, load_people
+
+    try:
+        from vision.train.run import Settings, gather, learn, write_sides
+    except ModuleNotFoundError as error:
+        raise LabelsError(
+            f"training needs {error.name}: pip install 'plantgate[train]'."
+        ) from error
+    labelled = read_folder(folder, parse_map(mapping))
+    out.mkdir(parents=True, exist_ok=True)
+    gathered = gather(labelled, load_people(PERSON, 0.45, items=("helmet",)), seed)
+    write_sides(gathered, out)
+    for item in ("helmet", "workwear"):
+        if labelled.names & {item, f"no_{item}"}:
+            start = None if from_nothing else MODELS
+            print(json.dumps({item: learn(gathered, item, out, Settings(epochs, seed, start))}))
+
+
+@command.command("export", epilog=_example(
+    "  plantgate vision export site-models/helmet.onnx --to /etc/plantgate/models"
+))  # fmt: skip
+@click.argument("model", type=FILE, metavar="MODEL")
+@click.option("--to", "target", type=FOLDER, required=True, metavar="DIR")
+@_says_why
+def export(model: Path, target: Path) -> None:
+    """Check a model against its manifest, run it once, and copy both to DIR."""
+    import shutil
+
+    from vision.detector import Detector, session
+    from vision.manifest import read_model
+
+    checked = read_model(model)
+    if checked.manifest.task == "detect":
+        Detector(checked)
+    else:
+        session(checked)
+    target.mkdir(parents=True, exist_ok=True)
+    for path in (model, model.with_suffix(".toml")):
+        shutil.copyfile(path, target / path.name)
+    print(f"{target / model.name}: {checked.manifest.task}, SHA-256 {checked.manifest.sha256}")

@@ -1,0 +1,96 @@
+"""Joining heads with people, deciding, decoding heads, writing on pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vision.crops import square
+from vision.heads import decode
+from vision.lettering import knows, strip, write
+from vision.ppe import Joining, Verdict, attach, decide, join
+
+RULES = Joining(person=0.45, weak=0.2, head=0.25, alone=0.5)
+
+
+def rows(*boxes: tuple[float, float, float, float]) -> np.ndarray:
+    return np.array(boxes, np.float32).reshape(-1, 4)
+
+
+def scores(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+def test_a_head_makes_a_weak_person_count_and_a_lone_one_is_somebody() -> None:
+    people = rows((0, 0, 40, 120), (100, 0, 140, 120), (200, 0, 240, 120))
+    heads = rows((110, 2, 128, 22), (300, 5, 320, 25), (400, 5, 420, 25))
+    seen = join(people, scores(0.9, 0.25, 0.25), heads, scores(0.6, 0.7, 0.4), RULES)
+    assert [(one.box[0], one.head is not None, one.alone) for one in seen] == [
+        (0, False, False),
+        (280, True, True),
+        (100, True, False),
+    ]
+
+
+boxes_of = st.lists(
+    st.tuples(st.floats(0, 90), st.floats(0, 90), st.floats(1, 60), st.floats(1, 90)), max_size=8
+).map(lambda all_of: rows(*((x, y, x + w, y + h) for x, y, w, h in all_of)))
+
+
+@given(boxes_of, boxes_of)
+def test_every_head_has_at_most_one_owner(people: np.ndarray, heads: np.ndarray) -> None:
+    seen = attach(people, heads, np.full(len(heads), 0.5, np.float32), 0.2)
+    taken = [one.head for one in seen if one.head is not None]
+    assert len(seen) == len(people)
+    assert len(taken) == len(set(taken)) or len({tuple(h) for h in heads.tolist()}) < len(heads)
+
+
+def test_uncertainty_is_neither_worn_nor_missing() -> None:
+    chances = np.array([[0.9, 0.05, 0.05], [0.1, 0.8, 0.1], [0.4, 0.4, 0.2], [0.1, 0.1, 0.8]])
+    verdicts = [one.verdict for one in decide(chances.astype(np.float32), 0.6, 0.5)]
+    undecided = Verdict.UNDECIDED
+    assert verdicts == [Verdict.WORN, Verdict.MISSING, undecided, undecided]
+
+
+def test_a_head_decodes_to_the_box_computed_by_hand() -> None:
+    maps = np.zeros((6, 8, 8), np.float32)
+    maps[1, 3, 5] = 0.9
+    maps[2, 3, 5] = np.log(2.0)  # 32 pixels wide
+    maps[4, 3, 5] = 0.25
+    found = decode(maps, 0.5, 0.5, 1000, 1000)
+    cx, cy = (5.5 + 0.25) * 4, 3.5 * 4
+    expected = np.array([cx - 16, cy - 8, cx + 16, cy + 8]) / 0.5
+    assert found.boxes[0] == pytest.approx(np.clip(expected, 0, 1000))
+    assert found.heat[0].tolist() == [0, pytest.approx(0.9)]
+
+
+@given(st.sampled_from([np.nan, np.inf, -np.inf, 1e30]))
+def test_broken_maps_never_become_a_head(value: float) -> None:
+    found = decode(np.full((6, 8, 8), value, np.float32), 0.5, 1.0, 32, 32)
+    assert np.isfinite(found.boxes).all()
+
+
+@given(st.tuples(*[st.floats(-500, 500)] * 2), st.tuples(*[st.floats(0.1, 900)] * 2))
+def test_a_crop_has_its_size_wherever_the_box_lies(
+    corner: tuple[float, float], size: tuple[float, float]
+) -> None:
+    image = np.full((30, 50, 3), 77, np.uint8)
+    box = (*corner, corner[0] + size[0], corner[1] + size[1])
+    assert square(image, box, 1.6, 64).shape == (64, 64, 3)
+
+
+def test_chinese_is_written_without_a_font_of_the_system() -> None:
+    assert all(map(knows, "动火作业区未戴安全帽监护人甲醇合成塔°℃"))
+    assert strip("未戴").any()
+    assert not np.array_equal(strip("未"), strip("戴"))
+    picture = np.full((60, 300, 3), 90, np.uint8)
+    write(picture, "未戴安全帽 A-101 \U0001f600\n", (-50, 5))
+    assert (picture == 255).any()
+    assert (picture < 20).any()
+
+
+@given(st.text(max_size=20), st.integers(-50, 200), st.integers(-50, 200))
+def test_any_text_anywhere_is_drawn_inside(text: str, x: int, y: int) -> None:
+    write(np.zeros((40, 60, 3), np.uint8), text, (x, y))

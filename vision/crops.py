@@ -1,0 +1,49 @@
+"""Cuts what a classifier looks at: a square around a box, the same way in training and at run time.
+
+Guarantees: the square may reach over the picture's edge and is filled with the edge's own pixels;
+it is made smaller by area, larger by cubic interpolation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from vision.frames import Image
+
+CROP = 64
+"""Pixels of a side of what a classifier is shown."""
+
+CONTEXT: Mapping[str, float] = {"helmet": 1.6, "workwear": 1.15}
+"""Side of the square over the longer side of the box."""
+
+MEAN, DEVIATION = 127.5, 64.0
+
+
+def square(
+    image: Image, box: tuple[float, float, float, float], context: float, side: int
+) -> Image:
+    """uint8[side, side, 3] around the box's centre."""
+    x1, y1, x2, y2 = box
+    reach = max(1.0, max(x2 - x1, y2 - y1) * context / 2)
+    cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
+    height, width = image.shape[:2]
+    left, top = round(cx - reach), round(cy - reach)
+    right, bottom = max(left + 1, round(cx + reach)), max(top + 1, round(cy + reach))
+    inner = image[max(0, top) : min(height, bottom), max(0, left) : min(width, right)]
+    if not inner.size:
+        return np.zeros((side, side, 3), np.uint8)
+    edges = (max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width))
+    if any(edges):
+        inner = np.asarray(cv2.copyMakeBorder(inner, *edges, cv2.BORDER_REPLICATE), np.uint8)
+    method = cv2.INTER_AREA if inner.shape[0] > side else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(inner, (side, side), interpolation=method), np.uint8)
+
+
+def tensor(crops: list[Image]) -> npt.NDArray[np.float32]:
+    """float32[n, 3, side, side] of crops, blue, green, red."""
+    stacked = np.stack(crops).astype(np.float32)
+    return np.ascontiguousarray(((stacked - MEAN) / DEVIATION).transpose(0, 3, 1, 2))

@@ -1,0 +1,241 @@
+"""Trains the head finder: a small network on the person network's own features.
+
+The person network stays as it is; its features of stride 4, 8, 16 and 32 go in, maps of stride 4
+come out: two of heat (a head in a helmet, a bare head), two of size (log of pixels / 16), two of
+the centre's offset in cells. So finding heads costs a tenth of a second network, and the backbone's
+training on COCO is kept.
+
+Loss: the penalty-reduced focal loss of CenterNet (Zhou et al. 2019, arXiv 1904.07850, eq. 1) on the
+heat, absolute error on size and offset at the centres. Where the labels do not say (the upper part
+of a person without a label, a helmet that nobody wears) the heat has no loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+
+CHANNELS = {4: 64, 8: 128, 16: 128, 32: 128}
+WIDTH = 48
+SIZE_UNIT = 16.0
+WINDOW = 192
+"""Pixels of a side of what is trained on: a fifth of a view, five times as many heads a second."""
+
+
+class _Mix(nn.Module):
+    """Depthwise 5 × 5, then pointwise, with what came in added."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 5, padding=2, groups=width, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        return functional.relu(x + self.body(x))
+
+
+class HeadNet(nn.Module):
+    """Features of strides 4, 8, 16, 32 → maps[n, 6, h/4, w/4]; heat as logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(c, WIDTH, 1, bias=False), nn.BatchNorm2d(WIDTH))
+            for c in CHANNELS.values()
+        )
+        self.coarse = nn.ModuleList(_Mix(WIDTH) for _ in range(3))
+        self.fine = nn.Sequential(_Mix(WIDTH), _Mix(WIDTH))
+        self.leave = nn.Conv2d(WIDTH, 6, 1)
+        nn.init.constant_(self.leave.bias[:2], -4.0)
+
+    def forward(
+        self, f4: torch.Tensor, f8: torch.Tensor, f16: torch.Tensor, f32: torch.Tensor
+    ) -> torch.Tensor:
+        """See the class."""
+        x = functional.relu(self.enter[3](f32))
+        for mix, enter, feature in zip(
+            self.coarse, (self.enter[2], self.enter[1], self.enter[0]), (f16, f8, f4), strict=True
+        ):
+            x = functional.interpolate(mix(x), scale_factor=2.0, mode="nearest")
+            x = functional.relu(x + enter(feature))
+        return self.leave(self.fine(x))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """What one view should give. boxes: float32[n, 4] pixels of heads, worn: 0 helmet, 1 bare.
+
+    unknown: float32[m, 4], regions in which the labels do not say.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    worn: npt.NDArray[np.intp]
+    unknown: npt.NDArray[np.float32]
+
+
+def draw(target: Target, side: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Maps[6 + 1, h, w] (heat 2, size 2, offset 2, centre mask) and weight[h, w] of the heat."""
+    cells = side // 4
+    maps = np.zeros((7, cells, cells), np.float32)
+    weight = np.ones((cells, cells), np.float32)
+    for x1, y1, x2, y2 in (target.unknown / 4).tolist():
+        weight[max(0, int(y1)) : math.ceil(y2) + 1, max(0, int(x1)) : math.ceil(x2) + 1] = 0
+    yy, xx = np.mgrid[:cells, :cells].astype(np.float32)
+    for (x1, y1, x2, y2), kind in zip(target.boxes.tolist(), target.worn.tolist(), strict=True):
+        cx, cy = (x1 + x2) / 8, (y1 + y2) / 8
+        col, row = min(cells - 1, int(cx)), min(cells - 1, int(cy))
+        size = max(x2 - x1, y2 - y1)
+        spread = max(0.6, size / 4 / 7)
+        reach = np.exp(-((xx - col) ** 2 + (yy - row) ** 2) / (2 * spread**2))
+        maps[kind] = np.maximum(maps[kind], reach)
+        near = reach > 0.6
+        weight[near] = 1
+        maps[2][near] = math.log(max(1.0, x2 - x1) / SIZE_UNIT)
+        maps[3][near] = math.log(max(1.0, y2 - y1) / SIZE_UNIT)
+        maps[4][near], maps[5][near] = (cx - xx - 0.5)[near], (cy - yy - 0.5)[near]
+        maps[6][near] = 1
+        maps[kind][row, col] = 1
+    return maps, weight
+
+
+def loss_of(
+    out: torch.Tensor, maps: torch.Tensor, weight: torch.Tensor, bare_weight: float
+) -> torch.Tensor:
+    """Loss of a batch."""
+    heat = torch.sigmoid(out[:, :2]).clamp(1e-4, 1 - 1e-4)
+    want = maps[:, :2]
+    is_centre = (want == 1).float()
+    each = weight[:, None] * torch.tensor([1.0, bare_weight]).view(1, 2, 1, 1)
+    hit = is_centre * (1 - heat) ** 2 * torch.log(heat)
+    miss = (1 - is_centre) * (1 - want) ** 4 * heat**2 * torch.log(1 - heat)
+    count = is_centre.sum().clamp(min=1)
+    focal = -((hit + miss) * each).sum() / count
+    mask = maps[:, 6:7]
+    shape = (torch.abs(out[:, 2:] - maps[:, 2:6]) * mask).sum() / mask.sum().clamp(min=1)
+    return focal + 0.5 * shape
+
+
+def train(
+    features: Sequence[npt.NDArray[np.float16]],
+    targets: Sequence[Target],
+    rows: npt.NDArray[np.intp],
+    *,
+    epochs: int,
+    seed: int,
+    after: Callable[[HeadNet], None] | None = None,
+) -> HeadNet:
+    """Train on the given rows; prints one line an epoch."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    net = HeadNet().to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-3)
+    batch = 16
+    steps = epochs * (len(rows) // batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps + 1)
+    for epoch in range(epochs):
+        net.train()
+        order, total = rng.permutation(rows), 0.0
+        for start in range(0, len(order) - batch + 1, batch):
+            inputs, maps, weight = _batch(features, targets, order[start : start + batch], rng)
+            loss = loss_of(net(*inputs), maps, weight, 2.0)
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+            optimiser.step()
+            schedule.step()
+            total += float(loss.detach())
+        print(f"epoch {epoch + 1} of {epochs}: loss {total / (len(rows) // batch):.3f}", flush=True)
+        if after is not None:
+            after(net)
+    return net
+
+
+def _batch(
+    features: Sequence[npt.NDArray[np.float16]],
+    targets: Sequence[Target],
+    rows: npt.NDArray[np.intp],
+    rng: np.random.Generator,
+) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+    """Windows of WINDOW pixels, most of them around a head, bare ones first."""
+    parts: list[list[npt.NDArray[np.float32]]] = [[] for _ in features]
+    maps, weights = [], []
+    for row in rows.tolist():
+        left, top = _window(targets[row], features[0].shape[-1] * 4, rng)
+        for part, feature, stride in zip(parts, features, CHANNELS, strict=True):
+            y, x, size = top // stride, left // stride, WINDOW // stride
+            part.append(feature[row, :, y : y + size, x : x + size].astype(np.float32))
+        move = np.array([left, top, left, top], np.float32)
+        target = targets[row]
+        boxes = target.boxes - move
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+        inside = ((middle >= 0) & (middle < WINDOW)).all(axis=1)
+        one, weight = draw(
+            Target(boxes[inside], target.worn[inside], target.unknown - move), WINDOW
+        )
+        maps.append(one)
+        weights.append(weight)
+    return (
+        [
+            torch.from_numpy(np.stack(part)).contiguous(memory_format=torch.channels_last)
+            for part in parts
+        ],
+        torch.from_numpy(np.stack(maps)),
+        torch.from_numpy(np.stack(weights)),
+    )
+
+
+def _window(target: Target, side: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Left and top of a window, multiples of 32 pixels."""
+    steps = (side - WINDOW) // 32
+    if len(target.boxes) == 0 or rng.random() < 0.15:
+        return int(rng.integers(0, steps + 1)) * 32, int(rng.integers(0, steps + 1)) * 32
+    bare = np.flatnonzero(target.worn == 1)
+    some = bare if len(bare) and rng.random() < 0.5 else np.arange(len(target.boxes))
+    box = target.boxes[rng.choice(some)]
+    place = (box[:2] + box[2:]) / 2 - rng.uniform(0.2, 0.8, 2) * WINDOW
+    left, top = np.clip(np.round(place / 32), 0, steps).astype(int).tolist()
+    return left * 32, top * 32
+
+
+def export(net: HeadNet, path: Path) -> None:
+    """Write ONNX, opset 17; heat comes out as probabilities."""
+
+    class Out(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(
+            self, f4: torch.Tensor, f8: torch.Tensor, f16: torch.Tensor, f32: torch.Tensor
+        ) -> torch.Tensor:
+            """See the class."""
+            out = self.net(f4, f8, f16, f32)
+            return torch.cat((torch.sigmoid(out[:, :2]), out[:, 2:]), dim=1)
+
+    net.eval()
+    names = [f"feature_{stride}" for stride in CHANNELS]
+    torch.onnx.export(
+        Out().eval(),
+        tuple(torch.zeros(1, c, 416 // s, 416 // s) for s, c in CHANNELS.items()),
+        str(path),
+        input_names=names,
+        output_names=["heads"],
+        opset_version=17,
+        dynamo=False,
+        dynamic_axes={n: {0: "batch", 2: f"h{n}", 3: f"w{n}"} for n in names}
+        | {"heads": {0: "batch", 2: "h", 3: "w"}},
+    )
