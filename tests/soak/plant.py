@@ -63,7 +63,7 @@ class Plant:
         enter = self._stack.enter_async_context
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         self.plc = await enter(ModbusServer(20))
-        self._add("plc", *_modbus(self.plc.port, {1: 8}, timeout_ms=250, in_flight=1))
+        self._add("plc", *_modbus(self.plc.port, {1: 4}, "u32", timeout_ms=250))
         self.bus = await enter(LineServer({unit: Device(10) for unit in (1, 2, 3)}, tcp=True))
         self.bus_proxy = await enter(Proxy(f"opc.tcp://127.0.0.1:{self.bus.port}/"))
         bus = _modbus(_port(self.bus_proxy), dict.fromkeys((1, 2, 3), 2), transport="rtu-tcp",
@@ -227,12 +227,17 @@ def _port(proxy: Proxy) -> int:
     return int(proxy.endpoint.split(":")[2].split("/")[0])
 
 
-def _modbus(port: int, units: dict[int, int], **keys: object) -> tuple[Driver, list[int]]:
-    """So many holding registers of each unit."""
+def _modbus(
+    port: int, units: dict[int, int], kind: str = "u16", **keys: object
+) -> tuple[Driver, list[int]]:
+    """So many values of each unit, one behind the other in holding registers."""
+    width = 2 if kind == "u32" else 1
     table: list[DriverPoint[ModbusAddress]] = []
     for unit, count in units.items():
         for at in range(count):
-            address = ModbusAddress(area="holding", address=str(at), type="u16", unit_id=unit)
+            address = ModbusAddress(
+                area="holding", address=str(at * width), type=kind, unit_id=unit
+            )
             table.append(DriverPoint(len(table) + 1, f"u{unit}-{at}", address))
     config = ModbusConfig.model_validate(
         {"host": "127.0.0.1", "port": port, "poll_ms": 25, "lost_after": 2, **keys}
