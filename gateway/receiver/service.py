@@ -39,6 +39,7 @@ from gateway.receiver.evidence import EvidenceFiles
 from gateway.receiver.exchange import Exchange, Read, broken
 from gateway.receiver.forwarded import ForwardedError, forwarded_identity, names_of_peer
 from gateway.receiver.gate import Gate
+from gateway.receiver.heads import forged
 from gateway.receiver.health import Health
 from gateway.receiver.identity import certificate, identities, refusal
 from gateway.receiver.lineage import doubts
@@ -287,7 +288,8 @@ class Receiver:
             await context.write(self._welcome(known))
             if proof := self._boxes.greeted(hello.gateway_id, hello.boot_id):
                 await self._two_boxes(hello, proof)
-            for stream, faults in doubts(hello, known).items():
+            unproven = forged(hello, self._certified(context)[1])
+            for stream, faults in (*doubts(hello, known).items(), *unproven.items()):
                 await self._commit(Entries(known.log, stream, (), faults=faults))
                 for fault in faults:
                     await exchange.notice(fault.kind, fault.reason)

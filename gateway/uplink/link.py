@@ -365,12 +365,17 @@ class LaneLink:
         current = head is not None and head.sequence == bounds.next - 1
         cursor = self._around.log.cursor(self._around.destination.name, stream)
         taken = stream in self._around.settings.streams
-        return encode.stream_state(
+        state = encode.stream_state(
             stream,
             bounds,
             head.hash if current and head else b"",
             acknowledged_stop=cursor.contiguous_stop(bounds.first) if taken else 0,
         )
+        signed = self._around.log.signed_head(stream)
+        if signed is not None and signed.log_id == self.log_id:
+            state.signed_sequence, state.signed_hash = signed.sequence, signed.hash
+            state.signed_key, state.head_signature = signed.key_id, signed.signature
+        return state
 
     def _send(self, message: wire.GatewayMessage) -> None:
         self._outbox.append(message)

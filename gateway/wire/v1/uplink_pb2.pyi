@@ -200,6 +200,7 @@ class StreamState(_message.Message):
     ACKNOWLEDGED_STOP_FIELD_NUMBER: _builtins.int
     SIGNED_SEQUENCE_FIELD_NUMBER: _builtins.int
     SIGNED_HASH_FIELD_NUMBER: _builtins.int
+    SIGNED_KEY_FIELD_NUMBER: _builtins.int
     stream: Global___Stream.ValueType
     first_sequence: _builtins.int
     """oldest held"""
@@ -215,6 +216,8 @@ class StreamState(_message.Message):
     """the record that head_signature signs; it need not be the newest"""
     signed_hash: _builtins.bytes
     """its hash"""
+    signed_key: _builtins.bytes
+    """SHA-256 of the public key (SubjectPublicKeyInfo) that signed it"""
     def __init__(
         self,
         *,
@@ -226,10 +229,11 @@ class StreamState(_message.Message):
         acknowledged_stop: _builtins.int = ...,
         signed_sequence: _builtins.int = ...,
         signed_hash: _builtins.bytes = ...,
+        signed_key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_stop", b"acknowledged_stop", "first_sequence", b"first_sequence", "head_hash", b"head_hash", "head_signature", b"head_signature", "next_sequence", b"next_sequence", "signed_hash", b"signed_hash", "signed_sequence", b"signed_sequence", "stream", b"stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_stop", b"acknowledged_stop", "first_sequence", b"first_sequence", "head_hash", b"head_hash", "head_signature", b"head_signature", "next_sequence", b"next_sequence", "signed_hash", b"signed_hash", "signed_key", b"signed_key", "signed_sequence", b"signed_sequence", "stream", b"stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
