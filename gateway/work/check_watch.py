@@ -9,6 +9,11 @@ from gateway.work.situation import Finding, Situation
 from gateway.work.words import number
 
 BEAUFORT = "Beaufort"
+VIEW_ZH = {
+    "black": "画面全黑", "frozen": "画面冻结", "covered": "镜头被遮挡", "over_exposed": "画面过曝",
+    "blurred": "画面模糊", "moved": "摄像机被移动", "dark": "画面过暗",
+}  # fmt: skip
+"""Words of vision's view events; a camera that is lost has no picture at all."""
 WINDY = {Kind.HOT_WORK: "hot_work.wind", Kind.HEIGHT: "height.wind", Kind.LIFTING: "lifting.wind"}
 
 
@@ -49,7 +54,7 @@ def cameras(situation: Situation) -> Iterator[Finding]:
                 "camera_blind",
                 situation.rule("work.camera"),
                 f"camera {camera} does not see the work: {why}",
-                f"摄像机{camera}无法监视作业:{why}",
+                f"摄像机{camera}无法监视作业:{VIEW_ZH.get(why.rpartition(' ')[2], '无画面')}",
                 subject=camera,
                 begun=True,
             left_ns=situation.left(max(since_ns, situation.watched_since_ns),

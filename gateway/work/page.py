@@ -10,6 +10,9 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
+from gateway.work.permit import read_time
+from gateway.work.words import local
+
 _STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
@@ -28,7 +31,7 @@ table { width: 100%; border-collapse: collapse; }
 th, td { text-align: left; vertical-align: top; padding: 5px 8px;
   border-bottom: 1px solid #d8dee4; }
 th { font-weight: 600; color: #59636e; font-size: 12px; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.time { white-space: nowrap; font-variant-numeric: tabular-nums; }
 tr { break-inside: avoid; }
 dl { display: grid; grid-template-columns: repeat(2, 150px 1fr); gap: 4px 12px; margin: 0; }
@@ -57,6 +60,9 @@ _LABELS = {
     "actual_start": ("实际开始", "started"), "actual_end": ("实际结束", "ended"),
     "source_system": ("来源系统", "system"),
 }  # fmt: skip
+
+_NUMBERS = ("最小 least", "最大 most", "平均 mean", "最后 last", "数量 values", "分钟 min")
+_TIMES = ("plan_start", "plan_end", "actual_start", "actual_end")
 
 
 def page(record: Mapping[str, Any]) -> str:
@@ -110,7 +116,9 @@ def page(record: Mapping[str, Any]) -> str:
 
 def _summary(record: Mapping[str, Any]) -> str:
     pairs = [
-        (*_LABELS[name], str(value)) for name, value in record["permit"].items() if name in _LABELS
+        (*_LABELS[name], local(read_time(value)) if name in _TIMES else str(value))
+        for name, value in record["permit"].items()
+        if name in _LABELS
     ]
     special = ", ".join(record["special_time"])
     judged = record["level_judged"] + (f" ({special})" if special else "")
@@ -166,7 +174,9 @@ def _table(zh: str, en: str, heads: Iterable[str], rows: Iterable[str]) -> str:
     title = f"<h2>{zh} <span>{en}</span></h2>"
     if not body:
         return f'{title}<p class="dim">无 none</p>'
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    head = "".join(
+        f"<th{' class=number' if text in _NUMBERS else ''}>{escape(text)}</th>" for text in heads
+    )
     return (
         f'{title}<div class="wide"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"

@@ -7,6 +7,7 @@ complete work record.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import os
@@ -133,8 +134,9 @@ def test_a_hot_work_day(tmp_path: Path) -> None:
               limit_s=60, what="the permit counts as active")  # fmt: skip
 
         # A break of 35 minutes, then on without another analysis.
-        day.permit("suspended", ago(35.5))
-        day.permit("active", ago(0.5))
+        resumed = ago(0.5)
+        day.permit("suspended", resumed - dt.timedelta(minutes=35))
+        day.permit("active", resumed)
         seen.wait_raised(2)
         day.sampled(ago(0))
         seen.wait_returned()

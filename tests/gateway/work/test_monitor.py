@@ -155,11 +155,12 @@ def test_a_helmet_seen_missing_merges_repeats_and_ends() -> None:
 def test_a_covered_camera() -> None:
     scene = Scene()
     scene.start()
-    scene.event("vision.view", "cam", view="dark")
+    scene.event("vision.view", "cam", view="covered")
     scene.wait(4.9)
     assert scene.raised() == []
     scene.wait(0.1)
     assert scene.raised() == ["camera_blind"]
+    assert "镜头被遮挡" in scene.alarm("camera_blind").change.text
     scene.event("vision.view", "cam", view="clear")
     scene.wait(5)
     assert scene.standing() == set()
@@ -253,7 +254,8 @@ def test_what_cannot_be_used_is_refused_with_a_sentence() -> None:
 
 def test_the_record_has_everything_and_waits_for_its_evidence() -> None:
     scene = Scene()
-    scene.start(worker="<b>Li & Co</b>", guardian="Zhang")
+    planned = iso(scene.now_ns)
+    scene.start(worker="<b>Li & Co</b>", guardian="Zhang", plan_start=planned)
     scene.value("cam/zone.headcount", 9.0)
     scene.wait(4)
     alarm = scene.alarm("too_many_people")
@@ -278,6 +280,8 @@ def test_the_record_has_everything_and_waits_for_its_evidence() -> None:
     assert [a["gas"] for a in content["analyses"]] == ["methane"]
     json.dumps(content, allow_nan=False)
     html = page(content)
+    assert "2026-09-16 12:00:00" in html
+    assert "T04:00" not in html  # plant time, as everywhere on the page
     assert "&lt;b&gt;Li &amp; Co&lt;/b&gt;" in html
     assert "<b>Li" not in html
     assert all(title in html for title in ("动火作业记录", "Work record"))
