@@ -122,6 +122,10 @@ def _no_key(key_id: bytes, message: bytes, signature: bytes) -> None:
     """No key is known."""
 
 
+def _no_pause() -> None:
+    """Go on at once."""
+
+
 class Inspection:
     """A data directory, read-only. Raises BufferPathError where there is none."""
 
@@ -311,11 +315,17 @@ class Inspection:
         log_id = self.log_id(TELEMETRY if stream is Stream.TELEMETRY else RECORDS)
         return reader.between(log_id, stream, from_ns, to_ns)
 
-    def verify(self, stream: Stream, check: CheckSignature = _no_key) -> Verified:
+    def verify(
+        self,
+        stream: Stream,
+        check: CheckSignature = _no_key,
+        *,
+        pause: Callable[[], None] = _no_pause,
+    ) -> Verified:
         """Check the chain of hashes of a stream, and that each telemetry block decodes.
 
         check(key_id, message, signature) tells whether a signed head is signed by its key, None
-        where that key is not known.
+        where that key is not known.  pause() is called every ROWS_AT_ONCE records.
         """
         decoder = BlockDecoder()
         heads = _Heads(self._signed_heads(stream), check)
@@ -332,6 +342,8 @@ class Inspection:
                 expected = record.sequence + 1
                 records += 1
                 samples += record.samples
+                if not records % ROWS_AT_ONCE:
+                    pause()
         except sqlite3.DatabaseError as failure:
             return Verified(stream, records, samples, expected, str(failure))
         return Verified(

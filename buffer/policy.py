@@ -29,6 +29,8 @@ class BufferConfig:
     quota_bytes, quota_hours: per stream; the oldest go when it is exceeded, acknowledged or not.
         No quota in hours is set by default.
     rollup_quota_bytes: of the one-minute rollup; 0 makes none.
+    verify_whole_bytes: files up to this size are verified row by row at every start (64 MiB take
+        about 0.1 s), larger ones in their newest rows, and then as a whole in the background.
     queue_bytes: raw bytes queued for the writers before `room` waits; at four times that
         batches are refused.
     min_free_bytes: telemetry sheds when the file system has less room than this.
@@ -53,6 +55,7 @@ class BufferConfig:
     )
     quota_hours: Mapping[Stream, float] = field(default_factory=dict)
     rollup_quota_bytes: int = 2 * GIB
+    verify_whole_bytes: int = 64 * MIB
     queue_bytes: int = 64 * MIB
     min_free_bytes: int = 64 * MIB
     reserve_bytes: int = 16 * MIB

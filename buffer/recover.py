@@ -47,8 +47,6 @@ from buffer.records_writer import (
 from buffer.salvage import SALVAGED, carry_from, carry_name, salvage
 
 VERIFY_WHOLE_BYTES = 64 << 20
-"""Files up to this size are verified row by row at every start (about 0.1 s); of larger ones
-the newest VERIFY_ROWS rows."""
 VERIFY_ROWS = 1_000
 LOCK_ATTEMPTS = 5
 LOCK_PAUSE_S = 0.02
@@ -70,14 +68,21 @@ class Opened:
     notes: list[str] = field(default_factory=list)
 
 
-def open_data_dir(path: Path, now_ns: int) -> Opened:
-    """Open both databases, repaired if need be; raises BufferPathError."""
+def open_data_dir(path: Path, now_ns: int, verify_whole_bytes: int = VERIFY_WHOLE_BYTES) -> Opened:
+    """Open both databases, repaired if need be; raises BufferPathError.
+
+    Of files above verify_whole_bytes the newest VERIFY_ROWS rows are verified.
+    """
     _check_path(path)
     lock = _lock(path)
     try:
         notes: list[str] = []
-        telemetry, telemetry_whole = _open(path / "telemetry.db", TELEMETRY, now_ns, notes)
-        records, records_whole = _open(path / "records.db", RECORDS, now_ns, notes)
+        telemetry, telemetry_whole = _open(
+            path / "telemetry.db", TELEMETRY, now_ns, notes, verify_whole_bytes
+        )
+        records, records_whole = _open(
+            path / "records.db", RECORDS, now_ns, notes, verify_whole_bytes
+        )
         for database in (telemetry, records):
             _take_over_gaps(database, records)
         if _same_rows(telemetry, records):
@@ -92,11 +97,11 @@ def open_data_dir(path: Path, now_ns: int) -> Opened:
     return Opened(telemetry, records, log_id, lock, notes)
 
 
-def verify(database: Database) -> None:
+def verify(database: Database, verify_whole_bytes: int = VERIFY_WHOLE_BYTES) -> None:
     """Raise DamagedError (or sqlite3.Error) where a file does not hold what was written to it."""
     connection = database.connection
     marker = verify_marker(database.path)
-    whole = marker.exists() or database.path.stat().st_size <= VERIFY_WHOLE_BYTES
+    whole = marker.exists() or database.path.stat().st_size <= verify_whole_bytes
     if whole:
         report = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if report != "ok":
@@ -151,7 +156,9 @@ def _lock(path: Path) -> int:
     return handle
 
 
-def _open(path: Path, kind: str, now_ns: int, notes: list[str]) -> tuple[Database, bool]:
+def _open(
+    path: Path, kind: str, now_ns: int, notes: list[str], verify_whole_bytes: int
+) -> tuple[Database, bool]:
     """Open a file that is there, or make one; tells whether its past is certain."""
     rebuilt = path.with_name(path.name + ".rebuilt")
     if rebuilt.exists() and not path.exists():
@@ -169,7 +176,7 @@ def _open(path: Path, kind: str, now_ns: int, notes: list[str]) -> tuple[Databas
         reason = _damage(failure)
     else:
         try:
-            verify(database)
+            verify(database, verify_whole_bytes)
         except (sqlite3.DatabaseError, DamagedError) as failure:
             database.close()
             reason = _damage(failure)

@@ -1,12 +1,10 @@
 """Buffer: the durable log with cursors, as the rest of the gateway uses it.
 
 Guarantees: those of `buffer.contract.Log`. All methods run on the event loop and none of them waits
-for the disk, except where they are coroutines. Encoding, hashing and SQLite happen in two writer
-threads; reading in a third; files in a fourth. Idle, nothing wakes up.
-
-How it works: batches wait on the loop until commit_ms or commit_bytes, then go to the telemetry
-writer in one piece; records go to the records writer at once. Each commit comes back as one
-`Outcome`, which completes receipts, moves bounds and calls the listeners.
+for the disk, except where they are coroutines. Threads: two writers (encoding, hashing, SQLite),
+reading, files, rollup, scrub. Batches wait until commit_ms or commit_bytes, then go to the
+telemetry writer in one piece; records go to theirs at once. Each commit comes back as an `Outcome`,
+which completes receipts, moves bounds and calls the listeners.
 """
 
 from __future__ import annotations
@@ -56,6 +54,7 @@ from buffer.recover import Opened, open_data_dir
 from buffer.reserve import Reserve
 from buffer.rollup import Minute
 from buffer.rollup_writer import RollupWriter, minutes_held
+from buffer.scrub import Scrubber
 from buffer.telemetry_writer import Evict, PendingBatch, Renew, Store, TelemetryWriter
 from buffer.writer import Outcome, Session, Usage
 
@@ -144,6 +143,7 @@ class Buffer:
         }
         self._catalogues = dict(self._records_writer.catalogue_sequences())
         self._rollup = RollupWriter(path, config.rollup_quota_bytes, config.min_free_bytes, clock)
+        self._scrub = Scrubber(path, from_bytes=config.verify_whole_bytes)
         self._evidence = EvidenceFiles(path / "evidence", config.quota_bytes[Stream.EVIDENCE])
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="buffer-read")
         self._filing = ThreadPoolExecutor(1, thread_name_prefix="buffer-files")
@@ -167,7 +167,7 @@ class Buffer:
         `notes` of the result says what had to be repaired.
         """
         path = path.absolute()
-        opened = open_data_dir(path, clock.wall_ns())
+        opened = open_data_dir(path, clock.wall_ns(), config.verify_whole_bytes)
         return cls(
             path, config, opened, clock=clock, boot_id=boot_id, encode_gap=encode_gap, signer=signer
         )
@@ -179,6 +179,7 @@ class Buffer:
             writer.start()
         if self._config.rollup_quota_bytes:
             self._rollup.start()
+        self._scrub.start()
         return self
 
     async def __aexit__(
@@ -194,7 +195,8 @@ class Buffer:
         for writer in self._writers:
             writer.stop()
             await loop.run_in_executor(self._filing, writer.join)
-        await loop.run_in_executor(self._filing, self._rollup.stop)
+        for thread in (self._rollup, self._scrub):
+            await loop.run_in_executor(self._filing, thread.stop)
         for reader in self._readers.values():
             await loop.run_in_executor(self._reading, reader.close)
         await asyncio.sleep(0)
@@ -335,7 +337,11 @@ class Buffer:
 
     def health(self) -> tuple[bool, str]:
         """Tell whether everything given is being stored, and in one sentence what is wrong."""
-        troubles = [text for text in (*self._trouble.values(), self._rollup.failure) if text]
+        troubles = [
+            text
+            for text in (*self._trouble.values(), self._rollup.failure, self._scrub.failure)
+            if text
+        ]
         return not troubles, "; ".join(troubles) or "everything given is being stored"
 
     def add_listener(self, listener: CommitListener) -> Callable[[], None]:

@@ -108,7 +108,8 @@ class Life:
 class Account:
     """What the gateway's disk held each time a gateway ended: the truth `query` is held against.
 
-    telemetry: reads in each record by its sequence.  alarms: change by sequence.
+    telemetry: reads in each record by its sequence.  alarms: change by sequence.  unseen: records
+    that came and were evicted between two looks; all their reads stand under the first.
     """
 
     telemetry: dict[int, list[int]] = field(default_factory=dict)
@@ -117,6 +118,7 @@ class Account:
     lives: list[Life] = field(default_factory=list)
     evicted: dict[Stream, int] = field(default_factory=dict)
     gaps: list[SeenGap] = field(default_factory=list)
+    unseen: set[int] = field(default_factory=set)
     _events: int = 0
 
     def close_life(self, data: Path, last_read: int, *, killed: bool) -> None:
@@ -128,8 +130,12 @@ class Account:
         life = Life(first, last_read, killed)
         standing = bool(self.alarms) and self.alarms[max(self.alarms)][0] == RAISED
         new = self._look(data)
+        unseen = [one for one in new[Stream.TELEMETRY] if one in self.unseen]
         stored = new[Stream.TELEMETRY]
         reads = [read for sequence in stored for read in self.telemetry[sequence]]
+        if unseen:  # evicted within this life, before it could be looked at
+            self.telemetry[unseen[0]] = list(range(first, reads[0]))
+            reads = [*range(first, reads[0]), *reads]
         assert reads == sorted(set(reads)), f"reads doubled or out of order on disk: {reads}"
         assert not reads or first <= reads[0], f"{reads[0]} was read before this life"
         newest = reads[-1] if reads else first - 1
@@ -199,13 +205,24 @@ class Account:
                 self.gaps.append(
                     SeenGap(name, gap.cause, gap.first_sequence, gap.last_sequence, gap.count)
                 )
+        for stream in (Stream.TELEMETRY, Stream.ALARM):
+            self.evicted[stream] = inspection.held(stream).first - 1
+        self._fill(new[Stream.TELEMETRY])
         for known, stream in ((self.telemetry, Stream.TELEMETRY), (self.alarms, Stream.ALARM)):
             sequences = new[stream]
-            before = len(known) - len(sequences)
-            wanted = range(before + 1, len(known) + 1)
+            wanted = range(len(known) - len(sequences) + 1, len(known) + 1)
             assert sequences == list(wanted), f"sequences of {stream.name}: {sequences}"
-            self.evicted[stream] = inspection.held(stream).first - 1
         return new
+
+    def _fill(self, new: list[int]) -> None:
+        """Put in what was stored and evicted again since the last look, its reads unknown yet."""
+        before = max(set(self.telemetry) - set(new), default=0)
+        stop = new[0] if new else before + 1
+        unseen = list(range(before + 1, stop))
+        assert not unseen or unseen[-1] == self.evicted[Stream.TELEMETRY], f"{unseen} are missing"
+        self.telemetry |= {sequence: [] for sequence in unseen}
+        self.unseen |= set(unseen)
+        new[:0] = unseen
 
 
 def _reads(values: object, quality: np.ndarray[tuple[int, ...], np.dtype[np.uint16]]) -> list[int]:

@@ -411,6 +411,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--worlds", type=int, default=2, help="independent worlds at once")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--quota", action="store_true", help="little room in every world")
     parser.add_argument("--json", type=Path, help="write the result there too")
     options = parser.parse_args()
     began = time.monotonic()
@@ -422,7 +423,7 @@ def main() -> int:
         jobs = [
             pool.submit(
                 run_world, base / str(n), options.seed + n, each, ports[2 * n : 2 * n + 2],
-                quota=n % 2 == 1,
+                quota=options.quota or n % 2 == 1,
             )
             for n in range(options.worlds)
         ]  # fmt: skip
