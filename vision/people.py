@@ -27,6 +27,7 @@ from vision.ppe import (
     Joining,
     Judgement,
     Seen,
+    Verdict,
     attach,
     box_of,
     decide,
@@ -41,6 +42,8 @@ FLOOR = 0.05
 """Score below which a person is not even a candidate."""
 
 HEAD_FLOOR = 0.1
+_TOLD = {Verdict.WORN, Verdict.MISSING}
+"""A lone head of which the classifier cannot tell is often a glove, a lamp or a drum: nobody."""
 
 
 class HeadFinder:
@@ -126,6 +129,8 @@ class People:
         seen = join(sight.people.boxes, sight.people.scores, found.boxes, found.scores, self.rules)
         for classifier in self.classifiers:
             seen = self.judge(image, seen, classifier)
+        if any(one.plan.name == "helmet" for one in self.classifiers):
+            seen = [one for one in seen if not one.alone or one.helmet.verdict in _TOLD]
         return Answer(sight.people.boxes, sight.people.scores, tuple(seen))
 
     def judge(self, image: Image, seen: list[Seen], classifier: Classifier) -> list[Seen]:
