@@ -97,7 +97,8 @@ class CameraLoop:
         """Give the newest picture at once, and order the clip."""
         newest = self._ring.newest
         if newest is not None:
-            self._evidence("vision.snapshot", alarm_id, "image/jpeg", newest.jpeg)
+            age_s = round((time.monotonic_ns() - newest.received_ns) / 1e9, 1)
+            self._evidence("vision.snapshot", alarm_id, "image/jpeg", newest.jpeg, {"age_s": age_s})
         if self._clips and not self._ring.order(alarm_id, time.monotonic_ns()):
             self._evidence("vision.clip", alarm_id, AVI, b"")
 

@@ -123,10 +123,10 @@ def rtsp(world: World, clip: Path, port: int) -> subprocess.Popen[bytes]:
                str(ROOT / ".cache" / "rtsp"), "--port", str(port)]  # fmt: skip
     last = ["--first", "0", "--last", "10"] if clip.name == "covered.avi" else []
     process = world.start(f"rtsp-{clip.stem}", [*command, *last])
-    logs = f"rtsp-{clip.stem}-*.log"
+    logs = sorted(world.folder.glob(f"rtsp-{clip.stem}-*.log"), key=lambda log: log.stat().st_ctime)
 
     def ready() -> bool:
-        return any("ready" in log.read_text() for log in world.folder.glob(logs))
+        return "ready" in logs[-1].read_text()
 
     until(ready, limit_s=60, what=f"the RTSP server with {clip.name} listens")
     return process
