@@ -127,6 +127,7 @@ def _loopback_address(value: str) -> str:
 
 Name = Annotated[str, AfterValidator(_name)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Hours = Annotated[float, Field(ge=1, le=24 * 3660, allow_inf_nan=False)]
 Quota = Annotated[float, Field(gt=0, le=1 << 20, allow_inf_nan=False)]
 
 
@@ -261,6 +262,7 @@ class BufferSettings(Section):
     """[buffer]: how long and how much is kept. Quotas in GB (2^30 bytes) for each stream.
 
     Defaults are buffer.policy.BufferConfig's.  commit_ms: the longest a value waits for the disk.
+    *_quota_hours: most that is kept of a stream, acknowledged or not; no limit unless given.
     rollup_quota_gb: of the one-minute rollup, 0 makes none.
     """
 
@@ -270,6 +272,10 @@ class BufferSettings(Section):
     event_quota_gb: Quota = 1.0
     telemetry_quota_gb: Quota = 8.0
     evidence_quota_gb: Quota = 4.0
+    alarm_quota_hours: Hours | None = None
+    event_quota_hours: Hours | None = None
+    telemetry_quota_hours: Hours | None = None
+    evidence_quota_hours: Hours | None = None
     rollup_quota_gb: float = Field(default=2.0, ge=0, le=1 << 20, allow_inf_nan=False)
 
     def to_config(self) -> BufferConfig:
@@ -280,8 +286,15 @@ class BufferSettings(Section):
             Stream.TELEMETRY: self.telemetry_quota_gb,
             Stream.EVIDENCE: self.evidence_quota_gb,
         }
+        hours = {
+            Stream.ALARM: self.alarm_quota_hours,
+            Stream.EVENT: self.event_quota_hours,
+            Stream.TELEMETRY: self.telemetry_quota_hours,
+            Stream.EVIDENCE: self.evidence_quota_hours,
+        }
         return BufferConfig(
             commit_ms=self.commit_ms,
+            quota_hours={stream: most for stream, most in hours.items() if most is not None},
             retention_days=self.retention_days,
             quota_bytes={stream: round(quota * GIB) for stream, quota in quotas.items()},
             rollup_quota_bytes=round(self.rollup_quota_gb * GIB),
