@@ -19,7 +19,9 @@ import asyncua.ua
 
 from drivers.opcua.address import Deadband
 from drivers.opcua.alarms import EVENT_HANDLE, FIELDS
+from drivers.opcua.attributes import read_ranks, read_type_numbers
 from drivers.opcua.client import Link
+from drivers.opcua.publish import read_read_response
 
 ua: Any = asyncua.ua
 
@@ -156,12 +158,27 @@ async def read_values(link: Link, items: Sequence[Item]) -> bytes:
         return bytes(await link.ask(_read_request(items, VALUE)))
 
 
-def _read_request(items: Sequence[Item], attribute: int) -> object:
+async def read_types(
+    link: Link, items: Sequence[Item]
+) -> tuple[list[tuple[int, int | None] | None], list[int | None]]:
+    """Read DataType (namespace index, number) and ValueRank of nodes; None where not told."""
+    with link.speaking("reading types"):
+        types = bytes(await link.ask(_read_request(items, DATA_TYPE, indexed=False)))
+        ranks = bytes(await link.ask(_read_request(items, VALUE_RANK, indexed=False)))
+        return (
+            read_type_numbers(read_read_response(types), len(items)),
+            read_ranks(read_read_response(ranks), len(items)),
+        )
+
+
+def _read_request(items: Sequence[Item], attribute: int, *, indexed: bool = True) -> object:
     request = ua.ReadRequest()
     request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
     request.Parameters.NodesToRead = [
         ua.ReadValueId(
-            NodeId=_node_id(item.place), AttributeId=attribute, IndexRange=item.index or None
+            NodeId=_node_id(item.place),
+            AttributeId=attribute,
+            IndexRange=(item.index or None) if indexed else None,
         )
         for item in items
     ]

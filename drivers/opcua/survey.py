@@ -12,7 +12,6 @@ from drivers.opcua import services
 from drivers.opcua.client import Link
 from drivers.opcua.device import Device
 from drivers.opcua.nodes import NodeFinder, chunks
-from drivers.opcua.services import Place
 
 _FLOAT, _DOUBLE, _GUID = 10, 11, 14
 _SIGNED, _LONG = frozenset({2, 4, 6, 8}), frozenset({8, 9})
@@ -26,16 +25,13 @@ async def survey(device: Device, link: Link, finder: NodeFinder, emit: Emit) -> 
     found: dict[str, list[str]] = {}
     size = min(_CHUNK, finder.surroundings.limits.nodes_per_read or _CHUNK)
     for chunk in chunks(list(finder.items.values()), size):
-        places = [item.place for item in chunk]
-        types = await services.read_attributes(link, places, services.DATA_TYPE)
-        ranks = await services.read_attributes(link, places, services.VALUE_RANK)
-        for item, (data_type, _), (rank, _) in zip(chunk, types, ranks, strict=True):
+        types, ranks = await services.read_types(link, chunk)
+        for item, data_type, rank in zip(chunk, types, ranks, strict=True):
             address = device.points[item.handle].address
-            array = isinstance(rank, int) and rank >= 0 and not address.index
-            place = services.place_of(data_type) if data_type is not None else None
+            array = rank is not None and rank >= 0 and not address.index
             complaint = "are arrays: name an element in column `index`" if array else None
-            if complaint is None and place is not None:
-                complaint = judge(address.kind(), place)
+            if complaint is None and data_type is not None:
+                complaint = judge(address.kind(), *data_type)
             if complaint is not None:
                 found.setdefault(complaint, []).append(device.points[item.handle].tag)
     for complaint, tags in found.items():
@@ -44,10 +40,12 @@ async def survey(device: Device, link: Link, finder: NodeFinder, emit: Emit) -> 
             await emit(device.events.type_mismatch(device.clock.wall_ns(), tags, complaint))
 
 
-def judge(kind: ValueKind, data_type: Place) -> str | None:
-    """Say what is wrong with reading a data type as this kind; None where nothing is known."""
-    number = data_type.identifier
-    if data_type.namespace or not isinstance(number, int) or kind is ValueKind.TEXT:
+def judge(kind: ValueKind, namespace: int, number: int | None) -> str | None:
+    """Say what is wrong with reading a data type as this kind; None where nothing is known.
+
+    namespace, number: the type's node id; number None where that is no number.
+    """
+    if namespace or number is None or kind is ValueKind.TEXT:
         return None
     if number in _LONG and kind is ValueKind.FLOAT:
         return "are 64-bit integers, which lose bits as float: declare them int or uint"

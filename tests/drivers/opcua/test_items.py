@@ -13,7 +13,6 @@ from drivers.contract import DriverPoint, Quality
 from drivers.opcua import DRIVER
 from drivers.opcua.address import Deadband, Node, OpcUaAddress, Step
 from drivers.opcua.config import OpcUaConfig
-from drivers.opcua.services import Place
 from drivers.opcua.shift import ShiftWatch
 from drivers.opcua.survey import judge
 from gateway.runtime.clock import SystemClock
@@ -150,6 +149,23 @@ async def test_a_silent_point_shows_that_it_lives() -> None:
     assert received == sorted(set(received))
 
 
+async def test_a_new_process_gives_a_value_of_what_does_not_change(tmp_path: Path) -> None:
+    """Neither a resumed session nor its subscription sends initial values again."""
+    table = points(*[(OpcUaServer.node(f"D{i}"), "float") for i in range(3)])
+    async with OpcUaServer(3) as server:
+        kept = config(server.endpoint, heartbeat_s=0, state_dir=tmp_path)
+        for turn in range(2):
+            emit = Collector()
+            driver = DRIVER.open("dcs", kept, table, SystemClock())
+            async with running(driver, emit):
+                await until(lambda emit=emit: all(emit.samples(100 + i) for i in range(3)))  # type: ignore[misc]  # mypy and defaults
+            assert [emit.samples(100 + i)[0][:2] for i in range(3)] == [
+                (float(i), GOOD) for i in range(3)
+            ]
+            assert driver.statistics()["resumed"] == turn
+    assert driver.statistics()["heartbeats"] == 3
+
+
 async def test_types_that_do_not_fit_are_told_before_it_hurts() -> None:
     table = points((OpcUaServer.node("UInt"), "float"), (OpcUaServer.node("Text"), "int"))
     emit = Collector()
@@ -175,10 +191,10 @@ async def test_the_gateways_time_where_the_servers_is_not_to_be_trusted() -> Non
 def test_a_judgement_of_types() -> None:
     from drivers.contract import ValueKind
 
-    assert judge(ValueKind.FLOAT, Place(0, 11)) is None
-    assert "64-bit" in str(judge(ValueKind.FLOAT, Place(0, 8)))
-    assert "signed" in str(judge(ValueKind.UINT, Place(0, 6)))
-    assert judge(ValueKind.FLOAT, Place(3, 8)) is None
+    assert judge(ValueKind.FLOAT, 0, 11) is None
+    assert "64-bit" in str(judge(ValueKind.FLOAT, 0, 8))
+    assert "signed" in str(judge(ValueKind.UINT, 0, 6))
+    assert judge(ValueKind.FLOAT, 3, 8) is None
 
 
 @pytest.mark.parametrize("hours", [8, -5, 0])
