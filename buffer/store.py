@@ -188,17 +188,17 @@ class Buffer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Store everything queued, durably, and stop the threads."""
+        """Store everything queued, durably; stop readers first, so a writer empties the WAL."""
         self._flush()
         self._save_cursors()
         loop = asyncio.get_running_loop()
-        for writer in self._writers:
-            writer.stop()
-            await loop.run_in_executor(self._filing, writer.join)
         for thread in (self._rollup, self._scrub):
             await loop.run_in_executor(self._filing, thread.stop)
         for reader in self._readers.values():
             await loop.run_in_executor(self._reading, reader.close)
+        for writer in self._writers:
+            writer.stop()
+            await loop.run_in_executor(self._filing, writer.join)
         await asyncio.sleep(0)
         self._reading.shutdown()
         self._filing.shutdown()

@@ -65,7 +65,8 @@ def listed(data_dir: Path, as_json: bool) -> None:
 )
 @_DATA_DIR
 @click.argument("ticket")
-@click.option("--work", type=click.Choice(_KINDS), required=True, help="Kind of work 作业类型.")
+@click.option("--work", type=click.Choice(_KINDS), required=True, metavar="KIND",
+              help=f"Kind of work 作业类型: {', '.join(_KINDS)}.")  # fmt: skip
 @click.option("--level", default="", help="Grade 级别: special, first, second (or 特级 …).")
 @click.option("--area", default="", help="A [[permit_area]] of the site file, or one of its names.")
 @click.option("--from", "plan_start", default="", help="Planned start, ISO 8601 with offset.")

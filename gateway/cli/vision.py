@@ -41,7 +41,7 @@ def _says_why(work: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-@click.group("vision")
+@click.group("vision", epilog=_example("  plantgate vision models"))
 def command() -> None:
     """Look at models, try them on a picture, measure them, teach them a site."""
 
