@@ -12,7 +12,7 @@ from drivers.contract import Clock, DriverPoint, Int64Array
 from drivers.opcua.batches import BatchMaker
 from drivers.opcua.config import OpcUaAddress, OpcUaConfig
 from drivers.opcua.events import EventMaker, OverflowTally
-from drivers.opcua.repeats import RepeatFilter
+from drivers.opcua.repeats import EchoFilter, RepeatFilter
 from drivers.opcua.shift import ShiftWatch
 from drivers.opcua.state import State
 
@@ -49,7 +49,7 @@ class Device:
     heard_ns: int64[n], monotonic time of each point's last sample.
     awaiting_first: whether a gap waits to learn first_ns.
     first_ns: int64[n], first source time since the session began or a notification was lost.
-    repeats: what came of each point, for a redundant set; None where there is one server.
+    repeats: tells what a redundant set, or a single server, gives a second time.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Device:
     lost: npt.NDArray[np.bool_] = field(init=False)
     heard_ns: Int64Array = field(init=False)
     first_ns: Int64Array = field(init=False)
-    repeats: RepeatFilter | None = field(init=False)
+    repeats: RepeatFilter | EchoFilter = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the columns that have one row for each point."""
@@ -79,7 +79,8 @@ class Device:
         self.lost = np.zeros(count, np.bool_)
         self.heard_ns = np.zeros(count, np.int64)
         self.first_ns = np.zeros(count, np.int64)
-        self.repeats = RepeatFilter(count) if len(self.config.servers) > 1 else None
+        redundant = len(self.config.servers) > 1
+        self.repeats = RepeatFilter(count) if redundant else EchoFilter(count)
 
 
 __all__ = ["Counters", "Device"]

@@ -161,10 +161,8 @@ class Intake:
                 await self._emit(self._device.events.shifted(now_ns, hours))
 
     def _without_repeats(self, change: DataChange) -> DataChange:
-        """Leave out what another server of a redundant set has sent already."""
+        """Leave out what this server, or another of a redundant set, has sent already."""
         repeats = self._device.repeats
-        if repeats is None:
-            return change
         now_ns, lost = self._device.clock.monotonic_ns(), self._device.lost
         columns = [repeats.feed(column, lost, now_ns) for column in change.columns]
         return replace(change, columns=tuple(c for c in columns if len(c.handles)))

@@ -1,4 +1,4 @@
-"""Tells samples that another server of a redundant set sends again. Pure.
+"""Tells samples that a server, or another one of a redundant set, sends again. Pure.
 
 Guarantees: a sample is dropped only if the same one (point, source time, value, quality) came
 before the change of servers, or if it is a point's first one and says what was known already; any
@@ -75,12 +75,7 @@ class RepeatFilter:
         self._most = max(_LEAST_KEPT, _KEPT * points)
         self._recent: deque[_Samples] = deque()
         self._rows = 0
-        self._last = _Samples(
-            np.arange(points, dtype=np.uint32),
-            np.full(points, _NEVER, np.int64),
-            np.zeros(points, np.uint64),
-            np.zeros(points, np.uint16),
-        )
+        self._last = _nothing(points)
         self._before: _Samples | None = None
         self._marks = np.zeros(0, np.uint64)
         self._known = self._last
@@ -146,6 +141,53 @@ class RepeatFilter:
             self._rows -= len(self._recent.popleft().handles)
 
 
+class EchoFilter:
+    """Drops what a single server says twice just after a session began.
+
+    Guarantees: a sample is dropped only if the one before it of the same point in this session was
+    the same in source time, value and quality; so nothing that differs is lost. A server that was
+    frozen gives its newest sample once more after a transfer, under a new sequence number, though
+    no initial values were asked for (seen with node-opcua). After WINDOW_NS it costs nothing.
+    """
+
+    WINDOW_NS = 10 * 10**9
+
+    def __init__(self, points: int) -> None:
+        self._points = points
+        self._last = _nothing(points)
+        self._until_ns = 0
+
+    def begin(self, monotonic_ns: int, *, resumed: bool) -> None:
+        """Say that a session begins; whether it goes on with subscriptions makes no difference."""
+        del resumed
+        self._last = _nothing(self._points)
+        self._until_ns = monotonic_ns + self.WINDOW_NS
+
+    def feed(self, column: Column, lost: Bools, monotonic_ns: int) -> Column:
+        """Give what is new of a column; lost: bool[points], points that were said to be lost."""
+        if monotonic_ns > self._until_ns or not len(column.handles):
+            return column
+        samples = _samples(column)
+        handles, last = samples.handles, self._last
+        first = np.zeros(len(handles), np.bool_)
+        first[np.unique(handles, return_index=True)[1]] = True
+        again = first & samples.same(last.where(handles.astype(np.intp))) & ~lost[handles]
+        last.times_ns[handles] = samples.times_ns  # of several of one point the last one stays
+        last.bits[handles] = samples.bits
+        last.quality[handles] = samples.quality
+        return column.where(~again) if again.any() else column
+
+
+def _nothing(points: int) -> _Samples:
+    """Rows for points of which nothing came yet."""
+    return _Samples(
+        np.arange(points, dtype=np.uint32),
+        np.full(points, _NEVER, np.int64),
+        np.zeros(points, np.uint64),
+        np.zeros(points, np.uint16),
+    )
+
+
 def _samples(column: Column) -> _Samples:
     values = column.values
     if isinstance(values, tuple):  # texts
@@ -165,4 +207,4 @@ def _joined(parts: deque[_Samples]) -> _Samples:
     )
 
 
-__all__ = ["RepeatFilter"]
+__all__ = ["EchoFilter", "RepeatFilter"]

@@ -145,8 +145,7 @@ class Session:
         """Fetch what the kept subscriptions hold for us."""
         device = self._device
         device.first_ns[:] = 0
-        if device.repeats is not None:
-            device.repeats.begin(device.clock.monotonic_ns(), resumed=bool(self._subscriptions))
+        device.repeats.begin(device.clock.monotonic_ns(), resumed=bool(self._subscriptions))
         for subscription in self._subscriptions:
             await self._intake.catch_up(subscription.id)
             self._mind(subscription)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from drivers.contract import ValueKind
 from drivers.opcua.codec import Column
-from drivers.opcua.repeats import RepeatFilter
+from drivers.opcua.repeats import EchoFilter, RepeatFilter
 
 Sample = tuple[int, int, float, int]
 """Point, source time, value, quality."""
@@ -180,3 +180,56 @@ def test_after_a_minute_nothing_is_doubted_any_more() -> None:
     receiver.seconds += 61
     receiver.take([(0, 5, 1.0, 0)])
     assert [s[2] for s in receiver.got] == [1.0, 2.0, 1.0]
+
+
+SOME_SAMPLES = st.lists(
+    st.tuples(
+        st.integers(0, POINTS - 1), st.integers(0, 2), st.sampled_from([1.0, 2.0]),
+        st.sampled_from([0, 0x8000]),
+    ),
+    max_size=12,
+)  # fmt: skip
+
+
+def echoes(parts: list[list[Sample]], *, seconds: int = 0) -> list[Sample]:
+    """What a single server's filter lets through, one notification after another."""
+    echo, lost, got = EchoFilter(POINTS), np.zeros(POINTS, np.bool_), []
+    echo.begin(0, resumed=True)
+    for part in parts:
+        found = echo.feed(column(part), lost, seconds * 10**9)
+        got += list(
+            zip(
+                found.handles.tolist(),
+                found.source_time_ns.tolist(),
+                [float(value) for value in found.values],
+                found.quality.tolist(),
+                strict=True,
+            )
+        )
+    return got
+
+
+@given(st.lists(SOME_SAMPLES, max_size=6))
+@example([[(0, 1, 1.0, 0), (0, 2, 1.0, 0)], [(0, 2, 1.0, 0)], [(0, 2, 1.0, 0)]])  # a thawed server
+def test_a_single_server_loses_nothing_that_differs_from_what_came_before(
+    parts: list[list[Sample]],
+) -> None:
+    last: dict[int, Sample] = {}
+    expected = []
+    for part in parts:
+        opened: set[int] = set()
+        for sample in part:
+            if sample[0] in opened or last.get(sample[0]) != sample:
+                expected.append(sample)
+            opened.add(sample[0])
+            last[sample[0]] = sample
+    assert echoes(parts) == expected
+
+
+def test_an_echo_is_kept_after_the_window_and_by_a_lost_point() -> None:
+    twice = [[(0, 1, 1.0, 0)], [(0, 1, 1.0, 0)]]
+    assert len(echoes(twice)) == 1
+    assert len(echoes(twice, seconds=11)) == 2
+    echo, lost = EchoFilter(POINTS), np.ones(POINTS, np.bool_)
+    echo.begin(0, resumed=False)
+    assert [len(echo.feed(column(part), lost, 0).handles) for part in twice] == [1, 1]
