@@ -74,7 +74,7 @@ class GasDetectors:
         return answers
 
     def _answer(self, address: str) -> bytes:
-        frame = self.noise + gas_frame(address, "N", self.asked[address], 0)
+        frame = self.noise + gas_frame(address, "N", self.asked[address] % 10_000, 0)
         if self.garble:
             self.garble -= 1
             frame = frame[:-1] + (b"0" if frame[-1:] != b"0" else b"1")

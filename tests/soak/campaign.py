@@ -134,7 +134,9 @@ async def _one(plant: Plant, fault: Fault, result: Result) -> None:
     seen.shown_s.append(await until(shown, f"{name} does not show: {watch.quality}, {said}"))
     for other in plant.ids:
         if other != fault.source and not plant.good(other):
-            await until(lambda: plant.good(other), f"{name} disturbs {other}")  # noqa: B023  # waited for here
+            theirs = plant.watches[other]
+            what = f"{name} disturbs {other}: {theirs.quality}, {dict(theirs.events)}"
+            await until(lambda: plant.good(other), what)  # noqa: B023  # waited for here
     await act(fault.end)
     healed = lambda: plant.good(fault.source)  # noqa: E731
     seen.healed_s.append(await until(healed, f"{name} does not heal: {watch.quality}"))
