@@ -189,6 +189,9 @@ class LoadGateway:
                 await call.read()
         for held in welcome.acknowledged:
             if held.stream == wire.STREAM_TELEMETRY:
+                # What was committed and not heard of before the last connection ended counts too.
+                for one in held.ranges:
+                    self._note(one.start, one.stop, self._clock.monotonic_ns())
                 self._acknowledged = RangeSet((one.start, one.stop) for one in held.ranges)
         sending = _History(self, call, welcome.window_bytes)
         async with asyncio.TaskGroup() as group:
@@ -227,10 +230,11 @@ class LoadGateway:
                     pass
 
     def _note(self, start: int, stop: int, now_ns: int) -> None:
-        self._acknowledged.add(start, stop)
         counted = self._counted
         backlog_stop = self._fleet.backlog + 1
-        counted.history += max(0, min(stop, backlog_stop) - start)
+        for first, end in self._acknowledged.missing(start, stop):
+            counted.history += max(0, min(end, backlog_stop) - first)
+        self._acknowledged.add(start, stop)
         for sequence in range(max(start, backlog_stop), stop):
             sent_ns = self._sent_at.pop(sequence, None)
             if sent_ns is not None:

@@ -10,6 +10,8 @@ import asyncio
 import struct
 from dataclasses import dataclass, field
 
+from tests.fakes.listening import Listener
+
 CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK = 1, 2, 3, 4, 8, 9
 PINGREQ, PINGRESP, DISCONNECT = 12, 13, 14
 
@@ -36,13 +38,12 @@ class FakeBroker:
         self.refuse_code = 0
         self.refuse_topic = ""
         self.answers = True
-        self._server: asyncio.Server | None = None
+        self._listener = Listener(self._serve)
         self._writers: dict[str, asyncio.StreamWriter] = {}
 
     async def __aenter__(self) -> FakeBroker:
         """Listen."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = await self._listener.open(self.port)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -51,11 +52,8 @@ class FakeBroker:
 
     async def stop(self) -> None:
         """Stop listening and cut; sessions stay."""
-        if self._server is not None:
-            self._server.close()
-            self.cut()
-            await self._server.wait_closed()
-            self._server = None
+        await self._listener.close()
+        self._writers.clear()
 
     def cut(self) -> None:
         """Cut every connection."""

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from tests.fakes.listening import Listener
+
 _SDP = (
     "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
     "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track1\r\n"
@@ -24,12 +26,10 @@ class RtspCamera:
         self.port = 0
         self.received: list[bytearray] = []
         self._spoil = spoil
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._listener = Listener(self._serve)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = await self._listener.open()
         return self
 
     async def __aexit__(
@@ -38,16 +38,11 @@ class RtspCamera:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._server is not None:
-            self._server.close()
-            for writer in list(self._writers):
-                writer.transport.abort()
-            await self._server.wait_closed()
+        await self._listener.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         received = bytearray()
         self.received.append(received)
-        self._writers.add(writer)
         try:
             while chunk := await reader.read(4096):
                 received += chunk
@@ -55,9 +50,6 @@ class RtspCamera:
                     writer.write(self._spoil(_answer(chunk)))
         except ConnectionError:
             pass
-        finally:
-            self._writers.discard(writer)
-            writer.transport.abort()
 
 
 def _answer(request: bytes) -> bytes:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from tests.fakes.listening import Listener
+
 
 @dataclass
 class Spoiler:
@@ -65,13 +67,10 @@ class Wiretap:
         self.sent: list[bytearray] = []
         self._target = target
         self._spoil = spoil
-        self._tls = tls
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._listener = Listener(self._serve, tls)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = await self._listener.open()
         return self
 
     async def __aexit__(
@@ -80,30 +79,22 @@ class Wiretap:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._server is not None:
-            self._server.close()
-            for writer in list(self._writers):
-                writer.transport.abort()
-            await self._server.wait_closed()
+        await self._listener.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sent = bytearray()
         self.sent.append(sent)
-        self._writers.add(writer)
         back: asyncio.StreamWriter | None = None
         try:
             answers, back = await asyncio.open_connection("127.0.0.1", self._target)
-            self._writers.add(back)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep(reader, back, sent))
                 group.create_task(self._answer(answers, writer))
         except* OSError:
             pass
         finally:
-            for one in (writer, back):
-                if one is not None:
-                    one.transport.abort()
-                    self._writers.discard(one)
+            if back is not None:
+                back.transport.abort()
 
     async def _keep(
         self, reader: asyncio.StreamReader, back: asyncio.StreamWriter, sent: bytearray
