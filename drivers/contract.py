@@ -149,7 +149,7 @@ class SourceEvent:
         vision.camera_lost, device.illegal_address, opcua.gap.
     source: device or camera name.  time_ns: wall clock, ns since 1970 UTC.
     text: one clear sentence for a person.  attributes: flat, JSON-compatible.
-    picture: JPEG bytes as evidence, or empty.
+    picture: JPEG or PNG bytes as evidence, or empty.
     """
 
     kind: str

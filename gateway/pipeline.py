@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from gateway.work.outputs import Output
     from gateway.workflow import WorkFlow
 
-JPEG = "image/jpeg"
+JPEG, PNG = "image/jpeg", "image/png"
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 LOG_RENEWED = "uplink.log_forked"
 _NEVER = 1 << 63
 _NO_STATE: Mapping[str, bytes] = {}
@@ -341,7 +342,7 @@ class Pipeline:
             sha256 = await self._log.put_file(content)
         except NotStoredError as error:
             self.counters.not_stored += 1
-            what = "picture" if media_type == JPEG else "file"
+            what = "picture" if media_type in {JPEG, PNG} else "file"
             text = f"A {what} of {item.source} could not be stored: {error}."
             self.note("evidence.not_stored", item.source, text, {"alarm_id": alarm_id.hex()})
             return ""
@@ -414,9 +415,12 @@ def _no_camera(_camera: str, _alarm_id: bytes) -> int:
 
 
 def _meant(item: SourceEvent) -> tuple[str, bytes]:
-    """Media type and alarm that a camera's process names with a file; others cannot name one."""
+    """Media type of a file and the alarm it belongs to.
+
+    A camera's process names both; pictures of others are JPEG or PNG, by their first bytes.
+    """
     if not item.kind.startswith("vision."):
-        return JPEG, b""
+        return PNG if item.picture.startswith(PNG_MAGIC) else JPEG, b""
     media_type = str(item.attributes.get("media_type", JPEG))
     return media_type, bytes.fromhex(str(item.attributes.get("alarm_id", "")))
 

@@ -1,28 +1,33 @@
 """What all intakes may say in the site file and the point table, and what is wrong with it. Pure.
 
-Every [[device]] has a point table. That of an intake lists the points that samples may bring, by
-the id they carry there; a system that sends records only lists one of the intake's own points:
+A point table lists the points that samples may bring, by the id they carry there. Without one the
+intake brings two points of its own; a table that wants them beside samples lists them:
 
     name,id
     records,#records      records stored since start
     rejected,#rejected    rows refused since start
 
-Own points are bad:not_connected while the intake cannot receive, so that the silence of a permit
-system shows like that of a detector.
+They are bad:not_connected while the intake cannot receive, so that the silence of a permit system
+shows like that of a detector.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from drivers.contract import DriverPoint, Problem, StrictModel, ValueKind
 from drivers.intake.mapping import MappingError, load
+from drivers.point_table import PointRow, PointSettings
 
-OWN = ("#records", "#rejected")
+_OWN_TEXTS = {
+    "#records": "Records stored since start 已接收记录数",
+    "#rejected": "Rows refused since start 已拒绝记录数",
+}
+OWN = tuple(_OWN_TEXTS)
 _KINDS = {"float": ValueKind.FLOAT, "int": ValueKind.INT, "text": ValueKind.TEXT}
 
 
@@ -34,8 +39,21 @@ class IntakeConfig(StrictModel):
         it never had one; 0 leaves points as they are for ever.
     """
 
+    own_table: ClassVar[str] = "the intake itself"
+
     mapping: Path | None = None
     stale_after_s: float = Field(default=60.0, ge=0, le=86_400)
+
+    @classmethod
+    def own_row(cls, _keys: Mapping[str, object]) -> type[StrictModel] | None:
+        """Say that a point table may be left out; its rows are as always."""
+        return ExternalAddress
+
+    def own_rows(
+        self, rows: Sequence[PointRow[ExternalAddress]]
+    ) -> tuple[Sequence[PointRow[ExternalAddress]], Sequence[Problem]]:
+        """Points of the table, or where there is none the intake's own."""
+        return rows or [_own_row(name) for name in OWN], ()
 
 
 class ExternalAddress(StrictModel):
@@ -65,6 +83,12 @@ class ExternalAddress(StrictModel):
         return ValueKind.FLOAT if self.own else _KINDS[self.type]
 
 
+def _own_row(name: str) -> PointRow[ExternalAddress]:
+    tag, text = name.removeprefix("#"), _OWN_TEXTS[name]
+    settings = PointSettings(name=tag, description=text)
+    return PointRow(0, tag, settings, ExternalAddress(id=name))
+
+
 def kind_of(address: ExternalAddress) -> ValueKind:
     """Column type of a point."""
     return address.kind()
@@ -74,10 +98,6 @@ def check_intake(
     config: IntakeConfig, points: Sequence[DriverPoint[ExternalAddress]]
 ) -> Iterator[Problem]:
     """Find mistakes of the mapping file and of the point table; reads files, opens no socket."""
-    if not points:
-        yield Problem(
-            0, "points", "the point table has no point; a system without samples lists #records"
-        )
     first: dict[str, DriverPoint[ExternalAddress]] = {}
     for point in points:
         earlier = first.setdefault(point.address.id, point)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import math
 import os
 import ssl
@@ -28,6 +29,7 @@ from aiohttp.typedefs import Handler
 
 from drivers.contract import Clock, DeviceError, DriverPoint, Emit
 from drivers.intake.aside import aside
+from drivers.intake.counted_log import CountedLog
 from drivers.intake.desk import Desk, NotDurableError
 from drivers.intake.document import DocumentError, read_json
 from drivers.intake.mapping import SAMPLES, Table, load
@@ -71,19 +73,23 @@ class HttpIntake:
         self._at_once = 0
         self._lingering: set[asyncio.Task[None]] = set()
         self._counts = {"requests": 0.0, "requests_refused": 0.0, "replays": 0.0}
+        self._log = CountedLog(f"intake_http.{name}", _malformed, clock, logging.DEBUG)
         self.port = 0
         """Port bound, once `run` listens."""
 
     def statistics(self) -> Mapping[str, float]:
         """Counts since start; requests_under_way is now."""
-        now = {"requests_under_way": float(self._at_once)}
-        return {**self._desk.statistics(), **self._counts, **now}
+        beside = {
+            "requests_under_way": float(self._at_once),
+            "malformed_requests": float(self._log.total),
+        }
+        return {**self._desk.statistics(), **self._counts, **beside}
 
     async def run(self, emit: Emit) -> None:
         """Serve until cancelled; raises DeviceError if the address cannot be had."""
         runner = web.AppRunner(
             self._application(emit), access_log=None, keepalive_timeout=KEEP_ALIVE_S,
-            lingering_time=SHUTDOWN_S, shutdown_timeout=SHUTDOWN_S,
+            lingering_time=SHUTDOWN_S, shutdown_timeout=SHUTDOWN_S, logger=self._log,
         )  # fmt: skip
         try:
             await self._listen(runner, emit)
@@ -328,6 +334,16 @@ class HttpIntake:
             known = [known for known in self._reader.mapping.tables if known != SAMPLES]
             raise RefusedError(404, f"no table {name!r:.60}; {suggestion(name[:60], known)}")
         return table
+
+
+def _malformed(record: logging.LogRecord) -> str:
+    """Say in a clause what aiohttp tells of a request that is no HTTP; nothing of all else."""
+    error = record.exc_info[1] if record.exc_info else None
+    if not isinstance(error, HttpProcessingError):
+        return ""
+    sender = record.args[0] if isinstance(record.args, tuple) and record.args else "somebody"
+    said = " ".join(str(error.message).split())
+    return f"{sender} sent what is not HTTP and got {error.code}: {said[:100]}"
 
 
 async def _healthy(_request: web.Request) -> web.Response:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import Any, TypeVar, cast
@@ -90,12 +91,16 @@ class _Client(aiomqtt.Client):
     """aiomqtt's client with manual acknowledgement, the guard and two things it does not tell."""
 
     def __init__(
-        self, config: MqttIntakeConfig, tls: _Context | None, password: str | None
+        self,
+        config: MqttIntakeConfig,
+        tls: _Context | None,
+        password: str | None,
+        log: logging.Logger,
     ) -> None:
         super().__init__(
             config.host, config.port, identifier=config.client_id, username=config.user,
             password=password, clean_session=False, tls_context=tls,
-            keepalive=config.keep_alive_s, timeout=config.connect_timeout_s,
+            keepalive=config.keep_alive_s, timeout=config.connect_timeout_s, logger=log,
         )  # fmt: skip
         self._client.manual_ack_set(True)
         self._client.connect_timeout = config.connect_timeout_s
@@ -190,12 +195,12 @@ class Link:
 
 
 @contextlib.asynccontextmanager
-async def connect(config: MqttIntakeConfig) -> AsyncIterator[Link]:
-    """Connect and subscribe; raises DeviceError in plain words."""
+async def connect(config: MqttIntakeConfig, log: logging.Logger) -> AsyncIterator[Link]:
+    """Connect and subscribe; raises DeviceError in plain words. log: where the library writes."""
     where = f"{config.host}:{config.port}"
     try:
         password = read_secret(config.password_file) if config.password_file else None
-        client = _Client(config, _tls(config), password)
+        client = _Client(config, _tls(config), password, log)
     except (OSError, ValueError) as error:
         raise DeviceError(f"{where}: {error}") from error
     try:
@@ -238,6 +243,13 @@ def _tls(config: MqttIntakeConfig) -> _Context | None:
     return context
 
 
+def not_mqtt(record: logging.LogRecord) -> str:
+    """Say in a clause what paho tells of bytes that are no MQTT; nothing of all else."""
+    if record.msg != "Error: Unrecognised command %s" or not isinstance(record.args, tuple):
+        return ""
+    return f"the broker sent what is not MQTT (command {record.args[0]})"
+
+
 def _check(packet: _Packet) -> None:
     frame = packet["packet"][0] & 0xF0
     if frame not in ALLOWED_FRAMES or packet["command"] & 0xF0 != frame:
@@ -249,4 +261,4 @@ def _words(error: Exception) -> str:
     return said[0][:200] if said and said[0] else type(error).__name__
 
 
-__all__ = ["ALLOWED_FRAMES", "Link", "Message", "RefusedFrameError", "connect"]
+__all__ = ["ALLOWED_FRAMES", "Link", "Message", "RefusedFrameError", "connect", "not_mqtt"]

@@ -22,12 +22,13 @@ from functools import partial
 
 from drivers.contract import Clock, DeviceError, DriverPoint, Emit, SourceEvent
 from drivers.intake.aside import aside
+from drivers.intake.counted_log import CountedLog
 from drivers.intake.desk import Desk, NotDurableError
 from drivers.intake.document import DocumentError, read_json
 from drivers.intake.mapping import load
 from drivers.intake.rows import Rejected, RowReader
 from drivers.intake.settings import ExternalAddress
-from drivers.intake_mqtt.client import Link, Message, connect
+from drivers.intake_mqtt.client import Link, Message, connect, not_mqtt
 from drivers.intake_mqtt.config import MqttIntakeConfig
 from drivers.intake_mqtt.topics import TopicTables
 
@@ -56,15 +57,17 @@ class MqttIntake:
         self._counts = {"messages": 0.0, "acknowledged": 0.0, "qos0_messages": 0.0,
                         "connections": 0.0, "sessions_lost": 0.0}  # fmt: skip
         self._told_qos0 = False
+        self._log = CountedLog(f"intake_mqtt.{name}", not_mqtt, clock)
 
     def statistics(self) -> Mapping[str, float]:
         """Counts since start."""
-        return {**self._desk.statistics(), **self._counts}
+        rubbish = {"not_mqtt": float(self._log.total)}
+        return {**self._desk.statistics(), **self._counts, **rubbish}
 
     async def run(self, emit: Emit) -> None:
         """Receive until cancelled; raises DeviceError when the broker or the buffer fails."""
         try:
-            async with connect(self._config) as link:
+            async with connect(self._config, self._log) as link:
                 await self._begin(link, emit)
                 await self._serve(link, emit)
         except* DeviceError as errors:

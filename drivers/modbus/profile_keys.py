@@ -15,7 +15,7 @@ Guarantees: a mistake names the key; without `profile` the other keys are refuse
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 class ProfileKeys(StrictModel):
     """Keys of a [[device]] that name a profile; see the module for what they say."""
+
+    own_table: ClassVar[str] = "its profile"
 
     profile: str = ""
     count: int = Field(default=1, ge=1, le=2048)

@@ -44,7 +44,7 @@ class _DeviceHead(BaseModel):
 
 
 class _OwnDeviceHead(_DeviceHead):
-    """The same where a device profile 设备模板 brings the points and a table only adds to them."""
+    """The same where the driver's keys bring points: a device profile 设备模板, an intake."""
 
     points: str = Field(default="", min_length=1)
 
@@ -53,7 +53,12 @@ _HEAD = tuple(_DeviceHead.model_fields)
 
 
 class _OwnPoints(Protocol):
-    """Driver's keys that may bring points of their own."""
+    """Driver's keys that may bring points of their own.
+
+    own_table: where these come from, for people: "its profile".
+    """
+
+    own_table: str
 
     @classmethod
     def own_row(cls, keys: Mapping[str, object]) -> type[StrictModel] | None:
@@ -110,7 +115,8 @@ def device(
         _driver_check(points, path, driver, config, rows, report)
     if entry is None or config is None or len(report.problems) > before:
         return None
-    return Device(str(name), driver, config, tuple(rows), points or "its profile")
+    origin = points or cast("_OwnPoints", config).own_table
+    return Device(str(name), driver, config, tuple(rows), origin)
 
 
 def camera(table: object, path: TomlPath, folder: Path, report: Report) -> CameraConfig | None:

@@ -27,7 +27,6 @@ TIME = "2026-05-01T08:00:00+08:00"
 def write_site(world: World, port: int) -> None:
     """An HTTP intake with a token and a mapping file, and the folder of a one-way gate."""
     (world.folder / "gate").mkdir()
-    (world.folder / "gate.csv").write_text("name,id\nrecords,#records\n", encoding="utf-8")
     (world.folder / "points.csv").write_text(
         "name,id,type,high\nrecords,#records,,\nTI-101,DCS.TI101.PV,float,80\n", encoding="utf-8"
     )
@@ -62,7 +61,6 @@ name = "gate"
 driver = "intake_folder"
 folder = "gate"
 look_ms = 200
-points = "gate.csv"
 """
     )
 
@@ -138,7 +136,7 @@ def test_what_site_systems_hand_in_reaches_the_receiver_also_over_a_kill(tmp_pat
             ("2026-05-01T00:00:01.000Z", 85.5, "uncertain:stale"),
         ]
 
-        picture = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 40
+        picture = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
         assert post_picture(port, picture) == 200
         export = world.folder / "gate" / "permit_0501.csv"
         export.write_text(
@@ -148,11 +146,13 @@ def test_what_site_systems_hand_in_reaches_the_receiver_also_over_a_kill(tmp_pat
         until(lambda: events(world, "evidence_attached"), limit_s=40, what="the picture is there")
         (seen,) = events(world, "intake.picture")
         assert seen["picture_sha256"] == hashlib.sha256(picture).hexdigest()
-        assert seen["picture_sha256"][:16] in events(world, "evidence_attached")[0]["text"]
+        attached = events(world, "evidence_attached")[0]["text"]
+        assert f"{seen['picture_sha256'][:16]} (image/png, {len(picture)} bytes)" in attached
         from_gate = until(
             lambda: [e for e in events(world, "intake.permit") if e["source"] == "gate"],
             limit_s=40, what="the permit of the gate is there",
         )  # fmt: skip
+        until(lambda: world.query("--point", "gate/records"), limit_s=40, what="own points")
         assert (from_gate[0]["ticket_no"], from_gate[0]["work"]) == ("DH-9", "confined_space")
         moved = world.folder / "gate" / "done" / "permit_0501.csv"
         until(moved.is_file, limit_s=40, what="the file of the gate is moved")

@@ -240,6 +240,23 @@ async def test_evidence_is_durable_before_anything_names_it(clock: HandClock) ->
 
 
 @pytest.mark.parametrize(
+    ("picture", "media_type"),
+    [(JPEG, "image/jpeg"), (b"\x89PNG\r\n\x1a\n" + JPEG, "image/png"), (b"?", "image/jpeg")],
+)
+async def test_a_picture_of_a_site_system_travels_as_what_it_is(
+    picture: bytes, media_type: str, log: MemoryLog, clock: HandClock
+) -> None:
+    said = {"media_type": "text/html", "alarm_id": "zz"}  # nobody but our cameras may name these
+    item = SourceEvent("intake.picture", "box", 1, "A box saw it.", said, picture)
+    await (await pipeline(log, clock).accept(item))
+    [record] = await records(log, Stream.EVIDENCE)
+    file = wire.EvidenceFile.FromString(record.payload)
+    assert (file.media_type, file.alarm_id) == (media_type, b"")
+    attached = (await events(log))[-1]
+    assert f"({media_type}, {len(picture)} bytes)" in attached.text
+
+
+@pytest.mark.parametrize(
     "wrong", [{}, {"zone": "yard"}, {"zone": "yard", "people": "7", "limit": 4, "active": True}]
 )
 async def test_an_event_no_rule_can_read_is_stored_and_named_and_disturbs_nobody(

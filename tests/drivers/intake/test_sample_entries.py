@@ -12,6 +12,7 @@ import pytest
 from drivers import registry
 from drivers.intake.mapping import load
 from drivers.intake.records import RECORDS, Record
+from drivers.intake.settings import ExternalAddress, IntakeConfig
 from drivers.point_table import parse
 
 DRIVERS = Path(__file__).parents[3] / "drivers"
@@ -53,6 +54,20 @@ def test_a_point_table_of_a_system_that_sends_records_only() -> None:
     assert (len(table.rows), table.problems) == (1, ())
     wrong = parse(b"name,id\nrecords,#record\n", registry.find("intake_http").address)
     assert "none of the intake's own points" in wrong.problems[0].message
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_a_point_table_the_intake_counts(name: str) -> None:
+    text = (DRIVERS / name / "sample.toml").read_text(encoding="utf-8")
+    config = registry.find(name).config.model_validate_json(json.dumps(entry(name, text)))
+    assert isinstance(config, IntakeConfig)
+    rows, problems = config.own_rows(())
+    assert [(row.tag, row.address.id) for row in rows] == [
+        ("records", "#records"), ("rejected", "#rejected"),
+    ]  # fmt: skip
+    assert not problems
+    table = parse(b"name,id\nti,TI-101\n", ExternalAddress)
+    assert config.own_rows(table.rows) == (table.rows, ())
 
 
 def test_the_mapping_samples_load() -> None:

@@ -185,18 +185,28 @@ RUBBISH = [
 ]  # fmt: skip
 
 
-async def test_rubbish_on_the_wire_disturbs_nobody(tmp_path: Path) -> None:
+async def test_rubbish_on_the_wire_disturbs_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with serving(make(tmp_path)) as served:
         for rubbish in RUBBISH:
-            _, writer = await asyncio.open_connection("127.0.0.1", served.driver.port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.driver.port)
             writer.write(rubbish)
             with contextlib.suppress(ConnectionError):
                 await writer.drain()
+                writer.write_eof()
+                await reader.read()  # until it hangs up
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
         assert (await served.post("/v1/permit", PERMIT))[0] == 200
         assert len(served.store.events("intake.permit")) == 1
+        malformed = served.driver.statistics()["malformed_requests"]
+    assert malformed >= 2
+    lines = [record for record in caplog.records if record.name == "intake_http.tickets"]
+    assert len(lines) == 1, [line.getMessage() for line in lines]
+    assert lines[0].exc_info is None
+    assert lines[0].getMessage().startswith("127.0.0.1 sent what is not HTTP and got 400: ")
 
 
 async def test_senders_are_told_apart_and_strangers_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator
 
 import aiomqtt
@@ -162,7 +163,9 @@ async def test_qos_0_is_taken_and_warned_of() -> None:
 
 
 @pytest.mark.parametrize("fault", ["cut", "rubbish", "frozen", "refused", "topic", "nobody"])
-async def test_a_lost_broker_is_data_and_a_reason(fault: str) -> None:
+async def test_a_lost_broker_is_data_and_a_reason(
+    fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
     store = IntakeStore()
     async with fake_broker() as broker:
         driver = make(broker)
@@ -192,6 +195,9 @@ async def test_a_lost_broker_is_data_and_a_reason(fault: str) -> None:
         assert expected in said
         assert store.last_value(1)[1] == store.last_value(2)[1] == Quality.BAD_NOT_CONNECTED
         assert [event.text for event in store.events("link.down")] == [f"{said}."]
+    lines = [r.getMessage() for r in caplog.records if r.name == "intake_mqtt.iot"]
+    assert len(lines) == driver.statistics()["not_mqtt"] == (fault == "rubbish")
+    assert all("the broker sent what is not MQTT (command 240)" in line for line in lines)
 
 
 async def test_a_forgotten_session_is_told() -> None:
@@ -218,7 +224,7 @@ async def test_cancelled_while_connecting_leaves_nothing() -> None:
 
 async def test_the_guard_stands_at_the_queue_of_frames() -> None:
     async with fake_broker() as broker:
-        client = _Client(config(broker.port), None, None)
+        client = _Client(config(broker.port), None, None, logging.getLogger("intake_mqtt.iot"))
         async with client:
             for qos in (0, 1, 2):
                 with pytest.raises(RefusedFrameError, match="only reads"):
