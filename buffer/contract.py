@@ -100,7 +100,8 @@ class Record:
 
     time_ns: gateway wall clock at commit, ns since 1970 UTC.  monotonic_ns: CLOCK_BOOTTIME-like
     monotonic time at commit, meaningful together with boot_id (16 bytes, one per boot).
-    clock_offset_ns, synchronised: what the gateway knew of its clock error at commit.
+    clock_offset_ns: true time less wall time as far as it was known at commit, else 0.
+    synchronised: the wall clock was known to be right.
     payload: opaque; for TELEMETRY a block of buffer/block.py.
     group: for TELEMETRY the sequence of the key record that starts its group; else sequence.
     catalogue: for TELEMETRY the 32-byte hash naming the catalogue of its points; else empty.

@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,10 +36,11 @@ from buffer.contract import (
     Stream,
 )
 from buffer.cursors import Cursors
-from buffer.database import RECORDS, TELEMETRY, Reader
+from buffer.database import RECORDS, TELEMETRY
 from buffer.evidence import EvidenceFiles
 from buffer.policy import HOUR_NS, BufferConfig, CommitPolicy, capacity_hours
 from buffer.ranges import RangeSet
+from buffer.reading import Reading
 from buffer.records_writer import (
     EncodeGap,
     Lost,
@@ -53,12 +53,10 @@ from buffer.records_writer import (
 from buffer.recover import Opened, open_data_dir
 from buffer.reserve import Reserve
 from buffer.rollup import Minute
-from buffer.rollup_writer import RollupWriter, minutes_held
+from buffer.rollup_writer import RollupWriter
 from buffer.scrub import Scrubber
 from buffer.telemetry_writer import Evict, PendingBatch, Renew, Store, TelemetryWriter
 from buffer.writer import Outcome, Session, Usage
-
-ResultT = TypeVar("ResultT")
 
 CURSOR_DELAY_S = 1.0
 REFUSE_FACTOR = 4
@@ -145,9 +143,8 @@ class Buffer:
         self._rollup = RollupWriter(path, config.rollup_quota_bytes, config.min_free_bytes, clock)
         self._scrub = Scrubber(path, from_bytes=config.verify_whole_bytes)
         self._evidence = EvidenceFiles(path / "evidence", config.quota_bytes[Stream.EVIDENCE])
-        self._reading = ThreadPoolExecutor(1, thread_name_prefix="buffer-read")
+        self._reading = Reading(path)
         self._filing = ThreadPoolExecutor(1, thread_name_prefix="buffer-files")
-        self._readers: dict[bool, Reader] = {}
 
     @classmethod
     def open(
@@ -194,13 +191,11 @@ class Buffer:
         loop = asyncio.get_running_loop()
         for thread in (self._rollup, self._scrub):
             await loop.run_in_executor(self._filing, thread.stop)
-        for reader in self._readers.values():
-            await loop.run_in_executor(self._reading, reader.close)
+        await self._reading.close()
         for writer in self._writers:
             writer.stop()
             await loop.run_in_executor(self._filing, writer.join)
         await asyncio.sleep(0)
-        self._reading.shutdown()
         self._filing.shutdown()
         os.close(self._lock)
         self._loop = None
@@ -268,10 +263,14 @@ class Buffer:
         self._flush()
         self._key = True
 
-    def set_clock_quality(self, offset_ns: int, *, synchronised: bool) -> None:
+    def set_clock_quality(
+        self, offset_ns: int, *, synchronised: bool, wall_less_monotonic_ns: int | None = None
+    ) -> None:
         """Tell what is known of the wall clock's error; written on every record that follows."""
         for writer in self._writers:
-            writer.session = Session(writer.session.boot_id, offset_ns, synchronised)
+            writer.session = Session(
+                writer.session.boot_id, offset_ns, synchronised, wall_less_monotonic_ns
+            )
 
     def state(self, key: str) -> bytes:
         """Newest committed state value of that name, or empty bytes."""
@@ -290,7 +289,7 @@ class Buffer:
     async def read(self, stream: Stream, first: int, *, last: int, max_bytes: int) -> list[Record]:
         """Records first..last (inclusive) that are held, in order, about max_bytes of payload."""
         log_id = self._log_id
-        records, whole = await self._read(
+        records, whole = await self._reading.ask(
             stream, lambda reader: reader.records(log_id, stream, first, last, max_bytes)
         )
         if not whole:
@@ -302,14 +301,14 @@ class Buffer:
     async def group_start(self, sequence: int) -> int:
         """Sequence of the key that starts the telemetry group of `sequence`."""
         log_id = self._log_id
-        return await self._read(
+        return await self._reading.ask(
             Stream.TELEMETRY, lambda reader: reader.group_start(log_id, sequence)
         )
 
     async def sequences_between(self, stream: Stream, from_ns: int, to_ns: int) -> tuple[int, int]:
         """First and last sequence (inclusive) that may hold times in [from_ns, to_ns]."""
         log_id = self._log_id
-        return await self._read(
+        return await self._reading.ask(
             stream, lambda reader: reader.between(log_id, stream, from_ns, to_ns)
         )
 
@@ -318,8 +317,7 @@ class Buffer:
 
         Empty where there is none yet, or while a damaged file is made anew.
         """
-        read = partial(minutes_held, self._path, point, from_ns, to_ns)
-        return await self._running().run_in_executor(self._reading, read)
+        return await self._reading.rollup(point, from_ns, to_ns)
 
     def catalogue_records(self) -> Mapping[bytes, int]:
         """Sequence in the EVENT stream of each catalogue kept, by its hash."""
@@ -486,15 +484,3 @@ class Buffer:
             if found:
                 for listener in tuple(self._listeners):
                     listener(stream, found)
-
-    async def _read(self, stream: Stream, query: Callable[[Reader], ResultT]) -> ResultT:
-        telemetry = stream is Stream.TELEMETRY
-
-        def run() -> ResultT:
-            reader = self._readers.get(telemetry)
-            if reader is None:
-                name = "telemetry.db" if telemetry else "records.db"
-                reader = self._readers[telemetry] = Reader(self._path / name)
-            return query(reader)
-
-        return await self._running().run_in_executor(self._reading, run)

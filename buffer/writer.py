@@ -37,17 +37,31 @@ from buffer.heads import HeadSigning
 from buffer.policy import EVERYTHING, BufferConfig, Held, Limits, limits, next_look_ns
 
 JobT = TypeVar("JobT")
+STEP_NS = 128_000_000
+"""A wall clock that moved so far against the monotonic one was set (RFC 5905, s. 12, STEPT)."""
 Heads = dict[Stream, Head]
 Receipt = asyncio.Future[int] | asyncio.Future[None]
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What every record of this run carries: boot id, and what is known of the clock."""
+    """What every record of this run carries: boot id, and what is known of the clock.
+
+    wall_less_monotonic_ns: of the clock that this was said of; one that was set since then is not
+    known to be right.
+    """
 
     boot_id: bytes
     clock_offset_ns: int = 0
     synchronised: bool = False
+    wall_less_monotonic_ns: int | None = None
+
+    def trusts(self, wall_ns: int, monotonic_ns: int) -> bool:
+        """Tell whether a reading is of a clock that is known to be right."""
+        base_ns = self.wall_less_monotonic_ns
+        if not self.synchronised or base_ns is None:
+            return self.synchronised
+        return abs(wall_ns - monotonic_ns - base_ns) < STEP_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,15 +364,16 @@ class Writer(Generic[JobT]):
             sequence, previous = head.next_id - head.base, head.hash
         else:
             sequence, previous = after.sequence + 1, after.hash
-        time_ns = self.clock.wall_ns()
+        session, time_ns = self.session, self.clock.wall_ns()
+        monotonic_ns = self.clock.monotonic_ns()
         return Record(
             stream=stream,
             sequence=sequence,
             time_ns=time_ns,
-            monotonic_ns=self.clock.monotonic_ns(),
-            boot_id=self.session.boot_id,
-            clock_offset_ns=self.session.clock_offset_ns,
-            synchronised=self.session.synchronised,
+            monotonic_ns=monotonic_ns,
+            boot_id=session.boot_id,
+            clock_offset_ns=session.clock_offset_ns,
+            synchronised=session.trusts(time_ns, monotonic_ns),
             previous_hash=previous,
             hash=chain_hash(previous, stream, sequence, payload),
             payload=payload,

@@ -10,15 +10,15 @@ Parts that are not configured are not imported.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from buffer.contract import BufferPathError, Signer, Stream
+from buffer.contract import Stream
 from buffer.store import Buffer
-from drivers.contract import Driver
+from drivers.contract import Clock, Driver
 from gateway.control.commands import commands
 from gateway.control.server import ControlServer
 from gateway.model.catalogue import encode_ids
@@ -33,11 +33,11 @@ from gateway.pipeline import Pipeline
 from gateway.rules.judge import DESK_STATE
 from gateway.runtime.clock import SystemClock, boot_id
 from gateway.runtime.memory import one_arena, settle
-from gateway.runtime.signing import SigningKeyError, load_signer, own_signer
 from gateway.sources.build import (
     POINT_IDS_STATE,
     make_catalogue,
     make_judge,
+    make_signer,
     make_work,
     open_sources,
     rule_notes,
@@ -45,6 +45,8 @@ from gateway.sources.build import (
 from gateway.sources.keep import end, keep_running
 from gateway.sources.reload import Reloader
 from gateway.sources.running import RunningSources
+from gateway.sources.timekeeper import Timekeeper
+from gateway.uplink.drain import DRAIN_S, drain
 
 if TYPE_CHECKING:
     from gateway.config.load import Site
@@ -52,8 +54,7 @@ if TYPE_CHECKING:
     from gateway.workflow import WorkFlow
 
 SOFTWARE = f"plantgate/{version('plantgate')}"
-DRAIN_S = 3.0
-DRAIN_LOOK_NS = 20_000_000
+SYSTEM_CLOCK = SystemClock()
 _LOG = logger("app")
 
 
@@ -66,16 +67,22 @@ class Parts:
     uplinks: dict[str, Uplink]
     reloader: Reloader
     work: WorkFlow | None
+    timekeeper: Timekeeper
 
 
-async def run(load: Callable[[], Site], stop: asyncio.Event, again: asyncio.Event) -> None:
+async def run(
+    load: Callable[[], Site],
+    stop: asyncio.Event,
+    again: asyncio.Event,
+    clock: SystemClock = SYSTEM_CLOCK,
+) -> None:
     """Run the site that `load` gives until `stop` is set; apply it anew when `again` is.
 
     Raises what `load` raises, BufferPathError if the data directory fails, NotStoredError if it
     takes no record, and ListenError if the address of metrics cannot be had.
     """
     one_arena()
-    site, clock = load(), SystemClock()
+    site = load()
     configure(site.log.level, site.log.format)
     buffer = Buffer.open(
         site.gateway.data_dir,
@@ -83,7 +90,7 @@ async def run(load: Callable[[], Site], stop: asyncio.Event, again: asyncio.Even
         clock=clock,
         boot_id=boot_id(),
         encode_gap=gap_event,
-        signer=_signer(site),
+        signer=make_signer(site),
     )
     buffer.set_destinations({uplink.name: tuple(Stream) for uplink in site.uplinks})
     async with buffer:
@@ -124,14 +131,17 @@ async def _build(
         pipeline.note("buffer.repaired", "buffer", note, {})
     for kind, text, attributes in rule_notes(site):
         pipeline.note(kind, "rules", text, attributes)
-    uplinks = _uplinks(site, buffer, pipeline, health)
-    return Parts(pipeline, sources, uplinks, reloader(buffer, pipeline, clock), work)
+    timekeeper = Timekeeper(boot_id(), clock, buffer, pipeline.note)
+    uplinks = _uplinks(site, buffer, pipeline, health, timekeeper)
+    applying = reloader(buffer, pipeline, clock)
+    return Parts(pipeline, sources, uplinks, applying, work, timekeeper)
 
 
 def _observed(buffer: Buffer, parts: Parts, health: Health) -> Metrics:
     metrics = Metrics()
     metrics.register("flow", parts.pipeline.statistics)
     metrics.register("buffer", partial(buffer_statistics, buffer))
+    metrics.register("clock", parts.timekeeper.statistics)
     health.register("buffer", buffer.health, vital=True)
     for name, uplink in parts.uplinks.items():
         metrics.register(f"uplink_{name}", uplink.statistics)
@@ -139,9 +149,7 @@ def _observed(buffer: Buffer, parts: Parts, health: Health) -> Metrics:
     return metrics
 
 
-async def _run_parts(
-    parts: Parts, metrics: Metrics, clock: SystemClock, stop: asyncio.Event
-) -> None:
+async def _run_parts(parts: Parts, metrics: Metrics, clock: Clock, stop: asyncio.Event) -> None:
     pipeline, uplinks = parts.pipeline, parts.uplinks
     async with asyncio.TaskGroup() as back:
         sending = [
@@ -150,7 +158,7 @@ async def _run_parts(
             )
             for name, uplink in uplinks.items()
         ]
-        judging = back.create_task(pipeline.run())
+        watching = [back.create_task(pipeline.run()), back.create_task(parts.timekeeper.run())]
         async with asyncio.TaskGroup() as front:
             running = RunningSources(front, pipeline, metrics, clock)
             pipeline.capture = running.capture
@@ -162,38 +170,27 @@ async def _run_parts(
             await stop.wait()
             await end([applying])
             await running.end()
-        judging.cancel()
+        for task in watching:
+            task.cancel()
         await _drain(pipeline, uplinks, clock)
         await end(sending)
 
 
-async def _drain(pipeline: Pipeline, uplinks: dict[str, Uplink], clock: SystemClock) -> None:
-    """Give connected uplinks a moment to send what was read; the rest stays in the buffer."""
+async def _drain(pipeline: Pipeline, uplinks: dict[str, Uplink], clock: Clock) -> None:
     try:
         async with asyncio.timeout(DRAIN_S):
             await pipeline.settled()
-            while any(_is_sending(uplink.statistics()) for uplink in uplinks.values()):
-                await clock.sleep_until(clock.monotonic_ns() + DRAIN_LOOK_NS)
+            await drain([uplink.statistics for uplink in uplinks.values()], clock)
     except TimeoutError:
         _LOG.info("stopped with a backlog; it stays in the buffer")
 
 
-def _is_sending(uplink: Mapping[str, float]) -> bool:
-    return uplink["connected"] > 0 and uplink["backlog_records"] > 0
-
-
-def _signer(site: Site) -> Signer:
-    """Make the signer of heads: the key of the first uplink that has one, else the gateway's."""
-    keys = [uplink.key for uplink in site.uplinks if uplink.key is not None]
-    try:
-        return load_signer(keys[0]) if keys else own_signer(site.gateway.data_dir)
-    except SigningKeyError as error:
-        raise BufferPathError(f"Heads of the log cannot be signed: {error}.") from error
-
-
-def _uplinks(site: Site, buffer: Buffer, pipeline: Pipeline, health: Health) -> dict[str, Uplink]:
+def _uplinks(
+    site: Site, buffer: Buffer, pipeline: Pipeline, health: Health, timekeeper: Timekeeper
+) -> dict[str, Uplink]:
     if not site.uplinks:
         return {}
-    from gateway.uplink.build import make_uplinks
+    from gateway.uplink.build import Around, make_uplinks
 
-    return make_uplinks(site, buffer, pipeline, health, SOFTWARE)
+    around = Around(SOFTWARE, timekeeper.clock, timekeeper.heard)
+    return make_uplinks(site, buffer, pipeline, health, around)

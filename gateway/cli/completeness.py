@@ -105,14 +105,17 @@ def _sources(
 
 def _hour_rows(sources: list[tuple[Reader, Log]], asked: Asked) -> Iterator[Row]:
     from buffer.contract import Stream
+    from gateway.receiver.corrections import Corrections
     from gateway.receiver.rows import iso_time
     from gateway.rules.completeness import StreamScore
 
     for reader, log in sources:
+        true = Corrections(reader)
         for stream in Stream:
             score = StreamScore(_explained(reader, log, stream), asked.late_ns)
             for record in reader.records(log, stream):
-                score.feed(record.sequence, record.time_ns, record.received_ns)
+                made_ns = true.time_ns(log, record)
+                score.feed(record.sequence, made_ns, max(made_ns, record.received_ns))
             for hour in score.hours(_next(reader, log, stream)):
                 if asked.from_ns <= hour.start_ns < asked.to_ns:
                     yield {

@@ -47,6 +47,7 @@ class SiteReader:
             yield StoredRecord(
                 record.sequence, record.group, False, record.catalogue, record.time_ns,
                 record.time_ns, record.samples, record.payload,
+                record.monotonic_ns, record.boot_id, record.synchronised,
             )  # fmt: skip
 
     def points(self, catalogue: bytes) -> PointNames | None:

@@ -59,6 +59,8 @@ def moment(_context: click.Context, _option: click.Parameter, text: str | None) 
 @click.option("--events", is_flag=True, help="Event records instead of telemetry.")
 @click.option("--faults", is_flag=True, help="Records refused, conflicts, broken chains.")
 @click.option("--gateways", is_flag=True, help="Gateways, their last status and their logs.")
+@click.option("--recorded-time", is_flag=True,
+              help="Times as written, also by a clock that was wrong.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), help="A file instead of the terminal.")
 def command(
     store: str,
@@ -70,11 +72,13 @@ def command(
     output: Path | None,
     *,
     as_json: bool,
+    recorded_time: bool,
     **kinds: bool,
 ) -> None:
     """Print what a receiver has stored, in order of sequence.
 
-    Columns: gateway, point, time (of the source, UTC), value, quality, historical.
+    Columns: gateway, point, time (of the source, UTC), value, quality, historical. What a gateway
+    recorded with a wrong clock is shown at its true time once that is known.
     """
     from gateway.receiver.contract import StorePathError
     from gateway.receiver.parquet import NoParquetError, require_pyarrow
@@ -88,7 +92,7 @@ def command(
     if style == "parquet" and asked:
         raise click.UsageError(f"--{asked[0]} come as csv or json")
     what = asked[0] if asked else style
-    query = Query(gateway, Wanted(point, from_ns, to_ns), as_json or style == "json")
+    query = Query(gateway, Wanted(point, from_ns, to_ns, recorded_time), as_json or style == "json")
     try:
         if style == "parquet":
             require_pyarrow()

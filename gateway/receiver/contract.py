@@ -145,6 +145,7 @@ class StoredRecord(NamedTuple):
     """One record as a reader needs it; `group` is the sequence of its key.
 
     time_ns: the gateway's wall clock at its commit.  received_ns: the receiver's at its own.
+    monotonic_ns, boot_id, synchronised: what corrects time_ns (gateway/model/clock.py).
     """
 
     sequence: int
@@ -155,6 +156,9 @@ class StoredRecord(NamedTuple):
     received_ns: int
     samples: int
     payload: bytes
+    monotonic_ns: int
+    boot_id: bytes
+    synchronised: bool
 
 
 @dataclass(frozen=True, slots=True)

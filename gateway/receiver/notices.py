@@ -14,6 +14,7 @@ from buffer.contract import Stream
 from drivers.contract import quality_word
 from gateway.model.alarm import AlarmState
 from gateway.receiver.contract import Log, Reader, StoredRecord
+from gateway.receiver.corrections import Corrections
 from gateway.receiver.rows import iso_time
 from gateway.wire.v1 import uplink_pb2 as wire
 
@@ -33,7 +34,7 @@ GATEWAY_HEADING = (
 EVENT_HEADING = ("gateway", "time", "kind", "source", "text", "attributes", "historical")
 
 
-def alarm_rows(reader: Reader, log: Log) -> Iterator[dict[str, Field]]:
+def alarm_rows(reader: Reader, log: Log, true: Corrections) -> Iterator[dict[str, Field]]:
     """Alarm records of one log, in order of sequence; `evidence` is SHA-256s, space-separated."""
     attachments = reader.attachments(log.gateway)
     for record in reader.records(log, Stream.ALARM):
@@ -43,7 +44,7 @@ def alarm_rows(reader: Reader, log: Log) -> Iterator[dict[str, Field]]:
         time_ns = alarm.source_time_ns or alarm.gateway_time_ns or record.time_ns
         fields: list[Field] = [
             log.gateway,
-            iso_time(time_ns),
+            iso_time(true.time_ns(log, record, time_ns)),
             alarm.source,
             alarm.condition,
             _state(alarm.state),
@@ -64,7 +65,7 @@ def alarm_rows(reader: Reader, log: Log) -> Iterator[dict[str, Field]]:
         yield dict(zip(ALARM_HEADING, fields, strict=True))
 
 
-def event_rows(reader: Reader, log: Log) -> Iterator[dict[str, Field]]:
+def event_rows(reader: Reader, log: Log, true: Corrections) -> Iterator[dict[str, Field]]:
     """Event records of one log, in order of sequence; attributes by name, sorted.
 
     A gap's are what is missing: stream, cause, first, last (sequences), first_ns, last_ns, count.
@@ -75,7 +76,7 @@ def event_rows(reader: Reader, log: Log) -> Iterator[dict[str, Field]]:
             continue
         fields: list[Field] = [
             log.gateway,
-            iso_time(event.time_ns or record.time_ns),
+            iso_time(true.time_ns(log, record, event.time_ns)),
             event.kind,
             event.source,
             event.text,
@@ -85,7 +86,7 @@ def event_rows(reader: Reader, log: Log) -> Iterator[dict[str, Field]]:
         yield dict(zip(EVENT_HEADING, fields, strict=True))
 
 
-def fault_rows(reader: Reader, log: Log) -> Iterator[dict[str, Field]]:
+def fault_rows(reader: Reader, log: Log, _: Corrections) -> Iterator[dict[str, Field]]:
     """What must not happen and did, in one log: conflicts, broken chains, refused records."""
     for fault in reader.faults(log):
         stream = Stream(fault.stream).name.lower()
@@ -96,7 +97,7 @@ def fault_rows(reader: Reader, log: Log) -> Iterator[dict[str, Field]]:
         yield dict(zip(FAULT_HEADING, fields, strict=True))
 
 
-def gateway_rows(reader: Reader, log: Log) -> Iterator[dict[str, Field]]:
+def gateway_rows(reader: Reader, log: Log, _: Corrections) -> Iterator[dict[str, Field]]:
     """One row for each log of each gateway: who it is, what it said last, what is stored of it."""
     gateway = reader.gateway(log)
     status = wire.Status.FromString(gateway.status)
@@ -120,6 +121,15 @@ def _attributes(event: wire.Event) -> dict[str, str]:
             "first_ns": str(gap.first_ns),
             "last_ns": str(gap.last_ns),
             "count": str(gap.count),
+        }
+    if event.HasField("clock_anchor"):
+        anchor = event.clock_anchor
+        attributes |= {
+            "boot_id": anchor.boot_id.hex(),
+            "monotonic_ns": str(anchor.monotonic_ns),
+            "true_ns": str(anchor.true_ns),
+            "uncertainty_ns": str(anchor.uncertainty_ns),
+            "source": anchor.source,
         }
     return dict(sorted(attributes.items()))
 

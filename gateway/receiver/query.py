@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from gateway.receiver import notices
 from gateway.receiver.contract import Log, Reader
+from gateway.receiver.corrections import Corrections
 from gateway.receiver.rows import CSV, JSON, RowWriter, iso_time
 from gateway.receiver.samples import Unread, Wanted, samples
 
@@ -46,7 +47,7 @@ class Notice:
     """One kind of flat row: its columns and where its rows come from."""
 
     heading: tuple[str, ...]
-    rows: Callable[[Reader, Log], Iterator[dict[str, notices.Field]]]
+    rows: Callable[[Reader, Log, Corrections], Iterator[dict[str, notices.Field]]]
 
 
 NOTICES: Mapping[str, Notice] = {
@@ -64,8 +65,9 @@ def print_notices(reader: Reader, query: Query, kind: str, write: Write) -> None
     fields = csv.writer(line, lineterminator="\n")
     if not query.as_json:
         fields.writerow(notice.heading)
+    true = Corrections(reader, as_recorded=query.wanted.as_recorded)
     for log in reader.logs(query.gateway):
-        for row in notice.rows(reader, log):
+        for row in notice.rows(reader, log, true):
             if not _is_wanted(query.wanted, row):
                 continue
             if query.as_json:

@@ -1,5 +1,6 @@
 """Stored telemetry records back into columns, with what cannot be read counted.
 
+Times are corrected by the gateway's anchor records, where its clock was not right (corrections.py).
 A group decodes from its key on, delta by delta. Records whose key, or a delta before them, is not
 there (not yet, or evicted at the gateway before it could be sent) wait; they are counted and never
 guessed at. A block that does not decode is counted apart: its bytes are those the gateway stored.
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from buffer.block import BlockDecoder, BlockError, ColumnBatch
 from buffer.contract import Stream
 from gateway.receiver.contract import Log, PointNames, Reader, StoredRecord
+from gateway.receiver.corrections import Corrections, shifted
 
 
 class Samples(NamedTuple):
@@ -29,11 +31,15 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to keep: one point (all if empty), source times in [from_ns, to_ns)."""
+    """What to keep: one point (all if empty), source times in [from_ns, to_ns).
+
+    as_recorded: times as the gateway wrote them, also where its clock is known to have been wrong.
+    """
 
     point: str = ""
     from_ns: int | None = None
     to_ns: int | None = None
+    as_recorded: bool = False
 
     def ids(self, points: PointNames | None) -> npt.NDArray[np.int32]:
         """Ids of the wanted point in one catalogue; none if it is not there."""
@@ -66,6 +72,8 @@ class Unread:
 def samples(reader: Reader, log: Log, wanted: Wanted, unread: Unread) -> Iterator[Samples]:
     """Samples of one log in order of sequence; adds to `unread` what cannot be read."""
     decoder = BlockDecoder()
+    corrections = Corrections(reader, as_recorded=wanted.as_recorded)
+    shift_ns = 0
     catalogues: dict[bytes, tuple[PointNames | None, npt.NDArray[np.int32]]] = {}
     ids = np.empty(0, np.int32)
     points: PointNames | None = None
@@ -89,10 +97,26 @@ def samples(reader: Reader, log: Log, wanted: Wanted, unread: Unread) -> Iterato
         if batches is None:
             following = 0
             continue
+        before_ns, shift_ns = shift_ns, corrections.shift_ns(log, record)
+        shifts_ns = (shift_ns, before_ns)
         for batch in batches:
-            part = wanted.cut(batch, ids)
+            part = wanted.cut(_corrected(batch, record.time_ns, shifts_ns), ids)
             if part is not None:
                 yield Samples(part, points, record.historical)
+
+
+def _corrected(batch: ColumnBatch, commit_ns: int, shifts_ns: tuple[int, int]) -> ColumnBatch:
+    """Shift a batch by the shift of its record, or of the record before.
+
+    A clock that was set between reading and commit leaves a batch with the old time in a record
+    with the new one: the shift that brings it nearer to its own commit is the one it needs.
+    """
+    if shifts_ns == (0, 0):
+        return batch
+    own_ns = batch.gateway_time_ns
+    true_ns = commit_ns + shifts_ns[0]
+    shift_ns = min(shifts_ns, key=lambda one: abs(own_ns + one - true_ns))
+    return shifted(batch, shift_ns) if shift_ns else batch
 
 
 def _decode(

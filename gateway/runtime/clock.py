@@ -6,8 +6,14 @@ Everything else takes a Clock or `now_ns` as an argument (drivers/contract.py ha
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import struct
 import time
 from pathlib import Path
+
+_TIMEX_BYTES = 256  # struct timex is 208 on 64-bit Linux; modes = 0 changes nothing
+_STA_UNSYNC = 0x0040
+_TIME_ERROR = 5
 
 
 class SystemClock:
@@ -20,6 +26,19 @@ class SystemClock:
     def monotonic_ns(self) -> int:
         """Monotonic time in ns since boot; the only base for scheduling."""
         return time.monotonic_ns()
+
+    def kernel_error_ns(self) -> int | None:
+        """Most that the wall clock may be wrong by, as what disciplines it says; None if nothing.
+
+        adjtimex(2): `maxerror` in µs, and STA_UNSYNC in `status` until ntpd, chronyd or
+        systemd-timesyncd has set the clock.
+        """
+        answer = ctypes.create_string_buffer(_TIMEX_BYTES)
+        state = ctypes.CDLL(None, use_errno=True).adjtimex(answer)
+        _, _, _, max_error_us, _, status = struct.unpack_from("@Iqqqqi", answer)
+        if state < 0 or state == _TIME_ERROR or status & _STA_UNSYNC:
+            return None
+        return int(max_error_us) * 1_000
 
     async def sleep_until(self, monotonic_ns: int) -> None:
         """Sleep until a monotonic time; yields once if it has passed."""

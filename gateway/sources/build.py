@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from buffer.contract import BufferPathError, Signer
 from drivers.contract import Clock, Driver
 from gateway.config.expressions import compile_expression
 from gateway.config.site import Site
@@ -21,6 +22,7 @@ from gateway.rules.judge import Judge
 from gateway.rules.metrics import Thresholds
 from gateway.rules.rulebook import local_date
 from gateway.runtime.clock import SystemClock
+from gateway.runtime.signing import SigningKeyError, load_signer, own_signer
 
 if TYPE_CHECKING:
     from gateway.workflow import WorkFlow
@@ -156,3 +158,15 @@ def rule_notes(site: Site) -> list[tuple[str, str, dict[str, str]]]:
         )
         for rule in site.rules.changed()
     ]
+
+
+def make_signer(site: Site) -> Signer:
+    """Make the signer of heads: the key of the first uplink that has one, else the gateway's.
+
+    Raises BufferPathError.
+    """
+    keys = [uplink.key for uplink in site.uplinks if uplink.key is not None]
+    try:
+        return load_signer(keys[0]) if keys else own_signer(site.gateway.data_dir)
+    except SigningKeyError as error:
+        raise BufferPathError(f"Heads of the log cannot be signed: {error}.") from error

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from buffer.store import Buffer
+from drivers.contract import Clock
 from gateway.config.site import Site
+from gateway.model.clock import ServerTime
 from gateway.observe.health import Health
 from gateway.observe.log import logger
 from gateway.pipeline import Pipeline
-from gateway.runtime.clock import SystemClock, boot_id
+from gateway.runtime.clock import boot_id
 from gateway.uplink.client import GatewayIdentity, Uplink
 
 _LOG = logger("app")
 
 
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What every uplink of a gateway shares: software's name/version, clock, who hears of times."""
+
+    software: str
+    clock: Clock
+    times: Callable[[ServerTime], None]
+
+
 def make_uplinks(
-    site: Site, buffer: Buffer, pipeline: Pipeline, health: Health, software: str
+    site: Site, buffer: Buffer, pipeline: Pipeline, health: Health, around: Around
 ) -> dict[str, Uplink]:
     """One for each [[uplink]], by name; what happens to its link becomes an event."""
 
@@ -28,18 +40,19 @@ def make_uplinks(
     identity = GatewayIdentity(
         gateway_id=site.gateway.id,
         enterprise=site.gateway.enterprise,
-        software=software,
+        software=around.software,
         boot_id=boot_id(),
     )
     return {
         uplink.name: Uplink(
             uplink,
             log=buffer,
-            clock=SystemClock(),
+            clock=around.clock,
             identity=identity,
             events=note,
             rng=random.SystemRandom(),
             health=lambda: health.report().state.value,
+            times=around.times,
         )
         for uplink in site.uplinks
     }

@@ -24,6 +24,7 @@ from typing import Any
 from buffer.contract import Log, Record, Stream
 from buffer.ranges import RangeSet
 from drivers.contract import Clock
+from gateway.model.clock import ServerTime
 from gateway.runtime.backoff import FullJitter
 from gateway.uplink import encode
 from gateway.uplink.channel import Destination, Ended
@@ -77,6 +78,7 @@ class Uplink:
 
     events: called on the loop with kind, one clear sentence and flat attributes; it must not block.
     health: first word ok, degraded or failed, as sent in each heartbeat.
+    times: called with what the receiver says the time is.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Uplink:
         rng: random.Random,
         settings: SessionSettings | None = None,
         health: Callable[[], str] = lambda: "ok",
+        times: Callable[[ServerTime], None] = lambda _: None,
     ) -> None:
         settings = replace(
             settings or SessionSettings(),
@@ -105,6 +108,7 @@ class Uplink:
         self._events = events
         self._rng = rng
         self._site_health = health
+        self._times = times
         self._quarantine = Quarantine()
         self._counters = {lane: Counters() for lane in Lane}
         self._links: dict[Lane, LaneLink] = {}
@@ -249,6 +253,10 @@ class Uplink:
             values_per_s=self._values_per_s,
             health=self._site_health(),
         )
+
+    def heard_time(self, said: ServerTime) -> None:
+        """Pass on what time the receiver says it is."""
+        self._times(said)
 
     # ---- the rest ------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from google.protobuf.message import DecodeError
 from buffer.contract import Bounds, BufferPathError, Log, Record, Stream
 from buffer.ranges import RangeSet
 from drivers.contract import Clock
+from gateway.model.clock import ServerTime
 from gateway.uplink import encode
 from gateway.uplink.channel import METHOD, ChannelError, Destination, Ended, explain, open_channel
 from gateway.uplink.diagnose import refused_by
@@ -54,6 +55,7 @@ from gateway.uplink.outputs import (
     SessionSettings,
 )
 from gateway.uplink.quarantine import Quarantine
+from gateway.uplink.server_time import PingTimes
 from gateway.uplink.session import LaneSession, State
 from gateway.wire.v1 import uplink_pb2 as wire
 
@@ -98,6 +100,10 @@ class Hub(Protocol):
         """Make the heartbeat."""
         ...
 
+    def heard_time(self, said: ServerTime) -> None:
+        """The receiver told what time it is."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -137,6 +143,7 @@ class LaneLink:
             quarantine=quarantine,
             counters=counters,
         )
+        self._pings = PingTimes(around.destination.name)
         self._heads: dict[Stream, Record] = {}
         self._outbox: deque[wire.GatewayMessage | bytes] = deque()
         self._errands: deque[Errand] = deque()
@@ -224,6 +231,7 @@ class LaneLink:
         try:
             while (encoded := await self._call.read()) is not grpc.aio.EOF:
                 message = wire.ReceiverMessage.FromString(encoded)
+                self._hear_time(message)
                 if message.HasField("welcome"):
                     self.session.know(await self._own_past(message.welcome))
                 self._carry_out(self.session.feed(message, now_ns=self._now_ns()))
@@ -239,6 +247,16 @@ class LaneLink:
             ended = await refused_by(destination) or ended
         # A receiver that has welcomed us and then goes may say anything while it does.
         self._end(replace(ended, permanent=ended.permanent and waiting))
+
+    def _hear_time(self, message: wire.ReceiverMessage) -> None:
+        pong, server_ns = 0, message.welcome.server_time_ns
+        if message.HasField("ack"):
+            pong, server_ns = message.ack.pong, message.ack.server_time_ns
+            if not pong:
+                return
+        said = self._pings.heard(pong, server_ns, self._now_ns())
+        if said is not None:
+            self._hub.heard_time(said)
 
     async def _own_past(self, welcome: wire.Welcome) -> OwnPast:
         """Read our own hashes at the receiver's checkpoints, newest first, until one is equal."""
@@ -307,6 +325,7 @@ class LaneLink:
                 (log.replace_cursor if replace else log.acknowledge)(name, stream, ranges)
                 self._hub.acknowledged()
             case SendStatus(ping):
+                self._pings.sent(ping, self._now_ns())
                 self._send(self._hub.status(ping, self._moment()))
             case Fetch() | FetchPart() | FindPeriod():
                 self._errands.append(output)
@@ -329,6 +348,7 @@ class LaneLink:
             case SendResult():
                 return encode.result(output)
             case SendHello():
+                self._pings.sent(0, self._now_ns())
                 catalogues = self._around.log.catalogue_records()
                 return encode.hello(
                     self._around.identity,

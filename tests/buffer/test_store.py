@@ -162,3 +162,24 @@ async def test_path_that_is_a_file_is_refused(open_buffer: OpenBuffer, tmp_path:
     (tmp_path / "data").write_bytes(b"")
     with pytest.raises(BufferPathError, match="cannot be used"):
         open_buffer()
+
+
+async def test_what_is_known_of_the_clock_is_on_every_record_until_it_is_set(
+    open_buffer: OpenBuffer, clock: HandClock
+) -> None:
+    async with open_buffer() as log:
+        await log.add_record(Stream.EVENT, b"before anybody knew")
+        base_ns = clock.wall - clock.monotonic
+        log.set_clock_quality(5, synchronised=True, wall_less_monotonic_ns=base_ns)
+        await log.add_record(Stream.EVENT, b"known to be right")
+        clock.wall += 3_600 * 10**9
+        await log.add_record(Stream.EVENT, b"set, and not judged yet")
+        await add(log, 1.0)
+        log.set_clock_quality(-7, synchronised=False, wall_less_monotonic_ns=base_ns)
+        clock.wall -= 3_600 * 10**9
+        await log.add_record(Stream.EVENT, b"known to be wrong")
+        found = await everything(log, Stream.EVENT)
+        assert [(one.clock_offset_ns, one.synchronised) for one in found] == [
+            (0, False), (5, True), (5, False), (-7, False),
+        ]  # fmt: skip
+        assert [one.synchronised for one in await everything(log, Stream.TELEMETRY)] == [False]

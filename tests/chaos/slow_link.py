@@ -23,10 +23,12 @@ import os
 import random
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,10 +48,16 @@ from tests.gateway.uplink.test_client import Destination
 
 ROOT = Path(__file__).resolve().parents[2]
 POINTS = 2_000
-BACKLOG = 3_000
-"""Records of three seconds of the same points each: 2.5 hours."""
+BACKLOG_PER_S = 15
+"""Records of three seconds of the same points each, for each second of the run: some 37 kB, more
+than the line carries."""
 BAR_S = 0.5
+ALARMS_PER_S = 2.0
+SETTLE_S = 5
 PORT = 50_051
+BARE_PORT = 50_052
+BARE_BYTES = 300
+"""About what one alarm's Push takes: TLS record, HTTP/2 and gRPC frames, record with its hashes."""
 SECOND_NS = 1_000_000_000
 
 
@@ -63,6 +71,10 @@ class Figures:
     alarm_p50_s: float
     alarm_p99_s: float
     alarm_most_s: float
+    alarms_over_bar: int
+    bare_p50_s: float
+    bare_p99_s: float
+    bare_over_bar: int
     live_records: int
     live_p99_s: float
     history_records: int
@@ -73,23 +85,28 @@ class Figures:
 
 async def gateway(folder: Path, seconds_long: int) -> None:
     """The gateway's side; prints how many alarms it made once they are acknowledged."""
+    backlog = BACKLOG_PER_S * seconds_long
     clock, boot = SystemClock(), os.urandom(16)
-    opened = Buffer.open(
-        folder / "disk", BufferConfig(), clock=clock, boot_id=boot, encode_gap=gap_event
-    )
     points, good = np.arange(POINTS, dtype=np.int32), np.zeros(POINTS, np.uint16)
-    async with opened as log:
+    hasty = BufferConfig(commit_ms=1)
+    async with Buffer.open(
+        folder / "disk", hasty, clock=clock, boot_id=boot, encode_gap=gap_event
+    ) as log:
         event = wire.Event(kind="catalogue", catalogue=wire.Catalogue(points=[wire.Point(id=1)]))
         encoded = event.catalogue.SerializeToString(deterministic=True)
         name = hashlib.sha256(encoded).digest()
         await log.add_record(Stream.EVENT, event.SerializeToString(), keep=name)
         log.set_catalogue(name)
         now_ns, past = clock.wall_ns(), seconds(POINTS, seed=2)
-        for number in range(BACKLOG):
+        for number in range(backlog):
             for second in range(3):
-                at_ns = now_ns - (3 * (BACKLOG - number) - second) * SECOND_NS
+                at_ns = now_ns - (3 * (backlog - number) - second) * SECOND_NS
                 stored = log.add_batch(points, next(past), good, at_ns, at_ns)
             await stored
+    async with Buffer.open(
+        folder / "disk", BufferConfig(), clock=clock, boot_id=boot, encode_gap=gap_event
+    ) as log:
+        log.set_catalogue(name)
         own = Pair(folder / "SD-1.pem", folder / "SD-1.key")
         uplink = Uplink(
             Destination(f"{ADDRESSES[1]}:{PORT}", ca=folder / "test-ca.pem",
@@ -102,22 +119,67 @@ async def gateway(folder: Path, seconds_long: int) -> None:
             sending = group.create_task(uplink.run())
             while not uplink.health()[0]:  # noqa: ASYNC110 - polls as a person would
                 await asyncio.sleep(0.05)
-            due_ns, made = clock.monotonic_ns(), 0
-            for values in seconds(POINTS):
+            bare = group.create_task(_send_bare(clock, seconds_long))
+            made = group.create_task(_make_alarms(log, clock, seconds_long))
+            due_ns, rng = clock.monotonic_ns(), random.Random(3)
+            for _, values in zip(range(seconds_long), seconds(POINTS), strict=False):
                 log.add_batch(points, values, good, clock.wall_ns(), clock.wall_ns())
-                if made >= 5:  # the window has found its size
-                    text = wire.Alarm(text=str(made)).SerializeToString()
-                    await log.add_record(Stream.ALARM, text)
-                made += 1
-                if made == seconds_long:
-                    break
                 due_ns += SECOND_NS
-                await clock.sleep_until(due_ns + random.randrange(SECOND_NS // 2))
+                await clock.sleep_until(due_ns + rng.randrange(SECOND_NS // 2))
             deadline_ns = clock.monotonic_ns() + 60 * SECOND_NS
             while clock.monotonic_ns() < deadline_ns and not _alarms_gone(log):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
-            print(made - 5)
+            await bare
+            print(await made)
             sending.cancel()
+
+
+async def _make_alarms(log: Buffer, clock: SystemClock, seconds_long: int) -> int:
+    """Alarms at random moments, ALARMS_PER_S of them a second, once the window has its size."""
+    made = 0
+    async for _ in _moments(clock, seconds_long, seed=4):
+        text = wire.Alarm(text=str(made), value=made, source="gds-1/AT-101").SerializeToString()
+        await log.add_record(Stream.ALARM, text)
+        made += 1
+    return made
+
+
+async def _send_bare(clock: SystemClock, seconds_long: int) -> None:
+    """As many bytes as an alarm takes, at moments of their own, on a bare TCP connection."""
+    _, writer = await asyncio.open_connection(ADDRESSES[1], BARE_PORT)
+    async for _ in _moments(clock, seconds_long, seed=5):
+        writer.write(struct.pack("<q", clock.wall_ns()).ljust(BARE_BYTES))
+    await asyncio.sleep(10)  # what was lost last is sent again meanwhile
+    writer.close()
+    await writer.wait_closed()
+
+
+async def _moments(clock: SystemClock, seconds_long: int, seed: int) -> AsyncIterator[None]:
+    rng = random.Random(seed)
+    start_ns = clock.monotonic_ns()
+    span_ns = (seconds_long - SETTLE_S) * SECOND_NS
+    count = int(ALARMS_PER_S * (seconds_long - SETTLE_S))
+    for at_ns in sorted(rng.randrange(span_ns) for _ in range(count)):
+        await clock.sleep_until(start_ns + SETTLE_S * SECOND_NS + at_ns)
+        yield
+
+
+async def bare_sink() -> list[float]:
+    """Take bare TCP's messages until SIGTERM; how late each came, in s."""
+    late: list[float] = []
+    stop = asyncio.Event()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                (sent_ns,) = struct.unpack_from("<q", await reader.readexactly(BARE_BYTES))
+                late.append((time.time_ns() - sent_ns) / 1e9)
+        writer.close()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with await asyncio.start_server(take, ADDRESSES[1], BARE_PORT):
+        await stop.wait()
+    return late
 
 
 def _alarms_gone(log: Buffer) -> bool:
@@ -140,6 +202,11 @@ def one_round(folder: Path, line: Line, seconds_long: int) -> Figures:
              "--key", str(pair.key)],
             cwd=ROOT, stdout=log, stderr=log,
         )  # fmt: skip
+        sink = subprocess.Popen(
+            ["ip", "netns", "exec", right, sys.executable, "-m", "tests.chaos.slow_link",
+             "--bare-sink", str(folder / "bare.json")],
+            cwd=ROOT, stdout=log, stderr=log,
+        )  # fmt: skip
         try:
             done = subprocess.run(
                 ["ip", "netns", "exec", left, sys.executable, "-m", "tests.chaos.slow_link",
@@ -148,12 +215,16 @@ def one_round(folder: Path, line: Line, seconds_long: int) -> Figures:
                 timeout=seconds_long + 240,
             )  # fmt: skip
         finally:
-            receiver.send_signal(signal.SIGTERM)
-            receiver.wait(30)
-        return _figures(folder / "store/receiver.db", line, int(done.stdout), link)
+            for process in (receiver, sink):
+                process.send_signal(signal.SIGTERM)
+                process.wait(30)
+        backlog = BACKLOG_PER_S * seconds_long
+        return _figures(folder, line, (int(done.stdout), backlog), link)
 
 
-def _figures(database: Path, line: Line, alarms: int, link: SlowLink) -> Figures:
+def _figures(folder: Path, line: Line, made: tuple[int, int], link: SlowLink) -> Figures:
+    database, (alarms, backlog) = folder / "store/receiver.db", made
+    bare = sorted(json.loads((folder / "bare.json").read_text(encoding="ascii")))
     with contextlib.closing(sqlite3.connect(database)) as db:
         rows = db.execute(
             "SELECT (id >> 40) % 4 + 1, (received_ns - time_ns) / 1e9, historical FROM records"
@@ -163,8 +234,10 @@ def _figures(database: Path, line: Line, alarms: int, link: SlowLink) -> Figures
     live = sorted(one for one, past in telemetry if not past)
     return Figures(
         line.loss, alarms, alarms - len(late), _rank(late, 0.5), _rank(late, 0.99), late[-1],
+        sum(one > BAR_S for one in late), _rank(bare, 0.5), _rank(bare, 0.99),
+        sum(one > BAR_S for one in bare),
         len(live), _rank(live, 0.99), len(telemetry) - len(live),
-        BACKLOG - (len(telemetry) - len(live)), link.packets, link.dropped,
+        backlog - (len(telemetry) - len(live)), link.packets, link.dropped,
     )  # fmt: skip
 
 
@@ -177,13 +250,19 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=int, default=100)
     parser.add_argument("--gateway", type=Path)
+    parser.add_argument("--bare-sink", type=Path)
+    parser.add_argument("--loss", type=float, action="append", help="ratio; default 0 and 0.02")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.bare_sink:
+        late = asyncio.run(bare_sink())
+        options.bare_sink.write_text(json.dumps(late), encoding="ascii")
+        return 0
     if options.gateway:
         asyncio.run(gateway(options.gateway, options.seconds))
         return 0
     failed = False
-    for loss in (0.0, 0.02):
+    for loss in options.loss or (0.0, 0.02):
         with tempfile.TemporaryDirectory() as folder:
             line = Line(bits_per_s=256_000, delay_ms=150, loss=loss)
             found = one_round(Path(folder), line, options.seconds)

@@ -76,7 +76,7 @@ class PostgresReader:
         while last < end:
             page = self._ask(
                 "SELECT sequence, group_sequence, historical, catalogue, time_ns, received_ns,"
-                " samples, payload FROM records"
+                " samples, payload, monotonic_ns, boot_id, synchronised FROM records"
                 " WHERE stream_key = %s AND sequence > %s AND sequence <= %s"
                 " ORDER BY sequence LIMIT %s",
                 key,

@@ -68,15 +68,16 @@ class SqliteReader:
         while end is not None and last < end:
             page = self._db.execute(
                 "SELECT id, group_sequence, historical, catalogue, time_ns,"
-                " received_ns, samples, payload FROM records"
+                " received_ns, samples, payload, monotonic_ns, boot_id, synchronised FROM records"
                 " WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
                 (last, end, PAGE_RECORDS),
             ).fetchall()
             if not page:
                 return
             last = page[-1][0]
-            for number, group, historical, *rest in page:
-                yield StoredRecord(number - base, group, bool(historical), *rest)
+            for number, group, historical, *rest, synchronised in page:
+                row = (number - base, group, bool(historical), *rest, bool(synchronised))
+                yield StoredRecord._make(row)
 
     def points(self, catalogue: bytes) -> PointNames | None:
         """Names of a catalogue's points; None if the store does not hold it."""

@@ -184,6 +184,17 @@ def test_a_record_is_stored_once_however_often_it_comes(place: Place, store: Sto
     assert held(place) == [(1, b"\1"), (2, b"\1"), (3, b"\1")]
 
 
+def test_what_corrects_a_time_is_kept(place: Place, store: Store) -> None:
+    log = greet(store).log
+    lost = entry(2)._replace(monotonic_ns=77, boot_id=b"C" * 16, synchronised=False)
+    put(store, Entries(log, Stream.ALARM, [entry(1), lost]))
+    with place.reading() as reader:
+        [found] = reader.logs()
+        first, second = reader.records(found, Stream.ALARM)
+    assert (first.monotonic_ns, first.boot_id, first.synchronised) == (1, b"B" * 16, True)
+    assert (second.monotonic_ns, second.boot_id, second.synchronised) == (77, b"C" * 16, False)
+
+
 def test_equal_identity_with_another_hash_is_refused_and_counted(
     place: Place, store: Store
 ) -> None:
