@@ -107,6 +107,8 @@ class Record:
     catalogue: for TELEMETRY the 32-byte hash naming the catalogue of its points; else empty.
     first_ns, last_ns: range of gateway_time_ns inside, equal to time_ns where not telemetry.
     samples: count of values inside, 1 where not telemetry.
+    source_first: 0 as stored. A record made of others for one destination: the first of them, and
+    `sequence` the last.
     """
 
     stream: Stream
@@ -124,6 +126,12 @@ class Record:
     first_ns: int = 0
     last_ns: int = 0
     samples: int = 1
+    source_first: int = 0
+
+    @property
+    def first(self) -> int:
+        """First sequence that this record speaks for; its own unless it was made of others."""
+        return self.source_first or self.sequence
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,12 @@ def stream_state(
 def push(send: SendRecords, boot_id: bytes) -> wire.GatewayMessage:
     """Records in one message; boot_id is that of Hello, and named only where it differs."""
     records = [_record(record, send.historical, boot_id) for record in send.records]
-    records[0].previous_hash = send.records[0].previous_hash
+    before: Record | None = None
+    for record, encoded in zip(send.records, records, strict=True):
+        follows = before is not None and before.sequence + 1 == record.sequence
+        if before is None or not follows or before.hash != record.previous_hash:
+            encoded.previous_hash = record.previous_hash
+        before = record
     return wire.GatewayMessage(push=wire.Push(stream=_stream(send.stream), records=records))
 
 
@@ -153,6 +158,8 @@ def _record(record: Record, historical: bool, boot_id: bytes) -> wire.Record:
         catalogue=record.catalogue if record.group == record.sequence else b"",
         payload=record.payload,
         samples=record.samples,
+        source_first=record.source_first,
+        source_last=record.sequence if record.source_first else 0,
     )
 
 

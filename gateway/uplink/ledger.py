@@ -10,8 +10,8 @@ unless the receiver asked for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from buffer.contract import Bounds, Record, Stream
 from buffer.ranges import RangeSet
@@ -36,6 +36,7 @@ class Flight:
     catalogue: bytes
     newest_ns: int  # monotonic commit time of its newest record
     historical: bool
+    firsts: Mapping[int, int] = field(default_factory=dict)  # of records that speak for several
 
 
 class Ledger:
@@ -80,6 +81,13 @@ class Ledger:
             self.acknowledged.discard(flight.first, flight.stop)
         self._covered.add(flight.first, flight.stop)
         self.flights.append(flight)
+
+    def span(self, sequence: int) -> RangeSet:
+        """All sequences that the record of this one speaks for, if it is in flight; else itself."""
+        for flight in self.flights:
+            if flight.first <= sequence < flight.stop:
+                return RangeSet([(flight.firsts.get(sequence, sequence), sequence + 1)])
+        return RangeSet([(sequence, sequence + 1)])
 
     def acknowledge(self, ranges: RangeSet) -> list[Flight]:
         """Add acknowledged ranges; give the flights that have thereby landed."""

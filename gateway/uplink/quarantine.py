@@ -35,10 +35,12 @@ class Quarantine:
         """Sequences of a stream that were refused."""
         return self._ranges.get(stream, RangeSet())
 
+    def keep(self, stream: Stream, ranges: RangeSet) -> None:
+        """Note sequences that are not to be sent again."""
+        self._ranges.setdefault(stream, RangeSet()).update(ranges)
+
     def add(self, stream: Stream, sequence: int, reason: str, now_ns: int) -> list[Report]:
-        """Note a refusal; gives the report that is due now, if any. Sequence 0 is no record."""
-        if sequence:
-            self._ranges.setdefault(stream, RangeSet()).add(sequence)
+        """Note a refusal; gives the report that is due now, if any."""
         pending = self._pending.setdefault(stream, _Pending())
         pending.count += 1
         pending.sequence = sequence

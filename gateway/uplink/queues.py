@@ -20,7 +20,8 @@ class Queue:
     def __init__(self, ledger: Ledger, region: Region) -> None:
         self.ledger = ledger
         self.region = region
-        self._staged: dict[int, Record] = {}
+        self._staged: dict[int, Record] = {}  # by the first sequence that it speaks for here
+        self._staged_sequences = 0
         self._fetching = False
         self.staged_bytes = 0
 
@@ -36,25 +37,36 @@ class Queue:
         run = self.run()
         if run is None:
             self._staged.clear()
-            self.staged_bytes = 0
+            self._staged_sequences = self.staged_bytes = 0
             return None
         return self._staged.get(run[0])
 
     def complete(self) -> bool:
         """Tell whether everything to send in this region is at hand."""
         run = self.run()
-        return run is None or (run[1] - run[0] <= len(self._staged) and run[1] >= self.ledger.next)
+        if run is None:
+            return True
+        return run[1] - run[0] <= self._staged_sequences and run[1] >= self.ledger.next
 
-    def stage(self, record: Record) -> None:
-        """Keep a record for sending."""
-        if record.sequence not in self._staged:
-            self._staged[record.sequence] = record
+    def stage(self, record: Record, first: int = 0) -> None:
+        """Keep a record for sending; `first` where it speaks for less here than it says itself."""
+        first = max(first, record.first)
+        if first not in self._staged:
+            self._staged[first] = record
+            self._staged_sequences += record.sequence + 1 - first
             self.staged_bytes += wire_bytes(record)
 
-    def drop(self, record: Record) -> None:
-        """Forget a record that was sent or is held back."""
-        if self._staged.pop(record.sequence, None) is not None:
-            self.staged_bytes -= wire_bytes(record)
+    def drop_head(self) -> tuple[int, int]:
+        """Forget the head, which is at hand; gives the sequences [start, stop) it speaks for."""
+        run = self.run()
+        assert run is not None  # noqa: S101 - the caller has just looked at the head
+        return run[0], self._drop(run[0]).sequence + 1
+
+    def _drop(self, first: int) -> Record:
+        record = self._staged.pop(first)
+        self._staged_sequences -= record.sequence + 1 - first
+        self.staged_bytes -= wire_bytes(record)
+        return record
 
     def take(self, limit_bytes: int, mark: Callable[[Record], bool]) -> tuple[list[Record], int]:
         """Consecutive records of at most limit_bytes, but at least one; and their bytes.
@@ -75,11 +87,9 @@ class Queue:
                 or mark(record) != mark(taken[0])
             ):
                 break
-            taken.append(record)
+            taken.append(self._drop(sequence))
             size += cost
-            sequence += 1
-        for record in taken:
-            self.drop(record)
+            sequence = record.sequence + 1
         return taken, size
 
     def want(self, max_bytes: int) -> Fetch | None:
@@ -98,10 +108,11 @@ class Queue:
         holes = RangeSet()
         expected = fetch.first
         for record in records:
-            holes.add(expected, record.sequence)
+            first = max(expected, record.first)
+            holes.add(expected, first)
             expected = record.sequence + 1
-            if self.ledger.missing(record.sequence, expected):
-                self.stage(record)
+            if self.ledger.missing(first, expected):
+                self.stage(record, first)
         if not records:
             holes.add(fetch.first, fetch.last + 1)
         return holes

@@ -179,7 +179,8 @@ class Sender:
     def _step(self, now_ns: int) -> list[Output]:
         if self.urgent:
             record = self.urgent.popleft()
-            return self._launch(Stream.EVENT, [record], wire_bytes(record), now_ns)
+            historical = self._is_historical(record)
+            return self._launch(Stream.EVENT, [record], wire_bytes(record), historical, now_ns)
         if self._lane is Lane.BULK:
             return self._bulk_step(now_ns)
         for stream in self.ledgers:
@@ -221,8 +222,7 @@ class Sender:
         """Tell whether the head of a queue is at hand, after setting aside what must wait."""
         while (record := queue.head()) is not None:
             if record.catalogue in queue.ledger.held:
-                queue.ledger.hold(record.catalogue, record.sequence, record.sequence + 1)
-                queue.drop(record)
+                queue.ledger.hold(record.catalogue, *queue.drop_head())
                 continue
             return True
         return False
@@ -234,7 +234,7 @@ class Sender:
         if head is None:
             return []
         if self.largest_bytes and wire_bytes(head) > self.largest_bytes and self.set_aside:
-            queue.drop(head)
+            queue.drop_head()
             reason = f"{len(head.payload)} bytes, the receiver takes {self.largest_bytes}"
             return self.set_aside(stream, head.sequence, reason, now_ns)
         if stream is Stream.ALARM:
@@ -247,13 +247,14 @@ class Sender:
         limit = min(self.window.message_bytes, max(room, 0))
         if stream is Stream.EVIDENCE:
             limit = 0  # one record, because one file at a time
-        records, size = queue.take(limit, self._is_historical)
-        return self._launch(stream, records, size, now_ns)
+        past = queue.region is Region.HISTORY
+        records, size = queue.take(limit, lambda record: past or self._is_historical(record))
+        historical = past or self._is_historical(records[0])
+        return self._launch(stream, records, size, historical, now_ns)
 
     def _launch(
-        self, stream: Stream, records: Sequence[Record], size: int, now_ns: int
+        self, stream: Stream, records: Sequence[Record], size: int, historical: bool, now_ns: int
     ) -> list[Output]:
-        historical = self._is_historical(records[0])
         self._count(len(records), size, historical, now_ns)
         ticket = self.window.sent(size, now_ns)
         newest = records[-1]
@@ -262,12 +263,13 @@ class Sender:
         landing = Ticket(0, now_ns, 0) if stream is Stream.EVIDENCE else ticket
         self.ledgers[stream].launch(
             Flight(
-                records[0].sequence,
+                records[0].first,
                 newest.sequence + 1,
                 landing,
                 newest.catalogue,
                 newest.monotonic_ns,
                 historical,
+                {one.sequence: one.source_first for one in records if one.source_first},
             )
         )
         out: list[Output] = [SendRecords(stream, tuple(records), historical)]
@@ -307,6 +309,7 @@ class Sender:
         self._counters.sent_historical_records += records if historical else 0
 
     def _is_historical(self, record: Record) -> bool:
+        """Tell whether a record is past though it goes with live data; history always is."""
         asked = self.requested and record.stream is Stream.TELEMETRY
         if asked and record.sequence in self.requested:
             return True

@@ -361,7 +361,7 @@ class LaneSession:
         if ledger is None:
             return [Relay(message)]
         if not ledger.first <= reject.sequence < ledger.next:  # a complaint about no record of ours
-            return [*self._quarantine.add(ledger.stream, 0, reject.reason, now_ns)]
+            return [*self._quarantine.add(ledger.stream, reject.sequence, reject.reason, now_ns)]
         if reject.conflict:
             self.state = State.CLOSED
             name = ledger.stream.name.lower()
@@ -369,9 +369,10 @@ class LaneSession:
         return self._set_aside(ledger.stream, reject.sequence, reject.reason, now_ns)
 
     def _set_aside(self, stream: Stream, sequence: int, reason: str, now_ns: int) -> list[Output]:
-        ranges = RangeSet([(sequence, sequence + 1)])
+        ranges = self._sender.ledgers[stream].span(sequence)
         self._counters.rejected_records += 1
         self._sender.land(stream, ranges, now_ns)
+        self._quarantine.keep(stream, ranges)
         return [
             PersistCursor(stream, ranges),
             *self._quarantine.add(stream, sequence, reason, now_ns),

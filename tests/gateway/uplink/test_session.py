@@ -187,6 +187,24 @@ def test_a_small_fresh_backlog_is_sent_in_order_and_is_not_historical() -> None:
     assert played.sent() == [(1, 10, False), (11, 11, False)]
 
 
+def test_what_comes_with_the_backlog_is_historical_however_fresh_it_is() -> None:
+    log = SmallLog()
+    log.put(Stream.TELEMETRY, *payloads(100))
+    aged(log).put(Stream.TELEMETRY, *payloads(5))  # committed just before the session opened
+    played = Played(log)
+    played.welcome()
+    played.put(Stream.TELEMETRY, b"live")
+    pushes = []
+    while some := played.sent():
+        pushes += some
+        played.log.now_ns += MS
+        played.ack(Stream.TELEMETRY, 1, max(stop for _, stop, old in pushes if old) + 1)
+    past = [one for one in pushes if one[1] <= 105]
+    assert past[-1][1] == 105
+    assert all(historical for _, _, historical in past)
+    assert (106, 106, False) in pushes
+
+
 def test_records_of_an_earlier_boot_are_historical() -> None:
     log = SmallLog()
     log.put(Stream.ALARM, b"old", boot_id=b"a" * 16)
