@@ -7,9 +7,10 @@ Guarantees:
   the whole again. Nothing is acknowledged by halves.
   What was stored of it counts as a repeat then.
 - What says the same as something already durable is not stored again as long as it is remembered
-  (the last 65,536 records and documents of samples); twice at the same time is stored once, and
-  both wait. After a restart a repeat is stored again, with the same id and `content_sha256`, by
-  which the receiver's consumer knows it: durable de-duplication is the consumer's.
+  (some 65,536 records and documents of samples: remembered.py); twice at the same time is stored
+  once, and both wait. After a restart a repeat is stored again, with the same id and
+  `content_sha256`, by which the receiver's consumer knows it: durable de-duplication is the
+  consumer's.
 - A point without samples for `stale_after_s` becomes uncertain:stale (bad:waiting if it never had
   one); when the intake cannot receive, all points become bad:not_connected, once.
 """
@@ -17,7 +18,6 @@ Guarantees:
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -34,14 +34,13 @@ from drivers.contract import (
     ValueKind,
 )
 from drivers.intake.fresh import Freshness
+from drivers.intake.remembered import Remembered
 from drivers.intake.rows import Accepted, Rejected
 from drivers.intake.samples import Sample, SampleReader, SampleRows
 from drivers.intake.settings import ExternalAddress
 
 CHUNK_ROWS = 500
 """Rows stored at once: a document of 10,000 must fill neither the buffer's queues nor the loop."""
-REMEMBERED = 65_536
-"""Digests of 16 bytes remembered; some 10 MB of memory at most."""
 BREATH_ROWS = 50
 MAX_REASONS = 20
 """Refused rows that are told one by one in an event; the count is always told."""
@@ -84,7 +83,7 @@ class Desk:
         self._kinds = {point.id: point.address.kind() for point in self.samples.points}
         self._last: dict[int, Sample] = {}
         self._fresh = Freshness(list(self._kinds), round(stale_after_s * 1e9), clock.monotonic_ns())
-        self._stored: OrderedDict[bytes, None] = OrderedDict()
+        self._stored = Remembered()
         self._under_way: dict[bytes, asyncio.Future[None]] = {}
         self._lost_why: str | None = ""
         self._woken = asyncio.Event()
@@ -194,7 +193,7 @@ class Desk:
                 if number % BREATH_ROWS == BREATH_ROWS - 1:
                     await asyncio.sleep(0)  # acquisition shares the loop
                 if digest in self._stored:
-                    self._stored.move_to_end(digest)
+                    self._stored.add(digest)
                 elif digest in self._under_way:
                     waits.append(self._under_way[digest])
                 else:
@@ -221,13 +220,11 @@ class Desk:
         for digest, future in ours.items():
             del self._under_way[digest]
             if error is None:
-                self._stored[digest] = None
+                self._stored.add(digest)
                 future.set_result(None)
             else:
                 future.set_exception(error)
                 future.exception()  # looked at: nobody else may be waiting
-        while len(self._stored) > REMEMBERED:
-            self._stored.popitem(last=False)
 
     def _parts(self, item: SourceEvent | SampleRows) -> list[Batch | SourceEvent]:
         if isinstance(item, SourceEvent):

@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections import OrderedDict
 from pathlib import Path
 
 from drivers.intake_folder.watch import Seen
@@ -34,7 +33,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen: OrderedDict[str, bool] = OrderedDict()
+        self._seen: dict[bytes, bool] = {}  # SHA-256 in order of age; whether it was rejected
         self._lines = 0
 
     def open(self) -> None:
@@ -44,7 +43,8 @@ class Folder:
         ledger = self._path / LEDGER
         text = ledger.read_text(encoding="ascii", errors="replace") if ledger.exists() else ""
         known = [found for line in text.splitlines() if (found := _LINE.fullmatch(line))]
-        self._seen = OrderedDict((found[1], bool(found[2])) for found in known[-REMEMBERED:])
+        newest = known[-REMEMBERED:]
+        self._seen = {bytes.fromhex(found[1]): bool(found[2]) for found in newest}
         self._rewrite()
 
     def look(self) -> list[Seen]:
@@ -70,18 +70,18 @@ class Folder:
 
     def knows(self, digest: str) -> bool:
         """Tell whether a file was stored before."""
-        return digest in self._seen
+        return bytes.fromhex(digest) in self._seen
 
     def was_rejected(self, digest: str) -> bool:
         """Tell whether something was wrong with a file that is known."""
-        return self._seen.get(digest, False)
+        return self._seen.get(bytes.fromhex(digest), False)
 
     def remember(self, digest: str, *, rejected: bool) -> None:
         """Note that a file is stored; durable on return. Raises OSError."""
-        self._seen[digest] = rejected
-        self._seen.move_to_end(digest)
+        self._seen.pop(bytes.fromhex(digest), None)
+        self._seen[bytes.fromhex(digest)] = rejected  # the newest
         while len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
+            del self._seen[next(iter(self._seen))]
         if self._lines >= 2 * REMEMBERED:
             self._rewrite()
             return
@@ -116,7 +116,7 @@ class Folder:
     def _rewrite(self) -> None:
         draft = self._path / f"{LEDGER}.tmp"
         with draft.open("w", encoding="ascii") as file:
-            file.writelines(_line(digest, wrong) for digest, wrong in self._seen.items())
+            file.writelines(_line(digest.hex(), wrong) for digest, wrong in self._seen.items())
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path / LEDGER)
@@ -127,4 +127,4 @@ def _line(digest: str, rejected: bool) -> str:
     return f"{digest}{' rejected' if rejected else ''}\n"
 
 
-__all__ = ["DONE", "LEDGER", "REJECTED", "Folder"]
+__all__ = ["DONE", "LEDGER", "REJECTED", "REMEMBERED", "Folder"]

@@ -82,7 +82,8 @@ class Conditions:
     ) -> None:
         """Plan. Every point that a spec names must be among `points` (KeyError otherwise)."""
         self._new_id = new_id
-        self._point = {point.name: point for point in points}
+        named = named_in(specs)
+        self._point = {point.name: point for point in points if point.name in named}
         by_kind = _rows_by_kind(specs)
         self._specs = [spec for rows in by_kind.values() for spec in rows]
         self._bounds: list[tuple[int, int]] = []  # rows of each group
@@ -348,6 +349,11 @@ def _rows_by_kind(specs: Sequence[AlarmSpec]) -> dict[Kind, list[AlarmSpec]]:
         else:
             rows += [replace(spec, points=(name,)) for name in spec.points]
     return {kind: rows for kind, rows in found.items() if rows}
+
+
+def named_in(specs: Sequence[AlarmSpec]) -> set[str]:
+    """Names of all points that the specs speak of."""
+    return {name for spec in specs for name in (*spec.points, *_needs(spec))}
 
 
 def _needs(spec: AlarmSpec) -> list[str]:

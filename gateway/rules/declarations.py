@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drivers.contract import SEVERITY_MASK, Batch, Quality
+from gateway.model.directory import Directory
 from gateway.model.point import Point
 
 STATE = "declarations"
@@ -97,12 +98,7 @@ class Declarations:
     """All declarations that have not ended."""
 
     def __init__(self, points: Sequence[Point], *, new_id: Callable[[], bytes]) -> None:
-        self._points = tuple(points)
-        self._known = {
-            "point": {point.name for point in points},
-            "device": {point.device for point in points},
-            "place": {point.place for point in points if point.place},
-        }
+        self._directory = Directory(points)
         self._new_id = new_id
         self._held: dict[str, _Held] = {}
         self._notes: list[Note] = []
@@ -164,7 +160,7 @@ class Declarations:
         if wanted.scope not in SCOPES:
             raise DeclarationError(f"a declaration is of a point, a device or a place,"
                                    f" not {wanted.scope}")  # fmt: skip
-        if wanted.name not in self._known[wanted.scope]:
+        if not len(self._directory.ids(wanted.scope, wanted.name)):
             raise DeclarationError(f"there is no {wanted.scope} {wanted.name}")
         if not wanted.person.strip() or not wanted.reason.strip():
             raise DeclarationError("a declaration needs the name of a person and a reason")
@@ -263,12 +259,10 @@ class Declarations:
         self._running = bool(running)
         self._order = [one.id for one in running]
         for number, one in enumerate(running, 1):
-            for point in self._points:
-                if one.name == {"point": point.name, "device": point.device,
-                                "place": point.place}[one.scope]:  # fmt: skip
-                    self._code[point.id] = QUALITY[one.kind]
-                    self._number[point.id] = number
-                    self._by_point[point.name] = one.id
+            ids = self._directory.ids(one.scope, one.name)
+            self._code[ids] = QUALITY[one.kind]
+            self._number[ids] = number
+            self._by_point |= dict.fromkeys(self._directory.names(ids), one.id)
 
     def _count_values(self, numbers: npt.NDArray[np.intp]) -> None:
         counts = np.bincount(numbers, minlength=1 + len(self._order))

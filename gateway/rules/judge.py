@@ -19,7 +19,7 @@ from gateway.model.point import Point
 from gateway.rules.area_count import AreaCounts, AreaSpec
 from gateway.rules.condition_groups import Evaluate
 from gateway.rules.condition_spec import AlarmSpec
-from gateway.rules.conditions import Conditions
+from gateway.rules.conditions import Conditions, named_in
 from gateway.rules.declarations import DeclarationError, Declarations, Note
 from gateway.rules.desk import PREFIX, AlarmDesk, Command, Entry, active_of
 from gateway.rules.desk_policy import DeskPolicy
@@ -84,13 +84,15 @@ class Judge:
             new_id=new_id, restored=self._standing("headcount.over_count")
         )
 
+        named = named_in(specs) | {name for area in areas for name in area.cameras}
+        few = [point for point in points if point.name in named]  # of all, nothing is kept
         self._make_conditions = partial(
-            Conditions, specs, points, new_id=new_id, compile_expression=compile_expression
+            Conditions, specs, few, new_id=new_id, compile_expression=compile_expression
         )
         self._conditions = self._make_conditions(restored=self._open("alarm.", "gas."))
         self.permit_active: Callable[[str], bool] = lambda _place: False
         self._make_areas = partial(
-            AreaCounts, areas, points, area_rules or {}, new_id=new_id,
+            AreaCounts, areas, few, area_rules or {}, new_id=new_id,
             permit_active=self._permit_is_active,
         )  # fmt: skip
         self._areas = self._make_areas(restored=self._open(*_AREA_RULES))

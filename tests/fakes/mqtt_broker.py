@@ -134,7 +134,7 @@ class FakeBroker:
             topic = body[place + 2 : place + 2 + size].decode()
             qos = body[place + 2 + size]
             place += 3 + size
-            session.topics.append((topic, qos))
+            session.topics = [old for old in session.topics if old[0] != topic] + [(topic, qos)]
             answer.append(0x80 if topic == self.refuse_topic else qos)
         writer.write(bytes([SUBACK << 4, len(answer)]) + answer)
 

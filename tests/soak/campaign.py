@@ -1,4 +1,8 @@
-"""The campaign: one fault after another, each seen and healed; what it cost in memory and tasks."""
+"""The campaign: one fault after another, each seen and healed; what it cost in memory and tasks.
+
+What is kept of each fault has its place before the first one, so that the campaign itself does not
+grow in the memory that it measures.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,16 @@ import os
 import random
 import signal
 import time
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+
+import numpy as np
 
 from tests.soak.faults import Fault, act, kinds
+from tests.soak.flat import Trend, trend
 from tests.soak.plant import Plant
 
 LONGEST_S = 90.0  # a bound against hanging, never an expectation
-GROWTH_BYTES = 8 * 2**20
-"""Resident memory that the second half may have above the first: less than 6 KB a fault."""
 _STEP_S = 0.02
 _RESIDENT = Path("/proc/self/statm")
 
@@ -27,32 +29,52 @@ class UnseenError(AssertionError):
     """A fault did not show, or what it left did not heal."""
 
 
-@dataclass(slots=True)
-class Seen:
-    """Times of one kind of fault, in s."""
-
-    shown_s: list[float] = field(default_factory=list)
-    healed_s: list[float] = field(default_factory=list)
-
-
-@dataclass(slots=True)
 class Result:
-    """What a campaign found. Memory in bytes after each fault; tasks and descriptors left over."""
+    """What a campaign found.
 
-    seen: dict[str, Seen] = field(default_factory=lambda: defaultdict(Seen))
-    resident: list[int] = field(default_factory=list)
-    tasks: tuple[int, int] = (0, 0)
-    descriptors: tuple[int, int] = (0, 0)
-    samples: int = 0
-    failures: int = 0
-    unexpected: list[str] = field(default_factory=list)
-    taken_s: float = 0.0
+    kinds: names of the kinds. For each fault so far: kind (its number there), shown_s, healed_s and
+    resident memory in bytes after it. tasks, descriptors: before and after.
+    """
+
+    def __init__(self, kinds: list[str], count: int) -> None:
+        self.kinds = kinds
+        self.faults = 0
+        self._kind = np.full(count, -1, np.int32)
+        self._seconds = np.full((2, count), np.nan)
+        self._resident = np.full(count, -1, np.int64)
+        self.tasks = (0, 0)
+        self.descriptors = (0, 0)
+        self.samples = 0
+        self.failures = 0
+        self.unexpected: list[str] = []
+        self.taken_s = 0.0
+
+    def add(self, kind: str, shown_s: float, healed_s: float) -> None:
+        """Note one fault, and the memory after it."""
+        at = self.faults
+        self._kind[at] = self.kinds.index(kind)
+        self._seconds[:, at] = shown_s, healed_s
+        self._resident[at] = resident_bytes()
+        self.faults += 1
+
+    def seen(self) -> dict[str, tuple[list[float], list[float]]]:
+        """Times in s until each kind of fault showed, and until it had healed."""
+        found: dict[str, tuple[list[float], list[float]]] = {}
+        for number, name in enumerate(self.kinds):
+            shown, healed = self._seconds[:, self._kind == number].tolist()
+            if shown:
+                found[name] = (shown, healed)
+        return found
 
     @property
-    def growth_bytes(self) -> int:
-        """Median of the last fifth over that of the second fifth; the first warms up."""
-        fifth = max(1, len(self.resident) // 5)
-        return round(median(self.resident[-fifth:]) - median(self.resident[fifth : 2 * fifth]))
+    def resident(self) -> list[int]:
+        """Resident memory in bytes after each fault."""
+        return [int(each) for each in self._resident[: self.faults]]
+
+    @property
+    def trend(self) -> Trend:
+        """How resident memory went on in the second half."""
+        return trend(self.resident, len(self.kinds))
 
 
 def resident_bytes() -> int:
@@ -80,25 +102,26 @@ async def run(count: int, seed: int, say: Callable[[str], None]) -> Result:
 
     SIGTERM ends it after the fault that is under way; what was seen so far is the result.
     """
-    result, rng, began = Result(), random.Random(seed), time.monotonic()
+    rng, began = random.Random(seed), time.monotonic()
     enough: list[int] = []
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, enough.append, 1)
     async with Plant() as plant:
         for source in plant.ids:
             await until(lambda: plant.good(source), f"{source} does not start")  # noqa: B023  # waited for here
         found = kinds(plant)
+        result = Result([_name(fault) for fault in found], count)
         await asyncio.sleep(1)  # what starts has ended
         before = (asyncio_tasks(), descriptors())
         turn: list[Fault] = []
         for number in range(count):
             turn = turn or rng.sample(found, len(found))
             fault = turn.pop()
-            await _one(plant, fault, result)
+            shown_s, healed_s = await _one(plant, fault)
             plant.trim()
             await _no_more_than(before, fault.name)
-            result.resident.append(resident_bytes())
+            result.add(_name(fault), shown_s, healed_s)
             if (number + 1) % 60 == 0:
-                say(f"{number + 1} faults, {result.resident[-1] / 2**20:.1f} MB resident")
+                say(f"{number + 1} faults, {resident_bytes() / 2**20:.1f} MB resident")
             if enough:
                 break
         result.tasks = (before[0], asyncio_tasks())
@@ -109,8 +132,12 @@ async def run(count: int, seed: int, say: Callable[[str], None]) -> Result:
     return result
 
 
-async def _one(plant: Plant, fault: Fault, result: Result) -> None:
-    """Make one fault, see it, end it, see it healed."""
+def _name(fault: Fault) -> str:
+    return f"{fault.source}: {fault.name}"
+
+
+async def _one(plant: Plant, fault: Fault) -> tuple[float, float]:
+    """Make one fault, see it, end it, see it healed; returns how long each took in s."""
     watch = plant.watches[fault.source]
     if "device.period" in fault.events:  # said at each change: on a busy machine it is slow already
         await until(lambda: watch.events["device.period"] % 2 == 0, "the period is not kept")
@@ -120,7 +147,7 @@ async def _one(plant: Plant, fault: Fault, result: Result) -> None:
         told = all(watch.events[kind] > said.get(kind, 0) for kind in fault.events)
         return told and watch.each_in(fault.points, fault.qualities)
 
-    name = f"{fault.source}: {fault.name}"
+    name = _name(fault)
     await act(fault.begin)
     if fault.again:
         for _ in range(60):
@@ -130,8 +157,7 @@ async def _one(plant: Plant, fault: Fault, result: Result) -> None:
                 break
             except TimeoutError:
                 await act(fault.begin)
-    seen = result.seen[name]
-    seen.shown_s.append(await until(shown, f"{name} does not show: {watch.quality}, {said}"))
+    shown_s = await until(shown, f"{name} does not show: {watch.quality}, {said}")
     for other in plant.ids:
         if other != fault.source and not plant.good(other):
             theirs = plant.watches[other]
@@ -139,7 +165,7 @@ async def _one(plant: Plant, fault: Fault, result: Result) -> None:
             await until(lambda: plant.good(other), what)  # noqa: B023  # waited for here
     await act(fault.end)
     healed = lambda: plant.good(fault.source)  # noqa: E731
-    seen.healed_s.append(await until(healed, f"{name} does not heal: {watch.quality}"))
+    return shown_s, await until(healed, f"{name} does not heal: {watch.quality}")
 
 
 def asyncio_tasks() -> int:

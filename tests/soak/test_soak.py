@@ -13,7 +13,8 @@ KINDS = 33
 @pytest.mark.timeout(300)
 async def test_every_kind_of_fault_shows_and_heals() -> None:
     result = await run(KINDS, 1, lambda _line: None)
-    assert len(result.seen) == KINDS
+    assert len(result.seen()) == KINDS
+    assert len(result.resident) == KINDS
     assert result.unexpected == []
     assert result.tasks[1] <= result.tasks[0]
     assert result.descriptors[1] <= result.descriptors[0]
