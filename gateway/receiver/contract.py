@@ -33,6 +33,8 @@ CHECKPOINTS = (0, 8, 64, 512, 4096, 32768, 262144)
 """How far below the newest record of a stream a gateway is told hashes (Known.checkpoints)."""
 NEWER_SCHEMA = "made by a newer version (schema {})"
 ANOTHER_RECORD = "another record with this identity is stored already"
+NEW_LOG = "new_log"
+"""Kind of the fault that says that a gateway came with another log than before (lineage.py)."""
 BROKEN_CHAIN = "the chain is broken: the record before it has another hash here"
 
 
@@ -62,7 +64,8 @@ class Known:
     checkpoints: sequence and hash of the newest record per stream, and of some before it as a store
     sees fit (newest first): by them a gateway finds out that its log and what is stored here share
     a past only up to some point.
-    previous_log: the gateway's newest other log if this one has just been seen first, else empty.
+    previous_log: the gateway's newest log before this one, until a fault NEW_LOG of this one is
+        stored: a connection that ends in between must not hide it.  Empty where there is none.
     """
 
     log: int

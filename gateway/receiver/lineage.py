@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from buffer.contract import Stream
 from gateway.receiver.check import Fault
-from gateway.receiver.contract import Known
+from gateway.receiver.contract import NEW_LOG, Known
 from gateway.wire.v1 import uplink_pb2 as wire
 
 
@@ -25,7 +25,7 @@ def doubts(hello: wire.Hello, known: Known) -> dict[Stream, list[Fault]]:
         text = (
             f"log {hello.log_id.hex()} is new; the gateway used {known.previous_log.hex()} before"
         )
-        found[Stream.EVENT] = [Fault(0, "new_log", b"", text)]
+        found[Stream.EVENT] = [Fault(0, NEW_LOG, b"", text)]
     for state in hello.streams:
         if Stream.ALARM <= state.stream <= Stream.EVIDENCE:
             stream = Stream(state.stream)

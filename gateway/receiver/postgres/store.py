@@ -20,6 +20,7 @@ from buffer.contract import Stream
 from buffer.ranges import RangeSet
 from gateway.receiver.contract import (
     FAULT_TEXT,
+    NEW_LOG,
     Entries,
     Gaps,
     Greeting,
@@ -138,11 +139,6 @@ class PostgresStore:
                 (work.gateway, work.enterprise, work.software, now_ns),
             ).fetchone()
             gateway = _number(row)
-            previous = self._db.execute(
-                "SELECT log_id FROM logs WHERE gateway = %s AND NOT EXISTS"
-                " (SELECT 1 FROM logs WHERE gateway = %s AND log_id = %s) ORDER BY id DESC LIMIT 1",
-                (gateway, gateway, work.log_id),
-            ).fetchone()
             log = self._db.execute(
                 "INSERT INTO logs (gateway, log_id, first_seen_ns) VALUES (%s, %s, %s)"
                 " ON CONFLICT (gateway, log_id) DO UPDATE SET log_id = excluded.log_id"
@@ -150,6 +146,12 @@ class PostgresStore:
                 (gateway, work.log_id, now_ns),
             ).fetchone()
             number = _number(log)
+            previous = self._db.execute(
+                "SELECT log_id FROM logs WHERE gateway = %s AND id < %s AND NOT EXISTS"
+                " (SELECT 1 FROM faults WHERE gateway = %s AND log_id = %s AND kind = %s)"
+                " ORDER BY id DESC LIMIT 1",
+                (gateway, number, gateway, work.log_id, NEW_LOG),
+            ).fetchone()
             found.setdefault(
                 (work.gateway, work.log_id), (number, _bytes(previous[0]) if previous else b"")
             )

@@ -22,6 +22,7 @@ from gateway.receiver.contract import (
     BROKEN_CHAIN,
     CHECKPOINTS,
     FAULT_TEXT,
+    NEW_LOG,
     NEWER_SCHEMA,
     Entries,
     Gaps,
@@ -130,15 +131,16 @@ class SqliteStore:
             " software = excluded.software, last_seen_ns = excluded.last_seen_ns RETURNING id",
             (work.gateway, work.enterprise, work.software, now_ns),
         ).fetchone()
-        previous = self._db.execute(
-            "SELECT log_id FROM logs WHERE gateway = ? AND NOT EXISTS"
-            " (SELECT 1 FROM logs WHERE gateway = ? AND log_id = ?) ORDER BY id DESC LIMIT 1",
-            (gateway, gateway, work.log_id),
-        ).fetchone()
         (log,) = self._db.execute(
             "INSERT INTO logs (gateway, log_id, first_seen_ns) VALUES (?, ?, ?)"
             " ON CONFLICT (gateway, log_id) DO UPDATE SET log_id = excluded.log_id RETURNING id",
             (gateway, work.log_id, now_ns),
+        ).fetchone()
+        previous = self._db.execute(
+            "SELECT log_id FROM logs WHERE gateway = ? AND id < ? AND NOT EXISTS"
+            " (SELECT 1 FROM faults WHERE gateway = ? AND log_id = ? AND kind = ?)"
+            " ORDER BY id DESC LIMIT 1",
+            (gateway, log, gateway, work.log_id, NEW_LOG),
         ).fetchone()
         acknowledged = {
             stream: RangeSet(

@@ -20,6 +20,7 @@ from buffer.contract import Stream
 from buffer.ranges import RangeSet
 from gateway.receiver.check import Attachment, Entry, Fault
 from gateway.receiver.contract import (
+    NEW_LOG,
     Entries,
     Gaps,
     Greeting,
@@ -314,12 +315,18 @@ def test_a_log_is_told_the_newest_hash_and_the_log_before_it(place: Place, store
     assert (first.previous_log, first.checkpoints.get(Stream.ALARM, [])) == (b"", [])
     put(store, Entries(first.log, Stream.ALARM, chained(*range(1, 30))))
     again = greet(store)
-    assert again.previous_log == b"", "only at first sight"
+    assert again.previous_log == b""
     newest, *others = again.checkpoints[Stream.ALARM]
     assert newest == (29, bytes([29]) * 32)
     assert all(hashed == bytes([sequence]) * 32 for sequence, hashed in others)
     other = greet(store, "G-1", b"M" * 16)
     assert other.previous_log == LOG_ID
+    cut = greet(store, "G-1", b"M" * 16)
+    assert cut.previous_log == LOG_ID, "a connection that ended before it was noted hid nothing"
+    fault = Fault(0, NEW_LOG, b"", "log M is new")
+    put(store, Entries(other.log, Stream.EVENT, (), faults=[fault]))
+    assert greet(store, "G-1", b"M" * 16).previous_log == b"", "once"
+    assert greet(store).previous_log == b"", "the older log is not new"
     assert greet(store, "G-2", b"N" * 16).previous_log == b""
 
 
