@@ -7,6 +7,10 @@ Each doubt becomes a fault in the store and a Notice to the gateway: an event at
 - forked: the record at its head is another one here (likewise, after it had gone on alone);
 - restored_store: it was told that records are stored which are not here (this store was restored).
 
+A Hello speaks for the streams of its own lane. What it says of the others may be overtaken by their
+own connection: it is made when connecting begins and may wait for the line, while the other lane
+delivers what was committed since.
+
 Nothing is lost by any of them: the gateway takes a new log id, or sends again (gateway/uplink).
 """
 
@@ -17,6 +21,11 @@ from gateway.receiver.check import Fault
 from gateway.receiver.contract import NEW_LOG, Known
 from gateway.wire.v1 import uplink_pb2 as wire
 
+_LANES = {
+    wire.LANE_PRIORITY: (Stream.ALARM, Stream.EVENT),
+    wire.LANE_BULK: (Stream.TELEMETRY, Stream.EVIDENCE),
+}
+
 
 def doubts(hello: wire.Hello, known: Known) -> dict[Stream, list[Fault]]:
     """Faults by stream; `known` is what the store holds of Hello's log."""
@@ -26,8 +35,9 @@ def doubts(hello: wire.Hello, known: Known) -> dict[Stream, list[Fault]]:
             f"log {hello.log_id.hex()} is new; the gateway used {known.previous_log.hex()} before"
         )
         found[Stream.EVENT] = [Fault(0, NEW_LOG, b"", text)]
+    spoken_for = {int(stream) for stream in _LANES.get(hello.lane, tuple(Stream))}
     for state in hello.streams:
-        if Stream.ALARM <= state.stream <= Stream.EVIDENCE:
+        if state.stream in spoken_for:
             stream = Stream(state.stream)
             if faults := _stream_doubts(stream, state, known):
                 found.setdefault(stream, []).extend(faults)
