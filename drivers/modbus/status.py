@@ -7,7 +7,8 @@ Guarantees:
 - a value whose status could not be read is `uncertain`; one that is bad for itself stays so;
 - a fault, an error value or a foreign unit makes the value bad, and NaN;
 - an alarm bit is never muted by a fault or by a status that could not be read, only by a state in
-  which the device itself is not for alarm;
+  which the device itself is not for alarm; where the heartbeat stands still it is `uncertain:stale`
+  as the value is: it still raises, and that nobody can rely on its rest is the gateway's to tell;
 - a code that the profile does not know is said to be what the profile says of unknown codes.
 
 How: all loops of a rule are judged together. At start each rule becomes two index arrays into the
@@ -222,7 +223,7 @@ class Judge:
                 self._coded.append(rule)
                 self._units.append(rule)
         for heartbeat in profile.heartbeats:
-            pairs = _pairs(heartbeat.by, heartbeat.of, of, loops)
+            pairs = _pairs(heartbeat.by, {*heartbeat.of, *alarms}, of, loops)
             if pairs.said:
                 self._rules.append(_HeartbeatRule(heartbeat, pairs))
         for register in profile.registers:

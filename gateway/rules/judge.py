@@ -18,7 +18,7 @@ from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.model.point import Point
 from gateway.rules.area_count import AreaCounts, AreaSpec
 from gateway.rules.condition_groups import Evaluate
-from gateway.rules.condition_spec import AlarmSpec
+from gateway.rules.condition_spec import MATCHES, AlarmSpec
 from gateway.rules.conditions import Conditions, named_in
 from gateway.rules.declarations import DeclarationError, Declarations, Note
 from gateway.rules.desk import PREFIX, AlarmDesk, Command, Entry, active_of
@@ -26,6 +26,7 @@ from gateway.rules.desk_policy import DeskPolicy
 from gateway.rules.headcount import HeadcountAlarms
 from gateway.rules.limits import LimitAlarms, Standing
 from gateway.rules.metrics import Flood, FloodWatch, Thresholds, is_raise
+from gateway.rules.not_judged import NotJudged, carrying
 from gateway.rules.open_alarm import OpenAlarm, encode_open
 from gateway.rules.rulebook import Rule
 
@@ -90,6 +91,9 @@ class Judge:
             Conditions, specs, few, new_id=new_id, compile_expression=compile_expression
         )
         self._conditions = self._make_conditions(restored=self._open("alarm.", "gas."))
+        states = {name for spec in specs if spec.kind in MATCHES for name in spec.points}
+        self._make_not_judged = partial(NotJudged, carrying(points, states), new_id=new_id)
+        self._not_judged = self._make_not_judged(restored=self._open("fault."))
         self.permit_active: Callable[[str], bool] = lambda _place: False
         self._make_areas = partial(
             AreaCounts, areas, few, area_rules or {}, new_id=new_id,
@@ -143,6 +147,8 @@ class Judge:
         self._floods, self._flood_notes = other.hand_over_floods()
         self._conditions = self._make_conditions(restored=self._open("alarm.", "gas."))
         self._areas = self._make_areas(restored=self._open(*_AREA_RULES))
+        self._not_judged = self._make_not_judged(restored=self._open("fault."))
+        self._not_judged.take_over(other._not_judged)
         self.permit_active = other.permit_active
         self._headcount = HeadcountAlarms(new_id=self._new_id, restored=was.headcount)
         return self._desk.feed(
@@ -168,6 +174,7 @@ class Judge:
         """Judge a batch of engineering values; `now_ns` is monotonic."""
         found = self._limits.feed(batch, now_ns=now_ns)
         found += self._conditions.feed(batch, now_ns=now_ns)
+        found += self._not_judged.feed(batch, now_ns=now_ns)
         found += self._areas.feed(batch, now_ns=now_ns)
         return self._through(found, now_ns) if found else found
 
@@ -205,7 +212,10 @@ class Judge:
 
     def next_deadline_ns(self) -> int | None:
         """Monotonic time at which `tick` has something to do, or None."""
-        parts = (self._limits, self._conditions, self._areas, self._desk, self.declarations)
+        parts = (
+            self._limits, self._conditions, self._not_judged, self._areas, self._desk,
+            self.declarations,
+        )  # fmt: skip
         deadlines = [part.next_deadline_ns() for part in parts]
         if self._floods is not None:
             deadlines.append(self._floods.next_deadline_ns())
@@ -216,6 +226,7 @@ class Judge:
         changes = [
             *self._through(self._limits.tick(now_ns), now_ns),
             *self._through(self._conditions.tick(now_ns, wall_ns), now_ns),
+            *self._through(self._not_judged.tick(now_ns, wall_ns), now_ns),
             *self._through(self._areas.tick(now_ns, wall_ns), now_ns),
             *self._desk.tick(now_ns, wall_ns=wall_ns),
         ]
@@ -229,6 +240,7 @@ class Judge:
         """Carry out a person's command. Raises CommandError, changing nothing."""
         known = self._limits.example(command.source, command.condition)
         known = known or self._conditions.example(command.source, command.condition)
+        known = known or self._not_judged.example(command.source, command.condition)
         return self._desk.command(command, known, now_ns=now_ns, wall_ns=wall_ns)
 
     def state_of(self, change: AlarmChange) -> Mapping[str, bytes]:
@@ -246,7 +258,7 @@ class Judge:
     @property
     def standing(self) -> int:
         """Count of alarms that are raised and have not returned."""
-        parts = (self._limits, self._conditions, self._areas, self._headcount)
+        parts = (self._limits, self._conditions, self._not_judged, self._areas, self._headcount)
         return sum(part.open_count for part in parts)
 
     def standing_zones(self, camera: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A detector known by its profile, from registers to receiver: its state, and its own alarm.
+"""A detector known by its profile, from registers to receiver: its state, its alarm, its loss.
 
 The device is a fake on a loop of its own thread; gateway and receiver are processes.
 """
@@ -78,4 +78,23 @@ gas_unit = "%vol"
             lambda: any(row.quality == "good" for row in world.query("--point", "gds-1/AT-001")),
             limit_s=30,
             what="the value is good",
+        )
+
+        server.device.holding[5] = 0
+        server.device.faults.silent = True
+        lost = until(
+            lambda: [row for row in world.alarms() if row["condition"] == "not_judged"],
+            limit_s=60,
+            what="an alarm says that nobody can judge the panel's alarms",
+        )
+        assert (lost[0]["source"], lost[0]["quality"]) == ("gds-1", "bad:comm_failure")
+        server.device.faults.silent = False
+        until(
+            lambda: [
+                row
+                for row in world.alarms()
+                if row["condition"] == "not_judged" and row["state"] == "returned_unacknowledged"
+            ],
+            limit_s=60,
+            what="it returns with the detector",
         )
