@@ -15,11 +15,12 @@ import binascii
 import re
 import uuid
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from drivers.contract import StrictModel, ValueKind
+from drivers.opcua.field_path import FieldStep, field_path_text, parse_field_path
 
 _NODE = re.compile(r"(?:ns=(?P<index>\d{1,5});|nsu=(?P<uri>[^;]+);)?(?P<form>[isgb])=(?P<id>.+)")
 _NODE_FORMS = "nsu=<namespace URI>;s=<text>, with i=<number>, g=<guid> or b=<base64> for others"
@@ -135,6 +136,11 @@ def _index_text(text: str) -> str:
     return text
 
 
+def _field_text(text: str) -> str:
+    text = text.strip()
+    return field_path_text(parse_field_path(text)) if text else ""
+
+
 def _deadband_text(text: str) -> str:
     text = text.strip()
     match = _DEADBAND.fullmatch(text)
@@ -172,11 +178,29 @@ class OpcUaAddress(StrictModel):
         json_schema_extra={"headings": ["元素", "数组下标"]},
         description="Element of an array, from 0: 3, or 1,2 of a matrix",
     )
+    field: Annotated[str, AfterValidator(_field_text)] = Field(
+        default="",
+        json_schema_extra={"headings": ["字段", "结构字段", "结构成员"]},
+        description="Field of a structure: BuildInfo.ProductName or sub[2].value",
+    )
     server_deadband: Annotated[str, AfterValidator(_deadband_text)] = Field(
         default="",
         json_schema_extra={"headings": ["服务器死区"]},
         description="Changes the server leaves out: 0.5, or 2% of the range. Empty: every change",
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.field and self.server_deadband:
+            raise ValueError(
+                f"server_deadband is for numbers, not for a structure (field {self.field!r}): leave"
+                " it empty, or use the column deadband"
+            )
+        return self
+
+    def path(self) -> tuple[FieldStep, ...]:
+        """Give the field of a structure, parsed; empty where the value itself is meant."""
+        return parse_field_path(self.field) if self.field else ()
 
     def target(self) -> Node:
         """Give the node, parsed."""

@@ -89,20 +89,16 @@ class Backfiller:
         device = self._device
         missing = np.flatnonzero(gap.until - gap.since > _TICK_NS)
         missing = missing[gap.since[missing] > 0]
-        points, values, unfilled = 0, 0, 0
+        points, values = 0, 0
         if device.config.history:
             readable = await self._readable(missing)
             limit = self._finder.surroundings.limits.history_per_call or _CALL_NODES
             readable.sort(key=lambda item: int(gap.since[item.handle]))
-            failed = 0
             for chunk in chunks(readable, limit):
                 count, filled = await self._read(list(chunk), gap, intake)
                 values += count
-                points += filled
-                failed += len(chunk) - filled
-            unfilled = len(missing) - len(readable) + failed
-        else:
-            unfilled = len(missing)
+                points += len(device.with_fellows(filled))
+        unfilled = len(missing) - points
         now_ns = device.clock.wall_ns()
         device.counters.backfilled += values
         if points:
@@ -127,8 +123,8 @@ class Backfiller:
                     readable.append(item)
         return readable
 
-    async def _read(self, items: list[Item], gap: Gap, intake: Intake) -> tuple[int, int]:
-        """Read and emit the history of some items; returns values emitted and items filled."""
+    async def _read(self, items: list[Item], gap: Gap, intake: Intake) -> tuple[int, list[int]]:
+        """Read and emit the history of some items; returns values emitted and handles filled."""
         handles = [item.handle for item in items]
         since, until = int(gap.since[handles].min()), int(gap.until[handles].max())
         wanted = [(item, b"") for item in items]
@@ -153,7 +149,7 @@ class Backfiller:
                     following.append((item, page.continuation))
             failed.update(item.handle for item, _ in wanted[len(pages) :])
             wanted = following
-        return values, len(items) - len(failed)
+        return values, [handle for handle in handles if handle not in failed]
 
     async def _emit_page(self, item: Item, page: HistoryPage, gap: Gap, intake: Intake) -> int:
         if page.values is None:
@@ -161,7 +157,8 @@ class Backfiller:
         device = self._device
         now_ns = device.clock.wall_ns()
         handle = np.array([item.handle], np.uint32)
-        change = decode_data_values(page.values, handle, device.batches.kinds, now_ns)
+        kinds = device.batches.kinds
+        change = decode_data_values(page.values, handle, kinds, now_ns, device.fields)
         since, until = int(gap.since[item.handle]), int(gap.until[item.handle])
         receipts, count = [], 0
         for column in change.columns:

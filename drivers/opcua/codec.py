@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import compress
@@ -29,7 +30,9 @@ import numpy.typing as npt
 
 from drivers.contract import SEVERITY_MASK, Int64Array, Quality, UInt16Array, ValueKind, Values
 from drivers.opcua import wire
-from drivers.opcua.convert import BLANKS, EPOCH_TICKS, MAX_TICKS, blank, convert, ticks_to_ns
+from drivers.opcua.convert import BLANKS, EPOCH_TICKS, MAX_TICKS, blank, convert
+from drivers.opcua.loose import Loose, read_loose
+from drivers.opcua.structures import ABSENT, Element, FieldTable, Reader, Refusal, StructureError
 from drivers.opcua.wire import CodecError, Cursor
 
 Bools = npt.NDArray[np.bool_]
@@ -39,10 +42,10 @@ Handles = npt.NDArray[np.uint32]
 _LEAD = 4  # bytes of a client handle; a DataValue by itself has none
 _FIRST_WINDOW = 64
 _SHORT_RUN = 8
-_MAX_TEXT_BYTES = 65_536  # a longer text is no measured value
+_CHANGED = 0x8000  # StructureChanged (OPC 10000-4, 7.39.1): know the type anew before reading
 _OVERFLOW_MASK, _OVERFLOW = 0x0C80, 0x0480  # InfoType DataValue with bit 7 (OPC 10000-4, 7.39.1)
 
-_NULL, _ARRAY = 0, 0x80
+_NULL = 0
 _NUMPY = {1: "u1", 2: "i1", 3: "u1", 4: "<i2", 5: "<u2", 6: "<i4", 7: "<u4", 8: "<i8", 9: "<u8",
           10: "<f4", 11: "<f8", 13: "<i8", 14: "V16", 19: "<u4"}  # fmt: skip
 _TAIL = ((0x02, "status", "<u4", 4), (0x04, "source", "<i8", 8), (0x10, "source_pico", "<u2", 2),
@@ -77,30 +80,20 @@ class DataChange:
 
     columns: at most one per kind.  overflowed: handles whose queue at the server ran over.
     misfits: handles whose value did not fit.  unknown: items with a handle we never gave.
+    reasons: why a field of a structure could not be read, by handle.  doubted: handles of watched
+        structures whose definition may be out of date.
     """
 
     columns: tuple[Column, ...]
     overflowed: Handles
     misfits: Handles
     unknown: int
+    reasons: Mapping[int, str] = field(default_factory=dict)
+    doubted: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         """Count of values in all columns."""
         return sum(len(column.handles) for column in self.columns)
-
-
-@dataclass(slots=True)
-class _Loose:
-    """Items of variable size, read one by one.
-
-    value: text, or (built-in type, bytes) of an array's only element; None fits no kind.
-    """
-
-    index: list[int] = field(default_factory=list)
-    handle: list[int] = field(default_factory=list)
-    value: list[str | tuple[int, bytes] | None] = field(default_factory=list)
-    status: list[int] = field(default_factory=list)
-    source_ns: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +115,14 @@ class _Places:
     offsets: array[int] = field(default_factory=lambda: array("q"))
 
 
-def decode_data_change(body: bytes, kinds: Bytes, now_ns: int) -> DataChange:
+def decode_data_change(
+    body: bytes, kinds: Bytes, now_ns: int, fields: FieldTable | None = None
+) -> DataChange:
     """Decode the body of a DataChangeNotification.
 
     kinds: ValueKind of each client handle, uint8. now_ns: gateway time, used for items with neither
-    a source nor a server time-stamp that can be expressed. Raises CodecError.
+    a source nor a server time-stamp that can be expressed. fields: which handles are structures.
+    Raises CodecError.
     """
     cursor = Cursor(body)
     count = cursor.count(_LEAD + 1)
@@ -137,10 +133,17 @@ def decode_data_change(body: bytes, kinds: Bytes, now_ns: int) -> DataChange:
         handles[group.index] = group.records["handle"]
     if loose.index:
         handles[loose.index] = loose.handle
-    return _assemble(groups, loose, handles, kinds, now_ns)
+    items = _items(groups, loose, handles, now_ns)
+    return _columns(groups, loose, _spread(body, groups, loose, items, fields), kinds)
 
 
-def decode_data_values(cursor: Cursor, handles: Handles, kinds: Bytes, now_ns: int) -> DataChange:
+def decode_data_values(
+    cursor: Cursor,
+    handles: Handles,
+    kinds: Bytes,
+    now_ns: int,
+    fields: FieldTable | None = None,
+) -> DataChange:
     """Decode an array of DataValues, of a ReadResponse or of HistoryData.
 
     handles: uint32[n], whose value each one is; or uint32[1], whose values all are. The cursor
@@ -152,12 +155,12 @@ def decode_data_values(cursor: Cursor, handles: Handles, kinds: Bytes, now_ns: i
             raise CodecError(f"{count} values for {len(handles)} nodes")
         handles = np.repeat(handles, count)
     groups, loose = _scan(cursor, count, 0)
-    return _assemble(groups, loose, handles, kinds, now_ns)
+    items = _items(groups, loose, handles, now_ns)
+    spread = _spread(cursor.content, groups, loose, items, fields)
+    return _columns(groups, loose, spread, kinds)
 
 
-def _assemble(
-    groups: list[_Group], loose: _Loose, handles: Handles, kinds: Bytes, now_ns: int
-) -> DataChange:
+def _items(groups: list[_Group], loose: Loose, handles: Handles, now_ns: int) -> _Items:
     count = len(handles)
     status = np.zeros(count, np.uint32)
     source_ns = np.full(count, now_ns, np.int64)
@@ -168,29 +171,118 @@ def _assemble(
     if loose.index:
         status[loose.index] = loose.status
         source_ns[loose.index] = [time or now_ns for time in loose.source_ns]
-    return _columns(groups, loose, _Items(handles, status, source_ns), kinds)
+    return _Items(handles, status, source_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class _Items:
+    """What all items have. refused: places of structures whose value is none."""
+
     handles: Handles
     status: npt.NDArray[np.uint32]
     source_ns: Int64Array
+    refused: tuple[int, ...] = ()
+    reasons: dict[int, str] = field(default_factory=dict)
+    doubted: set[int] = field(default_factory=set)
 
 
-def _scan(cursor: Cursor, count: int, lead: int) -> tuple[list[_Group], _Loose]:
+def _spread(
+    body: bytes, groups: list[_Group], loose: Loose, items: _Items, fields: FieldTable | None
+) -> _Items:
+    """Give each field of a structure that is a point an item of its own, behind the others.
+
+    The first takes the place of the structure itself.
+    """
+    if not fields:
+        return items
+    handles = items.handles
+    known = handles < len(fields.structured)
+    known[known] = fields.structured[handles[known]]
+    if not known.any():
+        return items
+    nothing = _without_value(groups, len(handles))
+    at = {index: place for place, index in enumerate(loose.index)}
+    origins: list[int] = []
+    more: list[int] = []
+    refused: list[int] = []
+    for index in np.flatnonzero(known).tolist():
+        place, readers = at.get(index), fields.readers(int(handles[index]))
+        values: list[tuple[int, Element | None]]
+        if nothing[index]:
+            values = [(handle, ABSENT) for handle, _ in readers]
+        else:
+            start = loose.variant[place] if place is not None else -1
+            values = _read_fields(body, start, index, readers, items)
+        if place is not None:
+            loose.value[place] = values[0][1]
+        elif values[0][1] is None:
+            refused.append(index)
+        for handle, value in values[1:]:
+            loose.index.append(len(handles) + len(more))
+            loose.value.append(value)
+            more.append(handle)
+            origins.append(index)
+    return _Items(
+        np.concatenate((handles, np.array(more, np.uint32))),
+        np.concatenate((items.status, items.status[origins])),
+        np.concatenate((items.source_ns, items.source_ns[origins])),
+        tuple(refused),
+        items.reasons,
+        items.doubted,
+    )
+
+
+def _without_value(groups: list[_Group], count: int) -> Bools:
+    nothing = np.zeros(count, np.bool_)
+    for group in groups:
+        if group.built_in == _NULL:
+            nothing[group.index] = True
+    return nothing
+
+
+def _read_fields(
+    body: bytes,
+    start: int,
+    index: int,
+    readers: Sequence[tuple[int, Reader]],
+    items: _Items,
+) -> list[tuple[int, Element | None]]:
+    """Read the fields of one structure; None, and the reason noted, where one is not to be had.
+
+    start: of its Variant; -1 where the value is of fixed size, and so no structure.
+    """
+    values: list[tuple[int, Element | None]] = []
+    refusal: Refusal | None = None
+    if start < 0:
+        refusal = Refusal("its value is no structure: leave column `field` empty")
+    elif int(items.status[index]) & _CHANGED:
+        refusal = Refusal("the server says that its structure has changed", doubted=True)
+    for handle, reader in readers:
+        value: Element | None = None
+        cursor = Cursor(body, max(start, 0))
+        try:
+            value = (refusal or reader).read(cursor, cursor.u8())
+        except StructureError as error:
+            items.reasons[handle] = str(error)
+            if error.doubted:
+                items.doubted.add(int(items.handles[index]))
+        values.append((handle, value))
+    return values
+
+
+def _scan(cursor: Cursor, count: int, lead: int) -> tuple[list[_Group], Loose]:
     """Find where every item begins; leaves the cursor behind the last one."""
     body, end = cursor.content, cursor.end
     octets = np.frombuffer(body, np.uint8)
     places: defaultdict[int, _Places] = defaultdict(_Places)
-    loose = _Loose()
+    loose = Loose()
     index, position = 0, cursor.position
     probe_at, step = 0, _SHORT_RUN
     while index < count:
         key = _key_at(body, position + lead)
         size = _item_size(key, lead)
         if size == 0:
-            position = _read_loose(body, position, lead, index, loose)
+            position = read_loose(body, position, lead, index, loose)
             index += 1
             continue
         run = 1
@@ -284,70 +376,6 @@ def _group(octets: Bytes, key: int, lead: int, place: _Places) -> _Group:
     return _Group(np.concatenate(indexes), rows.view(record)[:, 0], mask, built_in)
 
 
-def _read_loose(body: bytes, position: int, lead: int, index: int, loose: _Loose) -> int:
-    """Read one item of variable size; returns where the next one begins."""
-    cursor = Cursor(body, position)
-    handle = cursor.u32() if lead else 0
-    mask = cursor.u8()
-    value = _read_text(cursor, cursor.u8()) if mask & 1 else None
-    status = cursor.u32() if mask & 0x02 else 0
-    source = ticks_to_ns(cursor.i64()) if mask & 0x04 else 0
-    if mask & 0x10:
-        cursor.u16()
-    server = ticks_to_ns(cursor.i64()) if mask & 0x08 else 0
-    if mask & 0x20:
-        cursor.u16()
-    loose.index.append(index)
-    loose.handle.append(handle)
-    loose.value.append(value)
-    loose.status.append(status)
-    loose.source_ns.append(source or server)
-    return cursor.position
-
-
-def _read_text(cursor: Cursor, encoding: int) -> str | tuple[int, bytes] | None:
-    """Read a text variant, or the one element that an index range has left of an array.
-
-    A Variant in a Variant is read as the inner one. Anything else is passed over and gives None.
-    """
-    if encoding == wire.VARIANT:
-        encoding = cursor.u8()
-        size = wire.FIXED_SIZES.get(encoding, 0)
-        if size:
-            first = cursor.skip(size)
-            return encoding, cursor.content[first : first + size]
-    start = cursor.position
-    if encoding & _ARRAY:
-        return _read_element(cursor, encoding)
-    if encoding in (wire.STRING, wire.XML_ELEMENT):
-        text = cursor.text()
-    elif encoding == wire.LOCALIZED_TEXT:
-        text = cursor.localized_text()
-    elif encoding == wire.QUALIFIED_NAME:
-        cursor.u16()
-        text = cursor.text()
-    else:
-        cursor.skip_variant_body(encoding)
-        return None
-    return text if cursor.position - start <= _MAX_TEXT_BYTES else None
-
-
-def _read_element(cursor: Cursor, encoding: int) -> str | tuple[int, bytes] | None:
-    """Read an array of one element as that element; longer ones are passed over."""
-    start, built_in = cursor.position, encoding & 0x3F
-    size = wire.FIXED_SIZES.get(built_in, 0)
-    element: str | tuple[int, bytes] | None = None
-    if cursor.count(1) == 1 and size:
-        first = cursor.skip(size)
-        element = built_in, cursor.content[first : first + size]
-    elif built_in == wire.STRING:
-        cursor.position = start
-        element = cursor.text() if cursor.count(4) == 1 else None
-    cursor.position = start
-    cursor.skip_variant_body(encoding)
-    return element
-
-
 def _finish(cursor: Cursor) -> None:
     """Read the diagnostics at the end; a body may leave them out, none may follow them."""
     if cursor.position == cursor.end:
@@ -373,7 +401,7 @@ def _place_times(group: _Group, source_ns: Int64Array, now_ns: int) -> None:
     source_ns[group.index] = times
 
 
-def _columns(groups: list[_Group], loose: _Loose, items: _Items, kinds: Bytes) -> DataChange:
+def _columns(groups: list[_Group], loose: Loose, items: _Items, kinds: Bytes) -> DataChange:
     handles = items.handles
     known = handles < len(kinds)
     kind_of = np.full(len(handles), 0xFF, np.uint8)
@@ -382,7 +410,11 @@ def _columns(groups: list[_Group], loose: _Loose, items: _Items, kinds: Bytes) -
     for group in groups:
         if group.built_in == _NULL:
             _worsen(quality, group.index, Quality.BAD_WAITING)
+    absent = [i for i, value in zip(loose.index, loose.value, strict=True) if value == ABSENT]
+    if absent:
+        _worsen(quality, np.array(absent), Quality.BAD_WAITING)
     misfit = np.zeros(len(handles), np.bool_)
+    misfit[list(items.refused)] = True
     columns = []
     for kind in ValueKind:
         chosen = kind_of == kind
@@ -398,6 +430,8 @@ def _columns(groups: list[_Group], loose: _Loose, items: _Items, kinds: Bytes) -
         handles[overflow],
         handles[misfit & (quality == Quality.BAD_CONFIG_ERROR)],
         unknown,
+        items.reasons,
+        frozenset(items.doubted),
     )
 
 
@@ -408,7 +442,7 @@ def _worsen(quality: UInt16Array, index: slice | npt.NDArray[np.int64], code: Qu
 
 
 def _values(
-    kind: ValueKind, groups: list[_Group], loose: _Loose, chosen: Bools, misfit: Bools
+    kind: ValueKind, groups: list[_Group], loose: Loose, chosen: Bools, misfit: Bools
 ) -> npt.NDArray[Any]:
     """Values of one kind for all items (those of other kinds are arbitrary); notes misfits."""
     values = blank(kind, len(chosen))
@@ -420,7 +454,7 @@ def _values(
         if wrong is not None:
             misfit[group.index] |= wrong & chosen[group.index]
     for index, value in zip(loose.index, loose.value, strict=True):
-        if not chosen[index]:
+        if not chosen[index] or value == ABSENT:
             continue
         if isinstance(value, tuple):
             built_in, octets = value

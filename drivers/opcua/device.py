@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,7 @@ from drivers.opcua.events import EventMaker, OverflowTally
 from drivers.opcua.repeats import EchoFilter, RepeatFilter
 from drivers.opcua.shift import ShiftWatch
 from drivers.opcua.state import State
+from drivers.opcua.structures import FieldTable
 
 
 @dataclass(slots=True)
@@ -44,6 +45,10 @@ class Device:
 
     last_value_ns: wall clock of the last values received, or None before the first ever.
     misfits: handles of points whose values were said not to fit their type.
+    unread: why a field of a structure could not be read, by handle, as it was last told.
+    leaders: the handles that are watched: all points, but of the fields of one structure the first.
+    fellows: all handles that a leader of fields brings values of, its own first.
+    fields: how the fields are read; definitions.py fills it.
     state: what outlives a session, or this process.
     lost: bool[n], points that were said to be bad:not_connected and have not come back.
     heard_ns: int64[n], monotonic time of each point's last sample.
@@ -62,6 +67,7 @@ class Device:
     counters: Counters = field(default_factory=Counters)
     overflow: OverflowTally = field(default_factory=OverflowTally)
     misfits: set[int] = field(default_factory=set)
+    unread: dict[int, str] = field(default_factory=dict)
     last_value_ns: int | None = None
     indexes_told: bool = False
     awaiting_first: bool = False
@@ -71,6 +77,9 @@ class Device:
     lost: npt.NDArray[np.bool_] = field(init=False)
     heard_ns: Int64Array = field(init=False)
     first_ns: Int64Array = field(init=False)
+    leaders: list[int] = field(init=False)
+    fellows: dict[int, tuple[int, ...]] = field(init=False)
+    fields: FieldTable = field(init=False)
     repeats: RepeatFilter | EchoFilter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,8 +88,25 @@ class Device:
         self.lost = np.zeros(count, np.bool_)
         self.heard_ns = np.zeros(count, np.int64)
         self.first_ns = np.zeros(count, np.int64)
+        self.fellows = _fellows(self.points)
+        led = {h for handles in self.fellows.values() for h in handles[1:]}
+        self.leaders = [handle for handle in range(count) if handle not in led]
+        self.fields = FieldTable(count)
         redundant = len(self.config.servers) > 1
         self.repeats = RepeatFilter(count) if redundant else EchoFilter(count)
+
+    def with_fellows(self, handles: Iterable[int]) -> list[int]:
+        """Give the handles of all points that these, which are watched, bring values of."""
+        return [one for handle in handles for one in self.fellows.get(handle, (handle,))]
+
+
+def _fellows(points: Sequence[DriverPoint[OpcUaAddress]]) -> dict[int, tuple[int, ...]]:
+    """Group the fields of each structure under the first of them."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for handle, point in enumerate(points):
+        if point.address.field:
+            groups.setdefault((point.address.node, point.address.index), []).append(handle)
+    return {handles[0]: tuple(handles) for handles in groups.values()}
 
 
 __all__ = ["Counters", "Device"]

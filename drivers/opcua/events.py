@@ -107,6 +107,15 @@ class EventMaker:
             {"points": len(tags)},
         )
 
+    def unread(self, now_ns: int, tags: Sequence[str], node: str, why: str) -> SourceEvent:
+        """Fields of a structure that cannot be read."""
+        return self._event(
+            "device.config_error",
+            now_ns,
+            f"{self._device}: no value for {_named(tags)}, fields of {node}: {why}.",
+            {"points": len(tags)},
+        )
+
     def alarm(self, now_ns: int, event: AlarmEvent, *, refreshed: bool) -> SourceEvent:
         """An alarm of the plant's own, as the server says it; refreshed: it stood before."""
         found = event.attributes

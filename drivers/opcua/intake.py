@@ -59,6 +59,10 @@ class Intake:
         self._refreshing = False
         self.refresh_wanted = asyncio.Event()
         """Set when the server says that it may have lost events."""
+        self.doubted: set[int] = set()
+        """Structures whose definitions may be out of date, to be learnt anew."""
+        self.doubt = asyncio.Event()
+        """Set when there is one more of them."""
 
     def follow(self, subscription: int, first: int = 1) -> None:
         """Expect notifications of a subscription, from sequence number `first`."""
@@ -134,7 +138,7 @@ class Intake:
         for body in notification.data_changes:
             now_ns = device.clock.wall_ns()
             try:
-                change = decode_data_change(body, device.batches.kinds, now_ns)
+                change = decode_data_change(body, device.batches.kinds, now_ns, device.fields)
             except CodecError as error:
                 raise self._error(f"a notification that makes no sense ({error})") from error
             change = self._without_repeats(change)
@@ -200,7 +204,12 @@ class Intake:
                 # backwards, so that the first of several samples of one point stays
                 places = np.flatnonzero(fresh)[::-1]
                 device.first_ns[handles[places]] = column.source_time_ns[places]
-        await self._tell_misfits(change.misfits.tolist(), now_ns)
+        if change.doubted:
+            self.doubted |= change.doubted
+            self.doubt.set()
+        misfits: set[int] = set(change.misfits.tolist())
+        await self._tell_unread({h: change.reasons[h] for h in misfits & change.reasons.keys()})
+        await self._tell_misfits(sorted(misfits - change.reasons.keys()), now_ns)
         return receipts
 
     async def _tell_overflow(self) -> None:
@@ -220,6 +229,18 @@ class Intake:
             device.misfits.update(fresh)
             tags = [device.points[handle].tag for handle in fresh]
             await self._emit(device.events.misfits(now_ns, tags))
+
+    async def _tell_unread(self, reasons: dict[int, str]) -> None:
+        """Say which fields of structures give no value, and why, when that is new."""
+        device = self._device
+        fresh = {h: why for h, why in sorted(reasons.items()) if device.unread.get(h) != why}
+        device.unread |= fresh
+        told: dict[tuple[str, str], list[str]] = {}
+        for handle, why in fresh.items():
+            point = device.points[handle]
+            told.setdefault((point.address.node, why), []).append(point.tag)
+        for (node, why), tags in told.items():
+            await self._emit(device.events.unread(device.clock.wall_ns(), tags, node, why))
 
     def _error(self, what: str) -> DeviceError:
         return DeviceError(f"{self._link.endpoint}: {what}")

@@ -62,7 +62,7 @@ class ItemKeeper:
         """
         have = {handle for subscription in subscriptions for handle in subscription.items}
         have.discard(EVENT_HANDLE)
-        handles = [handle for handle in range(len(self._device.points)) if handle not in have]
+        handles = [handle for handle in self._device.leaders if handle not in have]
         if have:
             await self._finder.find(sorted(have))
         while True:
@@ -122,7 +122,8 @@ class ItemKeeper:
             wanted = again + wanted[len(now) :]
             if again and len(subscriptions) >= _MOST_SUBSCRIPTIONS:
                 break
-        self._device.counters.subscribed = sum(len(s.items) for s in subscriptions)
+        held = [h for s in subscriptions for h in s.items]
+        self._device.counters.subscribed = len(self._device.with_fellows(held))
         self._device.state.save_link()
         return statuses
 
@@ -180,6 +181,7 @@ class ItemKeeper:
     async def _tell(self, refused: dict[int, int]) -> None:
         """Emit refused points once, and again when the reason has changed."""
         device = self._device
+        refused = {h: q for one, q in refused.items() for h in device.with_fellows([one])}
         device.counters.refused = len(refused)
         changed = {h: q for h, q in refused.items() if self._told.get(h) != q}
         self._told = refused

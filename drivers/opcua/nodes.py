@@ -1,20 +1,25 @@
 """Finds the nodes of points in a session: namespace URIs to indexes, browse paths to node ids.
 
+Where a point is a field of a structure, it also learns how that is read (definitions.py), before
+the first value of it can come.
+
 Guarantees: nothing found is kept beyond a session, since servers renumber namespaces and rebuild
 nodes; a point that cannot be found has a StatusCode and stops nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from drivers.opcua import services
 from drivers.opcua.address import Node, Step
 from drivers.opcua.client import Link
+from drivers.opcua.definitions import TypeAsker
 from drivers.opcua.device import Device
 from drivers.opcua.faults import BAD_NO_MATCH, BAD_NODE_ID_UNKNOWN
 from drivers.opcua.services import Item, Place, Surroundings
+from drivers.opcua.structures import reader_of
 
 _CALL = 100  # operations a call, where the server names no limit: what small ones allow
 T = TypeVar("T")
@@ -27,6 +32,7 @@ class NodeFinder:
         self._device = device
         self._link = link
         self.surroundings = Surroundings((), services.Limits())
+        self._learned: set[int] = set()
         self.items: dict[int, Item] = {}
         """Every item found in this session, by client handle."""
 
@@ -54,7 +60,31 @@ class NodeFinder:
         await self._follow(paths, found, missing)
         items = [self._item(handle, found[handle]) for handle in sorted(found)]
         self.items.update({item.handle: item for item in items})
+        await self.learn(item.handle for item in items if item.handle not in self._learned)
         return items, missing
+
+    async def learn(self, handles: Iterable[int]) -> list[int]:
+        """Learn how the structures among these are read; gives those that are read otherwise now.
+
+        Of structures that share a type, each is asked for its type, and the type once.
+        """
+        fellows = self._device.fellows
+        items = [self.items[h] for h in handles if h in fellows and h in self.items]
+        if not items:
+            return []
+        self._learned.update(item.handle for item in items)
+        asker = TypeAsker(self._link, self.surroundings.limits)
+        types = await asker.follow(items)
+        book, changed = asker.model.book(), []
+        for item, (data_type, encoding) in zip(items, types, strict=True):
+            root = asker.model.root(data_type, encoding)
+            readers = tuple(
+                (handle, reader_of(book, root, self._device.points[handle].address.path()))
+                for handle in fellows[item.handle]
+            )
+            if self._device.fields.set(item.handle, readers):
+                changed.append(item.handle)
+        return changed
 
     async def _follow(
         self,

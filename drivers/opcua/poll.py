@@ -31,6 +31,7 @@ class PollSession:
         self._reader = Reader(device, link, self._finder)
         self._intake = Intake(device, link, emit, ledger, self._gone, lambda _: None)
         self._search_ns = 0
+        self._learn_ns = 0
 
     async def run(self) -> None:
         """Read until cancelled; raises DeviceError."""
@@ -57,6 +58,8 @@ class PollSession:
             await clock.sleep_until(turn_ns)
             if clock.monotonic_ns() >= self._search_ns:
                 await self._search()
+            if self._intake.doubted and clock.monotonic_ns() >= self._learn_ns:
+                await self._relearn()
 
     async def _turn(self) -> None:
         device = self._device
@@ -75,11 +78,12 @@ class PollSession:
         """Find the nodes that are not known, and say once which are refused."""
         device, clock = self._device, self._device.clock
         self._search_ns = clock.monotonic_ns() + device.config.retry_s * 10**9
-        wanted = [h for h in range(len(device.points)) if h not in self._finder.items]
+        wanted = [h for h in device.leaders if h not in self._finder.items]
         if not wanted:
             return
-        _, missing = await self._finder.find(wanted)
-        device.counters.subscribed = len(self._finder.items)
+        _, lacking = await self._finder.find(wanted)
+        missing = {h: s for one, s in lacking.items() for h in device.with_fellows([one])}
+        device.counters.subscribed = len(device.with_fellows(self._finder.items))
         device.counters.refused = len(missing)
         if not missing:
             return
@@ -90,6 +94,14 @@ class PollSession:
             await self._emit(batch)
         tags = {device.points[h].tag: status >> 16 for h, status in missing.items()}
         await self._emit(device.events.refused(now_ns, tags, device.config.retry_s))
+
+    async def _relearn(self) -> None:
+        """Learn anew what structures look like where their values say that it has changed."""
+        device = self._device
+        self._learn_ns = device.clock.monotonic_ns() + device.config.retry_s * 10**9
+        doubted, self._intake.doubted = sorted(self._intake.doubted), set()
+        for handle in device.with_fellows(await self._finder.learn(doubted)):
+            device.unread.pop(handle, None)
 
     def _gone(self, handles: object) -> None:
         """Nothing: only notifications report here."""

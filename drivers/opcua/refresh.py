@@ -12,6 +12,7 @@ The same reader polls servers that cannot subscribe (`reading = "poll"`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -59,7 +60,10 @@ class Reader:
                 continue
             handles = np.fromiter((item.handle for item in now), np.uint32, len(now))
             now_ns = self._device.clock.wall_ns()
-            change = decode_data_values(cursor, handles, self._device.batches.kinds, now_ns)
+            device = self._device
+            change = decode_data_values(
+                cursor, handles, device.batches.kinds, now_ns, device.fields
+            )
             answers.append((change, now_ns))
             rest = rest[len(now) :]
         return answers
@@ -114,9 +118,7 @@ class Refresher:
             count = sum(len(column.handles) for column in kept)
             if count:
                 self._device.counters.heartbeats += count
-                receipts = await self._intake.hand_over(
-                    DataChange(kept, change.overflowed, change.misfits, change.unknown), now_ns
-                )
+                receipts = await self._intake.hand_over(replace(change, columns=kept), now_ns)
                 self._ledger.add(Entry(0, 0, receipts, ()))
 
     def _believed(self, column: Column) -> Column:

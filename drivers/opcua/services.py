@@ -158,6 +158,13 @@ async def read_values(link: Link, items: Sequence[Item]) -> bytes:
         return bytes(await link.ask(_read_request(items, VALUE)))
 
 
+async def read_raw(link: Link, places: Sequence[Place], attribute: int) -> bytes:
+    """Read one attribute of nodes; returns the raw body of the response."""
+    with link.speaking("reading"):
+        items = [Item(0, place) for place in places]
+        return bytes(await link.ask(_read_request(items, attribute)))
+
+
 async def read_types(
     link: Link, items: Sequence[Item]
 ) -> tuple[list[tuple[int, int | None] | None], list[int | None]]:
@@ -460,7 +467,7 @@ def _node_id(place: Place) -> object:
 __all__ = [
     "Identifier", "Item", "ItemRates", "ItemResult", "Limits", "Place", "Subscription",
     "Surroundings", "browse", "create_items", "create_subscription", "delete_items", "history",
-    "place_of", "place_text", "publish", "read_attributes", "read_numbers", "read_values",
-    "refresh_conditions", "republish",
-    "server_health", "surroundings", "transfer", "translate", "watch_events",
+    "place_of", "place_text", "publish", "read_attributes", "read_numbers", "read_raw",
+    "read_values", "refresh_conditions", "republish", "server_health",
+    "surroundings", "transfer", "translate", "watch_events",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ The tasks, all children of one TaskGroup:
     items        create monitored items, ask again for refused ones (items.py)
     backfill     read history back for what was missed (backfill.py)
     refresh      read what stays silent (refresh.py); survey compares types once (survey.py)
+    relearn      read definitions of structures again that have changed (definitions.py)
     watch        read the server's state; judge silence; renew the channel
 """
 
@@ -105,6 +106,8 @@ class Session:
                 tasks.create_task(self._mirror_alarms())
             tasks.create_task(self._survey())
             tasks.create_task(self._refresher.run(self._subscriptions))
+            if device.fellows:
+                tasks.create_task(self._relearn())
             tasks.create_task(self._watch())
 
     # establishing
@@ -145,6 +148,9 @@ class Session:
         """Fetch what the kept subscriptions hold for us."""
         device = self._device
         device.first_ns[:] = 0
+        held = [h for s in self._subscriptions for h in s.items if h in device.fellows]
+        if held:  # what is republished can only be read by what its structures look like
+            await self._finder.find(sorted(held))
         device.repeats.begin(device.clock.monotonic_ns(), resumed=bool(self._subscriptions))
         for subscription in self._subscriptions:
             await self._intake.catch_up(subscription.id)
@@ -203,7 +209,8 @@ class Session:
         device = self._device
         since = np.array(device.state.source_ns)
         for subscription in self._subscriptions:
-            since[[handle for handle in subscription.items if handle != EVENT_HANDLE]] = 0
+            held = [handle for handle in subscription.items if handle != EVENT_HANDLE]
+            since[self._device.with_fellows(held)] = 0
         for gap in device.state.gaps:  # what an earlier gap still waits for stays with that
             since[(gap.since > 0) & (gap.until == 0)] = 0
         from_ns = device.last_value_ns or int(since.max(initial=0))
@@ -264,6 +271,20 @@ class Session:
     async def _survey(self) -> None:
         await self._keeper.complete.wait()
         await survey(self._device, self._link, self._finder, self._emit)
+
+    async def _relearn(self) -> None:
+        """Learn anew what structures look like where their values say that it has changed."""
+        device, intake = self._device, self._intake
+        while True:
+            await intake.doubt.wait()
+            intake.doubt.clear()
+            doubted, intake.doubted = sorted(intake.doubted), set()
+            changed = device.with_fellows(await self._finder.learn(doubted))
+            for handle in changed:
+                device.unread.pop(handle, None)
+            device.lost[changed] = True  # so that refresh.py reads them again
+            clock = device.clock
+            await clock.sleep_until(clock.monotonic_ns() + device.config.retry_s * 10**9)
 
     # life
 

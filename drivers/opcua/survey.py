@@ -27,6 +27,9 @@ async def survey(device: Device, link: Link, finder: NodeFinder, emit: Emit) -> 
     for chunk in chunks(list(finder.items.values()), size):
         types, ranks = await services.read_types(link, chunk)
         for item, data_type, rank in zip(chunk, types, ranks, strict=True):
+            if item.handle in device.fellows:
+                _judge_fields(device, item.handle, found)
+                continue
             address = device.points[item.handle].address
             array = rank is not None and rank >= 0 and not address.index
             complaint = "are arrays: name an element in column `index`" if array else None
@@ -38,6 +41,14 @@ async def survey(device: Device, link: Link, finder: NodeFinder, emit: Emit) -> 
         if complaint not in device.surveyed:
             device.surveyed.add(complaint)
             await emit(device.events.type_mismatch(device.clock.wall_ns(), tags, complaint))
+
+
+def _judge_fields(device: Device, watched: int, found: dict[str, list[str]]) -> None:
+    """Compare the fields of a structure, as far as its definition tells what they are."""
+    for handle, reader in device.fields.readers(watched):
+        complaint = judge(device.points[handle].address.kind(), 0, reader.built_in)
+        if complaint is not None:
+            found.setdefault(complaint, []).append(device.points[handle].tag)
 
 
 def judge(kind: ValueKind, namespace: int, number: int | None) -> str | None:

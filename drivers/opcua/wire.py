@@ -24,6 +24,12 @@ FIXED_SIZES = {
 }  # fmt: skip
 """Bytes of a built-in type's value by its id (OPC 10000-6, table 1), where that is fixed."""
 
+MAX_TEXT_BYTES = 65_536
+"""A longer text is no measured value."""
+
+NodeKey = tuple[int, int | str | uuid.UUID | bytes]
+"""Namespace index and identifier of a NodeId, as one session's server numbers it."""
+
 STRING, BYTE_STRING, XML_ELEMENT = 12, 15, 16
 NODE_ID, EXPANDED_NODE_ID = 17, 18
 QUALIFIED_NAME, LOCALIZED_TEXT, EXTENSION_OBJECT = 20, 21, 22
@@ -115,34 +121,29 @@ class Cursor:
             self.u32()
         return namespace, number
 
+    def node(self) -> NodeKey:
+        """Read a NodeId: namespace index and identifier; a null one is (0, 0)."""
+        encoding = self.u8()
+        if encoding == 0:
+            return 0, self.u8()
+        if encoding == 1:
+            return self.u8(), self.u16()
+        if encoding > 5:
+            raise CodecError(f"NodeId of unknown form {encoding}")
+        namespace = self.u16()
+        if encoding == 2:
+            return namespace, self.u32()
+        if encoding == 3:
+            return namespace, self.text()
+        if encoding == 4:
+            start = self.skip(16)
+            return namespace, uuid.UUID(bytes_le=self.content[start : start + 16])
+        start, end = self.span()
+        return namespace, self.content[start:end]
+
     def node_text(self) -> str:
         """Read a NodeId as text, as ns=2;s=Tank1; a null one is empty."""
-        encoding = self.u8()
-        namespace = 0
-        if encoding == 0:
-            word = f"i={self.u8()}"
-        elif encoding == 1:
-            namespace = self.u8()
-            word = f"i={self.u16()}"
-        elif encoding == 2:
-            namespace = self.u16()
-            word = f"i={self.u32()}"
-        elif encoding == 3:
-            namespace = self.u16()
-            word = f"s={self.text()}"
-        elif encoding == 4:
-            namespace = self.u16()
-            start = self.skip(16)
-            word = f"g={uuid.UUID(bytes_le=self.content[start : start + 16])}"
-        elif encoding == 5:
-            namespace = self.u16()
-            start, end = self.span()
-            word = f"b={base64.b64encode(self.content[start:end]).decode()}"
-        else:
-            raise CodecError(f"NodeId of unknown form {encoding}")
-        if (namespace, word) == (0, "i=0"):
-            return ""
-        return f"ns={namespace};{word}" if namespace else word
+        return node_words(self.node())
 
     def extension_object(self) -> tuple[tuple[int, int | None], int, int]:
         """Read type id, start and end of the body (equal where there is none)."""
@@ -212,6 +213,21 @@ class Cursor:
             self.span()
         return self.text() if mask & 0x02 else ""
 
+    def text_of(self, built_in: int) -> str | None:
+        """Read a text of any built-in type of texts; None for another, or one that is too long."""
+        start = self.position
+        if built_in in (STRING, XML_ELEMENT):
+            text = self.text()
+        elif built_in == LOCALIZED_TEXT:
+            text = self.localized_text()
+        elif built_in == QUALIFIED_NAME:
+            self.u16()
+            text = self.text()
+        else:
+            self.skip_value(built_in, 0)
+            return None
+        return text if self.position - start <= MAX_TEXT_BYTES else None
+
     def skip_data_value(self, depth: int) -> None:
         """Pass over a DataValue."""
         mask = self.u8()
@@ -237,4 +253,22 @@ class Cursor:
             self.skip_diagnostic_info(depth + 1)
 
 
-__all__ = ["FIXED_SIZES", "MAX_DEPTH", "CodecError", "Cursor"]
+def node_words(key: NodeKey) -> str:
+    """Write a NodeId as text, as ns=2;s=Tank1; a null one is empty."""
+    namespace, identifier = key
+    if key == (0, 0):
+        return ""
+    if isinstance(identifier, int):
+        word = f"i={identifier}"
+    elif isinstance(identifier, str):
+        word = f"s={identifier}"
+    elif isinstance(identifier, bytes):
+        word = f"b={base64.b64encode(identifier).decode()}"
+    else:
+        word = f"g={identifier}"
+    return f"ns={namespace};{word}" if namespace else word
+
+
+__all__ = [
+    "FIXED_SIZES", "MAX_DEPTH", "MAX_TEXT_BYTES", "CodecError", "Cursor", "NodeKey", "node_words",
+]  # fmt: skip

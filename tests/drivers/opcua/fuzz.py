@@ -26,6 +26,7 @@ from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 
 from drivers.contract import Quality, ValueKind
 from drivers.opcua.alarms import FIELDS, read_events
+from drivers.opcua.attributes import read_ranks, read_type_numbers
 from drivers.opcua.codec import DataChange, decode_data_change, decode_data_values
 from drivers.opcua.publish import (
     Notification,
@@ -36,6 +37,8 @@ from drivers.opcua.publish import (
     read_republish_response,
 )
 from drivers.opcua.wire import CodecError, Cursor
+from tests.drivers.opcua import fuzz_structures
+from tests.drivers.opcua.hostile import SIZES, data_value, mutate
 
 ua: Any = asyncua.ua
 V = ua.VariantType
@@ -43,89 +46,18 @@ NOW_NS = 1_800_000_000_000_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST, LAST = EPOCH + timedelta(seconds=1), datetime(2262, 4, 11, tzinfo=UTC)
 KINDS = np.array([0, 1, 2, 3, 0, 3], np.uint8)
-_SIZES = {1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 4, 8: 8, 9: 8, 10: 4, 11: 8, 14: 16, 19: 4}
-_TICKS = (0, 116_444_736_000_000_000, 133_000_000_000_000_007, 2**63 - 1)
-_STATUSES = (0, 0x4090_0000, 0x8034_0000, 0x480)
 _UNSURE = object()
 
 
 # messages
 
 
-def _value(rng: random.Random) -> bytes:
-    """A Variant: a number, a time, a text, now and then an array or a rarity."""
-    kind = rng.random()
-    if kind < 0.5:
-        built_in = rng.choice(list(_SIZES))
-        return bytes((built_in,)) + rng.randbytes(_SIZES[built_in])
-    if kind < 0.6:
-        return b"\x0d" + struct.pack("<q", rng.choice(_TICKS))
-    if kind < 0.7:
-        return b"\x00"
-    text = rng.choice(("", "a", "液位", "x" * 40)).encode()
-    string = struct.pack("<i", len(text)) + text
-    if kind < 0.8:
-        return bytes((rng.choice((12, 16)),)) + string
-    if kind < 0.85:
-        return b"\x15\x02" + string
-    if kind < 0.9:
-        built_in, count = rng.choice(list(_SIZES)), rng.choice((0, 1, 1, 2, 5))
-        head = bytes((built_in | 0x80,)) + struct.pack("<i", count)
-        return head + rng.randbytes(_SIZES[built_in] * count)
-    return rng.choice(
-        (
-            b"\x0f" + string,
-            b"\x11\x01\x02\x03\x00",
-            b"\x16\x00\x00\x00",
-            b"\x18\x06\x01\x00\x00\x00",
-            b"\x18\x0c" + string,
-            b"\x17\x01\x03\x07",
-            b"\x8c" + struct.pack("<i", 1) + string,
-        )
-    )
-
-
-def _data_value(rng: random.Random) -> bytes:
-    mask = rng.choice((1, 3, 5, 0x0D, 0x0F, 0x15, 0x2B, rng.randrange(64)))
-    parts = [bytes((mask,))]
-    if mask & 0x01:
-        parts.append(_value(rng))
-    if mask & 0x02:
-        parts.append(struct.pack("<I", rng.choice(_STATUSES)))
-    for bit, pico in ((0x04, 0x10), (0x08, 0x20)):
-        if mask & bit:
-            parts.append(struct.pack("<q", rng.choice(_TICKS)))
-        if mask & pico:
-            parts.append(struct.pack("<H", rng.randrange(12_000)))
-    return b"".join(parts)
-
-
 def _change(rng: random.Random) -> bytes:
     items: list[bytes] = []
     for _ in range(rng.randint(0, 5)):
-        item = struct.pack("<I", rng.randrange(7)) + _data_value(rng)
+        item = struct.pack("<I", rng.randrange(7)) + data_value(rng)
         items += [item] * rng.choice((1, 1, 1, 2, 12))
     return struct.pack("<i", len(items)) + b"".join(items) + struct.pack("<i", -1)
-
-
-def _mutate(message: bytes, rng: random.Random) -> bytes:
-    changed = bytearray(message)
-    for _ in range(rng.choice((0, 1, 1, 2, 3))):
-        at = rng.randrange(len(changed) + 1)
-        kind = rng.randrange(6)
-        if kind == 0 and at < len(changed):
-            changed[at] ^= 1 << rng.randrange(8)
-        elif kind == 1 and at < len(changed):
-            changed[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
-        elif kind == 2:
-            changed[at:at] = rng.randbytes(rng.randint(1, 6))
-        elif kind == 3:
-            del changed[at : at + rng.randint(1, 4)]
-        elif kind == 4:
-            changed[at : at + 4] = struct.pack("<i", rng.choice((-1, 0, 1, 2**31 - 1)))
-        elif kind == 5:
-            changed += message[: rng.randint(0, len(message))]
-    return bytes(changed)
 
 
 # the oracle
@@ -149,7 +81,7 @@ def expected(kind: ValueKind, variant: Any) -> Any:
     if variant.Dimensions is not None:
         return _UNSURE
     if variant.is_array:
-        plain = value is not None and len(value) == 1 and built_in.value in {*_SIZES, 12, 13}
+        plain = value is not None and len(value) == 1 and built_in.value in {*SIZES, 12, 13}
         if not plain:
             return None
         value = value[0]
@@ -163,7 +95,7 @@ def expected(kind: ValueKind, variant: Any) -> Any:
         return whole(kind, value.value)
     if built_in is V.Boolean:
         return ("true" if value else "false") if kind is ValueKind.TEXT else whole(kind, int(value))
-    return whole(kind, value) if built_in.value in _SIZES else None
+    return whole(kind, value) if built_in.value in SIZES else None
 
 
 def _text(value: Any) -> Any:
@@ -257,7 +189,7 @@ def _compare_one(kind: ValueKind, told: Any, ours: tuple[Any, int, int]) -> None
 
 def changes(rng: random.Random) -> None:
     """One DataChangeNotification."""
-    body = _mutate(_change(rng), rng)
+    body = mutate(_change(rng), rng)
     try:
         change = decode_data_change(body, KINDS, NOW_NS)
     except CodecError:
@@ -272,8 +204,8 @@ def changes(rng: random.Random) -> None:
 def values(rng: random.Random) -> None:
     """One array of DataValues, as a read or a page of history brings it."""
     count = rng.randint(0, 6)
-    body = struct.pack("<i", count) + b"".join(_data_value(rng) for _ in range(count))
-    body = _mutate(body, rng)
+    body = struct.pack("<i", count) + b"".join(data_value(rng) for _ in range(count))
+    body = mutate(body, rng)
     cursor = Cursor(body)
     handles = np.arange(count, dtype=np.uint32) if rng.random() < 0.5 else np.zeros(1, np.uint32)
     try:
@@ -324,7 +256,7 @@ def _answers() -> dict[str, bytes]:
 
 def _answer(name: str, rng: random.Random) -> None:
     """One response; a publish response that both take says the same."""
-    body = _mutate(_answers()[name], rng)
+    body = mutate(_answers()[name], rng)
     try:
         ours = _READERS[name](body)
     except (CodecError, ServiceFaultError):
@@ -338,6 +270,41 @@ def _answer(name: str, rng: random.Random) -> None:
     assert ours.subscription == told.SubscriptionId
     assert list(ours.available) == list(told.AvailableSequenceNumbers or [])
     assert ours.sequence == told.NotificationMessage.SequenceNumber
+
+
+def attributes(rng: random.Random) -> None:
+    """An answer to Read of DataType and of ValueRank; what both take is the same."""
+    count = rng.randint(0, 4)
+    rank = rng.random() < 0.5
+    parts = []
+    for _ in range(count):
+        namespace, number = rng.choice((0, 3, 300)), rng.choice((11, 300, 70_000))
+        node: Any = ua.NodeId(rng.choice((number, "x")), namespace)
+        variant = ua.Variant(rng.randint(-3, 9), V.Int32) if rank else ua.Variant(node, V.NodeId)
+        parts.append(bytes(struct_to_binary(ua.DataValue(variant))))
+    body = mutate(struct.pack("<i", count) + b"".join(parts), rng)
+    try:
+        found: list[Any] = list((read_ranks if rank else read_type_numbers)(Cursor(body), count))
+    except CodecError:
+        return
+    buffer = Buffer(body)
+    try:
+        buffer.read(4)
+        read = [struct_from_binary(ua.DataValue, buffer).Value for _ in range(count)]
+    except Exception:  # as above
+        return
+    if any(one is not None and one.VariantType.value > 25 for one in read):
+        return  # asyncua steps back by the negative length of what it knows not
+    kind = V.Int32 if rank else V.NodeId
+    for ours, variant in zip(found, read, strict=True):
+        plain = variant is not None and variant.VariantType is kind and not variant.is_array
+        if not plain or variant.Value is None:
+            assert ours is None
+        elif rank:
+            assert ours == variant.Value
+        elif ours is not None:  # a NodeId with flags of an ExpandedNodeId says nothing
+            told = variant.Value.Identifier
+            assert ours == (variant.Value.NamespaceIndex, told if isinstance(told, int) else None)
 
 
 def _history(body: bytes) -> None:
@@ -359,6 +326,10 @@ _READERS: dict[str, Callable[[bytes], object]] = {
 PARSERS: dict[str, Callable[[random.Random], None]] = {
     "changes": changes,
     "values": values,
+    "attributes": attributes,
+    "definitions": fuzz_structures.definitions,
+    "structures": fuzz_structures.structures,
+    "fields": fuzz_structures.fields,
     **{name: partial(_answer, name) for name in _READERS},
 }
 
