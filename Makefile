@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 SEED   ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint peers bench proto lock clean outage-full chaos kills slow-link fuzz soak load
+.PHONY: help demo test lint peers bench proto lock clean outage-full chaos kills flood slow-link fuzz soak load
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -59,6 +59,9 @@ chaos: $(VENV)/.dev peers  ## faults at every write of the log (half an hour), t
 
 kills: $(VENV)/.dev  ## 1,000 SIGKILLs of gateway and receiver at random moments (25 min); ARGS="--kills 100 --seed 7"
 	$(BIN)/python -m tests.chaos.kills $(ARGS)
+
+flood: $(VENV)/.dev  ## 10,000 alarms in a minute, then all at once: nothing lost, people answered (4 min); ARGS="--alarms N --seconds N"
+	$(BIN)/python -m tests.chaos.alarm_flood $(ARGS)
 
 slow-link: $(VENV)/.dev  ## 2,000 points and alarms over 256 kbit/s, 300 ms, with and without 2 % loss (root, 6 min)
 	$(BIN)/python -m tests.chaos.slow_link $(ARGS)

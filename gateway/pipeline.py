@@ -90,8 +90,7 @@ class Pipeline:
         batch = normaliser.apply(item)
         changes = self._judge.feed(batch, now_ns=self._clock.monotonic_ns())
         if changes:
-            self._store_alarms(changes)
-            self._store_notes()
+            await self._store_flood(changes)
         batch = self._judge.declarations.mark(batch)
         if self._work is not None:
             await self._work.take(batch, self)
@@ -119,9 +118,7 @@ class Pipeline:
                 continue
             await self._sleep_until(deadline_ns)
             changes = self._judge.tick(self._clock.monotonic_ns(), wall_ns=self._clock.wall_ns())
-            if changes:
-                self._store_alarms(changes)
-            self._store_notes()
+            await self._store_flood(changes)
             if self._work is not None:
                 await self._work.tick(self)
 
@@ -372,18 +369,24 @@ class Pipeline:
             self.counters.events += 1
             self._watch(self._log.add_record(Stream.EVENT, payload, state=state))
 
+    async def _store_flood(self, changes: Sequence[AlarmChange]) -> None:
+        """Store alarms; of a flood, part after part, so that everybody else gets a turn."""
+        self._store_alarms(changes)
+        self._store_notes()
+        while self._judge.waiting:
+            await asyncio.sleep(0)
+            self._store_alarms(self._judge.more(self._clock.monotonic_ns()))
+            self._store_notes()
+
     def _store_alarms(
         self, changes: Sequence[AlarmChange], state: Mapping[str, bytes] = _NO_STATE
     ) -> None:
         for change in changes:
             self.counters.alarms_raised += change.state is AlarmState.UNACKNOWLEDGED_ACTIVE
             self.counters.alarms_returned += change.state is AlarmState.RETURNED_UNACKNOWLEDGED
-            stored = self._log.add_record(
-                Stream.ALARM,
-                change.encode(self._catalogue.hash),
-                state={**state, **self._judge.state_of(change)},
-            )
-            self._watch(stored)
+            payload = change.encode(self._catalogue.hash)
+            with_it = {**state, **self._judge.state_of(change, payload)}
+            self._watch(self._log.add_record(Stream.ALARM, payload, state=with_it))
 
     def _store(
         self, stream: Stream, payload: bytes, state: Mapping[str, bytes] = _NO_STATE

@@ -30,16 +30,24 @@ def command() -> None:
     "list", epilog="\b\nExample:\n  plantgate alarm list data --json | jq '.alarms[0]'"
 )
 @click.argument("data_dir", type=click.Path(path_type=Path))
+@click.option(
+    "--most",
+    type=click.IntRange(1, 1_000_000),
+    default=500,
+    show_default=True,
+    help="How many; in a flood there are thousands.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def listed(data_dir: Path, as_json: bool) -> None:
+def listed(data_dir: Path, most: int, as_json: bool) -> None:
     """List the alarms that are not plainly normal, highest priority first."""
-    answer = answered(data_dir, {"ask": "alarm.list"})
+    answer = answered(data_dir, {"ask": "alarm.list", "most": most})
     if as_json:
         print(json.dumps(answer, ensure_ascii=False, indent=2))
         return
     for row in answer["alarms"]:
         print(_line(row))
-    print(f"{len(answer['alarms'])} alarms")
+    shown, total = len(answer["alarms"]), answer["total"]
+    print(f"{total} alarms" + (f", the first {shown} shown (--most)" if shown < total else ""))
 
 
 def _verb(name: str, words: str, *, ends: bool, reason: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from heapq import nsmallest
 from typing import Any
 
 from drivers.contract import Clock, quality_word
@@ -14,6 +15,8 @@ from gateway.pipeline import Pipeline
 from gateway.rules.alarm_states import AlarmEvent
 from gateway.rules.desk import Command, Entry
 
+MOST_LISTED = 500
+"""Alarms in a list unless more are asked for: making a list holds up everything else."""
 VERBS: Mapping[str, AlarmEvent] = {
     "ack": AlarmEvent.ACKNOWLEDGE,
     "reset": AlarmEvent.RESET,
@@ -27,9 +30,12 @@ VERBS: Mapping[str, AlarmEvent] = {
 def handlers(pipeline: Pipeline, clock: Clock) -> dict[str, Handler]:
     """Make the handlers, by what is asked."""
 
-    def listed(_request: Mapping[str, Any]) -> Mapping[str, Any]:
-        rows = [_row(entry) for entry in pipeline.alarms()]
-        return {"alarms": sorted(rows, key=lambda row: (row["priority"], row["since_ns"]))}
+    def listed(request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The first `most` (MOST_LISTED) alarms, and how many there are: a flood has thousands."""
+        entries = pipeline.alarms()
+        most = int(request.get("most", MOST_LISTED))
+        first = nsmallest(most, entries, key=_urgency)
+        return {"alarms": [_row(entry) for entry in first], "total": len(entries)}
 
     def commanded(request: Mapping[str, Any]) -> Mapping[str, Any]:
         minutes = float(request.get("minutes", 0))
@@ -45,6 +51,11 @@ def handlers(pipeline: Pipeline, clock: Clock) -> dict[str, Handler]:
 
     own = {"alarm.list": listed, "alarm.command": commanded}
     return own | declaration_handlers(pipeline, clock)
+
+
+def _urgency(entry: Entry) -> tuple[int, int]:
+    """Highest priority first, then the oldest."""
+    return entry.last.priority, entry.last.gateway_time_ns
 
 
 def _meant(pipeline: Pipeline, request: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -65,7 +65,9 @@ class AlarmChange:
         """Wire encoding (plantgate.wire.v1.Alarm); `catalogue` names the points' catalogue."""
         message = wire.Alarm(catalogue=catalogue)
         for name in self.__slots__:
-            setattr(message, name, getattr(self, name))
+            field = getattr(self, name)
+            if field or isinstance(field, float):  # an empty field is not on the wire; -0.0 is
+                setattr(message, name, field)
         return message.SerializeToString(deterministic=True)
 
     @classmethod

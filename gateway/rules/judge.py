@@ -9,6 +9,7 @@ Alarms of points, limits or zones that are gone are returned. Pure.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +37,8 @@ DESK_STATE = PREFIX
 
 PERMITS = "permit/"
 """Sources of alarms that the work monitor finds and keeps; whatever rule they name."""
+PART = 100
+"""Alarms that go through the desk and into the log at once; the rest lets others have a turn."""
 _AREA_RULES = ("headcount.high_risk", "headcount.running_maintenance", "headcount.area")
 
 
@@ -80,6 +83,9 @@ class Judge:
         self._positions = {p.name: p.operator_position for p in points if p.operator_position}
         self._floods = FloodWatch(thresholds) if thresholds is not None else None
         self._flood_notes: list[Note] = []
+        self._waiting: deque[AlarmChange] = deque()  # found, and not through the desk yet
+        self._waiting_keys: set[tuple[str, str]] = set()
+        self._waiting_ns = 0
         self._limits = LimitAlarms(points, new_id=new_id, restored=self._standing("limit."))
         self._headcount = HeadcountAlarms(
             new_id=new_id, restored=self._standing("headcount.over_count")
@@ -141,6 +147,7 @@ class Judge:
         on. Returns the alarms of points, limits and zones that are gone; `other` is not to be fed
         any more.
         """
+        rest = other.rest()
         was = other.hand_over()
         self._desk.adopt(was.entries)
         self.declarations.adopt(other.declarations)
@@ -151,12 +158,11 @@ class Judge:
         self._not_judged.take_over(other._not_judged)
         self.permit_active = other.permit_active
         self._headcount = HeadcountAlarms(new_id=self._new_id, restored=was.headcount)
-        return self._desk.feed(
-            [
-                *self._limits.take_over(was.limits, gateway_time_ns),
-                *self._headcount.close_removed(self._zones, gateway_time_ns),
-            ]
-        )
+        gone = [
+            *self._limits.take_over(was.limits, gateway_time_ns),
+            *self._headcount.close_removed(self._zones, gateway_time_ns),
+        ]
+        return [*rest, *self._desk.feed(gone)]
 
     def hand_over_floods(self) -> tuple[FloodWatch | None, list[Note]]:
         """Give the floods that run, for `take_over`."""
@@ -171,12 +177,50 @@ class Judge:
         )
 
     def feed(self, batch: Batch, *, now_ns: int) -> list[AlarmChange]:
-        """Judge a batch of engineering values; `now_ns` is monotonic."""
+        """Judge a batch of engineering values; `now_ns` is monotonic.
+
+        Of a flood this gives the first part; while `waiting`, `more` gives the next.
+        """
         found = self._limits.feed(batch, now_ns=now_ns)
         found += self._conditions.feed(batch, now_ns=now_ns)
         found += self._not_judged.feed(batch, now_ns=now_ns)
         found += self._areas.feed(batch, now_ns=now_ns)
-        return self._through(found, now_ns) if found else found
+        return self._taken(found, now_ns) if found else found
+
+    @property
+    def waiting(self) -> bool:
+        """Tell whether found alarms wait for their turn."""
+        return bool(self._waiting)
+
+    def more(self, now_ns: int) -> list[AlarmChange]:
+        """Take the next part of a flood through the desk; `now_ns` is monotonic."""
+        part = [self._waiting.popleft() for _ in range(min(PART, len(self._waiting)))]
+        if not self._waiting:
+            self._waiting_keys.clear()
+        return self._through(part, now_ns)
+
+    def rest(self) -> list[AlarmChange]:
+        """Take all that waits through the desk."""
+        changes = []
+        while self._waiting:
+            changes += self.more(self._waiting_ns)
+        return changes
+
+    def _taken(self, found: list[AlarmChange], now_ns: int) -> list[AlarmChange]:
+        """Take what was found through the desk, of a flood the first part.
+
+        The order of what happens to one alarm is kept: where it waits already, all go first.
+        """
+        changes: list[AlarmChange] = []
+        if self._waiting and any((c.source, c.condition) in self._waiting_keys for c in found):
+            changes = self.rest()
+        if len(found) > PART:
+            late = found[PART:]
+            self._waiting.extend(late)
+            self._waiting_keys.update((one.source, one.condition) for one in late)
+            self._waiting_ns = now_ns
+            found = found[:PART]
+        return changes + self._through(found, now_ns)
 
     def _through(self, found: Sequence[AlarmChange], now_ns: int) -> list[AlarmChange]:
         changes = self._desk.feed(found, self.declarations.of)
@@ -208,7 +252,7 @@ class Judge:
     def feed_event(self, event: SourceEvent, *, now_ns: int) -> list[AlarmChange]:
         """Judge an event of a source. Raises ValueError if an over-count event is malformed."""
         found = self._headcount.feed(event, now_ns=now_ns)
-        return self._through([*found, *self._areas.feed_event(event, now_ns=now_ns)], now_ns)
+        return self._taken([*found, *self._areas.feed_event(event, now_ns=now_ns)], now_ns)
 
     def next_deadline_ns(self) -> int | None:
         """Monotonic time at which `tick` has something to do, or None."""
@@ -217,19 +261,20 @@ class Judge:
             self.declarations,
         )  # fmt: skip
         deadlines = [part.next_deadline_ns() for part in parts]
+        if self._waiting:
+            deadlines.append(self._waiting_ns)
         if self._floods is not None:
             deadlines.append(self._floods.next_deadline_ns())
         return min((at for at in deadlines if at is not None), default=None)
 
     def tick(self, now_ns: int, *, wall_ns: int) -> list[AlarmChange]:
         """Fire the delays, shelves and outages that ran out by `now_ns` (monotonic)."""
-        changes = [
-            *self._through(self._limits.tick(now_ns), now_ns),
-            *self._through(self._conditions.tick(now_ns, wall_ns), now_ns),
-            *self._through(self._not_judged.tick(now_ns, wall_ns), now_ns),
-            *self._through(self._areas.tick(now_ns, wall_ns), now_ns),
-            *self._desk.tick(now_ns, wall_ns=wall_ns),
-        ]
+        found = self._limits.tick(now_ns)
+        found += self._conditions.tick(now_ns, wall_ns)
+        found += self._not_judged.tick(now_ns, wall_ns)
+        found += self._areas.tick(now_ns, wall_ns)
+        changes = self._taken(found, now_ns) if found else self.more(now_ns)
+        changes += self._desk.tick(now_ns, wall_ns=wall_ns)
         for flood in self._floods.tick(now_ns) if self._floods is not None else ():
             self._note_flood(flood, "is over")
         for ended in self.declarations.tick(now_ns):
@@ -243,9 +288,9 @@ class Judge:
         known = known or self._not_judged.example(command.source, command.condition)
         return self._desk.command(command, known, now_ns=now_ns, wall_ns=wall_ns)
 
-    def state_of(self, change: AlarmChange) -> Mapping[str, bytes]:
-        """Encode what must be stored with a change, by name."""
-        return self._desk.state_of(change)
+    def state_of(self, change: AlarmChange, encoded: bytes = b"") -> Mapping[str, bytes]:
+        """Encode what must be stored with a change, by name; `encoded`: the change, if at hand."""
+        return self._desk.state_of(change, encoded)
 
     def states(self) -> Mapping[str, bytes]:
         """Encode everything that must survive a restart, by name."""

@@ -50,6 +50,11 @@ class Plant:
         """Connections open now."""
         return len(self._server.connections)
 
+    @property
+    def requests(self) -> int:
+        """Requests answered so far."""
+        return self._server.device.requests
+
     def set(self, register: int, value: int) -> None:
         """Give a holding register a value; the next read has it."""
         self._server.device.holding[register] = value

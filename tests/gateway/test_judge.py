@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from drivers.contract import Quality, SourceEvent
 from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.model.point import Limits, Point
-from gateway.rules.judge import Judge
+from gateway.rules.judge import PART, Judge
 from tests.gateway.flow_rig import WALL_NS, S, batch, judge, over_count
 
 ACTIVE, RETURNED = AlarmState.UNACKNOWLEDGED_ACTIVE, AlarmState.RETURNED_UNACKNOWLEDGED
@@ -144,3 +144,51 @@ def test_restarts_at_any_moment_keep_raise_and_return_in_turn(
             rules = judge(rules.states())
             assert rules.complaints == []
             assert rules.standing == len(open_ids)
+
+
+MANY = 3 * PART + 7
+
+
+def many_points() -> list[Point]:
+    return [Point(i, f"gds/p{i}", limits=Limits(high=10.0)) for i in range(1, MANY + 1)]
+
+
+def test_a_flood_goes_through_the_desk_in_parts_and_each_alarm_once() -> None:
+    rules = judge(judged=many_points())
+    everything = batch(dict.fromkeys(range(1, MANY + 1), 11.0))
+    parts = [rules.feed(everything, now_ns=0)]
+    while rules.waiting:
+        assert rules.next_deadline_ns() == 0, "who sleeps must not let the rest wait"
+        parts.append(rules.more(0))
+    assert [len(part) for part in parts] == [PART, PART, PART, 7]
+    assert {c.source for part in parts for c in part} == {p.name for p in many_points()}
+
+
+def test_what_happens_to_an_alarm_that_waits_keeps_its_order() -> None:
+    rules = judge(judged=many_points())
+    raised = rules.feed(batch(dict.fromkeys(range(1, MANY + 1), 11.0)), now_ns=0)
+    back = rules.feed(batch({MANY: 1.0}), now_ns=1)
+    assert len(raised) + len(back) == MANY + 1, "all that waited comes before it"
+    assert said(back)[-2:] == [(f"gds/p{MANY}", ACTIVE), (f"gds/p{MANY}", RETURNED)]
+    assert not rules.waiting
+
+
+def test_a_changed_configuration_takes_over_what_waits() -> None:
+    rules, after = judge(judged=many_points()), judge(judged=many_points())
+    raised = rules.feed(batch(dict.fromkeys(range(1, MANY + 1), 11.0)), now_ns=0)
+    raised += after.take_over(rules, WALL_NS)
+    assert len({change.source for change in raised}) == len(raised) == MANY
+    assert after.standing == len(after.entries()) == MANY
+    assert not rules.waiting
+
+
+def test_delays_of_a_whole_plant_that_run_out_together_go_in_parts_too() -> None:
+    delayed = [Point(i, f"gds/p{i}", limits=Limits(high=10.0, on_delay_s=1.0))
+               for i in range(1, MANY + 1)]  # fmt: skip
+    rules = judge(judged=delayed)
+    assert rules.feed(batch(dict.fromkeys(range(1, MANY + 1), 11.0)), now_ns=0) == []
+    found = rules.tick(S, wall_ns=WALL_NS)
+    assert len(found) == PART
+    while rules.waiting:
+        found += rules.tick(S, wall_ns=WALL_NS)
+    assert len({change.source for change in found}) == len(found) == MANY

@@ -18,8 +18,10 @@ from buffer.memory import MemoryLog
 from drivers.contract import Batch, Quality, SourceEvent
 from gateway.model.alarm import AlarmState
 from gateway.model.catalogue import Catalogue
+from gateway.model.point import Limits, Point
+from gateway.normalise.scale import Normaliser
 from gateway.pipeline import LOG_RENEWED, Pipeline
-from gateway.rules.judge import DESK_STATE
+from gateway.rules.judge import DESK_STATE, PART
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.gateway.flow_rig import (
     JPEG,
@@ -343,3 +345,23 @@ async def test_settled_waits_for_what_is_under_way(log: MemoryLog, clock: HandCl
     await broken.accept(batch({1: 11.0}))
     await broken.settled()
     assert broken.counters.not_stored == 2
+
+
+async def test_others_get_their_turn_while_a_flood_is_stored(clock: HandClock) -> None:
+    count = 5 * PART
+    points = [Point(i, f"gds/p{i}", limits=Limits(high=10.0)) for i in range(1, count + 1)]
+    catalogue, log = Catalogue.of(points), MemoryLog(clock=clock)
+    flow = Pipeline(log, catalogue, Normaliser(points), judge(judged=points), clock)
+    turns = 0
+
+    async def somebody_else() -> None:
+        nonlocal turns
+        while flow.counters.alarms_raised < count:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(somebody_else())
+        await flow.accept(batch(dict.fromkeys(range(1, count + 1), 11.0)))
+    assert turns >= 4
+    assert len(await alarms(log)) == count
