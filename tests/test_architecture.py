@@ -29,7 +29,7 @@ DRIVER_LIBRARIES = {
     "asyncua": {"opcua"},
     "paho": {"intake_mqtt"},
     "pymodbus": {"modbus"},
-    "serial": {"modbus", "serial_line"},
+    "serial": {"serial_port.py"},
 }
 
 

@@ -19,6 +19,7 @@ from drivers.modbus.plan import Limits, Span, touches
 from drivers.modbus.profile_keys import ProfileKeys
 from drivers.modbus.text import characters
 from drivers.modbus.transport_keys import TransportKeys
+from drivers.serial_names import name_problem
 
 TYPE_REGISTERS: Mapping[str, int] = {
     "bool": 1,
@@ -226,7 +227,7 @@ def kind(address: ModbusAddress) -> ValueKind:
 
 def check(config: ModbusConfig, points: Sequence[DriverPoint[ModbusAddress]]) -> list[Problem]:
     """Mistakes that need the device entry or more than one row."""
-    problems = config.missing_files()
+    problems = [*config.missing_files(), *filter(None, [name_problem(config.serial)])]
     if not points:
         problems.append(Problem(0, "points", "the device has no points"))
     limits = config.limits()

@@ -20,7 +20,7 @@ from drivers.modbus.line_verdict import Setting, best, decodes, settled
 from drivers.modbus.link import Link, LinkLostError, PacedLink
 from drivers.modbus.listen_only import ListeningLink
 from drivers.modbus.overhear import Ear, Heard, unmark
-from drivers.modbus.transport import attach, make_exchange
+from drivers.modbus.transport import attach, make_exchange, open_serial
 
 _LOOK_NS = 100 * 10**6
 
@@ -126,8 +126,6 @@ async def _open(config: ModbusConfig, setting: Setting, link: Link, clock: Clock
     if not config.serial:
         await attach(config, config.endpoints()[0], link, clock)
         return
-    from drivers.modbus.serial_port import open_serial
-
     keys = {"baud": setting.baud, "parity": setting.parity}
     open_serial(config.model_copy(update=keys), link, mark_errors=True)
 

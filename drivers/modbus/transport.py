@@ -61,8 +61,6 @@ async def attach(config: ModbusConfig, endpoint: Endpoint, link: Link, clock: Cl
     """Give a link what carries its bytes; as `open_link`."""
     try:
         if config.serial:
-            from drivers.modbus.serial_port import open_serial
-
             open_serial(config, link)
         elif config.listen:
             await _accept(endpoint, link, config)
@@ -73,6 +71,22 @@ async def attach(config: ModbusConfig, endpoint: Endpoint, link: Link, clock: Cl
     except BaseException:
         link.close()
         raise
+
+
+def open_serial(config: ModbusConfig, link: Link, *, mark_errors: bool = False) -> None:
+    """Open the port of a device and attach it to a link; raises LinkLostError with the reason.
+
+    mark_errors: as serial_port.open_port; overhear.unmark undoes it.
+    """
+    from drivers.serial_port import PortError, open_port
+
+    def ended(reason: str) -> None:
+        link.connection_lost(OSError(reason))
+
+    try:
+        link.attach(open_port(config, link.data_received, ended, mark_errors=mark_errors))
+    except PortError as error:
+        raise LinkLostError(str(error)) from error
 
 
 async def _dial(config: ModbusConfig, endpoint: Endpoint, link: Link) -> None:

@@ -1,57 +1,29 @@
-"""The line itself: a serial port set up by pyserial and read by the event loop, or a TCP stream.
+"""The line itself: a serial port (drivers/serial_port.py) or a TCP stream.
 
 Guarantees:
 
 - nothing but the requests it was made with is ever sent: `send` compares whole frames;
-- the port is locked against a second user, and read through `loop.add_reader` on its descriptor
-  (asyncio and uvloop alike), without a thread; a port that is pulled out is noticed at once;
 - holds at most 64 KiB that nobody has read; beyond that all of it is dropped and `gap` is set.
-
-Not seen on a real converter: RS-485 direction control by the kernel is set as pyserial documents
-it, and a pseudo terminal refuses it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
-from collections.abc import Callable
-from typing import Any, Protocol, cast
-
-import serial
-from serial.rs485 import RS485Settings
-from serial.serialposix import Serial
+from typing import Protocol, cast
 
 from drivers.serial_line.config import SerialLineConfig
 
-_READ_BYTES = 4096
 _MOST_HELD_BYTES = 64 * 1024
-_PARITY = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}
 
 
 class LineLostError(Exception):
     """The line cannot be used; the message says why, without a full stop."""
 
 
-class _Port(Protocol):
-    """What is used of pyserial, which has no types."""
-
-    is_open: bool
-    rs485_mode: object
-
-    def fileno(self) -> int: ...
-    def close(self) -> None: ...
-    def reset_input_buffer(self) -> None: ...
-
-
 class _Pipe(Protocol):
     def write(self, frame: bytes) -> None: ...
-    def close(self) -> None: ...
-
-
-_open_port = cast("Callable[..., _Port]", Serial)
-_rs485_settings = cast("Callable[..., Any]", RS485Settings)
+    def abort(self) -> None: ...
 
 
 class Line:
@@ -114,49 +86,8 @@ class Line:
         """Close at once."""
         self.ended("the line is closed")
         if self._pipe is not None:
-            self._pipe.close()
+            self._pipe.abort()
             self._pipe = None
-
-
-class _SerialPipe:
-    def __init__(self, port: _Port, line: Line, loop: asyncio.AbstractEventLoop) -> None:
-        self._port = port
-        self._line = line
-        self._loop = loop
-        self._fd = port.fileno()
-        loop.add_reader(self._fd, self._readable)
-
-    def write(self, frame: bytes) -> None:
-        """Send at most 280 bytes, which the kernel's buffer of 4 KiB takes between two answers."""
-        try:
-            sent = os.write(self._fd, frame)
-        except OSError as error:
-            self._end(f"the serial port cannot be written: {error.strerror}")
-            return
-        if sent != len(frame):
-            self._end("the serial port takes no more bytes")
-
-    def close(self) -> None:
-        if self._port.is_open:
-            self._loop.remove_reader(self._fd)
-            self._port.close()
-
-    def _readable(self) -> None:
-        try:
-            chunk = os.read(self._fd, _READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._end(f"the serial port is gone: {error.strerror}")
-            return
-        if chunk:
-            self._line.received(chunk)
-        else:
-            self._end("the serial port is gone")
-
-    def _end(self, reason: str) -> None:
-        self.close()
-        self._line.ended(reason)
 
 
 class _TcpPipe(asyncio.Protocol):
@@ -182,7 +113,7 @@ class _TcpPipe(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(frame)
 
-    def close(self) -> None:
+    def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
@@ -214,34 +145,16 @@ async def _connect(config: SerialLineConfig, line: Line) -> None:
 
 
 def _open_serial(config: SerialLineConfig, line: Line) -> None:
+    from drivers.serial_port import PortError, open_port
+
     try:
-        port = _open_port(
-            config.serial,
-            config.baud,
-            bytesize=config.data_bits,
-            parity=_PARITY[config.parity],
-            stopbits=config.stop_bits,
-            timeout=0,
-            exclusive=True,
-        )
-    except (OSError, ValueError) as error:  # SerialException is an OSError
-        raise LineLostError(f"the serial port cannot be opened: {_reason(error)}") from error
-    try:
-        if config.rs485:
-            port.rs485_mode = _rs485_settings(
-                rts_level_for_tx=not config.rs485_rts_low, rts_level_for_rx=config.rs485_rts_low
-            )
-        port.reset_input_buffer()
-    except (OSError, ValueError) as error:
-        port.close()
-        raise LineLostError(f"the serial port cannot be set up: {_reason(error)}") from error
-    line.attach(_SerialPipe(port, line, asyncio.get_running_loop()))
+        line.attach(open_port(config, line.received, line.ended))
+    except PortError as error:
+        raise LineLostError(str(error)) from error
 
 
 def _reason(error: Exception) -> str:
     number = getattr(error, "errno", None)
-    if number == errno.EAGAIN:  # of the lock
-        return "another program uses it"
     return os.strerror(number) if number and number > 0 else str(error)
 
 

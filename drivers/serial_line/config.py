@@ -18,6 +18,7 @@ from drivers.serial_line.description import (
     DescriptionError,
     parse_description,
 )
+from drivers.serial_names import name_problem
 from drivers.wording import suggestion
 
 WARNING = "warning: "
@@ -118,6 +119,7 @@ def check(config: SerialLineConfig, points: Sequence[DriverPoint[SerialAddress]]
     except DescriptionError as error:
         return [Problem(0, "frame", f"{config.frame.name}: {said}") for said in error.problems]
     return [
+        *filter(None, [name_problem(config.serial)]),
         *_check_points(description, points),
         *_check_addresses(config, description, points),
         *_doubts(config, description),

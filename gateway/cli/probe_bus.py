@@ -33,6 +33,7 @@ from drivers.modbus.line_verdict import (
 )
 from drivers.modbus.link import LinkLostError
 from drivers.modbus.listen_once import Asking, Listening, ask_once, listen
+from drivers.serial_names import stable_name
 from drivers.wording import sentence
 from gateway.runtime.clock import SystemClock
 
@@ -166,7 +167,7 @@ def _site(config: ModbusConfig, found: Listening) -> Iterator[str]:
     yield 'driver = "modbus"'
     yield f'transport = "{config.transport}"'
     if config.serial:
-        yield f'serial = "{config.serial}"'
+        yield f'serial = "{stable_name(config.serial)}"'
         setting = found.setting or Setting(config.baud)
         yield f"baud = {setting.baud}"
         yield f'parity = "{setting.parity}"'

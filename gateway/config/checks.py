@@ -68,10 +68,22 @@ def check_gateway(gateway: GatewayConfig, report: Report) -> None:
 
 
 def check_same_address(devices: Sequence[tuple[TomlPath, Device]], report: Report) -> None:
-    """Warn of two devices that are one: same host, port and unit, or the same endpoint."""
+    """Find two devices that are one: same host, port and unit, endpoint, or serial port.
+
+    The last is a mistake, as a serial port is locked by whoever opens it first.
+    """
     first: dict[tuple[object, ...], str] = {}
+    ports: dict[str, str] = {}
     for path, device in devices:
         config = device.config
+        serial = getattr(config, "serial", None)
+        if serial and ports.setdefault(serial, device.name) != device.name:
+            said = (
+                f"{serial} is the port of device {ports[serial]} already: units on one line are"
+                " rows of one point table, each with its own address (unit_id 站号)"
+            )
+            report.wrong((*path, "serial"), said)
+            continue
         keys = ("host", "serial", "listen", "port", "unit", "endpoint")
         address = tuple(getattr(config, key, None) for key in keys)
         if not any(address):
