@@ -1,11 +1,14 @@
 """A camera on loopback that speaks RTSP up to PLAY and then sends no picture.
 
 Enough to see what a client asks of a camera; `received` keeps every byte. spoil: changes answers.
+With `login` it asks for a digest login (MD5, RFC 2617) and counts in `logins` what it was given.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -22,8 +25,13 @@ _SDP = (
 class RtspCamera:
     """Async context manager; `port` is where it listens."""
 
-    def __init__(self, spoil: Callable[[bytes], bytes]) -> None:
+    def __init__(
+        self, spoil: Callable[[bytes], bytes] = bytes, login: tuple[str, str] | None = None
+    ) -> None:
         self.port = 0
+        self.login = login
+        self.logins: list[bool] = []
+        self.lines: list[bytes] = []
         self.received: list[bytearray] = []
         self._spoil = spoil
         self._listener = Listener(self._serve)
@@ -47,18 +55,44 @@ class RtspCamera:
             while chunk := await reader.read(4096):
                 received += chunk
                 if chunk.endswith(b"\r\n\r\n"):
-                    writer.write(self._spoil(_answer(chunk)))
+                    writer.write(self._spoil(self._allowed(chunk) or _answer(chunk)))
         except ConnectionError:
             pass
+
+    def _allowed(self, request: bytes) -> bytes:
+        """The refusal of a request that is not logged in; nothing if it is."""
+        self.lines.append(request.split(b"\r\n", 1)[0])
+        if self.login is None or request.startswith(b"OPTIONS"):
+            return b""
+        text = request.decode("latin-1")
+        given = re.search(r"^Authorization: Digest (.*)$", text, re.MULTILINE | re.IGNORECASE)
+        if given is not None:
+            fields = dict(re.findall(r'(\w+)="([^"]*)"', given[1]))
+            secret = _md5(f"{self.login[0]}:camera:{self.login[1]}")
+            what = _md5(f"{text.split(' ', 1)[0]}:{fields['uri']}")
+            right = fields.get("response") == _md5(f"{secret}:{_NONCE}:{what}")
+            self.logins.append(right)
+            if right:
+                return b""
+        challenge = f'WWW-Authenticate: Digest realm="camera", nonce="{_NONCE}"'
+        return f"RTSP/1.0 401 Unauthorized\r\n{_number(request)}\r\n{challenge}\r\n\r\n".encode()
+
+
+_NONCE = "b0rg"
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _number(request: bytes) -> str:
+    lines = request.decode("latin-1").split("\r\n")
+    return next((line for line in lines if line.lower().startswith("cseq:")), "CSeq: 0")
 
 
 def _answer(request: bytes) -> bytes:
     method = request.split(b" ", 1)[0].decode("ascii", "replace")
-    number = next(
-        (line[5:].strip() for line in request.decode("latin-1").split("\r\n")
-         if line.lower().startswith("cseq:")), "0",
-    )  # fmt: skip
-    head, body = f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n", ""
+    head, body = f"RTSP/1.0 200 OK\r\n{_number(request)}\r\n", ""
     if method == "OPTIONS":
         head += ("Public: OPTIONS, DESCRIBE, ANNOUNCE, SETUP, PLAY, RECORD, PAUSE, TEARDOWN,"
                  " GET_PARAMETER, SET_PARAMETER\r\n")  # fmt: skip

@@ -93,7 +93,7 @@ async def test_headcount_over_rtsp_with_a_login_is_close_to_that_by_eye(
     assert "p%40ss" not in said
 
 
-async def test_a_wrong_login_is_a_lost_camera_and_stays_secret(
+async def test_a_wrong_login_is_a_lost_camera_until_the_password_is_right_and_stays_secret(
     clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     secret = tmp_path / "password"
@@ -103,8 +103,12 @@ async def test_a_wrong_login_is_a_lost_camera_and_stays_secret(
         config = camera(url, user="admin", password_file=str(secret))
         async with running(config) as seen:
             await seen.until(lambda: len(seen.batches) >= 3)
-    assert goods(seen) == []
-    assert "wrong login" in seen.event("vision.camera_lost").text
+            assert goods(seen) == []
+            secret.write_text(PASSWORD, encoding="utf-8")
+            await seen.until(lambda: len(goods(seen)) >= 2)
+    text = seen.event("vision.camera_lost").text
+    assert "refuses the login of admin (401 Unauthorized)" in text
+    assert seen.kinds().count("vision.camera_lost") == 1
     assert "not-this-one" not in "".join(capfd.readouterr()) + repr(seen.events)
 
 

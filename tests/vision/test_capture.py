@@ -43,4 +43,4 @@ def test_a_file_that_is_no_video_is_one_sentence(tmp_path: Path) -> None:
     clip = tmp_path / "clip.avi"
     clip.write_bytes(b"no video" * 100)
     text = problem(CameraConfig(name="cam", source=str(clip)))
-    assert text == f"{clip} cannot be opened: no answer, a wrong path or a wrong login"
+    assert text == f"{clip} cannot be opened: it holds no video that can be decoded"
