@@ -36,6 +36,7 @@ from gateway.runtime.memory import one_arena, settle
 from gateway.sources.build import (
     POINT_IDS_STATE,
     make_catalogue,
+    make_duty,
     make_judge,
     make_signer,
     make_work,
@@ -46,10 +47,11 @@ from gateway.sources.keep import end, keep_running
 from gateway.sources.reload import Reloader
 from gateway.sources.running import RunningSources
 from gateway.sources.timekeeper import Timekeeper
-from gateway.uplink.drain import DRAIN_S, drain
+from gateway.uplink.drain import drain
 
 if TYPE_CHECKING:
     from gateway.config.load import Site
+    from gateway.notify.service import DutyService
     from gateway.uplink.client import Uplink
     from gateway.workflow import WorkFlow
 
@@ -68,6 +70,7 @@ class Parts:
     reloader: Reloader
     work: WorkFlow | None
     timekeeper: Timekeeper
+    duty: DutyService | None
 
 
 async def run(
@@ -126,6 +129,7 @@ async def _build(
         await pipeline.announce({POINT_IDS_STATE: encode_ids(ids)})
     if work_lost:
         pipeline.note("work.state_lost", "gateway", work_lost, {})
+    duty = make_duty(site, buffer, pipeline, clock)
     await pipeline.begin()
     for note in buffer.notes:
         pipeline.note("buffer.repaired", "buffer", note, {})
@@ -134,7 +138,7 @@ async def _build(
     timekeeper = Timekeeper(boot_id(), clock, buffer, pipeline.note)
     uplinks = _uplinks(site, buffer, pipeline, health, timekeeper)
     applying = reloader(buffer, pipeline, clock)
-    return Parts(pipeline, sources, uplinks, applying, work, timekeeper)
+    return Parts(pipeline, sources, uplinks, applying, work, timekeeper, duty)
 
 
 def _observed(buffer: Buffer, parts: Parts, health: Health) -> Metrics:
@@ -143,6 +147,9 @@ def _observed(buffer: Buffer, parts: Parts, health: Health) -> Metrics:
     metrics.register("buffer", partial(buffer_statistics, buffer))
     metrics.register("clock", parts.timekeeper.statistics)
     health.register("buffer", buffer.health, vital=True)
+    if parts.duty is not None:
+        metrics.register("notify", parts.duty.statistics)
+        health.register("notify", parts.duty.health)
     for name, uplink in parts.uplinks.items():
         metrics.register(f"uplink_{name}", uplink.statistics)
         health.register(f"uplink_{name}", uplink.health)
@@ -158,6 +165,9 @@ async def _run_parts(parts: Parts, metrics: Metrics, clock: Clock, stop: asyncio
             )
             for name, uplink in uplinks.items()
         ]
+        if parts.duty is not None:
+            telling = keep_running("notify", parts.duty.run, note=pipeline.note, clock=clock)
+            sending.append(back.create_task(telling))
         watching = [back.create_task(pipeline.run()), back.create_task(parts.timekeeper.run())]
         async with asyncio.TaskGroup() as front:
             running = RunningSources(front, pipeline, metrics, clock)
@@ -172,17 +182,8 @@ async def _run_parts(parts: Parts, metrics: Metrics, clock: Clock, stop: asyncio
             await running.end()
         for task in watching:
             task.cancel()
-        await _drain(pipeline, uplinks, clock)
+        await drain(pipeline.settled, [one.statistics for one in uplinks.values()], clock)
         await end(sending)
-
-
-async def _drain(pipeline: Pipeline, uplinks: dict[str, Uplink], clock: Clock) -> None:
-    try:
-        async with asyncio.timeout(DRAIN_S):
-            await pipeline.settled()
-            await drain([uplink.statistics for uplink in uplinks.values()], clock)
-    except TimeoutError:
-        _LOG.info("stopped with a backlog; it stays in the buffer")
 
 
 def _uplinks(

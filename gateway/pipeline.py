@@ -16,14 +16,15 @@ Only this module feeds the rules, so their state has one writer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from buffer.contract import Log, NotStoredError, Stream
 from drivers.contract import Batch, Clock, Receipt, SourceEvent
+from gateway.duty.roster import Roster
 from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.model.catalogue import Catalogue
 from gateway.model.event import catalogue_event, event, evidence_attached_event
@@ -31,7 +32,8 @@ from gateway.normalise.scale import Normaliser
 from gateway.rules.declarations import STATE as DECLARATIONS_STATE
 from gateway.rules.declarations import Declaration
 from gateway.rules.desk import Command, Entry
-from gateway.rules.judge import Judge
+from gateway.rules.judge import FLOOD, FLOOD_OVER, Judge
+from gateway.runtime.wake import sleep_until_or
 from gateway.wire.v1 import uplink_pb2 as wire
 
 if TYPE_CHECKING:
@@ -58,6 +60,22 @@ class FlowCounters:
     not_stored: int = 0
 
 
+class Listener(Protocol):
+    """Who hears of alarms: gateway/notify. Gives the state to store with the record."""
+
+    def heard(self, change: AlarmChange, position: str) -> Mapping[str, bytes]:
+        """Take a change of an alarm."""
+        ...
+
+    def flooded(self, position: str, *, begins: bool) -> Mapping[str, bytes]:
+        """Take that a flood begins or is over."""
+        ...
+
+    def renew(self, roster: Roster) -> None:
+        """Use another duty roster from now on."""
+        ...
+
+
 class Pipeline:
     """Takes what sources emit; judges, stores and counts it."""
 
@@ -77,6 +95,7 @@ class Pipeline:
         self._clock = clock
         self._work = work
         self.capture: Callable[[str, bytes], int] = _no_camera
+        self.listener: Listener | None = None
         self._earlier = asyncio.Event()
         self._wakes_ns = _NEVER
         self._under_way: set[asyncio.Future[int] | asyncio.Future[None]] = set()
@@ -116,7 +135,7 @@ class Pipeline:
             if deadline_ns is None:
                 await self._earlier.wait()
                 continue
-            await self._sleep_until(deadline_ns)
+            await sleep_until_or(self._clock, deadline_ns, self._earlier)
             changes = self._judge.tick(self._clock.monotonic_ns(), wall_ns=self._clock.wall_ns())
             await self._store_flood(changes)
             if self._work is not None:
@@ -257,17 +276,6 @@ class Pipeline:
         payload = event(kind, source, self._clock.wall_ns(), text, attributes)
         self._store(Stream.EVENT, payload, state)
 
-    async def _sleep_until(self, deadline_ns: int) -> None:
-        """Sleep until a monotonic time, or until an earlier deadline is known."""
-        async with asyncio.TaskGroup() as group:
-            waits: list[asyncio.Task[object]] = [
-                group.create_task(self._clock.sleep_until(deadline_ns)),
-                group.create_task(self._earlier.wait()),
-            ]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
-
     def keep_alarms(self, found: Sequence[AlarmChange], state: Mapping[str, bytes]) -> bool:
         """Store what the work monitor found, after the desk (workflow.Keeper)."""
         changes = self._judge.found(found)
@@ -276,6 +284,16 @@ class Pipeline:
         if not changes and state:  # the desk knew already; what the monitor knows must stay
             self.note("work.known", found[0].source, found[0].text, {}, state)
         return bool(changes)
+
+    def position_of(self, source: str) -> str:
+        """Operator position 操作岗位 of a source, or empty."""
+        return self._judge.position_of(source)
+
+    def pushed(self, alarms: Iterable[str], person: str) -> None:
+        """Note in the handling 消警 of alarms (ids in hex) that a person was told."""
+        if self._work is not None:
+            for item in self._work.pushed(alarms, person):
+                self.keep_event(item, self._work.closing_state())
 
     def order(self, camera: str, alarm_id: bytes) -> int:
         """Order evidence of a camera that runs (workflow.Keeper)."""
@@ -366,6 +384,9 @@ class Pipeline:
                 note.kind, note.source, self._clock.wall_ns(), note.text, note.attributes
             )
             state = {DECLARATIONS_STATE: self._judge.declarations.encode()}
+            if self.listener is not None and note.kind in {FLOOD, FLOOD_OVER}:
+                position = note.attributes["position"]
+                state |= self.listener.flooded(position, begins=note.kind == FLOOD)
             self.counters.events += 1
             self._watch(self._log.add_record(Stream.EVENT, payload, state=state))
 
@@ -385,8 +406,13 @@ class Pipeline:
             self.counters.alarms_raised += change.state is AlarmState.UNACKNOWLEDGED_ACTIVE
             self.counters.alarms_returned += change.state is AlarmState.RETURNED_UNACKNOWLEDGED
             payload = change.encode(self._catalogue.hash)
-            with_it = {**state, **self._judge.state_of(change, payload)}
+            with_it = {**state, **self._heard(change), **self._judge.state_of(change, payload)}
             self._watch(self._log.add_record(Stream.ALARM, payload, state=with_it))
+
+    def _heard(self, change: AlarmChange) -> Mapping[str, bytes]:
+        if self.listener is None:
+            return _NO_STATE
+        return self.listener.heard(change, self.position_of(change.source))
 
     def _store(
         self, stream: Stream, payload: bytes, state: Mapping[str, bytes] = _NO_STATE

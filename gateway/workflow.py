@@ -15,13 +15,14 @@ The pipeline calls it; it owns no task.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from drivers.contract import Batch, Clock, Receipt, SourceEvent
 from gateway.model.alarm import AlarmChange
-from gateway.work.closing import Closing
+from gateway.work.closing import Closing, Step
 from gateway.work.facts import Scalar
+from gateway.work.life import Action
 from gateway.work.monitor import WorkMonitor
 from gateway.work.outputs import Now, Output, WorkAlarm, WorkEvent, WorkRecord
 from gateway.work.page import page
@@ -97,6 +98,18 @@ class WorkFlow:
         for change in changes:
             self.closing.feed(change)
         return self.closing_state() if changes else {}
+
+    def pushed(self, alarms: Iterable[str], person: str) -> list[SourceEvent]:
+        """Move the handling of alarms (ids in hex) to pushed, where it is new; the events of it."""
+        now_ns, items = self._clock.wall_ns(), []
+        for name in alarms:
+            case = self.closing.pushed(name, Step(now_ns, "", "", person))
+            if case is not None:
+                text = f"{person} was told of alarm {case.condition} of {case.source}. 已推送。"
+                attributes = {"alarm_id": name, "action": Action.PUSH.value, "operator": person,
+                              "state": case.state.value}  # fmt: skip
+                items.append(SourceEvent("work.handling", case.source, now_ns, text, attributes))
+        return items
 
     def closing_state(self) -> State:
         """State of the closing loop."""

@@ -16,7 +16,8 @@ Declared = Mapping[str, frozenset[str]]
 """Names declared by [[hazard]], [[place]] and [[equipment]], by those words."""
 
 REFERENCES = ("hazard", "place", "equipment")
-_NAME_SPACES = (("device", "camera"), ("uplink",), ("hazard",), ("place",), ("equipment",))
+_NAME_SPACES = (("device", "camera"), ("uplink",), ("notifier",), ("hazard",), ("place",),
+                ("equipment",))  # fmt: skip
 
 
 def declared_names(raw: Mapping[str, Any]) -> Declared:

@@ -19,7 +19,7 @@ from gateway.config.site import Device, Site
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-RESTART_SECTIONS = ("gateway", "metrics", "buffer", "log", "uplink", "work")
+RESTART_SECTIONS = ("gateway", "metrics", "buffer", "log", "uplink", "work", "notify")
 """Sections whose change is not applied to a running gateway."""
 
 
@@ -40,6 +40,7 @@ class Fingerprint:
             "log": _of_models([site.log]),
             "uplink": _of_models(site.uplinks),
             "work": _of_work(site),
+            "notify": _of_notify(site),
         }
         sources = {device.name: _of_device(device) for device in site.devices}
         sources |= {camera.name: _of_models([camera]) for camera in site.cameras}
@@ -86,6 +87,14 @@ def _of_work(site: Site) -> bytes:
         return b""
     changed = [(rule.name, rule.value) for rule in site.rules.changed()]
     parts = (site.work.site, site.work.almanac, sorted(site.work.gases.names()), changed)
+    return hashlib.sha256(repr(parts).encode()).digest()
+
+
+def _of_notify(site: Site) -> bytes:
+    """Of notifiers, policy and words; the roster is applied to a running gateway."""
+    if site.notify is None:
+        return b""
+    parts = (site.notify.config, site.notify.notifiers, site.notify.words)
     return hashlib.sha256(repr(parts).encode()).digest()
 
 

@@ -49,6 +49,7 @@ from gateway.rules.condition_spec import AlarmSpec
 from gateway.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
+    from gateway.config.notify import NotifyParts
     from gateway.config.work import WorkParts
     from vision.config import CameraConfig
 
@@ -57,7 +58,8 @@ MAX_BYTES = 16 << 20
 
 WORK_SECTIONS = ("work", "permit_area", "permit_device")
 SECTIONS = ("gateway", "device", "camera", "uplink", "hazard", "place", "equipment", "metrics",
-            "buffer", "log", "rule", "alarms", "alarm", "area", *WORK_SECTIONS)  # fmt: skip
+            "buffer", "log", "rule", "alarms", "alarm", "area", "notify", "notifier",
+            *WORK_SECTIONS)  # fmt: skip
 _PLACE = re.compile(r"^(.*) \(at (?:line (\d+), column \d+|end of document)\)$", re.DOTALL)
 
 _REASONS = {
@@ -131,6 +133,7 @@ class _Loader:
         )
         audit_set_points(devices, own_rules, self._report, now_ns)
         work = self._work(devices, cameras, now_ns)
+        notify = self._notify(devices, now_ns)
         if gateway is None or metrics is None or buffer is None or log is None or alarms is None:
             return None
         return Site(
@@ -149,6 +152,7 @@ class _Loader:
             rules=own_rules,
             alarm_specs=alarm_rules,
             work=work,
+            notify=notify,
             areas=areas,
             warnings=tuple(self._report.warnings),
         )
@@ -204,6 +208,23 @@ class _Loader:
         own = self._several(work.PermitDeviceConfig, "permit_device")
         loader = work.WorkLoader(devices, cameras, self._declared["place"], self._report)
         return loader.parts(work.WorkSections(config, areas, own), now_ns)
+
+    def _notify(self, devices: list[Device], now_ns: int) -> NotifyParts | None:
+        """Who hears of alarms, None where nothing of it is configured."""
+        if "notify" not in self._raw:
+            if "notifier" in self._raw:
+                said = "[notify] is missing: a roster says whom a [[notifier]] tells"
+                self._report.wrong(("notifier",), said)
+            return None
+        from gateway.config import notify
+
+        config = self._one(notify.NotifyConfig, "notify")
+        listed = entries(self._raw, "notifier", self._report)
+        made = [(p, notify.notifier(t, p, self._folder, self._report)) for p, t in listed]
+        found = [(path, one) for path, one in made if one is not None]
+        if config is None or len(found) < len(listed):
+            return None
+        return notify.notify_parts(config, found, devices, self._report, now_ns)
 
     def _one(self, model: type[SectionT], name: str) -> SectionT | None:
         return section(model, self._raw.get(name, {}), (name,), self._folder, self._report)

@@ -19,6 +19,7 @@ from pydantic import Field, field_validator, model_validator
 from drivers.wording import shown, suggestion
 from gateway.config.model import Name, Section, is_loopback
 from gateway.config.problems import Report
+from gateway.config.sections import section
 from gateway.config.site import Device
 from gateway.config.toml_lines import TomlPath
 from gateway.duty.policy import CallPolicy
@@ -180,9 +181,7 @@ class SoundNotifier(Section):
 
 
 Notifier = WebhookNotifier | MqttNotifier | SoundNotifier
-MODELS: Mapping[str, type[Section]] = {
-    "webhook": WebhookNotifier, "mqtt": MqttNotifier, "sound": SoundNotifier,
-}  # fmt: skip
+TYPES = ("webhook", "mqtt", "sound")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,14 +224,21 @@ def notify_parts(
     return NotifyParts(config, tuple(one for _, one in notifiers), roster, words)
 
 
-def model_of(table: object, path: TomlPath, report: Report) -> type[Section] | None:
-    """Model of a [[notifier]] by its type; None, reported, where there is none."""
+def notifier(table: object, path: TomlPath, folder: Path, report: Report) -> Notifier | None:
+    """Validate a [[notifier]] by its type; None, reported, where it is wrong."""
     said = table.get("type") if isinstance(table, dict) else None
-    if not isinstance(said, str) or said not in MODELS:
-        advice = suggestion(str(said), MODELS) if said else "it is webhook, mqtt or sound"
-        report.wrong((*path, "type"), f"no notifier is of type {shown(said)}; {advice}")
-        return None
-    return MODELS[said]
+    match said:
+        case "webhook":
+            return section(WebhookNotifier, table, path, folder, report)
+        case "mqtt":
+            return section(MqttNotifier, table, path, folder, report)
+        case "sound":
+            return section(SoundNotifier, table, path, folder, report)
+        case _:
+            pass
+    advice = suggestion(str(said), TYPES) if said else "it is webhook, mqtt or sound"
+    report.wrong((*path, "type"), f"no notifier is of type {shown(said)}; {advice}")
+    return None
 
 
 def url_doubt(url: str, *, insecure: bool) -> str:

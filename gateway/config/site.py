@@ -28,6 +28,7 @@ from gateway.rules.rulebook import RuleBooks
 from vision.tags import ANALYSED_FPS, camera_tags
 
 if TYPE_CHECKING:
+    from gateway.config.notify import NotifyParts
     from gateway.config.work import WorkParts
     from vision.config import CameraConfig
 
@@ -85,6 +86,7 @@ class Site:
     alarm_specs: tuple[AlarmSpec, ...]
     areas: tuple[AreaSpec, ...]
     work: WorkParts | None = None
+    notify: NotifyParts | None = None
     warnings: tuple[ConfigProblem, ...] = ()
 
     @property

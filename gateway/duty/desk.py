@@ -40,7 +40,7 @@ from gateway.duty.call import CALLING, FAILED, TOLD, WAITING, Call, Telling
 from gateway.duty.notes import ended, exhausted, nobody
 from gateway.duty.policy import CallPolicy
 from gateway.duty.roster import Recipient, Roster
-from gateway.duty.tell import Flood, Kind, Output
+from gateway.duty.tell import Flood, Kind, Output, Tell
 from gateway.model.alarm import AlarmChange, AlarmState
 
 STATE = "notify/"
@@ -447,6 +447,12 @@ class DutyDesk:
     def renew(self, roster: Roster) -> None:
         """Use another roster from now on; calls that run go on with it."""
         self._roster = roster
+
+    def wants(self, tell: Tell) -> bool:
+        """Tell whether a message is still to be sent: it was not withdrawn meanwhile."""
+        call = self._calls.get(tell.call)
+        one = call.tellings.get(tell.id) if call is not None else None
+        return one is not None and one.state == WAITING
 
     def members(self, call: str) -> list[str]:
         """Alarm ids (hex) that a call is about and that nobody has acknowledged."""

@@ -31,6 +31,7 @@ from gateway.notify import trouble
 from gateway.notify.contract import Notifier, NotifyError
 from gateway.observe.log import logger
 from gateway.rules.desk import Entry
+from gateway.runtime.wake import sleep_until_or
 
 PATIENCE_S = 2.0
 TOLD, FAILED = "notify.told", "notify.failed"
@@ -77,7 +78,7 @@ class _Queue:
     filled: asyncio.Event = field(default_factory=asyncio.Event)
     told: int = 0
     failed: int = 0
-    trouble: str = ""
+    trouble: str | None = None  # why it does not deliver; None: not known since the start
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +126,13 @@ class DutyService:
     def begin(self, flow: Flow, states: Mapping[str, bytes]) -> None:
         """Go on from the stored states; call for what stands and never called. Once, at start."""
         self._flow = flow
-        self._take(self.desk.restore(states, **self._now))
+        outputs = self.desk.restore(states, **self._now)
         for complaint in self.desk.complaints:
             flow.note("notify.state_lost", "gateway", complaint, {}, {})
         standing = [entry.last for entry in flow.alarms() if entry.active]
-        self._take(self.desk.begin(standing, flow.position_of, **self._now))
-        self._store()
+        outputs += self.desk.begin(standing, flow.position_of, **self._now)
+        self._take(outputs)
+        self._store(outputs)
 
     def renew(self, roster: Roster) -> None:
         """Use another roster from now on."""
@@ -152,14 +154,11 @@ class DutyService:
             if due_ns is None:
                 await self._sooner.wait()
                 continue
-            left_s = max(0.0, (due_ns - self._clock.monotonic_ns()) / 1e9)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left_s):
-                    await self._sooner.wait()
-                continue
+            await sleep_until_or(self._clock, due_ns, self._sooner)
             now = self._now
-            self._take(self.desk.tick(now["now_ns"], wall_ns=now["wall_ns"]))
-            self._store()
+            outputs = self.desk.tick(now["now_ns"], wall_ns=now["wall_ns"])
+            self._take(outputs)
+            self._store(outputs)
 
     async def _work(self, name: str) -> None:
         queue, notifier = self._queues[name], self._notifiers[name]
@@ -175,10 +174,14 @@ class DutyService:
             try:
                 await notifier.send(message)
             except NotifyError as error:
-                queue.failed += 1
                 self._failed(tell, message, str(error))
+            except asyncio.CancelledError:
+                self._queue(tell)  # another task failed: it is sent when all run again
+                raise
+            except Exception as error:
+                self._failed(tell, message, f"a fault of ours: {type(error).__name__}")
+                raise
             else:
-                queue.told += 1
                 self._told(tell, message)
 
     async def _committed(self) -> None:
@@ -192,31 +195,29 @@ class DutyService:
     def _told(self, tell: Tell, message: Message) -> None:
         members = self.desk.members(tell.call)
         outputs = self.desk.sent(tell.id, reached=True, **self._now)
-        who = tell.recipient
+        who, queue = tell.recipient, self._queues[tell.recipient.notifier]
         text = f"{who.person} was told by {who.notifier} 已通知: {message.zh}"
         self._record(TOLD, tell, text, {})
+        self._take(outputs)
         if self._flow is not None and tell.kind in _PUSHING:
             self._flow.pushed(members, f"{who.person} ({who.notifier})")
-        self._take(outputs)
-        self._store()
-        queue = self._queues[who.notifier]
-        if queue.trouble:
+        queue.told += 1
+        if queue.trouble != "":
             queue.trouble = ""
-        self._say(who.notifier, "")
+            self._say(who.notifier, "")
 
     def _failed(self, tell: Tell, message: Message, why: str) -> None:
-        who = tell.recipient
+        who, queue = tell.recipient, self._queues[tell.recipient.notifier]
         outputs = self.desk.sent(tell.id, reached=False, **self._now)
         text = f"{who.person} was not told by {who.notifier}, attempt {tell.attempt}: {why}."
         self._record(FAILED, tell, text, {"why": why})
         self._take(outputs)
-        self._store()
-        queue = self._queues[who.notifier]
+        queue.failed += 1
         if not queue.trouble:
             _LOG.warning("a notifier does not deliver", notifier=who.notifier, why=why,
                          message=message.id)  # fmt: skip
-        queue.trouble = why
-        self._say(who.notifier, why)
+            queue.trouble = why
+            self._say(who.notifier, why)
 
     def _say(self, name: str, why: str) -> None:
         """Raise or return the alarm about a notifier; the alarm desk knows whether it stands."""
@@ -246,11 +247,7 @@ class DutyService:
         for output in outputs:
             match output:
                 case Tell():
-                    queue = self._queues.get(output.recipient.notifier)
-                    if queue is not None:
-                        priority = getattr(output.subject, "priority", 1)
-                        heapq.heappush(queue.heap, (priority, next(self._numbers), output))
-                        queue.filled.set()
+                    self._queue(output)
                 case Note():
                     if self._flow is not None:
                         self._flow.note(output.kind, output.source, output.text,
@@ -259,11 +256,28 @@ class DutyService:
         if due_ns is not None and (self._wakes_ns is None or due_ns < self._wakes_ns):
             self._sooner.set()
 
-    def _store(self) -> None:
-        """Store what changed without a record of its own."""
+    def _queue(self, tell: Tell) -> None:
+        queue = self._queues.get(tell.recipient.notifier)
+        if queue is not None:
+            priority = getattr(tell.subject, "priority", 1)
+            heapq.heappush(queue.heap, (priority, next(self._numbers), tell))
+            queue.filled.set()
+
+    def _store(self, outputs: Sequence[Output] = ()) -> None:
+        """Store what changed without a record of its own: whom the next step is."""
         state = self.desk.take_state()
-        if state and self._flow is not None:
-            self._flow.note("notify.going_on", "gateway", "Escalation goes on 升级通知。", {}, state)
+        if not state or self._flow is None:
+            return
+        tells = [one for one in outputs if isinstance(one, Tell)]
+        people = ", ".join(f"{t.recipient.person} ({t.recipient.notifier})" for t in tells)
+        calls = ", ".join(dict.fromkeys(t.call for t in tells))
+        text = f"To be told now 升级通知: {people or 'nobody'}."
+        self._flow.note("notify.step", "gateway", text, {"call": calls, "people": people}, state)
+
+    def health(self) -> tuple[bool, str]:
+        """Whether every notifier delivers, as far as is known, and one sentence."""
+        failing = [f"{name}: {one.trouble}" for name, one in self._queues.items() if one.trouble]
+        return not failing, "; ".join(failing) or f"{len(self.desk.calls())} calls"
 
     def statistics(self) -> dict[str, float]:
         """Counts since start, for metrics."""

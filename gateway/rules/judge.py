@@ -35,6 +35,8 @@ DESK_STATE = PREFIX
 """Beginning of the names of what must survive a restart, in the state of the log."""
 
 
+FLOOD, FLOOD_OVER = "alarm.flood", "alarm.flood_over"
+"""Kinds of the notes about floods."""
 PERMITS = "permit/"
 """Sources of alarms that the work monitor finds and keeps; whatever rule they name."""
 PART = 100
@@ -233,11 +235,15 @@ class Judge:
                     self._note_flood(flood, "begins")
         return changes
 
+    def position_of(self, source: str) -> str:
+        """Operator position of a source, or empty."""
+        return self._positions.get(source, "")
+
     def _note_flood(self, flood: Flood, words: str) -> None:
         where = flood.position or "the site"
         self._flood_notes.append(
             Note(
-                "alarm.flood_over" if flood.end_ns else "alarm.flood",
+                FLOOD_OVER if flood.end_ns else FLOOD,
                 where,
                 f"A flood of alarms 报警泛滥 {words} at {where}: {flood.alarms} alarms so far.",
                 {"position": flood.position, "alarms": str(flood.alarms)},

@@ -25,6 +25,9 @@ from gateway.runtime.clock import SystemClock
 from gateway.runtime.signing import SigningKeyError, load_signer, own_signer
 
 if TYPE_CHECKING:
+    from buffer.contract import Log
+    from gateway.notify.service import DutyService
+    from gateway.pipeline import Pipeline
     from gateway.workflow import WorkFlow
 
 ALARM_ID_BYTES = 16
@@ -96,6 +99,19 @@ def make_work(
         closing = Closing()
         lost.append(f"How alarms were handled is not known: {error}")
     return WorkFlow(monitor, clock, closing), " ".join(lost)
+
+
+def make_duty(site: Site, log: Log, pipeline: Pipeline, clock: Clock) -> DutyService | None:
+    """Make who tells people of alarms, going on from the log; it listens to the pipeline."""
+    if site.notify is None:
+        return None
+    from gateway.notify.build import STATE, make_service
+
+    code, folder = site.gateway.enterprise, site.gateway.data_dir
+    service = make_service(site.notify, code, folder, clock)
+    service.begin(pipeline, log.states(STATE))
+    pipeline.listener = service
+    return service
 
 
 def open_sources(site: Site, catalogue: Catalogue, judge: Judge, clock: Clock) -> dict[str, Driver]:

@@ -153,6 +153,8 @@ class Reloader:
         difference, catalogue, judge = following.difference, following.catalogue, following.judge
         await sources.end(difference.ending)
         self._pipeline.renew(catalogue.without_points(), following.normaliser, judge)
+        if following.site.notify is not None and self._pipeline.listener is not None:
+            self._pipeline.listener.renew(following.site.notify.roster)
         sources.start(following.devices)
         cameras = open_cameras(following.site, catalogue, judge, self._clock, difference.starting)
         sources.start(cameras)

@@ -82,6 +82,13 @@ class Closing:
         )
         return case
 
+    def pushed(self, alarm: str, step_by: Step) -> Case | None:
+        """Note that a person was told of an alarm (id in hex); None where that is no step."""
+        case = self._cases.get(alarm)
+        if case is None or Action.PUSH not in CLOSING[case.state]:
+            return None
+        return self.act(alarm, Action.PUSH, step_by)
+
     def cases(self) -> list[Case]:
         """All cases, oldest first."""
         return list(self._cases.values())

@@ -1,7 +1,8 @@
 """An MQTT 3.1.1 broker on loopback that does what a test says and writes every frame down.
 
 It keeps sessions by client id (subscriptions, messages of QoS 1 that were not acknowledged), and
-can refuse, forget, freeze, cut and send rubbish. `frames` holds what clients sent: (type, body).
+can refuse, forget, freeze, cut and send rubbish; what is published to it is acknowledged.
+`frames` holds what clients sent: (type, body).
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class FakeBroker:
         self.refuse_code = 0
         self.refuse_topic = ""
         self.answers = True
+        self.greeting = b""  # instead of CONNACK
         self._listener = Listener(self._serve)
         self._writers: dict[str, asyncio.StreamWriter] = {}
 
@@ -102,8 +104,8 @@ class FakeBroker:
                     (number,) = struct.unpack(">H", body)
                     self.acknowledged.append(number)
                     self.sessions[name].unacknowledged.pop(number, None)
-                elif kind == PINGREQ:
-                    writer.write(bytes([PINGRESP << 4, 0]))
+                elif kind in {PUBLISH, PINGREQ}:
+                    writer.write(_answer(kind, body))
                 elif kind == DISCONNECT:
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -116,6 +118,9 @@ class FakeBroker:
 
     async def _connect(self, name: str, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        if self.greeting:
+            writer.write(self.greeting)
+            return
         if self.refuse_code:
             writer.write(bytes([CONNACK << 4, 2, 0, self.refuse_code]))
             return
@@ -149,6 +154,13 @@ async def _frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
         if not digit & 0x80:
             break
     return head >> 4, await reader.readexactly(size)
+
+
+def _answer(kind: int, body: bytes) -> bytes:
+    if kind == PINGREQ:
+        return bytes([PINGRESP << 4, 0])
+    (size,) = struct.unpack_from(">H", body)
+    return bytes([PUBACK << 4, 2]) + body[2 + size : 4 + size]
 
 
 def _client_id(body: bytes) -> str:

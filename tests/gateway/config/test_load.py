@@ -166,6 +166,7 @@ def test_sample_passes_but_for_its_paths(tmp_path: Path, clock: Clock) -> None:
         ),
         encoding="utf-8",
     )
+    (tmp_path / "roster.csv").write_text("step,person,notifier\n1,a,sms\n", encoding="utf-8")
     with pytest.raises(ConfigError) as all_keys:
         load(tmp_path / "all.toml", find_driver=find, clock=clock)
     assert len(all_keys.value.problems) == 4
