@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.model.alarm import AlarmChange, AlarmState
@@ -180,6 +181,7 @@ VERBS = st.sampled_from([E.ACKNOWLEDGE, E.RESET, E.SHELVE, E.UNSHELVE, E.REMOVE,
 STEPS = st.one_of(st.tuples(st.sampled_from("ab"), st.booleans()), VERBS, st.just("restart"))
 
 
+@example([("a", True), E.SHELVE, *[E.ACKNOWLEDGE] * 6, "restart"])  # its shelf ends in between
 @given(st.lists(STEPS, max_size=40))
 def test_what_is_stored_with_each_change_is_enough_to_go_on(steps: list[object]) -> None:
     """After any history a desk made from the stored states equals the one that ran."""
@@ -191,10 +193,8 @@ def test_what_is_stored_with_each_change_is_enough_to_go_on(steps: list[object])
         if isinstance(step, tuple):
             changes += table.feed([found(f"gds/{step[0]}", raised=step[1])])
         elif isinstance(step, AlarmEvent):
-            try:
+            with suppress(CommandError):  # what time brought in this step is stored all the same
                 changes.append(ask(table, step, until_ns=wall_ns + HOUR, reason="x", at_ns=now_ns))
-            except CommandError:
-                continue
         for change in changes:
             states |= table.state_of(change)
         if step == "restart":
