@@ -41,6 +41,12 @@ class Samples:
     source_ns: Times
     now_ns: int
 
+    def of(self, rows: Rows, chosen: Rows) -> Samples:
+        """Some of these samples, for some rows."""
+        return Samples(
+            rows, self.values[chosen], self.quality[chosen], self.source_ns[chosen], self.now_ns
+        )
+
 
 class Group(Protocol):
     """All rows of one kind."""
@@ -183,28 +189,33 @@ class StaleGroup:
         return int((self._seen_ns + self._after_ns)[waiting].min())
 
 
-class Latest:
-    """Latest value and quality of the points that a pair or an expression needs."""
+class Newest:
+    """Newest value of every point that a row is over: values[row, slot], and whether it counts.
 
-    def __init__(self, count: int) -> None:
-        self.values = np.full(count, math.nan)
-        self.usable = np.zeros(count, np.bool_)
+    shown: slot of the value that is the alarm's own, or -1 where none is.
+    """
 
-    def take(self, places: Rows, values: Floats, quality: Codes) -> None:
-        """Remember; of several samples of a point the last one wins."""
-        self.values[places] = values
-        self.usable[places] = judged(values, quality)
+    def __init__(self, rows: int, slots: int) -> None:
+        self.values = np.full((rows, slots), math.nan)
+        self.usable = np.zeros((rows, slots), np.bool_)
+        self.shown = np.zeros(rows, np.intp)
+
+    def take(self, rows: Rows, slots: Rows, values: Floats, quality: Codes) -> None:
+        """Remember."""
+        self.values[rows, slots] = values
+        self.usable[rows, slots] = judged(values, quality)
+
+    def own(self, rows: Rows) -> Floats:
+        """Values that the alarms of these rows report."""
+        shown = self.shown[rows]
+        return np.where(shown >= 0, self.values[rows, shown], math.nan)
 
 
 class PairGroup:
     """Two points that must fit each other; a sample of either asks."""
 
-    def __init__(
-        self, specs: Sequence[AlarmSpec], latest: Latest, places: Mapping[str, int]
-    ) -> None:
-        self._latest = latest
-        self._first = np.array([places[spec.points[0]] for spec in specs], np.intp)
-        self._second = np.array([places[spec.reference] for spec in specs], np.intp)
+    def __init__(self, specs: Sequence[AlarmSpec]) -> None:
+        self.newest = Newest(len(specs), 2)
         self._limit = np.array([spec.limit for spec in specs])
         self._clear = np.array([spec.limit - spec.deadband for spec in specs])
         self._kind = specs[0].kind
@@ -213,9 +224,8 @@ class PairGroup:
     def ask(self, samples: Samples, active: Flags) -> tuple[Flags, Flags]:
         """See Group."""
         rows = samples.rows
-        first, second = self._first[rows], self._second[rows]
-        one, two = self._latest.values[first], self._latest.values[second]
-        usable = self._latest.usable[first] & self._latest.usable[second]
+        one, two = self.newest.values[rows].T
+        usable = self.newest.usable[rows, 0] & self.newest.usable[rows, 1]
         if self._kind is Kind.DEVIATION:
             away = np.abs(one - two)
             return np.where(active, away >= self._clear[rows], away >= self._limit[rows]), usable
@@ -230,30 +240,29 @@ Evaluate = Callable[[Mapping[str, float]], object]
 
 
 class ExpressionGroup:
-    """Expressions over latest values; one evaluation a row and batch that touches it."""
+    """Expressions over newest values; one evaluation a row and moment of the batch."""
 
-    def __init__(
-        self, specs: Sequence[AlarmSpec], latest: Latest, places: Mapping[str, int],
-        compiled: Sequence[Evaluate],
-    ) -> None:  # fmt: skip
-        self._latest = latest
+    def __init__(self, specs: Sequence[AlarmSpec], compiled: Sequence[Evaluate]) -> None:
         self._compiled = tuple(compiled)
-        self._variables = [
-            [(name, places[point]) for name, point in spec.variables.items()] for spec in specs
-        ]
+        self._names = [tuple(spec.variables) for spec in specs]
+        self.newest = Newest(len(specs), max(1, *map(len, self._names)))
+        for row, spec in enumerate(specs):
+            points = [*spec.variables.values()]
+            own = spec.points[0] if spec.points else ""
+            self.newest.shown[row] = points.index(own) if own in points else -1
 
     def ask(self, samples: Samples, active: Flags) -> tuple[Flags, Flags]:
         """See Group. A row with an unknown value, or whose expression fails, is not judged."""
         del active
         asks = np.zeros(len(samples.rows), np.bool_)
         usable = np.zeros(len(samples.rows), np.bool_)
-        values, known = self._latest.values, self._latest.usable
         for at, row in enumerate(samples.rows.tolist()):
-            variables = self._variables[row]
-            if not all(known[place] for _, place in variables):
+            names = self._names[row]
+            if not self.newest.usable[row, : len(names)].all():
                 continue
+            values = self.newest.values[row].tolist()
             try:
-                found = self._compiled[row]({name: float(values[i]) for name, i in variables})
+                found = self._compiled[row](dict(zip(names, values, strict=False)))
             except (ValueError, TypeError, RuntimeError):
                 continue
             usable[at] = isinstance(found, bool)

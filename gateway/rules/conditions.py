@@ -7,7 +7,8 @@ Guarantees:
 - Delays as in limits.py: a condition must ask for the change at every judged sample until its delay
   is over; then `tick` fires it. Not judged: bad quality and quality that is not for alarm (but for
   alarms of quality itself), and NaN; the state is held.
-- A batch that names a point several times is judged in the order of its samples.
+- A batch that names a point several times is judged in the order of its samples; rows over several
+  points in the order of time (condition_moments.py).
 - `restored` alarms keep their ids; those that no row stands for any more are returned by the first
   `feed`.
 
@@ -33,7 +34,6 @@ from gateway.rules.condition_groups import (
     ExpressionGroup,
     FrozenGroup,
     Group,
-    Latest,
     MatchGroup,
     PairGroup,
     QualityGroup,
@@ -42,6 +42,7 @@ from gateway.rules.condition_groups import (
     Samples,
     StaleGroup,
 )
+from gateway.rules.condition_moments import MemberPlan, moments, plan_members
 from gateway.rules.condition_spec import MATCHES, PAIRS, AlarmSpec, Kind, said
 from gateway.rules.open_alarm import OpenAlarm, checked_id, describe
 
@@ -53,7 +54,6 @@ _NOWHERE = Point(0, "")
 class _Touched:
     """Samples of a batch and the rows of one group they touch, each row once."""
 
-    group: int
     samples: Rows
     rows: Rows
 
@@ -89,11 +89,7 @@ class Conditions:
         self._bounds: list[tuple[int, int]] = []  # rows of each group
         self._groups: list[Group] = []
         self._stale: list[tuple[int, StaleGroup]] = []
-        needed = sorted({name for spec in self._specs for name in _needs(spec)})
-        self._place = {name: at for at, name in enumerate(needed)}
-        self._latest = Latest(len(needed))
-        self._latest_of = self._of_ids({self._point[n].id: [a] for n, a in self._place.items()})
-        self._touches: list[list[list[int]]] = []  # by group and point id: rows within the group
+        self._touches: list[list[list[tuple[int, int]]]] = []  # by group, point id: (row, slot)
         first = 0
         for kind, rows in by_kind.items():
             self._groups.append(self._group(kind, rows, compile_expression))
@@ -130,19 +126,29 @@ class Conditions:
             return changes
         values = batch.values.astype(np.float64, copy=False)
         times = batch.source_time_ns
-        for one in touched:
-            if one.group < 0:
-                self._latest.take(one.rows, values[one.samples], batch.quality[one.samples])
+        stamps = np.full(len(values), times, np.int64) if isinstance(times, int) else times
+        come = Samples(np.empty(0, np.intp), values, batch.quality, stamps, now_ns)
+        for number, one in touched:
+            if isinstance(one, MemberPlan):
+                changes += self._judge_moments(number, one, come, batch)
                 continue
-            source_ns = (
-                np.full(len(one.samples), times, np.int64)
-                if isinstance(times, int)
-                else times[one.samples]
-            )
-            samples = Samples(
-                one.rows, values[one.samples], batch.quality[one.samples], source_ns, now_ns
-            )
-            changes += self._judge(one.group, samples, batch.gateway_time_ns)
+            samples = come.of(one.rows, one.samples)
+            changes += self._judge(number, samples, batch.gateway_time_ns)
+        return changes
+
+    def _judge_moments(
+        self, number: int, plan: MemberPlan, come: Samples, batch: Batch
+    ) -> list[AlarmChange]:
+        """Judge rows over several points at each of their moments in the batch, oldest first."""
+        group = self._groups[number]
+        assert isinstance(group, PairGroup | ExpressionGroup)  # noqa: S101 - as it was planned
+        changes: list[AlarmChange] = []
+        for moment in moments(plan, batch.source_time_ns):
+            at = moment.samples
+            group.newest.take(moment.rows, moment.slots, come.values[at], come.quality[at])
+            samples = come.of(moment.asked, moment.deciding)
+            own = replace(samples, values=group.newest.own(moment.asked))
+            changes += self._judge(number, own, batch.gateway_time_ns)
         return changes
 
     def begin(self, now_ns: int) -> None:
@@ -198,12 +204,12 @@ class Conditions:
         if kind in MATCHES:
             return MatchGroup(rows)
         if kind in PAIRS:
-            return PairGroup(rows, self._latest, self._place)
+            return PairGroup(rows)
         if kind is Kind.EXPRESSION:
             if compile_expression is None:
                 raise ValueError("alarms by expression need a compiler of expressions")
             compiled = [compile_expression(spec.expression) for spec in rows]
-            return ExpressionGroup(rows, self._latest, self._place, compiled)
+            return ExpressionGroup(rows, compiled)
         if kind is Kind.STALE:
             group = StaleGroup(rows)
             self._stale.append((sum(b - a for a, b in self._bounds), group))
@@ -212,23 +218,24 @@ class Conditions:
             return RateGroup(rows)
         return FrozenGroup(rows) if kind is Kind.FROZEN else QualityGroup(rows)
 
-    def _touched_by(self, rows: Sequence[AlarmSpec]) -> list[list[int]]:
-        by_id: dict[int, list[int]] = {}
+    def _touched_by(self, rows: Sequence[AlarmSpec]) -> list[list[tuple[int, int]]]:
+        by_id: dict[int, list[tuple[int, int]]] = {}
         for row, spec in enumerate(rows):
-            for name in dict.fromkeys([*spec.points, *_needs(spec)]):
-                by_id.setdefault(self._point[name].id, []).append(row)
-        return self._of_ids(by_id)
-
-    def _of_ids(self, by_id: dict[int, list[int]]) -> list[list[int]]:
-        table: list[list[int]] = [[] for _ in range(1 + max(by_id, default=0))]
-        for number, rows in by_id.items():
-            table[number] = rows
+            for slot, name in enumerate(_needs(spec) or spec.points):
+                by_id.setdefault(self._point[name].id, []).append((row, slot))
+        table: list[list[tuple[int, int]]] = [[] for _ in range(1 + max(by_id, default=0))]
+        for number, places in by_id.items():
+            table[number] = places
         return table
 
-    def _plan(self, ids: npt.NDArray[np.int32]) -> tuple[_Touched, ...]:
-        found = _touches(-1, self._latest_of, ids, rounds=False)
+    def _plan(self, ids: npt.NDArray[np.int32]) -> tuple[tuple[int, _Touched | MemberPlan], ...]:
+        found: list[tuple[int, _Touched | MemberPlan]] = []
         for number, table in enumerate(self._touches):
-            found += _touches(number, table, ids, rounds=True)
+            if isinstance(self._groups[number], PairGroup | ExpressionGroup):
+                several = plan_members(table, ids)
+                found += [(number, several)] if several is not None else []
+            else:
+                found += [(number, one) for one in _touches(table, ids)]
         return tuple(found)
 
     # -- judging ---------------------------------------------------------------------------
@@ -318,24 +325,20 @@ class Conditions:
         return tuple(removed)
 
 
-def _touches(
-    group: int, table: list[list[int]], ids: npt.NDArray[np.int32], *, rounds: bool
-) -> list[_Touched]:
-    """Samples and rows; with `rounds` each row at most once in each part, in order of samples."""
-    turns: list[tuple[list[int], list[int]]] = [([], [])]
+def _touches(table: list[list[tuple[int, int]]], ids: npt.NDArray[np.int32]) -> list[_Touched]:
+    """Samples and rows; each row at most once in each part, in order of samples."""
+    turns: list[tuple[list[int], list[int]]] = []
     seen: dict[int, int] = {}
     for sample, number in enumerate(ids.tolist()):
-        for row in table[number] if 0 <= number < len(table) else ():
-            turn = seen.get(row, 0) if rounds else 0
+        for row, _ in table[number] if 0 <= number < len(table) else ():
+            turn = seen.get(row, 0)
             seen[row] = turn + 1
             if turn == len(turns):
                 turns.append(([], []))
             turns[turn][0].append(sample)
             turns[turn][1].append(row)
     return [
-        _Touched(group, np.array(samples, np.intp), np.array(rows, np.intp))
-        for samples, rows in turns
-        if samples
+        _Touched(np.array(samples, np.intp), np.array(rows, np.intp)) for samples, rows in turns
     ]
 
 
