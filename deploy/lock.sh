@@ -4,7 +4,7 @@ set -eu
 bin=$1
 for kind in run dev; do
     extras="--extra build"
-    [ "$kind" = dev ] && extras="$extras --extra dev --extra postgres --extra expressions"
+    [ "$kind" = dev ] && extras="$extras --extra dev --extra postgres --extra nats --extra expressions"
     # shellcheck disable=SC2086
     "$bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
         --no-header $extras pyproject.toml --output-file "deploy/lock/$kind.txt"

@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = {
     "probe": "Look at one device before it is configured.",
     "demo": "Try it: a simulated plant, a gateway and a receiver on this machine.",
     "receive": "Run a receiver: the platform's end of the line.",
+    "consume": "Move a receiver's journal into its store.",
     "load": "Simulate many gateways against a receiver.",
     "query": "Print what a receiver has stored.",
     "alarm": "List, acknowledge, shelve alarms of a gateway that runs here.",

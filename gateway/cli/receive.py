@@ -33,6 +33,7 @@ Example:
   plantgate receive --listen 0.0.0.0:50051 --files /srv/evidence \\
       --store "postgresql://plant@db1,db2,db3/plant?target_session_attrs=read-write" \\
       --ca certs/ca.pem --certificate certs/receiver.pem --key certs/receiver.key
+  plantgate receive ... --journal "nats://n1:4222,n2:4222,n3:4222/PLANTGATE"   # and: consume
 """
 
 
@@ -59,6 +60,9 @@ class Ready:
 @click.option("--listen", required=True, metavar="ADDR", help="host:port; port 0 lets it choose.")
 @click.option("--store", required=True, metavar="DIR|URL",
               help="Folder of the store, made if it is not there; or postgresql://...")  # fmt: skip
+@click.option("--journal", metavar="URL",
+              help="nats://HOST:PORT,.../STREAM: publish to JetStream and acknowledge then;"
+              " `plantgate consume` moves it into the store.")  # fmt: skip
 @click.option("--files", metavar="DIR", type=click.Path(path_type=Path),
               help="Folder of evidence files; DIR/evidence of a store in a folder.")  # fmt: skip
 @click.option("--ca", metavar="FILE", type=click.Path(path_type=Path),
@@ -84,6 +88,7 @@ class Ready:
 def command(
     listen: str,
     store: str,
+    journal: str | None,
     files: Path | None,
     ca: Path | None,
     certificate: Path | None,
@@ -104,7 +109,7 @@ def command(
     from gateway.receiver.contract import StorePathError
     from gateway.receiver.quota import Quota
     from gateway.receiver.service import AddressError
-    from gateway.receiver.stores import open_store, shown
+    from gateway.receiver.stores import open_journal, open_store, shown
     from gateway.runtime.loop import loop_factory
 
     configure()
@@ -115,12 +120,19 @@ def command(
         gate = door.open()
         tls = _trusting(tls, proxies)
         folder = _files(files, store)
-        opened = open_store(store)
+        greetings = None
+        if journal is None:
+            opened = open_store(store)
+        else:
+            opened, greetings = open_journal(journal, store)
         try:
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 ready = Ready(shown(store), as_json=as_json)
-                runner.run(_serve(Parts(opened, folder, tls, gate), (host, port), door, ready))
+                parts = Parts(opened, greetings, folder, tls, gate)
+                runner.run(_serve(parts, (host, port), door, ready))
         finally:
+            if greetings is not None:
+                greetings.close()
             opened.close()
     except (OptionError, StorePathError, AddressError) as error:
         print(f"plantgate receive: {error}", file=sys.stderr)
@@ -129,9 +141,10 @@ def command(
 
 @dataclass(frozen=True)
 class Parts:
-    """What a receiver is made of."""
+    """What a receiver is made of; greetings: what answers Hellos in front of a journal."""
 
     store: Store
+    greetings: Store | None
     files: Path
     tls: Tls | None
     gate: Gate
@@ -182,7 +195,8 @@ async def _serve(parts: Parts, address: tuple[str, int], door: Door, ready: Read
     from gateway.runtime.clock import SystemClock
 
     files = EvidenceFiles(parts.files)
-    receiver = Receiver(parts.store, files, SystemClock(), parts.tls, parts.gate)
+    receiver = Receiver(parts.store, files, SystemClock(), parts.tls, parts.gate,
+                        parts.greetings)  # fmt: skip
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, receiver.stop)

@@ -48,7 +48,7 @@ class StoreFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """A gateway said Hello. Lists catalogues (hashes) that it names; outcome is a `Known`."""
+    """A gateway said Hello, and names catalogues (hashes); outcome is a `Known`, or `Away`."""
 
     gateway: str
     enterprise: str
@@ -113,8 +113,15 @@ class Stored:
     refused: list[Fault] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Away:
+    """Outcome of a Greeting that cannot be answered now; the gateway comes again."""
+
+    reason: str
+
+
 Work = Greeting | Entries | Gaps | Seen
-Outcome = Known | Stored
+Outcome = Known | Stored | Away
 
 
 class Store(Protocol):

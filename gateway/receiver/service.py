@@ -26,6 +26,7 @@ from gateway.receiver.boxes import Boxes
 from gateway.receiver.check import MAX_MESSAGE_BYTES, Fault
 from gateway.receiver.commit import Committer
 from gateway.receiver.contract import (
+    Away,
     Entries,
     Greeting,
     Known,
@@ -113,8 +114,11 @@ class Receiver:
         clock: Clock,
         tls: Tls | None,
         gate: Gate | None = None,
+        greetings: Store | None = None,
     ) -> None:
+        """greetings: answers Hellos in place of `store`, apart from what is stored meanwhile."""
         self._committer = Committer(store, clock, self._store_failed)
+        self._greeter = self._committer if greetings is None else Committer(greetings, clock)
         self._files = files
         self._clock = clock
         self._tls = tls
@@ -160,6 +164,8 @@ class Receiver:
         """Serve until `stop`; then end every Exchange, commit what is queued and return."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._committer.run())
+            if self._greeter is not self._committer:
+                group.create_task(self._greeter.run())
             try:
                 await self._stopping.wait()
             finally:
@@ -168,6 +174,7 @@ class Receiver:
                     item.exchange.end(grpc.StatusCode.UNAVAILABLE, "the receiver is stopping")
                 await self._server.stop(STOP_SECONDS)
                 self._committer.stop()
+                self._greeter.stop()
 
     def stop(self) -> None:
         """Let `run` return soon. Safe to call from a signal handler of the loop."""
@@ -324,14 +331,16 @@ class Receiver:
             hello.log_id,
             tuple(hello.catalogue_hashes),
         )
-        known = await self._commit(greeting)
+        known = await self._commit(greeting, self._greeter)
+        if isinstance(known, Away):
+            raise EndedError(grpc.StatusCode.UNAVAILABLE, known.reason)
         if not isinstance(known, Known):
             raise TypeError("a Greeting's outcome is a Known")
         return known
 
-    async def _commit(self, work: Work) -> Outcome:
+    async def _commit(self, work: Work, committer: Committer | None = None) -> Outcome:
         try:
-            return await (await self._committer.submit(work, 0, urgent=True))
+            return await (await (committer or self._committer).submit(work, 0, urgent=True))
         except StoreFailedError as error:
             raise EndedError(grpc.StatusCode.UNAVAILABLE, str(error)) from None
 

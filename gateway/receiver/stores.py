@@ -48,6 +48,41 @@ def open_reader(target: str) -> Reader:
     return SqliteReader(Path(target))
 
 
+def open_journal(target: str, store: str) -> tuple[Store, Store]:
+    """Open a journal in front of a store: the store that takes records, and that for Hellos.
+
+    Raises StorePathError if either cannot be used. Close both.
+    """
+    if not is_postgres(store):
+        raise StorePathError("a journal goes in front of a store in PostgreSQL only")
+    try:
+        from gateway.receiver.journal.follow import Follower
+        from gateway.receiver.journal.greet import GreetingStore
+        from gateway.receiver.journal.line import Line
+        from gateway.receiver.journal.store import JournalStore, Speakers
+    except ImportError as error:
+        raise without_nats(error) from None
+    from gateway.receiver.journal.address import parse_journal
+
+    address = parse_journal(target)
+    behind = open_store(store)
+    try:
+        line = Line.open(address)
+    except BaseException:
+        behind.close()
+        raise
+    follower, speakers = Follower(line), Speakers()
+    follower.start()
+    return JournalStore(line, speakers), GreetingStore(behind, follower, speakers)
+
+
+def without_nats(error: ImportError) -> StorePathError:
+    """Say how nats-py is installed, if that is what is missing; raises the error if not."""
+    if (error.name or "").partition(".")[0] != "nats":
+        raise error
+    return StorePathError("a journal needs nats-py: pip install 'plantgate[nats,postgres]'")
+
+
 def shown(target: str) -> str:
     """The target as it may be printed: without a password."""
     scheme, separator, rest = target.partition("://")

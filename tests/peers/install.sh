@@ -31,6 +31,8 @@ if command -v dpkg-query >/dev/null 2>&1; then
     ./install_proxies.sh || echo "peers: nginx or Envoy could not be installed; their tests will be left out" >&2
 fi
 
+./install_nats.sh || echo "peers: nats-server could not be installed; its tests will be left out" >&2
+
 if command -v npm >/dev/null 2>&1; then
     ./install_modbus.sh || echo "peers: npm failed; tests of modbus-serial will be left out" >&2
     ./install_opcua.sh || echo "peers: npm failed; tests of node-opcua will be left out" >&2

@@ -94,3 +94,24 @@ SELECT gateways.name AS gateway, encode(logs.log_id, 'hex') AS log_id,
        to_timestamp(records.time_ns / 1e9) AS time, records.samples,
        octet_length(records.payload) AS payload_bytes, records.historical
 FROM records JOIN logs ON logs.id = records.stream_key / 4 JOIN gateways ON gateways.id = logs.gateway;
+
+-- migration 2
+-- Numbers of a receive journal's messages that are in this database, by the journal's name and
+-- creation. In the same transaction as their records: a restored backup says truly what it misses.
+CREATE TABLE journals (
+    name     text PRIMARY KEY,
+    consumed int8multirange NOT NULL DEFAULT '{}'
+) WITH (fillfactor = 50);
+
+-- What came by a journal, was acknowledged there and has no place in records: an identity with
+-- another hash, a message that cannot be read. Nothing deletes it but a person.
+CREATE TABLE aside (
+    journal     text NOT NULL,
+    number      bigint NOT NULL,            -- of the message
+    part        integer NOT NULL,
+    received_ns bigint NOT NULL,
+    gateway     text NOT NULL,
+    reason      text NOT NULL,
+    content     bytea NOT NULL,             -- plantgate.wire.v1.Record, or the whole message
+    PRIMARY KEY (journal, number, part)
+);

@@ -33,9 +33,11 @@ from gateway.receiver.contract import (
     Work,
     stream_key,
 )
+from gateway.receiver.postgres import journals
 from gateway.receiver.postgres.connect import Connection, connect_writer, one_line
 from gateway.receiver.postgres.days import Days
 from gateway.receiver.postgres.decide import Ledger
+from gateway.receiver.postgres.journals import Arrived, Aside
 from gateway.receiver.waiting import WaitingGroups
 
 ATTEMPTS = 5
@@ -85,21 +87,44 @@ class PostgresStore:
 
         Raises StoreFailedError with nothing done; call `reopen` before the next try.
         """
-        works = list(works)
+        return self._apply(list(works), now_ns, None)
+
+    def take(self, works: Sequence[Work], now_ns: int, arrived: Arrived) -> list[Outcome]:
+        """As `apply`; that these messages of a journal are here is part of the transaction."""
+        return self._apply(works, now_ns, arrived)
+
+    def consumed(self, journal: str) -> RangeSet:
+        """Numbers of a journal's messages that are here; raises StoreFailedError."""
+        try:
+            return journals.consumed(self._db, journal)
+        except psycopg.Error as error:
+            raise StoreFailedError(f"the store cannot be read: {one_line(error)}") from error
+
+    def put_aside(self, journal: str, items: Sequence[Aside], now_ns: int) -> None:
+        """Keep what was acknowledged and cannot be stored; raises StoreFailedError."""
+        try:
+            with self._db.transaction():
+                journals.put_aside(self._db, journal, items, now_ns)
+        except psycopg.Error as error:
+            raise StoreFailedError(f"the store could not commit: {one_line(error)}") from error
+
+    def _apply(self, works: Sequence[Work], now_ns: int, arrived: Arrived | None) -> list[Outcome]:
         try:
             times = {entry.time_ns for work in works if isinstance(work, Entries)
                      for entry in work.entries}  # fmt: skip
             self._days.make(times, now_ns)
             for _ in range(ATTEMPTS - 1):
                 try:
-                    return self._transact(works, now_ns)
+                    return self._transact(works, now_ns, arrived)
                 except (DeadlockDetected, SerializationFailure):
                     continue
-            return self._transact(works, now_ns)
+            return self._transact(works, now_ns, arrived)
         except psycopg.Error as error:
             raise StoreFailedError(f"the store could not commit: {one_line(error)}") from error
 
-    def _transact(self, works: Sequence[Work], now_ns: int) -> list[Outcome]:
+    def _transact(
+        self, works: Sequence[Work], now_ns: int, arrived: Arrived | None
+    ) -> list[Outcome]:
         with self._db.transaction():
             known = self._greet([work for work in works if isinstance(work, Greeting)], now_ns)
             entries = [work for work in works if isinstance(work, Entries)]
@@ -120,6 +145,8 @@ class PostgresStore:
             ledger.move_cursors()
             self._note(entries, ledger, now_ns)
             self._note_seen([work for work in works if isinstance(work, Seen)], now_ns)
+            if arrived is not None:
+                journals.note(self._db, arrived, outcomes)
         return outcomes
 
     def _greet(

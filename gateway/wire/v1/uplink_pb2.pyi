@@ -1354,3 +1354,171 @@ class Point(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__range_low) -> _WhichOneofReturnType__range_low | None: ...
 
 Global___Point: _TypeAlias = Point  # noqa: Y015
+
+@_typing.final
+class JournalBatch(_message.Message):
+    """---- between receivers and their store ----------------------------------------------------
+    One message of a receive journal (NATS JetStream): works of many gateways in one commit. Written
+    by any receiver, moved into the store by a consumer, perhaps of a newer or older version.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def works(self) -> _containers.RepeatedCompositeFieldContainer[Global___JournalWork]: ...
+    def __init__(
+        self,
+        *,
+        works: _abc.Iterable[Global___JournalWork] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["works", b"works"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JournalBatch: _TypeAlias = JournalBatch  # noqa: Y015
+
+@_typing.final
+class JournalWork(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GATEWAY_ID_FIELD_NUMBER: _builtins.int
+    ENTERPRISE_FIELD_NUMBER: _builtins.int
+    SOFTWARE_FIELD_NUMBER: _builtins.int
+    LOG_ID_FIELD_NUMBER: _builtins.int
+    PUSH_FIELD_NUMBER: _builtins.int
+    GAPS_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    FAULTS_FIELD_NUMBER: _builtins.int
+    gateway_id: _builtins.str
+    enterprise: _builtins.str
+    software: _builtins.str
+    log_id: _builtins.bytes
+    @_builtins.property
+    def push(self) -> Global___Push:
+        """every record carries its previous_hash and boot_id"""
+
+    @_builtins.property
+    def gaps(self) -> Global___GapRanges: ...
+    @_builtins.property
+    def status(self) -> Global___Status: ...
+    @_builtins.property
+    def faults(self) -> _containers.RepeatedCompositeFieldContainer[Global___JournalFault]: ...
+    def __init__(
+        self,
+        *,
+        gateway_id: _builtins.str = ...,
+        enterprise: _builtins.str = ...,
+        software: _builtins.str = ...,
+        log_id: _builtins.bytes = ...,
+        push: Global___Push | None = ...,
+        gaps: Global___GapRanges | None = ...,
+        status: Global___Status | None = ...,
+        faults: _abc.Iterable[Global___JournalFault] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gaps", b"gaps", "push", b"push", "status", b"status", "what", b"what"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enterprise", b"enterprise", "faults", b"faults", "gaps", b"gaps", "gateway_id", b"gateway_id", "log_id", b"log_id", "push", b"push", "software", b"software", "status", b"status", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["push", "gaps", "status"]  # noqa: Y015
+    _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
+
+Global___JournalWork: _TypeAlias = JournalWork  # noqa: Y015
+
+@_typing.final
+class JournalFault(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    stream: Global___Stream.ValueType
+    sequence: _builtins.int
+    kind: _builtins.str
+    hash: _builtins.bytes
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        stream: Global___Stream.ValueType = ...,
+        sequence: _builtins.int = ...,
+        kind: _builtins.str = ...,
+        hash: _builtins.bytes = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "kind", b"kind", "reason", b"reason", "sequence", b"sequence", "stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JournalFault: _TypeAlias = JournalFault  # noqa: Y015
+
+@_typing.final
+class JournalIndex(_message.Message):
+    """What a batch acknowledges; travels in a header, so that receivers need not read payloads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    CATALOGUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___JournalLine]: ...
+    @_builtins.property
+    def catalogues(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """hashes of the catalogues in the batch"""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[Global___JournalLine] | None = ...,
+        catalogues: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogues", b"catalogues", "lines", b"lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JournalIndex: _TypeAlias = JournalIndex  # noqa: Y015
+
+@_typing.final
+class JournalLine(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GATEWAY_ID_FIELD_NUMBER: _builtins.int
+    LOG_ID_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    RANGES_FIELD_NUMBER: _builtins.int
+    HEAD_SEQUENCE_FIELD_NUMBER: _builtins.int
+    HEAD_HASH_FIELD_NUMBER: _builtins.int
+    gateway_id: _builtins.str
+    log_id: _builtins.bytes
+    stream: Global___Stream.ValueType
+    head_sequence: _builtins.int
+    """newest record of the batch on this stream, 0 = none"""
+    head_hash: _builtins.bytes
+    @_builtins.property
+    def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___Range]: ...
+    def __init__(
+        self,
+        *,
+        gateway_id: _builtins.str = ...,
+        log_id: _builtins.bytes = ...,
+        stream: Global___Stream.ValueType = ...,
+        ranges: _abc.Iterable[Global___Range] | None = ...,
+        head_sequence: _builtins.int = ...,
+        head_hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_id", b"gateway_id", "head_hash", b"head_hash", "head_sequence", b"head_sequence", "log_id", b"log_id", "ranges", b"ranges", "stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JournalLine: _TypeAlias = JournalLine  # noqa: Y015

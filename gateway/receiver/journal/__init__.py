@@ -1,0 +1,1 @@
+"""The receive journal: NATS JetStream in front of a store in PostgreSQL. Needs nats-py."""

@@ -1,0 +1,359 @@
+"""Receivers with a journal in a real JetStream, in front of a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+from psycopg import sql
+
+from buffer.contract import Stream
+from gateway.receiver.contract import Outcome, StoreFailedError, StorePathError, Work
+from gateway.receiver.evidence import EvidenceFiles
+from gateway.receiver.journal.address import parse_journal
+from gateway.receiver.journal.consume import DURABLES, Consumer
+from gateway.receiver.journal.line import Line
+from gateway.receiver.postgres.journals import Arrived
+from gateway.receiver.postgres.store import PostgresStore
+from gateway.receiver.service import Receiver
+from gateway.receiver.stores import open_journal, open_reader
+from gateway.runtime.clock import SystemClock
+from gateway.wire.v1 import uplink_pb2 as wire
+from tests.fakes.wire_gateway import Chain, WireGateway
+from tests.gateway.receiver.telemetry import Telemetry, batch
+from tests.peers import jetstream, postgres
+
+pytestmark = pytest.mark.peer
+TIMEOUT_S = 100
+
+
+@pytest.fixture(scope="module")
+def jet() -> Iterator[jetstream.JetStream]:
+    jetstream.require()
+    server = jetstream.JetStream()
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def journal(jet: jetstream.JetStream, request: pytest.FixtureRequest) -> str:
+    """A stream of this test's own."""
+    name = "".join(letter if letter.isalnum() else "_" for letter in request.node.name)
+    return jet.address.replace("/PLANTGATE", f"/{name}")
+
+
+@pytest.fixture
+def target(postgres_server: postgres.Postgres) -> str:
+    return postgres_server.database()
+
+
+@contextlib.asynccontextmanager
+async def receiver(journal: str, target: str, files: Path) -> AsyncIterator[str]:
+    store, greetings = await asyncio.to_thread(open_journal, journal, target)
+    with contextlib.closing(store), contextlib.closing(greetings):
+        serving = Receiver(store, EvidenceFiles(files), SystemClock(), None, greetings=greetings)
+        port = await serving.start("127.0.0.1:0")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(serving.run())
+            try:
+                yield f"127.0.0.1:{port}"
+            finally:
+                serving.stop()
+
+
+@contextlib.asynccontextmanager
+async def consumer(
+    journal: str, target: str, kind: type[PostgresStore] = PostgresStore
+) -> AsyncIterator[None]:
+    line = await asyncio.to_thread(Line.open, parse_journal(journal))
+    stores = [await asyncio.to_thread(kind.open, target) for _ in DURABLES]
+    consumers = [
+        Consumer(line, lane, store, SystemClock())
+        for lane, store in zip(DURABLES, stores, strict=True)
+    ]
+    runs = [line.begin(one.run()) for one in consumers]
+    try:
+        yield
+    finally:
+        for one in consumers:
+            line.soon(one.stop)
+        for run in runs:
+            await asyncio.wrap_future(run)
+        for store in stores:
+            store.close()
+        await asyncio.to_thread(line.close)
+
+
+def alarm(text: str) -> bytes:
+    return wire.Alarm(alarm_id=b"a" * 16, source="gds-1/AT-101", text=text).SerializeToString()
+
+
+def told(gateway: WireGateway, stream: int = wire.STREAM_ALARM) -> set[int]:
+    return {
+        number
+        for held in gateway.welcome.acknowledged
+        if held.stream == stream
+        for item in held.ranges
+        for number in range(item.start, item.stop)
+    }
+
+
+def stored(target: str, stream: Stream = Stream.ALARM) -> list[bytes]:
+    with contextlib.closing(open_reader(target)) as reader:
+        return [one.payload for log in reader.logs() for one in reader.records(log, stream)]
+
+
+async def until(look: Callable[[], bool]) -> None:
+    """Look again and again, in a thread, until it is so."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while True:
+            if await asyncio.to_thread(look):
+                return
+            await asyncio.sleep(0.1)
+
+
+async def stored_in_time(target: str, count: int, stream: Stream = Stream.ALARM) -> list[bytes]:
+    await until(lambda: len(stored(target, stream)) >= count)
+    return stored(target, stream)
+
+
+async def test_a_gateway_that_changes_receivers_in_mid_stream_is_stored_once(
+    tmp_path: Path, journal: str, target: str
+) -> None:
+    chain = Chain(Stream.ALARM)
+    records = [chain.record(alarm(f"{number}")) for number in range(300)]
+    acknowledged: set[int] = set()
+    async with (
+        receiver(journal, target, tmp_path) as first,
+        receiver(journal, target, tmp_path) as second,
+    ):
+        for turn in range(6):
+            # Nothing consumes at first: what is acknowledged is in the journal alone.
+            moving = consumer(journal, target) if turn > 2 else contextlib.nullcontext()
+            async with moving, WireGateway((first, second)[turn % 2]) as gateway:
+                assert acknowledged <= told(gateway), "what one acknowledged, the other must know"
+                for start in range(0, 300, 10):
+                    await gateway.push(Stream.ALARM, *records[start : start + 10])
+                acknowledged |= await gateway.acknowledged(1)  # and away, the rest under way
+        async with WireGateway(second) as gateway:
+            await gateway.push(Stream.ALARM, *records)
+            assert len(await gateway.acknowledged(300)) == 300
+    async with consumer(journal, target):
+        found = await stored_in_time(target, 300)
+    assert found == [record.payload for record in records]
+    with contextlib.closing(open_reader(target)) as reader:
+        [log] = reader.logs()
+        assert reader.faults(log) == []
+
+
+async def test_a_catalogue_and_its_telemetry_come_through(
+    tmp_path: Path, journal: str, target: str
+) -> None:
+    telemetry = Telemetry()
+    record = telemetry.record(batch([1, 4], np.array([1.5, 2.5])))
+    async with (
+        consumer(journal, target),
+        receiver(journal, target, tmp_path) as first,
+        receiver(journal, target, tmp_path) as second,
+    ):
+        async with WireGateway(first) as bulk:
+            await bulk.push(Stream.TELEMETRY, record)
+            assert (await bulk.next()).need_catalogue.hashes == [telemetry.catalogue.hash]
+            async with WireGateway(second, lane=wire.LANE_PRIORITY) as priority:
+                await priority.push(Stream.EVENT, telemetry.event())
+                await priority.acknowledged(1)
+            async with WireGateway(first, lane=wire.LANE_PRIORITY,
+                                   catalogues=[telemetry.catalogue.hash]) as again:  # fmt: skip
+                assert again.welcome.catalogues_held == [telemetry.catalogue.hash]
+            await bulk.push(Stream.TELEMETRY, record)
+            assert await bulk.acknowledged(1) == {1}
+        await stored_in_time(target, 1, Stream.TELEMETRY)
+
+
+async def test_receivers_go_on_while_the_store_is_away(tmp_path: Path, journal: str) -> None:
+    server = postgres.Postgres()
+    server.start()
+    target = server.database()
+    chain = Chain(Stream.ALARM)
+    records = [chain.record(alarm(f"{number}")) for number in range(40)]
+    try:
+        async with consumer(journal, target), receiver(journal, target, tmp_path) as address:
+            async with WireGateway(address) as gateway:
+                await gateway.push(Stream.ALARM, *records[:10])
+                await gateway.acknowledged(10)
+                await stored_in_time(target, 10)
+                await asyncio.to_thread(server.stop)
+                await gateway.push(Stream.ALARM, *records[10:20])
+                assert await gateway.acknowledged(10) == set(range(11, 21))
+            async with WireGateway(address) as gateway:  # from memory and the journal
+                assert told(gateway) == set(range(1, 21))
+                await gateway.push(Stream.ALARM, *records[20:30])
+                assert await gateway.acknowledged(10) == set(range(21, 31))
+            stranger = WireGateway(address, gateway_id="G-2", log_id=b"M" * 16)
+            with pytest.raises(Exception, match="was not greeted here before"):
+                await stranger.__aenter__()
+            await asyncio.to_thread(server.start)
+            found = await stored_in_time(target, 30)
+            assert found == [record.payload for record in records[:30]]
+            async with asyncio.timeout(TIMEOUT_S):
+                while True:
+                    try:
+                        async with WireGateway(address, gateway_id="G-2", log_id=b"M" * 16):
+                            break
+                    except Exception:
+                        await asyncio.sleep(0.2)
+            async with WireGateway(address) as gateway:
+                assert told(gateway) == set(range(1, 31))
+    finally:
+        server.close()
+
+
+async def test_a_journal_that_is_killed_loses_nothing(tmp_path: Path, target: str) -> None:
+    server = jetstream.JetStream()
+    server.start()
+    chain = Chain(Stream.ALARM)
+    records = [chain.record(alarm(f"{number}")) for number in range(30)]
+    acknowledged: set[int] = set()
+    try:
+        async with (
+            consumer(server.address, target),
+            receiver(server.address, target, tmp_path) as address,
+        ):
+            async with WireGateway(address) as gateway:
+                await gateway.push(Stream.ALARM, *records[:10])
+                await gateway.acknowledged(10)
+                await asyncio.to_thread(server.kill)
+                await gateway.push(Stream.ALARM, *records[10:])
+                await asyncio.to_thread(server.start)
+                with contextlib.suppress(Exception):  # ended, if it took longer than it waits
+                    acknowledged = await gateway.acknowledged(20)
+            async with asyncio.timeout(TIMEOUT_S):
+                while acknowledged < set(range(1, 31)):
+                    with contextlib.suppress(Exception):
+                        async with WireGateway(address) as gateway:
+                            acknowledged |= told(gateway)
+                            await gateway.push(Stream.ALARM, *records)
+                            acknowledged |= await gateway.acknowledged(30)
+            assert await stored_in_time(target, 30) == [record.payload for record in records]
+    finally:
+        server.close()
+
+
+class _Forgetful(PostgresStore):
+    """A store whose answer to the first commit is lost on its way, after it happened."""
+
+    lost = False
+
+    def take(self, works: Sequence[Work], now_ns: int, arrived: Arrived) -> list[Outcome]:
+        """Commit, and fail once."""
+        outcomes = super().take(works, now_ns, arrived)
+        if not type(self).lost:
+            type(self).lost = True
+            raise StoreFailedError("the connection was lost after the commit")
+        return outcomes
+
+
+async def test_what_was_committed_and_not_acknowledged_comes_again_and_is_stored_once(
+    tmp_path: Path, journal: str, target: str
+) -> None:
+    chain = Chain(Stream.ALARM)
+    records = [chain.record(alarm(f"{number}")) for number in range(5)]
+    async with receiver(journal, target, tmp_path) as address, WireGateway(address) as gateway:
+        await gateway.push(Stream.ALARM, *records)
+        await gateway.acknowledged(5)
+        async with consumer(journal, target, _Forgetful):
+            await stored_in_time(target, 5)
+            await until(lambda: not _left(journal))
+    assert _Forgetful.lost
+    assert stored(target) == [record.payload for record in records]
+
+
+def _left(journal: str) -> int:
+    """Messages in the journal."""
+    with contextlib.closing(Line.open(parse_journal(journal))) as line:
+        first, last = line.call(line.extent)
+        return last + 1 - first
+
+
+async def test_another_record_of_one_identity_is_set_aside_and_noted(
+    tmp_path: Path, journal: str, target: str
+) -> None:
+    first, twin = Chain(Stream.ALARM).record(alarm("1")), Chain(Stream.ALARM).record(alarm("2"))
+    async with (
+        consumer(journal, target),
+        receiver(journal, target, tmp_path) as address,
+        WireGateway(address) as gateway,
+    ):
+        await gateway.push(Stream.ALARM, first)
+        await gateway.acknowledged(1)
+        await stored_in_time(target, 1)
+        await gateway.push(Stream.ALARM, twin)
+        await gateway.acknowledged(1)
+        await until(lambda: bool(_aside(target)))
+    assert [wire.Record.FromString(one).payload for one in _aside(target)] == [twin.payload]
+    assert stored(target) == [first.payload]
+    with contextlib.closing(open_reader(target)) as reader:
+        assert [fault.kind for fault in reader.faults(reader.logs()[0])] == ["conflict"]
+
+
+def _aside(target: str) -> list[bytes]:
+    with psycopg.connect(target) as db:
+        return [bytes(row[0]) for row in db.execute("SELECT content FROM plantgate.aside")]
+
+
+async def test_a_store_restored_from_a_backup_asks_for_what_it_lost(
+    tmp_path: Path, journal: str, postgres_server: postgres.Postgres
+) -> None:
+    target, copy = postgres_server.database(), postgres_server.database()
+    chain = Chain(Stream.ALARM)
+    records = [chain.record(alarm(f"{number}")) for number in range(20)]
+    for start, then in ((0, (target, copy)), (10, (copy, target))):
+        async with consumer(journal, target), receiver(journal, target, tmp_path) as address:
+            async with WireGateway(address) as gateway:
+                assert told(gateway) == set(range(1, start + 1))
+                await gateway.push(Stream.ALARM, *records[start : start + 10])
+                await gateway.acknowledged(10)
+            await stored_in_time(target, start + 10)
+        await asyncio.to_thread(_copy, postgres_server, *then)
+    async with consumer(journal, target), receiver(journal, target, tmp_path) as address:
+        async with asyncio.timeout(TIMEOUT_S):
+            while True:  # what the journal still holds is moved again; the rest the gateway sends
+                async with WireGateway(address) as gateway:
+                    if told(gateway) >= set(range(1, 11)):
+                        await gateway.push(Stream.ALARM, *records)
+                        await gateway.acknowledged(20)
+                        break
+        assert await stored_in_time(target, 20) == [record.payload for record in records]
+
+
+def _copy(server: postgres.Postgres, source: str, to: str) -> None:
+    server.drop(to)
+    names = [sql.Identifier(one.rpartition("/")[2]) for one in (to, source)]
+    with psycopg.connect(server.address, autocommit=True) as db:
+        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(*names))
+
+
+async def test_a_stream_that_could_forget_is_refused(journal: str) -> None:
+    address = parse_journal(journal)
+    line = await asyncio.to_thread(Line.open, address)
+
+    async def spoil() -> None:
+        config = (await line.jet.stream_info(address.stream)).config
+        config.max_age = 3600
+        await line.jet.update_stream(config)
+
+    await asyncio.wrap_future(line.begin(spoil()))
+    await asyncio.to_thread(line.close)
+    with pytest.raises(StorePathError, match="may lose what was acknowledged: it forgets by age"):
+        await asyncio.to_thread(Line.open, address)
+
+
+async def test_a_journal_that_is_not_there_is_named() -> None:
+    with pytest.raises(StorePathError, match="no JetStream with a leader answered"):
+        await asyncio.to_thread(Line.open, parse_journal("nats://127.0.0.1:1"), 1.0)
