@@ -339,6 +339,26 @@ def _copy(server: postgres.Postgres, source: str, to: str) -> None:
         db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(*names))
 
 
+async def test_a_new_log_is_noted_once_though_the_store_does_not_know_yet(
+    tmp_path: Path, journal: str, target: str
+) -> None:
+    async with receiver(journal, target, tmp_path) as address:
+        async with WireGateway(address):
+            pass
+        for lane in (wire.LANE_PRIORITY, wire.LANE_BULK):
+            async with WireGateway(address, log_id=b"M" * 16, lane=lane) as gateway:
+                await gateway.push(Stream.ALARM, Chain(Stream.ALARM).record(alarm("1")))
+                answer = await gateway.next()
+                assert (answer.WhichOneof("body") == "notice") == (lane == wire.LANE_PRIORITY)
+        async with consumer(journal, target):
+            await stored_in_time(target, 1)
+    with contextlib.closing(open_reader(target)) as reader:
+        faults = [
+            (fault.kind, fault.count) for log in reader.logs() for fault in reader.faults(log)
+        ]
+    assert faults == [("new_log", 1)]
+
+
 async def test_a_stream_that_could_forget_is_refused(journal: str) -> None:
     address = parse_journal(journal)
     line = await asyncio.to_thread(Line.open, address)
