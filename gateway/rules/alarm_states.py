@@ -10,7 +10,9 @@ recorded; coming back, the state follows from the condition (BY_CONDITION): acti
 unacknowledged, whatever was acknowledged before.
 
 A latching alarm 锁存 differs in two entries (LATCHING): acknowledged and returned is not normal but
-latched, until it is reset.
+latched, until it is reset. It stays latched while it is put aside: what it owes people (OWES) is
+remembered (`owes`), and where its condition is gone when it comes back, BACK says the state:
+latched, or returned and unacknowledged if nobody has acknowledged it.
 
 `python -m gateway.rules.alarm_states` prints the diagram of ARCHITECTURE.md. Pure.
 """
@@ -46,6 +48,14 @@ class Follows(enum.Enum):
     """A following state that is decided by the condition: unacknowledged if active, else normal."""
 
     BY_CONDITION = "by_condition"
+
+
+class Owed(enum.Enum):
+    """What people still have to do about a latching alarm that is put aside."""
+
+    NOTHING = ""
+    RESET = "reset"
+    ACKNOWLEDGE = "acknowledge"  # and reset it then
 
 
 class TransitionError(ValueError):
@@ -111,10 +121,43 @@ ASIDE = frozenset({_S.SHELVED, _S.SUPPRESSED_BY_DESIGN, _S.OUT_OF_SERVICE})
 """States in which an alarm calls nobody."""
 
 
+OWES: Mapping[AlarmState, Owed] = MappingProxyType({
+    _S.NORMAL: Owed.NOTHING,
+    _S.UNACKNOWLEDGED_ACTIVE: Owed.ACKNOWLEDGE,
+    _S.ACKNOWLEDGED_ACTIVE: Owed.RESET,
+    _S.RETURNED_UNACKNOWLEDGED: Owed.ACKNOWLEDGE,
+    _S.LATCHED: Owed.RESET,
+})  # fmt: skip
+"""What is owed about a latching alarm that is put aside in a state."""
+
+BACK: Mapping[Owed, AlarmState] = MappingProxyType({
+    Owed.NOTHING: _S.NORMAL,
+    Owed.RESET: _S.LATCHED,
+    Owed.ACKNOWLEDGE: _S.RETURNED_UNACKNOWLEDGED,
+})  # fmt: skip
+"""State of an alarm that comes back while its condition is gone."""
+
+
+def owes(owed: Owed, state: AlarmState, event: AlarmEvent, *, latching: bool) -> Owed:
+    """What is owed after an event in a state, if `owed` was before it; only aside it counts."""
+    if not latching:
+        return Owed.NOTHING
+    if state not in ASIDE:
+        return OWES[state]
+    return Owed.ACKNOWLEDGE if event is AlarmEvent.RAISE else owed
+
+
 def following(
-    state: AlarmState, event: AlarmEvent, *, active: bool, latching: bool = False
+    state: AlarmState,
+    event: AlarmEvent,
+    *,
+    active: bool,
+    latching: bool = False,
+    owed: Owed = Owed.NOTHING,
 ) -> AlarmState:
     """Give the state that follows; `active` is the condition after the event.
+
+    owed: what `owes` gave for an alarm that is put aside.
 
     Raises TransitionError where the event has no place in the state.
     """
@@ -124,7 +167,7 @@ def following(
         raise TransitionError(f"an alarm that is {said} takes no {event.value}")
     if isinstance(found, AlarmState):
         return found
-    return AlarmState.UNACKNOWLEDGED_ACTIVE if active else AlarmState.NORMAL
+    return AlarmState.UNACKNOWLEDGED_ACTIVE if active else BACK[owed]
 
 
 def diagram() -> str:
@@ -134,7 +177,11 @@ def diagram() -> str:
         for event, target in row.items():
             if isinstance(target, Follows):
                 lines.append(f"    {state.name} --> UNACKNOWLEDGED_ACTIVE: {event.value}, active")
-                lines.append(f"    {state.name} --> NORMAL: {event.value}, not active")
+                lines += [
+                    f"    {state.name} --> {back.name}: {event.value}, not active"
+                    + (f", {owed.value} owed" if owed.value else "")
+                    for owed, back in BACK.items()
+                ]
             elif target is not state:
                 lines.append(f"    {state.name} --> {target.name}: {event.value}")
             latched = LATCHING[state].get(event)

@@ -30,7 +30,14 @@ from dataclasses import dataclass, field, replace
 from google.protobuf.message import DecodeError
 
 from gateway.model.alarm import AlarmChange, AlarmState
-from gateway.rules.alarm_states import ASIDE, AlarmEvent, TransitionError, following
+from gateway.rules.alarm_states import (
+    ASIDE,
+    AlarmEvent,
+    Owed,
+    TransitionError,
+    following,
+    owes,
+)
 from gateway.rules.desk_policy import DeskPolicy
 
 PREFIX = "alarm.desk/"
@@ -67,11 +74,15 @@ class Command:
 
 @dataclass(slots=True)
 class Entry:
-    """An alarm that is not plainly normal. `ends_ns` is `until_ns` as monotonic time."""
+    """An alarm that is not plainly normal. `ends_ns` is `until_ns` as monotonic time.
+
+    owed: what people still have to do about a latching alarm that is put aside.
+    """
 
     last: AlarmChange
     active: bool
     until_ns: int = 0
+    owed: Owed = Owed.NOTHING
     ends_ns: int = field(default=0, compare=False)
 
     @property
@@ -90,6 +101,7 @@ class AlarmDesk:
         self._standing: Counter[str] = Counter()  # conditions that stand, by source and by group
         self._aside: set[Key] = set()  # those whose shelf or outage ends by itself
         self.complaints: list[str] = []
+        self._owed = Owed.NOTHING  # by the step that is being taken
 
     # -- the plant -------------------------------------------------------------------------
 
@@ -119,7 +131,7 @@ class AlarmDesk:
         if (entry is not None and entry.active) == raised:
             return None  # it stands already, or never stood
         previous = entry.last.state if entry is not None else AlarmState.NORMAL
-        state = following(previous, event, active=raised, latching=self._policy.latches(key))
+        state = self._following(key, previous, event, active=raised)
         keeps_id = entry is not None and not raised
         change = replace(
             found,
@@ -170,7 +182,7 @@ class AlarmDesk:
     ) -> AlarmChange | None:
         entry = self._entries[key]
         try:
-            state = following(entry.last.state, event, active=entry.active)
+            state = self._following(key, entry.last.state, event, active=entry.active)
         except TransitionError:
             return None  # out of service already, or never suppressed
         change = replace(
@@ -225,9 +237,7 @@ class AlarmDesk:
             raise CommandError(f"there is no alarm {command.condition} of {command.source}")
         active = entry.active if entry is not None else False
         try:
-            state = following(
-                last.state, command.verb, active=active, latching=self._policy.latches(key)
-            )
+            state = self._following(key, last.state, command.verb, active=active)
         except TransitionError as error:
             raise CommandError(f"{command.source} {command.condition}: {error}") from error
         change = replace(
@@ -276,7 +286,7 @@ class AlarmDesk:
         for key in due:
             entry = self._entries[key]
             last = entry.last
-            state = following(last.state, _BACK[last.state], active=entry.active)
+            state = self._following(key, last.state, _BACK[last.state], active=entry.active)
             change = replace(
                 last,
                 state=state,
@@ -292,6 +302,17 @@ class AlarmDesk:
 
     # -- state -----------------------------------------------------------------------------
 
+    def _following(
+        self, key: Key, state: AlarmState, event: AlarmEvent, *, active: bool
+    ) -> AlarmState:
+        """Give the state that follows; raises TransitionError. What is owed is kept by `_keep`."""
+        entry = self._entries.get(key)
+        owed = entry.owed if entry is not None else Owed.NOTHING
+        latching = self._policy.latches(key)
+        found = following(state, event, active=active, latching=latching, owed=owed)
+        self._owed = owes(owed, state, event, latching=latching)
+        return found
+
     def _keep(self, key: Key, change: AlarmChange, *, active: bool, until_ns: int = 0) -> None:
         entry = self._entries.get(key)
         if change.state is AlarmState.NORMAL:
@@ -303,6 +324,8 @@ class AlarmDesk:
             if until_ns or change.state not in ASIDE:
                 entry.until_ns = until_ns
         held = self._entries.get(key)
+        if held is not None:
+            held.owed = self._owed if change.state in ASIDE else Owed.NOTHING
         (self._aside.add if held is not None and held.until_ns else self._aside.discard)(key)
 
     def entries(self) -> list[Entry]:
@@ -358,15 +381,17 @@ def encode(entry: Entry, last: bytes) -> bytes:
     last: its last change, encoded.
     """
     active = b"true" if entry.active else b"false"
-    return b'{"active":%s,"until_ns":%d,"last":"%s"}' % (
-        active, entry.until_ns, base64.b64encode(last),
+    owed = b'"owed":"%s",' % entry.owed.value.encode() if entry.owed.value else b""
+    return b'{"active":%s,"until_ns":%d,%s"last":"%s"}' % (
+        active, entry.until_ns, owed, base64.b64encode(last),
     )  # fmt: skip
 
 
 def _decode(encoded: bytes) -> Entry:
     fields = json.loads(encoded)
     last = AlarmChange.decode(base64.b64decode(fields["last"]))
-    return Entry(last, bool(fields["active"]), int(fields["until_ns"]))
+    owed = Owed(fields.get("owed", ""))
+    return Entry(last, bool(fields["active"]), int(fields["until_ns"]), owed)
 
 
 def active_of(entries: Sequence[Entry], rule: str) -> list[AlarmChange]:

@@ -15,9 +15,11 @@ from gateway.rules.alarm_states import (
     LATCHING,
     TABLE,
     AlarmEvent,
+    Owed,
     TransitionError,
     diagram,
     following,
+    owes,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,8 +48,8 @@ class Plain:
 
     def _condition(self, raised: bool) -> None:
         self.active = raised
-        if self.aside is not None:
-            return
+        if self.aside is not None and not self.latching:
+            return  # a shelf stands for a word; a latch waits for its reset all the same
         if raised:
             self.unacknowledged, self.latched = True, False
         else:
@@ -73,7 +75,9 @@ class Plain:
             return True
         if self.aside is not back[event]:
             return False
-        self.aside, self.unacknowledged, self.latched = None, self.active, False
+        self.aside = None
+        if self.active or not self.latching:
+            self.unacknowledged, self.latched = self.active, False
         return True
 
     @property
@@ -91,7 +95,7 @@ class Plain:
 def test_any_history_leads_where_the_plain_model_says(
     latching: bool, events: list[AlarmEvent]
 ) -> None:
-    model, state, active = Plain(latching), S.NORMAL, False
+    model, state, active, owed = Plain(latching), S.NORMAL, False, Owed.NOTHING
     for event in events:
         if event in {E.RAISE, E.CLEAR}:
             if (event is E.RAISE) == active:
@@ -100,12 +104,39 @@ def test_any_history_leads_where_the_plain_model_says(
             active = event is E.RAISE
         right = model.happens(event)
         try:
-            state = following(state, event, active=active, latching=latching)
+            following_state = following(state, event, active=active, latching=latching, owed=owed)
         except TransitionError:
             assert not right
         else:
             assert right
+            owed = owes(owed, state, event, latching=latching)
+            state = following_state
         assert state is model.state
+
+
+@pytest.mark.parametrize(
+    ("before", "events", "after"),
+    [
+        (S.ACKNOWLEDGED_ACTIVE, [E.SHELVE, E.CLEAR, E.UNSHELVE], S.LATCHED),
+        (S.LATCHED, [E.REMOVE, E.RESTORE], S.LATCHED),
+        (S.UNACKNOWLEDGED_ACTIVE, [E.SUPPRESS, E.CLEAR, E.UNSUPPRESS], S.RETURNED_UNACKNOWLEDGED),
+        (S.RETURNED_UNACKNOWLEDGED, [E.SHELVE, E.UNSHELVE], S.RETURNED_UNACKNOWLEDGED),
+        (S.NORMAL, [E.SHELVE, E.RAISE, E.CLEAR, E.UNSHELVE], S.RETURNED_UNACKNOWLEDGED),
+        (S.LATCHED, [E.SHELVE, E.SUPPRESS, E.REMOVE, E.RESTORE], S.LATCHED),
+        (S.NORMAL, [E.SHELVE, E.UNSHELVE], S.NORMAL),
+        (S.LATCHED, [E.SHELVE, E.RAISE, E.UNSHELVE], S.UNACKNOWLEDGED_ACTIVE),
+    ],
+)
+def test_a_latch_outlives_a_shelf_a_suppression_and_an_outage(
+    before: AlarmState, events: list[AlarmEvent], after: AlarmState
+) -> None:
+    state, owed = before, Owed.NOTHING
+    active = before in {S.ACKNOWLEDGED_ACTIVE, S.UNACKNOWLEDGED_ACTIVE}
+    for event in events:
+        active = active if event not in {E.RAISE, E.CLEAR} else event is E.RAISE
+        moved = following(state, event, active=active, latching=True, owed=owed)
+        owed, state = owes(owed, state, event, latching=True), moved
+    assert state is after
 
 
 PAIRS = list(itertools.product(S, E, (False, True), (False, True)))

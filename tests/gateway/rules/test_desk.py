@@ -120,6 +120,20 @@ def test_the_longest_shelf_is_allowed() -> None:
     assert ask(table, E.REMOVE, until_ns=WALL_NS + 8 * HOUR, reason="x").state is S.OUT_OF_SERVICE
 
 
+def test_a_latching_alarm_that_was_put_aside_comes_back_latched_over_a_restart() -> None:
+    table, states = desk(LATCHING), dict[str, bytes]()
+    table.feed([found("gds/a", raised=True)])
+    ask(table, E.ACKNOWLEDGE)
+    states |= table.state_of(ask(table, E.SHELVE, until_ns=WALL_NS + HOUR, reason="x"))
+    [cleared] = table.feed([found("gds/a", raised=False)])
+    assert cleared.state is S.SHELVED
+    states |= table.state_of(cleared)
+    after = restarted(table, states, now_ns=0, wall_ns=WALL_NS)
+    [back] = after.tick(HOUR, wall_ns=WALL_NS + HOUR)
+    assert back.state is S.LATCHED
+    assert ask(after, E.RESET).state is S.NORMAL
+
+
 def test_a_latching_alarm_stays_until_it_is_reset() -> None:
     table = desk(DeskPolicy(latching=("gds/*:high",)))
     table.feed([found("gds/a", raised=True)])
@@ -166,10 +180,13 @@ def test_design_suppression_follows_its_cause_and_every_step_is_recorded() -> No
     assert [c.state for c in both] == [S.UNACKNOWLEDGED_ACTIVE, S.SUPPRESSED_BY_DESIGN]
 
 
+LATCHING = DeskPolicy(latching=("gds/a:high",))
+
+
 def restarted(
     table: AlarmDesk, states: dict[str, bytes], *, now_ns: int, wall_ns: int
 ) -> AlarmDesk:
-    after = desk()
+    after = desk(LATCHING)
     after.restore({name: value for name, value in states.items() if value})
     after.set_ends(now_ns=now_ns, wall_ns=wall_ns)
     assert after.complaints == []
@@ -185,7 +202,7 @@ STEPS = st.one_of(st.tuples(st.sampled_from("ab"), st.booleans()), VERBS, st.jus
 @given(st.lists(STEPS, max_size=40))
 def test_what_is_stored_with_each_change_is_enough_to_go_on(steps: list[object]) -> None:
     """After any history a desk made from the stored states equals the one that ran."""
-    table, states, now_ns = desk(), dict[str, bytes](), 0
+    table, states, now_ns = desk(LATCHING), dict[str, bytes](), 0
     for step in steps:
         now_ns += 600 * NS
         wall_ns = WALL_NS + now_ns
