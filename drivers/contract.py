@@ -235,7 +235,12 @@ class Driver(Protocol):
         ...
 
     def statistics(self) -> Mapping[str, float]:
-        """Counters for metrics: flat names with units, for example requests, timeouts."""
+        """Counters for metrics: names with units, for example requests, timeouts.
+
+        A name may carry labels, `exceptions_by_code{code=2}`. What every driver that asks has:
+        requests, timeouts, round_trip_ms, achieved_period_ms, and where its protocol has them
+        exceptions, also by code.
+        """
         ...
 
 

@@ -19,6 +19,7 @@ import logging
 import math
 import os
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import NoReturn
@@ -73,6 +74,7 @@ class HttpIntake:
         self._at_once = 0
         self._lingering: set[asyncio.Task[None]] = set()
         self._counts = {"requests": 0.0, "requests_refused": 0.0, "replays": 0.0}
+        self._refused: Counter[int] = Counter()
         self._log = CountedLog(f"intake_http.{name}", _malformed, clock, logging.DEBUG)
         self.port = 0
         """Port bound, once `run` listens."""
@@ -83,7 +85,8 @@ class HttpIntake:
             "requests_under_way": float(self._at_once),
             "malformed_requests": float(self._log.total),
         }
-        return {**self._desk.statistics(), **self._counts, **beside}
+        codes = {f"refused_by_status{{status={s}}}": float(n) for s, n in self._refused.items()}
+        return {**self._desk.statistics(), **self._counts, **beside, **codes}
 
     async def run(self, emit: Emit) -> None:
         """Serve until cancelled; raises DeviceError if the address cannot be had."""
@@ -188,6 +191,7 @@ class HttpIntake:
 
     def _refuse(self, error: RefusedError) -> web.Response:
         self._counts["requests_refused"] += 1
+        self._refused[error.status] += 1
         headers = {}
         if error.retry_after_s:
             headers["Retry-After"] = str(math.ceil(error.retry_after_s))

@@ -114,6 +114,8 @@ class ModbusDriver:
             "endpoint_switches": self._switched,
             "illegal_values": sum(len(unit.lessons.illegal) for unit in units),
         }
+        for code, count in sorted(exchange.codes.items()):
+            counters[f"exceptions_by_code{{code={code}}}"] = count
         if self._shared:
             counters["units"] = len(units)
             counters["units_down"] = sum(unit.silence.down for unit in units)

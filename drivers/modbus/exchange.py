@@ -19,6 +19,7 @@ out.
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -62,6 +63,7 @@ class Exchanging(Protocol):
     requests: int
     timeouts: int
     exceptions: int
+    codes: Counter[int]
     malformed: int
     unmatched: int
     answered: int
@@ -106,6 +108,7 @@ class Exchange:
         self.lost = False
         self.requests = self.timeouts = self.exceptions = self.malformed = self.unmatched = 0
         self.answered = self.round_trip_total_ns = 0
+        self.codes: Counter[int] = Counter()
         self._in_flight = in_flight
         self._timeout_ns = timeout_ns
         self._lost_after = lost_after
@@ -247,6 +250,7 @@ class Exchange:
             payload(request, (frame[0] << 8) | frame[1], frame)
         except ExceptionReplyError as error:
             self.exceptions += 1
+            self.codes[error.code] += 1
             return error.code
         except MalformedReplyError:
             pass

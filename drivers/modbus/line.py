@@ -14,6 +14,7 @@ that the line needs between. Pure: bytes and monotonic ns in, bytes out.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -53,6 +54,7 @@ class LineExchange:
         self.timeouts_in_row = 0
         self.requests = self.timeouts = self.exceptions = self.malformed = self.unmatched = 0
         self.answered = self.round_trip_total_ns = 0
+        self.codes: Counter[int] = Counter()
         self._framing = framing
         self._timeout_ns = timeout_ns
         self._idle_ns = idle_ns
@@ -130,6 +132,7 @@ class LineExchange:
             self.malformed += 1
         else:
             self.exceptions += 1
+            self.codes[code] += 1
         self.outcomes[0] = code
         self.timeouts_in_row = 0
         self.answered += 1

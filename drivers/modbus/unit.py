@@ -146,12 +146,12 @@ class Unit:
 
     def statistics(self) -> Mapping[str, float]:
         """Counters of this unit on a shared bus, each under its unit id."""
-        prefix = f"unit_{self.number}_"
+        of = f"{{unit={self.number}}}"
         return {
-            f"{prefix}polls": self.turns,
-            f"{prefix}silent_polls": self.silent_turns,
-            f"{prefix}down": float(self.silence.down),
-            f"{prefix}achieved_period_ms": self.achieved_ns / 1e6,
+            f"unit_polls{of}": self.turns,
+            f"unit_silent_polls{of}": self.silent_turns,
+            f"unit_down{of}": float(self.silence.down),
+            f"unit_achieved_period_ms{of}": self.achieved_ns / 1e6,
         }
 
     # One poll.

@@ -45,6 +45,7 @@ from drivers.contract import DeviceError
 from drivers.opcua.config import OpcUaConfig
 from drivers.opcua.faults import REFUSED_LOGIN, StatusError, status_sentence
 from drivers.opcua.publish import ServiceFaultError
+from drivers.opcua.traffic import Traffic
 from drivers.opcua.trust import (
     Identity,
     Presented,
@@ -209,8 +210,11 @@ class SavedSession:
 class Link:
     """One connection, from `open` to `close`; never reused."""
 
-    def __init__(self, config: OpcUaConfig, endpoint: str, label: str) -> None:
+    def __init__(
+        self, config: OpcUaConfig, endpoint: str, label: str, traffic: Traffic | None = None
+    ) -> None:
         self._config = config
+        self._traffic = traffic or Traffic(lambda: 0)
         self.endpoint = endpoint
         self._seconds = config.timeout_ms / 1000
         self._client = ReadOnlyClient(endpoint, self._seconds)
@@ -352,8 +356,12 @@ class Link:
 
     async def ask(self, request: object, seconds: float | None = None) -> Buffer:
         """Send a request; the raw body of its response. seconds: 0 waits for ever."""
+        asked_ns = self._traffic.asked()
         with _plainly_cancelled():
-            return await self._protocol().send_request(request, timeout=seconds)
+            answer = await self._protocol().send_request(request, timeout=seconds)
+        if seconds != 0:
+            self._traffic.came(asked_ns)
+        return answer
 
     def _protocol(self) -> UASocketProtocol:
         protocol = self._client.uaclient.protocol
@@ -377,12 +385,14 @@ class Link:
         if isinstance(error, ua.UaStatusCodeError):
             name = type(error).__name__
             status = int(error.code)
+            self._traffic.faults[status] += 1
             ours = config.user_certificate if status in REFUSED_LOGIN else config.certificate
             sentence = status_sentence(status, name, doing, ours)
             return StatusError(f"{where}: {sentence}", status)
         if isinstance(error, TrustError):
             return DeviceError(f"{where}: {error}")
         if isinstance(error, TimeoutError):
+            self._traffic.timeouts += 1
             return DeviceError(f"{where}: no answer in {config.timeout_ms} ms while {doing}")
         if isinstance(error, ConnectionRefusedError):
             return DeviceError(f"{where}: nobody listens there; is the server running?")

@@ -16,6 +16,7 @@ from drivers.opcua.repeats import EchoFilter, RepeatFilter
 from drivers.opcua.shift import ShiftWatch
 from drivers.opcua.state import State
 from drivers.opcua.structures import FieldTable
+from drivers.opcua.traffic import Traffic
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class Device:
     events: EventMaker
     state: State
     counters: Counters = field(default_factory=Counters)
+    traffic: Traffic = field(init=False)
     overflow: OverflowTally = field(default_factory=OverflowTally)
     misfits: set[int] = field(default_factory=set)
     unread: dict[int, str] = field(default_factory=dict)
@@ -84,6 +86,7 @@ class Device:
 
     def __post_init__(self) -> None:
         """Make the columns that have one row for each point."""
+        self.traffic = Traffic(self.clock.monotonic_ns)
         count = len(self.points)
         self.lost = np.zeros(count, np.bool_)
         self.heard_ns = np.zeros(count, np.int64)

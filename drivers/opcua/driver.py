@@ -52,7 +52,7 @@ class OpcUaDriver:
         stale, device.state.stale = device.state.stale, None
         if stale is None:
             return
-        link = Link(device.config, stale.endpoint, f"plantgate {device.name}")
+        link = Link(device.config, stale.endpoint, f"plantgate {device.name}", device.traffic)
         with contextlib.suppress(DeviceError):  # gone with the server, or soon of itself
             try:
                 await link.open(device.clock.wall_ns(), SavedSession(stale.token, stale.nonce))
@@ -93,7 +93,7 @@ class OpcUaDriver:
         """Serve one session; returns by what it was lost. The session stays, to be resumed."""
         device = self._device
         lost: DeviceError | None = None
-        link = Link(device.config, endpoint, f"plantgate {device.name}")
+        link = Link(device.config, endpoint, f"plantgate {device.name}", device.traffic)
         try:
             if device.config.reading == "poll":
                 await PollSession(device, link, emit, self._ledger).run()
@@ -135,13 +135,14 @@ class OpcUaDriver:
             for batch in device.batches.all_bad(Quality.BAD_NOT_CONNECTED, now_ns):
                 await emit(batch)
         self._told_down = why
+        device.traffic.pause()
         await emit(device.events.link_down(now_ns, why))
 
     def statistics(self) -> Mapping[str, float]:
         """Counts since start; `reconnects` are sessions after the first."""
         counters = {name: float(value) for name, value in asdict(self._device.counters).items()}
         counters["reconnects"] = max(0.0, counters.pop("sessions") - 1)
-        return counters
+        return counters | self._device.traffic.statistics()
 
 
 def _leaves(group: BaseExceptionGroup[DeviceError]) -> Iterator[DeviceError]:

@@ -82,6 +82,8 @@ class Intake:
         try:
             notification = read_publish_response(body)
         except (CodecError, ServiceFaultError) as error:
+            if isinstance(error, ServiceFaultError):
+                self._device.traffic.faults[error.status] += 1
             raise self._error(f"a publish response that makes no sense ({error})") from error
         subscription = notification.subscription
         follower = self._followers.get(subscription)
@@ -156,6 +158,8 @@ class Intake:
         for body in notification.events:
             receipts += await self._take_events(body)
         device.counters.notifications += 1
+        if notification.data_changes:
+            device.traffic.heard()
         self._ledger.add(Entry(subscription, notification.sequence, receipts, columns))
 
     async def _mind_clock(self, change: DataChange, now_ns: int) -> None:

@@ -63,6 +63,7 @@ class PollSession:
 
     async def _turn(self) -> None:
         device = self._device
+        device.traffic.heard()
         for change, now_ns in await self._reader.read(list(self._finder.items.values())):
             receipts = await self._intake.hand_over(change, now_ns)
             self._ledger.add(Entry(0, 0, receipts, change.columns))

@@ -54,6 +54,8 @@ class Reader:
                 body = await services.read_values(self._link, now)
                 cursor = read_read_response(body)
             except (ServiceFaultError, StatusError) as fault:
+                if isinstance(fault, ServiceFaultError):
+                    self._device.traffic.faults[fault.status] += 1
                 if fault.status not in TOO_MUCH_AT_ONCE or len(now) == 1:
                     raise
                 self._chunk = len(now) // 2

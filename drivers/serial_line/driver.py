@@ -36,6 +36,7 @@ _COUNTERS = (
     "requests", "timeouts", "frames", "checksum_errors", "malformed_frames", "echoes",
     "frames_passed_over", "overflows", "polls", "late_polls",
 )  # fmt: skip
+_SMOOTHING = 8  # the achieved period is a mean over about this many polls, as of Modbus
 
 
 class SerialLine:
@@ -65,6 +66,8 @@ class SerialLine:
         self._emit: Emit | None = None
         self._up: bool | None = None
         self._unread = 0  # wrong frames since the last good one
+        self._polled_ns = 0
+        self._achieved_ns = 0.0
 
     async def run(self, emit: Emit) -> None:
         """Read until cancelled; raises DeviceError when the line or its devices are lost."""
@@ -72,7 +75,7 @@ class SerialLine:
         now_ns = self._clock.monotonic_ns()
         for station in self._stations:
             station.restart(now_ns)
-        self._unread = 0
+        self._unread = self._polled_ns = 0
         line: Line | None = None
         try:
             line = await open_line(self._config, self._allowed)
@@ -92,6 +95,10 @@ class SerialLine:
         """Counters since start."""
         found = {name: float(self._counts[name]) for name in _COUNTERS}
         found["dropped_bytes"] = float(self._splitter.dropped_bytes)
+        counts = self._counts
+        mean_ns = counts["round_trip_total_ns"] / counts["answered"] if counts["answered"] else 0.0
+        found["round_trip_ms"] = mean_ns / 1e6
+        found["achieved_period_ms"] = self._achieved_ns / 1e6
         found["stations"] = float(len(self._stations))
         found["stations_down"] = float(sum(one.down for one in self._stations))
         return found
@@ -113,7 +120,13 @@ class SerialLine:
     def _following(self, due_ns: int, period_ns: int) -> int:
         """Time of the next poll in the phase of the schedule; a poll that is late is counted."""
         self._counts["polls"] += 1
-        late = (self._clock.monotonic_ns() - due_ns) // period_ns
+        now_ns = self._clock.monotonic_ns()
+        if self._polled_ns:
+            taken_ns = now_ns - self._polled_ns
+            weight = _SMOOTHING if self._achieved_ns else 1
+            self._achieved_ns += (taken_ns - self._achieved_ns) / weight
+        self._polled_ns = now_ns
+        late = (now_ns - due_ns) // period_ns
         self._counts["late_polls"] += late > 0
         return due_ns + (late + 1) * period_ns
 
@@ -122,7 +135,8 @@ class SerialLine:
         self._discard(line)
         line.send(station.request)
         self._counts["requests"] += 1
-        deadline_ns = self._clock.monotonic_ns() + self._config.timeout_ms * 10**6
+        asked_ns = self._clock.monotonic_ns()
+        deadline_ns = asked_ns + self._config.timeout_ms * 10**6
         while (left_ns := deadline_ns - self._clock.monotonic_ns()) > 0:
             chunk = await line.read(left_ns / 1e9)
             self._mind_gap(line)
@@ -132,6 +146,8 @@ class SerialLine:
                     continue
                 found = self._parsed(frame, [station])
                 if found is not None:
+                    self._counts["answered"] += 1
+                    self._counts["round_trip_total_ns"] += self._clock.monotonic_ns() - asked_ns
                     await self._good(*found)
                     return
         self._counts["timeouts"] += 1

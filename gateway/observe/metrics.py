@@ -8,6 +8,10 @@ A part registered as `source_gds-1` with {"requests": 7} gives
 
     plantgate_source_requests{name="gds-1"} 7.0
 
+a number may carry labels, {"exceptions_by_code{code=2}": 1} gives
+
+    plantgate_source_exceptions_by_code{name="gds-1",code="2"} 1.0
+
 and `buffer` with {"backlog_bytes": 3} gives `plantgate_buffer_backlog_bytes 3.0`: the part's name
 is split at its first underscore into kind and instance. All are gauges in type: whether a number
 may go down is known to the part alone, and Prometheus applies rate() to both.
@@ -75,12 +79,17 @@ class Metrics(Collector):
     def _add(
         families: dict[str, GaugeMetricFamily], kind: str, instance: str, key: str, number: float
     ) -> None:
-        name = _NOT_IN_A_NAME.sub("_", f"plantgate_{kind}_{key}")
+        plain, _, labels = key.partition("{")
+        name = _NOT_IN_A_NAME.sub("_", f"plantgate_{kind}_{plain}")
         family = families.get(name)
         if family is None:
-            family = GaugeMetricFamily(name, f"{key} of {kind}.", labels=["name"])
+            family = GaugeMetricFamily(name, f"{plain} of {kind}.")
             families[name] = family
-        family.add_metric([instance] if instance else [], float(number))
+        shown = {"name": instance} if instance else {}
+        for label in labels.removesuffix("}").split(",") if labels else ():
+            word, _, value = label.partition("=")
+            shown[_NOT_IN_A_NAME.sub("_", word)] = value
+        family.add_sample(name, shown, float(number))
 
     def _read(self, part: str, statistics: Statistics) -> Mapping[str, float]:
         try:

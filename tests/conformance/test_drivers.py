@@ -126,6 +126,20 @@ async def test_it_starts_and_emits_good_values_of_all_points(rig: Rig) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["modbus", "opcua", "serial_line"])
+async def test_a_driver_that_asks_measures_how_it_is_answered(name: str) -> None:
+    async with RIGS[name]() as rig:
+        inlet = Inlet()
+        async with running(rig, inlet):
+            await inlet.until(lambda: inlet.good() >= 2 * len(rig.ids) or _seen(inlet, rig))
+            await soon(lambda: rig.driver.statistics()["round_trip_ms"] > 0, "a round trip")
+            await rig.stir(1)
+            await soon(lambda: rig.driver.statistics()["achieved_period_ms"] > 0, "two periods")
+        counted = rig.driver.statistics()
+    assert counted["requests"] >= 2
+    assert counted["timeouts"] >= 0
+
+
 def _seen(inlet: Inlet, rig: Rig) -> bool:
     good = {
         point

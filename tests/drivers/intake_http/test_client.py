@@ -201,7 +201,11 @@ async def test_rubbish_on_the_wire_disturbs_nobody(
                 await writer.wait_closed()
         assert (await served.post("/v1/permit", PERMIT))[0] == 200
         assert len(served.store.events("intake.permit")) == 1
-        malformed = served.driver.statistics()["malformed_requests"]
+        await served.post("/v1/permit", PERMIT, token="x" * 16)
+        counted = served.driver.statistics()
+        malformed = counted["malformed_requests"]
+    assert counted["refused_by_status{status=401}"] == 1
+    assert counted["store_ms"] > 0
     assert malformed >= 2
     lines = [record for record in caplog.records if record.name == "intake_http.tickets"]
     assert len(lines) == 1, [line.getMessage() for line in lines]

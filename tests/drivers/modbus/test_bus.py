@@ -53,7 +53,7 @@ async def test_every_unit_is_read_over_one_connection() -> None:
     statistics = driver.statistics()
     assert statistics["units"] == statistics["requests_per_poll"] == 10
     assert statistics["registers_per_poll"] == 80
-    assert statistics["unit_7_polls"] >= 2
+    assert statistics["unit_polls{unit=7}"] >= 2
 
 
 async def test_a_point_without_a_unit_belongs_to_the_unit_of_the_device() -> None:
@@ -80,7 +80,9 @@ async def test_a_dead_unit_is_bad_alone_and_costs_one_time_out_a_period() -> Non
             assert _qualities(sink, 3) == {Quality.BAD_COMM_FAILURE}
             for unit in (1, 2, 4, 5):
                 assert _qualities(sink, unit) == {Quality.GOOD}
-            assert driver.statistics()["units_down"] == driver.statistics()["unit_3_down"] == 1
+            assert (
+                driver.statistics()["units_down"] == driver.statistics()["unit_down{unit=3}"] == 1
+            )
             dead.faults.silent = False
             await sink.until(lambda: sink.kinds().count("link.up") == 2)
             await sink.until(lambda: _qualities(sink, 3) == {Quality.GOOD})
@@ -150,7 +152,7 @@ async def test_a_block_that_is_never_answered_does_not_hide_the_rest_of_its_unit
         async with running(driver) as sink:
             await sink.until(lambda: len(sink.last()) == 8)
             await sink.until(lambda: sink.last()[279][1] == Quality.GOOD)
-            await sink.until(lambda: driver.statistics()["unit_2_polls"] >= 4)
+            await sink.until(lambda: driver.statistics()["unit_polls{unit=2}"] >= 4)
             timeouts, polls = driver.statistics()["timeouts"], driver.statistics()["polls"]
             await sink.until(lambda: driver.statistics()["polls"] >= polls + 10)
             assert 4 * (driver.statistics()["timeouts"] - timeouts) <= 10

@@ -316,6 +316,21 @@ async def test_a_poll_slower_than_its_period_is_told_and_nothing_overlaps() -> N
     assert [e.attributes["slow"] for e in sink.events if e.kind == "device.period"] == [True, False]
 
 
+async def test_exceptions_are_counted_by_code() -> None:
+    async with ModbusServer(500) as server:
+        server.device.forbid("holding", 10, 11)
+        driver = make(server.port, holding(20))
+        async with running(driver) as sink:
+            await sink.until(lambda: driver.statistics()["illegal_values"] == 1)
+            server.device.faults.busy = 1
+            await sink.until(lambda: "exceptions_by_code{code=6}" in driver.statistics())
+        counted = driver.statistics()
+    by_code = {key: n for key, n in counted.items() if key.startswith("exceptions_by_code")}
+    assert set(by_code) == {"exceptions_by_code{code=2}", "exceptions_by_code{code=6}"}
+    assert counted["exceptions"] == sum(by_code.values())
+    assert by_code["exceptions_by_code{code=6}"] == 1
+
+
 async def test_statistics_add_up() -> None:
     async with ModbusServer(500) as server:
         driver = make(server.port, holding(500), in_flight=3)

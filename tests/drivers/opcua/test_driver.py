@@ -147,6 +147,7 @@ async def test_a_frozen_server_is_found_and_left() -> None:
             assert task.done()
             assert isinstance(task.exception(), DeviceError)
             assert "no answer" in str(task.exception())
+            assert driver.statistics()["timeouts"] >= 1
         assert emit.samples(100)[-1][1] == LOST
     finally:
         process.kill()

@@ -131,6 +131,8 @@ async def test_rubbish_echo_and_wrong_check_sums_are_counted_and_never_values() 
             good = inlet.good()
             await inlet.until(lambda: inlet.good() > good + 2)
         counts = driver.statistics()
+    assert 0 < counts["round_trip_ms"] < 400
+    assert counts["achieved_period_ms"] > 0
     sent = {tenths / 10 for tenths in range(1, detectors.asked["01"] + 1)}
     values = [b.values[0] for b in inlet.batches if not b.quality[0]]
     assert set(values) <= sent

@@ -32,6 +32,27 @@ def test_kind_and_instance_come_from_the_part_name() -> None:
     }
 
 
+def test_a_number_may_carry_labels() -> None:
+    metrics = Metrics()
+    metrics.register(
+        "source_bus", lambda: {"exceptions_by_code{code=2}": 3, "exceptions_by_code{code=0x80}": 1}
+    )
+    metrics.register("source_other", lambda: {"exceptions_by_code{unit=7,code=2}": 5})
+    text = metrics.render().decode()
+    found = [
+        (sample.labels, sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "plantgate_source_exceptions_by_code"
+    ]
+    assert found == [
+        ({"name": "bus", "code": "2"}, 3.0),
+        ({"name": "bus", "code": "0x80"}, 1.0),
+        ({"name": "other", "unit": "7", "code": "2"}, 5.0),
+    ]
+    assert text.count("# TYPE plantgate_source_exceptions_by_code gauge") == 1
+
+
 def test_numbers_are_read_at_each_scrape() -> None:
     numbers = {"values": 1.0}
     metrics = Metrics()
