@@ -135,6 +135,20 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class VolatileRecord:
+    """An alarm that the disk has not taken (yet): it is in memory only.
+
+    key: SHA-256 of the payload, 32 bytes; the same alarm has it once it is durable.
+    time_ns, monotonic_ns: wall clock and monotonic time when it was given.
+    """
+
+    key: bytes
+    payload: bytes
+    time_ns: int
+    monotonic_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
     """Something that was, or could not be, kept. One open gap per (stream, cause).
 
@@ -185,6 +199,20 @@ class Clock(Protocol):
 
 
 CommitListener = Callable[[Stream, Sequence[Record]], None]
+VolatileListener = Callable[[Sequence[VolatileRecord], bool], None]
+"""Told alarms that are in memory only (True), and later that they are durable (False)."""
+
+
+class VolatileSource(Protocol):
+    """A log that tells of alarms which the disk does not take."""
+
+    def volatile(self) -> Sequence[VolatileRecord]:
+        """Alarms that were told and are not durable yet, oldest first."""
+        ...
+
+    def add_volatile_listener(self, listener: VolatileListener) -> Callable[[], None]:
+        """Call `listener` on the loop; returns how to stop."""
+        ...
 
 
 class Log(Protocol):

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from buffer.block import BlockDecoder, BlockError, ColumnBatch
+from buffer.bookkeeping import ranges_of
 from buffer.contract import (
     BufferPathError,
     Record,
@@ -35,7 +36,7 @@ from buffer.database import (
 )
 from buffer.policy import HOUR_NS
 from buffer.ranges import RangeSet
-from buffer.records_writer import EVICTED, TELEMETRY_HIGH, ranges_of
+from buffer.records_writer import EVICTED, TELEMETRY_HIGH
 
 ROWS_AT_ONCE = 200
 CHUNK_BYTES = 4 << 20

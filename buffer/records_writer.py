@@ -3,7 +3,8 @@
 Guarantees: an alarm commits at once, or joins the commit that is running. Within one commit,
 records are appended in the order given. Every loss reaches the event stream once: a gap record and
 what it accounts for are one transaction. The reserve on disk is given up when the disk is full, so
-that alarms and gap records can still be written.
+that alarms and gap records can still be written; an alarm that finds no disk at all is kept in
+memory and stored, once, when the disk takes it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from buffer.bookkeeping import load_pending_gaps, ranges_text, save_pending_gaps
 from buffer.contract import Clock, Gap, Record, SignedHead, Signer, Stream
 from buffer.database import RECORDS, RENEWED_FROM, ROW_OVERHEAD_BYTES, STREAMS, TABLE, Database
 from buffer.policy import BufferConfig, GapLedger, Held, Limits, choose_evictions
@@ -28,18 +30,24 @@ RENEWED_CARRY = "renewed_carry"
 for a start that finds telemetry.db not yet renewed."""
 EVICTED = "telemetry_evicted"
 RETRY_NS = 5 * 10**9
-"""Gap records that could not be written are tried again after so long."""
+"""Gap records and alarms that could not be written are tried again after so long."""
+HELD_BYTES = 16 * 1024 * 1024
+"""Alarms kept in memory while the disk takes none: as much as is pre-allocated for them on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PendingRecord:
-    """A record to store, its receipt and what goes with it in the same transaction."""
+    """A record to store, its receipt and what goes with it in the same transaction.
+
+    held: an alarm whose receipt has failed; it is kept in memory and tried again.
+    """
 
     stream: Stream
     payload: bytes
     receipt: asyncio.Future[int]
     state: Mapping[str, bytes] | None
     keep: bytes | None
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,7 @@ class RecordsWriter(Writer[RecordsJob]):
         self._oldest_ns: dict[Stream, int] = {}
         self._alone: set[Stream] = set()
         self._again: list[RecordsJob] = []
+        self._retry_ns = 0
 
     def commit(self, jobs: Sequence[RecordsJob]) -> None:
         """Store everything given in one transaction; a new log id is one of its own."""
@@ -132,16 +141,21 @@ class RecordsWriter(Writer[RecordsJob]):
         """Receipts that wait for a job."""
         return [job.receipt] if isinstance(job, PendingRecord) else []
 
+    def keep(self, jobs: Sequence[RecordsJob], error: str, outcome: Outcome) -> None:
+        """Keep for later what must not be lost, or not without being counted."""
+        self._again += self._kept_for_later(jobs, error, outcome.given_up)
+        self._retry_ns = self.clock.monotonic_ns() + RETRY_NS
+
     def next_deadline_ns(self) -> int | None:
         """When the next gap report falls due, or something may have grown too old."""
         if self._again:
-            return self.clock.monotonic_ns() + RETRY_NS
+            return self._retry_ns
         due = [self._ledger.next_deadline_ns(), self.look_ns]
         return min((at_ns for at_ns in due if at_ns is not None), default=None)
 
     def idle(self) -> None:
         """Report gaps that fell due, evict what is past quota or retention."""
-        if self._again:
+        if self._again and self.clock.monotonic_ns() >= self._retry_ns:
             self._store(())
         due_ns = self._ledger.next_deadline_ns()
         if due_ns is not None and due_ns <= self.clock.monotonic_ns():
@@ -182,17 +196,20 @@ class RecordsWriter(Writer[RecordsJob]):
         def stored_late(_: Heads) -> None:
             self._again = [job for job in self._again if all(job is not one for one in kept)]
             self._ledger = ledger_after
-            planned.outcome.done, planned.outcome.released_bytes = [], 0
+            planned.outcome.released_bytes = 0
             self._stored(planned)
 
         error = self.transact(work, stored_late)
         if error:
             self._ledger = ledger
-            kept += self._kept_for_later(jobs, error)
+            given_up: list[Receipt] = []
+            kept += self._kept_for_later(jobs, error, given_up)
             self._again += kept
+            self._retry_ns = self.clock.monotonic_ns() + RETRY_NS
             outcome = Outcome(
                 self.epoch,
                 failed=[receipt for receipt, _ in outcome.done],
+                given_up=given_up,
                 error=error,
                 released_bytes=outcome.released_bytes,
                 health=f"records are not stored: {error}",
@@ -227,7 +244,7 @@ class RecordsWriter(Writer[RecordsJob]):
                 record = self._chained(job.stream, job.payload, heads, outcome)
                 outcome.done.append((job.receipt, record.sequence))
                 outcome.state.update(job.state or {})
-                outcome.released_bytes += len(job.payload)
+                outcome.released_bytes += 0 if job.held else len(job.payload)
                 if job.keep is not None:
                     base = self.database.heads[job.stream].base
                     plan.catalogues[job.keep] = record.sequence + base
@@ -277,12 +294,22 @@ class RecordsWriter(Writer[RecordsJob]):
                 connection.executemany("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", rows)
                 self.database.set_meta(TELEMETRY_HIGH, job.telemetry_next - 1)
 
-    def _kept_for_later(self, jobs: Sequence[RecordsJob], error: str) -> list[RecordsJob]:
+    def _kept_for_later(
+        self, jobs: Sequence[RecordsJob], error: str, given_up: list[Receipt]
+    ) -> list[RecordsJob]:
+        """What is tried again: losses to be counted, and alarms, as far as memory allows."""
         kept: list[RecordsJob] = []
         cause = "disk_full" if "full" in error else "io_error"
         wall_ns = self.clock.wall_ns()
+        held_bytes = 0
         for job in jobs:
             if isinstance(job, PendingRecord):
+                held_bytes += len(job.payload) + ROW_OVERHEAD_BYTES
+                if job.stream is Stream.ALARM and held_bytes <= HELD_BYTES:
+                    kept.append(replace(job, held=True))
+                    continue
+                if job.stream is Stream.ALARM:
+                    given_up.append(job.receipt)
                 kept.append(Lost(Gap(job.stream, cause, 0, 0, wall_ns, wall_ns, 1)))
             elif isinstance(job, Lost | PromiseEviction):
                 kept.append(job)
@@ -446,46 +473,6 @@ class RecordsWriter(Writer[RecordsJob]):
         outcome.catalogues = self.catalogue_sequences()
         self._add_bounds(outcome)
         self.post(outcome)
-
-
-def ranges_text(ranges: RangeSet) -> str:
-    """Ranges as text: start-stop, half-open, comma-separated."""
-    return ",".join(f"{start}-{stop}" for start, stop in ranges)
-
-
-def ranges_of(text: str) -> RangeSet:
-    """Undo `ranges_text`; raises ValueError."""
-    ranges = RangeSet()
-    for piece in filter(None, text.split(",")):
-        start, _, stop = piece.partition("-")
-        ranges.add(int(start), int(stop))
-    return ranges
-
-
-def load_cursors(database: Database) -> dict[tuple[str, Stream], RangeSet]:
-    """Cursors as they were last saved."""
-    rows = database.connection.execute("SELECT destination, stream, ranges FROM cursor")
-    return {(str(row[0]), Stream(row[1])): ranges_of(row[2]) for row in rows}
-
-
-def load_pending_gaps(database: Database) -> list[Gap]:
-    """Losses that were not yet reported when the log was last closed or killed."""
-    rows = database.connection.execute(
-        "SELECT stream, cause, first, last, first_ns, last_ns, count FROM pending_gap"
-    )
-    return [Gap(Stream(row[0]), *row[1:]) for row in rows]
-
-
-def save_pending_gaps(database: Database, gaps: Sequence[Gap]) -> None:
-    """Keep losses that are not yet reported, instead of those kept; in the running transaction."""
-    database.connection.execute("DELETE FROM pending_gap")
-    database.connection.executemany(
-        "INSERT INTO pending_gap VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (int(gap.stream), gap.cause, gap.first, gap.last, gap.first_ns, gap.last_ns, gap.count)
-            for gap in gaps
-        ],
-    )
 
 
 def _used_bytes(database: Database, stream: Stream) -> int:

@@ -25,6 +25,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from buffer.bookkeeping import load_pending_gaps, save_pending_gaps
 from buffer.contract import NO_HASH, BufferPathError, Gap, Stream, chain_hash
 from buffer.database import (
     APPLICATION_ID,
@@ -41,8 +42,6 @@ from buffer.records_writer import (
     EVICTED,
     RENEWED_CARRY,
     TELEMETRY_HIGH,
-    load_pending_gaps,
-    save_pending_gaps,
 )
 from buffer.salvage import SALVAGED, carry_from, carry_name, salvage
 

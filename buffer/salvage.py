@@ -15,9 +15,10 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+from buffer.bookkeeping import ranges_of
 from buffer.contract import NO_HASH, Gap, Record, Stream, chain_hash
 from buffer.database import COLUMNS, RECORDS, RENEWED_FROM, STREAMS, TABLE, Database
-from buffer.records_writer import EVICTED, RENEWED_CARRY, ranges_of
+from buffer.records_writer import EVICTED, RENEWED_CARRY
 
 SALVAGED = "salvaged"
 """Name in meta of what was lost, until `recover` has queued it for gap records."""

@@ -21,7 +21,9 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+from buffer.alarm_watch import AlarmWatch
 from buffer.block import ColumnBatch, check_batch
+from buffer.bookkeeping import load_cursors
 from buffer.contract import (
     Bounds,
     Capacity,
@@ -34,9 +36,11 @@ from buffer.contract import (
     SignedHead,
     Signer,
     Stream,
+    VolatileListener,
+    VolatileRecord,
 )
 from buffer.cursors import Cursors
-from buffer.database import RECORDS, TELEMETRY
+from buffer.database import RECORDS, TELEMETRY, Reader
 from buffer.evidence import EvidenceFiles
 from buffer.policy import HOUR_NS, BufferConfig, CommitPolicy, capacity_hours
 from buffer.ranges import RangeSet
@@ -48,7 +52,6 @@ from buffer.records_writer import (
     PromiseEviction,
     RecordsWriter,
     SaveCursors,
-    load_cursors,
 )
 from buffer.recover import Opened, open_data_dir
 from buffer.reserve import Reserve
@@ -96,6 +99,7 @@ class Buffer:
         self._room.set()
         self._listeners: list[CommitListener] = []
         self._trouble: dict[str, str] = {}
+        self._alarms = AlarmWatch(clock)
         connection = opened.records.connection
         self._state = {
             str(key): bytes(value) for key, value in connection.execute("SELECT * FROM state")
@@ -187,6 +191,7 @@ class Buffer:
     ) -> None:
         """Store everything queued, durably; stop readers first, so a writer empties the WAL."""
         self._flush()
+        self._alarms.stop()
         self._save_cursors()
         loop = asyncio.get_running_loop()
         for thread in (self._rollup, self._scrub):
@@ -248,6 +253,8 @@ class Buffer:
         receipt: asyncio.Future[int] = self._running().create_future()
         self._take_room(len(payload))
         self._records_writer.put(PendingRecord(stream, payload, receipt, state, keep))
+        if stream is Stream.ALARM:
+            self._alarms.follow(receipt, payload, failing=bool(self._trouble.get(RECORDS)))
         return receipt
 
     async def room(self) -> None:
@@ -268,9 +275,8 @@ class Buffer:
     ) -> None:
         """Tell what is known of the wall clock's error; written on every record that follows."""
         for writer in self._writers:
-            writer.session = Session(
-                writer.session.boot_id, offset_ns, synchronised, wall_less_monotonic_ns
-            )
+            boot = writer.session.boot_id
+            writer.session = Session(boot, offset_ns, synchronised, wall_less_monotonic_ns)
 
     def state(self, key: str) -> bytes:
         """Newest committed state value of that name, or empty bytes."""
@@ -300,10 +306,8 @@ class Buffer:
 
     async def group_start(self, sequence: int) -> int:
         """Sequence of the key that starts the telemetry group of `sequence`."""
-        log_id = self._log_id
-        return await self._reading.ask(
-            Stream.TELEMETRY, lambda reader: reader.group_start(log_id, sequence)
-        )
+        find = partial(Reader.group_start, log_id=self._log_id, sequence=sequence)
+        return await self._reading.ask(Stream.TELEMETRY, find)
 
     async def sequences_between(self, stream: Stream, from_ns: int, to_ns: int) -> tuple[int, int]:
         """First and last sequence (inclusive) that may hold times in [from_ns, to_ns]."""
@@ -346,6 +350,14 @@ class Buffer:
         """Call `listener` on the loop after each commit; returns how to stop."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def volatile(self) -> Sequence[VolatileRecord]:
+        """Alarms that were told to be in memory only and are not durable yet, oldest first."""
+        return self._alarms.told()
+
+    def add_volatile_listener(self, listener: VolatileListener) -> Callable[[], None]:
+        """Call `listener` on the loop with such alarms, and when they are durable."""
+        return self._alarms.add_listener(listener)
 
     # ---- evidence -----------------------------------------------------------------------------
 
@@ -472,6 +484,8 @@ class Buffer:
         self._state.update(outcome.state)
         if outcome.health is not None:
             self._trouble[kind] = outcome.health
+        if kind == RECORDS:
+            self._alarms.settle(outcome)
         outcome.complete()
         if outcome.records and outcome.epoch == self._epoch:
             self._tell(outcome.records)

@@ -78,6 +78,7 @@ class Outcome:
     """What one commit did, for the event loop.
 
     health: what is wrong with storing in this database, "" when nothing is, None to say nothing.
+    given_up: alarms that had failed, were kept for later, and are lost now.
     epoch: counts log ids; outcomes of a former log id move no bounds.
     signed: newest signed heads, None to say nothing.  unsigned: why signing fails, if it does.
     """
@@ -87,6 +88,7 @@ class Outcome:
     done: list[tuple[asyncio.Future[int], int]] = field(default_factory=list)
     kept: list[asyncio.Future[None]] = field(default_factory=list)
     failed: list[Receipt] = field(default_factory=list)
+    given_up: list[Receipt] = field(default_factory=list)
     error: str = ""
     released_bytes: int = 0
     bounds: dict[Stream, Bounds] = field(default_factory=dict)
@@ -223,6 +225,7 @@ class Writer(Generic[JobT]):
         receipts = [receipt for job in jobs for receipt in self.receipts_of(job)]
         outcome = Outcome(self.epoch, failed=receipts, error=error)
         outcome.health = f"{self.database.kind} is not stored: {error}"
+        self.keep(jobs, error, outcome)
         self.post(outcome)
 
     def _refuse_queued(self) -> None:
@@ -338,6 +341,9 @@ class Writer(Generic[JobT]):
             self.make_room(failure)
             return
         self._broken, self._doubt = False, None
+
+    def keep(self, jobs: Sequence[JobT], error: str, outcome: Outcome) -> None:
+        """Called with jobs that were refused before they were tried; a place to keep them."""
 
     def make_room(self, failure: Exception) -> None:
         """Called after a failed attempt; a place to give up a reserve."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from buffer.contract import Stream
 from buffer.inspection import Inspection
 from buffer.ranges import RangeSet
+from gateway.receiver.check import VolatileEntry
 from gateway.receiver.contract import (
     Log,
     PointNames,
@@ -78,6 +79,11 @@ class SiteReader:
         """Sequences declared gone without a record of it: none here."""
         del log, stream
         return RangeSet()
+
+    def volatile(self, log: Log) -> list[VolatileEntry]:
+        """What is in memory only is not in a data directory."""
+        del log
+        return []
 
     def attachments(self, gateway: str) -> dict[bytes, list[str]]:
         """Not asked for."""

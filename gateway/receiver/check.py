@@ -26,6 +26,8 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """Largest message on the wire: gRPC's own default, 32 times what a gateway sends (limits of §7)."""
 MAX_EVIDENCE_BYTES = 256 * 1024 * 1024
 """Largest evidence file: ten minutes of a 3 Mbit/s clip."""
+MAX_VOLATILE = 1_000
+"""Alarms in memory only, in one message: ten times what a gateway sends."""
 MAX_RANGES = 10_000
 """Gap ranges in one message."""
 
@@ -73,6 +75,16 @@ class Evidence(NamedTuple):
     total_bytes: int
 
 
+class VolatileEntry(NamedTuple):
+    """An alarm that the gateway has in its memory only; key is the SHA-256 of its payload."""
+
+    key: bytes
+    payload: bytes
+    time_ns: int
+    monotonic_ns: int
+    boot_id: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
     """A Push, sorted out: what may be stored, what needs a file first, what is refused."""
@@ -91,6 +103,29 @@ class ProtocolError(Exception):
 
 class _RefusedError(Exception):
     """This record cannot be taken; the text says why."""
+
+
+def volatile_key(payload: bytes) -> bytes:
+    """Name of an alarm in memory only, 32 bytes: the same once it comes as a record."""
+    return hashlib.sha256(payload).digest()
+
+
+def check_volatile(message: wire.VolatileAlarms, boot_id: bytes) -> list[VolatileEntry]:
+    """Take alarms that are in a gateway's memory only; `boot_id` is the Hello's, their default.
+
+    Raises ProtocolError where one is no alarm, or where they are too many.
+    """
+    if len(message.alarms) > MAX_VOLATILE:
+        raise ProtocolError(f"{len(message.alarms)} volatile alarms at once")
+    found = []
+    for one in message.alarms:
+        try:
+            wire.Alarm.FromString(one.payload)
+        except DecodeError:
+            raise ProtocolError("a volatile alarm that is no Alarm") from None
+        key, boot = volatile_key(one.payload), one.boot_id or boot_id
+        found.append(VolatileEntry(key, one.payload, one.time_ns, one.monotonic_ns, boot))
+    return found
 
 
 def check_push(push: wire.Push, boot_id: bytes) -> Checked:

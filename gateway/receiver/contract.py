@@ -24,7 +24,7 @@ from typing import NamedTuple, Protocol
 from buffer.contract import Stream
 from buffer.ranges import RangeSet
 from drivers.contract import ValueKind
-from gateway.receiver.check import Attachment, Entry, Fault
+from gateway.receiver.check import Attachment, Entry, Fault, VolatileEntry
 from gateway.wire.v1 import uplink_pb2 as wire
 
 FAULT_TEXT = 500
@@ -64,6 +64,7 @@ class Known:
     checkpoints: sequence and hash of the newest record per stream, and of some before it as a store
     sees fit (newest first): by them a gateway finds out that its log and what is stored here share
     a past only up to some point.
+    boots: boot id of the newest record per stream.
     previous_log: the gateway's newest log before this one, until a fault NEW_LOG of this one is
         stored: a connection that ends in between must not hide it.  Empty where there is none.
     """
@@ -73,6 +74,7 @@ class Known:
     catalogues: tuple[bytes, ...]
     checkpoints: dict[Stream, list[tuple[int, bytes]]] = field(default_factory=dict)
     previous_log: bytes = b""
+    boots: dict[Stream, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,17 @@ class Seen:
     status: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Volatile:
+    """Alarms that are not durable at their gateway; the outcome is a `Stored` with their keys.
+
+    One that is there already is stored no second time. One that comes as a record is forgotten.
+    """
+
+    log: int
+    entries: Sequence[VolatileEntry]
+
+
 @dataclass(slots=True)
 class Stored:
     """Outcome of a work: what is acknowledged, which catalogues are needed, what is refused."""
@@ -111,6 +124,7 @@ class Stored:
     acknowledged: RangeSet = field(default_factory=RangeSet)
     needed: list[bytes] = field(default_factory=list)
     refused: list[Fault] = field(default_factory=list)
+    volatile: list[bytes] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +134,7 @@ class Away:
     reason: str
 
 
-Work = Greeting | Entries | Gaps | Seen
+Work = Greeting | Entries | Gaps | Seen | Volatile
 Outcome = Known | Stored | Away
 
 
@@ -235,6 +249,10 @@ class Reader(Protocol):
 
     def gaps(self, log: Log, stream: Stream) -> RangeSet:
         """Sequences of a stream that the gateway declared gone."""
+        ...
+
+    def volatile(self, log: Log) -> list[VolatileEntry]:
+        """Alarms told under a log that have not come as a record, by time."""
         ...
 
     def attachments(self, gateway: str) -> dict[bytes, list[str]]:

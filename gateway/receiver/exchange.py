@@ -27,10 +27,17 @@ from gateway.receiver.check import (
     ProtocolError,
     check_push,
     check_ranges,
+    check_volatile,
     stream_of,
 )
 from gateway.receiver.commit import Committer
-from gateway.receiver.contract import Entries, Gaps, Seen, StoreFailedError
+from gateway.receiver.contract import (
+    Entries,
+    Gaps,
+    Seen,
+    StoreFailedError,
+    Volatile,
+)
 from gateway.receiver.evidence import EvidenceFiles
 from gateway.receiver.quota import Meter
 from gateway.receiver.replies import DeafError, EndedError, Replies, Reply, Write
@@ -146,10 +153,18 @@ class Exchange:
                 gaps = Gaps(self._log, stream, check_ranges(message.gaps.ranges))
                 done = await self._committer.submit(gaps, size_bytes, urgent=False)
                 await self._replies.put(Reply(stream, done))
+            case "volatile_alarms":
+                await self._volatile(message.volatile_alarms, size_bytes)
             case "hello":
                 raise ProtocolError("a second Hello on one Exchange")
             case _:
                 pass  # an answer to a Request, or something a newer gateway may say
+
+    async def _volatile(self, message: wire.VolatileAlarms, size_bytes: int) -> None:
+        entries = check_volatile(message, self._boot_id)
+        done = await self._committer.submit(Volatile(self._log, entries), size_bytes, urgent=True)
+        await self._replies.put(Reply(Stream.ALARM, done))
+        await self._weigh(Stream.ALARM, size_bytes, len(entries))
 
     async def _say_rate(self) -> None:
         """Tell the quota at once, so that a gateway that obeys never meets it."""

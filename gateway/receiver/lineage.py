@@ -9,7 +9,8 @@ Each doubt becomes a fault in the store and a Notice to the gateway: an event at
 
 A Hello speaks for the streams of its own lane. What it says of the others may be overtaken by their
 own connection: it is made when connecting begins and may wait for the line, while the other lane
-delivers what was committed since.
+delivers what was committed since. So it counts for those only where what is stored was not made by
+the boot that speaks.
 
 Nothing is lost by any of them: the gateway takes a new log id, or sends again (gateway/uplink).
 """
@@ -37,10 +38,12 @@ def doubts(hello: wire.Hello, known: Known) -> dict[Stream, list[Fault]]:
         found[Stream.EVENT] = [Fault(0, NEW_LOG, b"", text)]
     spoken_for = {int(stream) for stream in _LANES.get(hello.lane, tuple(Stream))}
     for state in hello.streams:
-        if state.stream in spoken_for:
-            stream = Stream(state.stream)
-            if faults := _stream_doubts(stream, state, known):
-                found.setdefault(stream, []).extend(faults)
+        if not Stream.ALARM <= state.stream <= Stream.EVIDENCE:
+            continue
+        stream = Stream(state.stream)
+        counts = state.stream in spoken_for or known.boots.get(stream) != hello.boot_id
+        if counts and (faults := _stream_doubts(stream, state, known)):
+            found.setdefault(stream, []).extend(faults)
     return found
 
 

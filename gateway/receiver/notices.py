@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from buffer.contract import Stream
 from drivers.contract import quality_word
 from gateway.model.alarm import AlarmState
+from gateway.receiver.check import volatile_key
 from gateway.receiver.contract import Log, Reader, StoredRecord
 from gateway.receiver.corrections import Corrections
 from gateway.receiver.rows import iso_time
@@ -22,7 +23,7 @@ Field = str | float | bool | None | dict[str, str]
 ALARM_HEADING = (
     "gateway", "time", "source", "condition", "state", "value", "limit", "unit", "quality",
     "priority", "text", "alarm_id", "historical", "evidence", "rule", "operator", "reason",
-    "declaration",
+    "declaration", "durable",
 )  # fmt: skip
 FAULT_HEADING = (
     "gateway", "time", "log_id", "stream", "sequence", "kind", "reason", "count", "hash",
@@ -35,34 +36,60 @@ EVENT_HEADING = ("gateway", "time", "kind", "source", "text", "attributes", "his
 
 
 def alarm_rows(reader: Reader, log: Log, true: Corrections) -> Iterator[dict[str, Field]]:
-    """Alarm records of one log, in order of sequence; `evidence` is SHA-256s, space-separated."""
+    """Alarm records of one log, in order of sequence; `evidence` is SHA-256s, space-separated.
+
+    Then those that the gateway had in its memory only and that have not come as a record of any of
+    its logs: `durable` is false.
+    """
     attachments = reader.attachments(log.gateway)
     for record in reader.records(log, Stream.ALARM):
-        alarm = wire.Alarm()
-        if not _parse(alarm, record):
-            continue
-        time_ns = alarm.source_time_ns or alarm.gateway_time_ns or record.time_ns
-        fields: list[Field] = [
-            log.gateway,
-            iso_time(true.time_ns(log, record, time_ns)),
-            alarm.source,
-            alarm.condition,
-            _state(alarm.state),
-            _number(alarm.value),
-            _number(alarm.limit),
-            alarm.unit,
-            quality_word(alarm.quality),
-            alarm.priority,
-            alarm.text,
-            alarm.alarm_id.hex(),
-            record.historical,
-            " ".join(attachments.get(alarm.alarm_id, ())),
-            alarm.rule,
-            alarm.operator,
-            alarm.reason,
-            alarm.declaration,
-        ]
-        yield dict(zip(ALARM_HEADING, fields, strict=True))
+        yield from _alarm_row(log, record, attachments, true, durable=True)
+    volatile = {one.key: one for one in reader.volatile(log)}
+    if volatile:  # one that was under way when its record came may have been stored after it
+        for other in reader.logs(log.gateway):
+            for record in reader.records(other, Stream.ALARM):
+                volatile.pop(volatile_key(record.payload), None)
+    for one in volatile.values():
+        record = StoredRecord(
+            0, 0, False, b"", one.time_ns, 0, 1, one.payload, one.monotonic_ns, one.boot_id, False
+        )
+        yield from _alarm_row(log, record, attachments, true, durable=False)
+
+
+def _alarm_row(
+    log: Log,
+    record: StoredRecord,
+    attachments: dict[bytes, list[str]],
+    true: Corrections,
+    *,
+    durable: bool,
+) -> Iterator[dict[str, Field]]:
+    alarm = wire.Alarm()
+    if not _parse(alarm, record):
+        return
+    time_ns = alarm.source_time_ns or alarm.gateway_time_ns or record.time_ns
+    fields: list[Field] = [
+        log.gateway,
+        iso_time(true.time_ns(log, record, time_ns)),
+        alarm.source,
+        alarm.condition,
+        _state(alarm.state),
+        _number(alarm.value),
+        _number(alarm.limit),
+        alarm.unit,
+        quality_word(alarm.quality),
+        alarm.priority,
+        alarm.text,
+        alarm.alarm_id.hex(),
+        record.historical,
+        " ".join(attachments.get(alarm.alarm_id, ())),
+        alarm.rule,
+        alarm.operator,
+        alarm.reason,
+        alarm.declaration,
+        durable,
+    ]
+    yield dict(zip(ALARM_HEADING, fields, strict=True))
 
 
 def event_rows(reader: Reader, log: Log, true: Corrections) -> Iterator[dict[str, Field]]:

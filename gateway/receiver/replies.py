@@ -83,6 +83,9 @@ class Replies:
             await self._flush(write)
         self._stream = stream
         self._ranges.update(outcome.acknowledged)
+        if outcome.volatile:
+            ack = wire.Ack(volatile_keys=outcome.volatile, server_time_ns=self._clock.wall_ns())
+            await write(wire.ReceiverMessage(ack=ack))
         if not outcome.needed and not outcome.refused:
             return
         await self._flush(write)

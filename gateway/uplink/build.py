@@ -53,6 +53,7 @@ def make_uplinks(
             rng=random.SystemRandom(),
             health=lambda: health.report().state.value,
             times=around.times,
+            volatile=buffer,
         )
         for uplink in site.uplinks
     }

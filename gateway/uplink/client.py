@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from buffer.contract import Log, Record, Stream
+from buffer.contract import Log, Record, Stream, VolatileRecord, VolatileSource
 from buffer.ranges import RangeSet
 from drivers.contract import Clock
 from gateway.model.clock import ServerTime
@@ -33,6 +33,7 @@ from gateway.uplink.link import LaneLink, Surroundings
 from gateway.uplink.outputs import NOTICE, STREAMS, Counters, Lane, LogForked, SessionSettings
 from gateway.uplink.quarantine import Quarantine
 from gateway.uplink.renewal import watch
+from gateway.uplink.volatile import VolatileOutbox
 from gateway.wire.v1 import uplink_pb2 as wire
 
 Events = Callable[[str, str, dict[str, Any]], None]
@@ -79,6 +80,7 @@ class Uplink:
     events: called on the loop with kind, one clear sentence and flat attributes; it must not block.
     health: first word ok, degraded or failed, as sent in each heartbeat.
     times: called with what the receiver says the time is.
+    volatile: tells of alarms that the disk does not take; None where nothing does.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Uplink:
         settings: SessionSettings | None = None,
         health: Callable[[], str] = lambda: "ok",
         times: Callable[[ServerTime], None] = lambda _: None,
+        volatile: VolatileSource | None = None,
     ) -> None:
         settings = replace(
             settings or SessionSettings(),
@@ -109,6 +112,8 @@ class Uplink:
         self._rng = rng
         self._site_health = health
         self._times = times
+        self._volatile_source = volatile
+        self._volatile = VolatileOutbox()
         self._quarantine = Quarantine()
         self._counters = {lane: Counters() for lane in Lane}
         self._links: dict[Lane, LaneLink] = {}
@@ -127,14 +132,18 @@ class Uplink:
         """Keep both lanes connected until cancelled."""
         for stream in Stream:
             self._pass_over(stream)
-        stop = self._log.add_listener(self._committed)
+        stops = [self._log.add_listener(self._committed)]
+        if self._volatile_source is not None and Stream.ALARM in self._streams:
+            self._volatile.add(self._volatile_source.volatile())
+            stops.append(self._volatile_source.add_volatile_listener(self._volatile_told))
         try:
             async with asyncio.TaskGroup() as group:
                 for lane in Lane:
                     group.create_task(self._keep(lane))
                 group.create_task(watch(self._config, self._clock, self._reconnect, self.report))
         finally:
-            stop()
+            for stop in stops:
+                stop()
 
     def _reconnect(self) -> None:
         for link in self._links.values():
@@ -186,6 +195,7 @@ class Uplink:
         """Note that a lane is up."""
         self._opened_ns[lane] = self._clock.monotonic_ns()
         if lane is Lane.PRIORITY:
+            self._links[lane].send_now(self._volatile.all())
             for catalogue, sequence in self._wanted.items():
                 self._links[lane].deliver_catalogue(catalogue, sequence)
         if self._is_up() and self._state != (True, False):
@@ -258,7 +268,20 @@ class Uplink:
         """Pass on what time the receiver says it is."""
         self._times(said)
 
+    def volatile_stored(self, keys: Sequence[bytes]) -> None:
+        """Take that the receiver has stored alarms that are in memory only here."""
+        self._volatile.stored(keys)
+
     # ---- the rest ------------------------------------------------------------------------
+
+    def _volatile_told(self, records: Sequence[VolatileRecord], volatile: bool) -> None:
+        if not volatile:
+            self._volatile.durable(records)
+            return
+        messages = self._volatile.add(records)
+        link = self._links.get(Lane.PRIORITY)
+        if link is not None:
+            link.send_now(messages)
 
     async def _keep(self, lane: Lane) -> None:
         patience = Patience(self._rng)

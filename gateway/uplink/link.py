@@ -104,6 +104,10 @@ class Hub(Protocol):
         """The receiver told what time it is."""
         ...
 
+    def volatile_stored(self, keys: Sequence[bytes]) -> None:
+        """The receiver has stored alarms that are in memory only here."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -195,6 +199,12 @@ class LaneLink:
         if not self._ended.done():
             self._ended.set_result(ended)
 
+    def send_now(self, messages: Sequence[wire.GatewayMessage]) -> None:
+        """Send what belongs to no stream, ahead of what the session has not handed out yet."""
+        if self.is_open:
+            for message in messages:
+                self._send(message)
+
     def committed(self, stream: Stream, records: Sequence[Record]) -> None:
         """Tell the session of records that have just become durable."""
         self._carry_out(self.session.committed(stream, records, now_ns=self._now_ns()))
@@ -232,6 +242,8 @@ class LaneLink:
             while (encoded := await self._call.read()) is not grpc.aio.EOF:
                 message = wire.ReceiverMessage.FromString(encoded)
                 self._hear_time(message)
+                if message.ack.volatile_keys:
+                    self._hub.volatile_stored(message.ack.volatile_keys)
                 if message.HasField("welcome"):
                     self.session.know(await self._own_past(message.welcome))
                 self._carry_out(self.session.feed(message, now_ns=self._now_ns()))

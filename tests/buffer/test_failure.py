@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,13 @@ import pytest
 
 from buffer.block import BlockDecoder
 from buffer.contract import NotStoredError, Stream
+from buffer.ranges import RangeSet
 from buffer.store import Buffer
 from tests.buffer.test_eviction import gaps_of
 from tests.buffer.test_store import GOOD, POINTS, START_NS, add, check_chain, everything
 
 if TYPE_CHECKING:
-    from tests.buffer.conftest import OpenBuffer
+    from tests.buffer.conftest import HandClock, OpenBuffer
 
 
 @contextmanager
@@ -55,20 +57,74 @@ async def test_telemetry_that_cannot_be_stored_fails_and_recovers(
         assert found == {("TELEMETRY", "io_error"): (0, 0, 10)}
 
 
-async def test_alarm_that_cannot_be_stored_fails_and_is_counted(
+async def test_an_alarm_that_finds_no_disk_is_told_at_once_and_stored_once_later(
     open_buffer: OpenBuffer, tmp_path: Path
 ) -> None:
+    told: list[tuple[bytes, bool]] = []
     async with open_buffer(attempts=2, lock_wait_ms=1) as log:
+        log.add_volatile_listener(lambda found, volatile: told.extend(
+            (one.payload, volatile) for one in found))  # fmt: skip
         with blocked(tmp_path / "data" / "records.db"):
             with pytest.raises(NotStoredError, match="locked"):
-                await log.add_record(Stream.ALARM, b"lost", state={"k": b"v"})
+                await log.add_record(Stream.ALARM, b"first", state={"k": b"1"})
             assert log.state("k") == b""
             assert not log.health()[0]
-        assert await log.add_record(Stream.ALARM, b"next") == 1
+            assert told == [(b"first", True)]
+            second = log.add_record(Stream.ALARM, b"second", state={"k": b"2"})
+            assert told == [(b"first", True), (b"second", True)], "before it was even tried"
+            with pytest.raises(NotStoredError):
+                await second
+            assert [one.payload for one in log.volatile()] == [b"first", b"second"]
+            with pytest.raises(NotStoredError):
+                await log.add_record(Stream.EVENT, b"an event is only counted")
+        assert await log.add_record(Stream.ALARM, b"third", state={"k": b"3"}) == 3
         assert log.health()[0]
+        assert log.state("k") == b"3"
+        assert told[2:] == [
+            (b"third", True), (b"first", False), (b"second", False), (b"third", False),
+        ]  # fmt: skip
+        assert log.volatile() == []
+        stored = await everything(log, Stream.ALARM)
+        assert [one.payload for one in stored] == [b"first", b"second", b"third"]
+        check_chain(stored)
     async with open_buffer() as log:
         found = gaps_of(await everything(log, Stream.EVENT))
-        assert found == {("ALARM", "io_error"): (0, 0, 1)}
+        assert found == {("EVENT", "io_error"): (0, 0, 1)}
+        assert len(await everything(log, Stream.ALARM)) == 3
+
+
+async def test_a_held_alarm_is_stored_without_another_one_to_wake_the_disk(
+    open_buffer: OpenBuffer, tmp_path: Path, clock: HandClock
+) -> None:
+    async with open_buffer(attempts=1, lock_wait_ms=1) as log:
+        with blocked(tmp_path / "data" / "records.db"), pytest.raises(NotStoredError):
+            await log.add_record(Stream.ALARM, b"alone")
+        stored = asyncio.Event()
+        log.add_volatile_listener(lambda _, volatile: None if volatile else stored.set())
+        clock.advance(6)
+        log.set_destinations({})
+        log.acknowledge("province", Stream.ALARM, RangeSet())  # saves cursors: wakes the writer
+        async with asyncio.timeout(30):
+            await stored.wait()
+        assert [one.payload for one in await everything(log, Stream.ALARM)] == [b"alone"]
+
+
+async def test_an_alarm_that_waits_for_a_slow_disk_is_told_after_a_second(
+    open_buffer: OpenBuffer, tmp_path: Path
+) -> None:
+    told: list[bool] = []
+    async with open_buffer(attempts=1, lock_wait_ms=60_000) as log:
+        log.add_volatile_listener(lambda _, volatile: told.append(volatile))
+        with blocked(tmp_path / "data" / "records.db"):
+            receipt = log.add_record(Stream.ALARM, b"slow")
+            await asyncio.sleep(0.05)
+            assert told == []
+            log._alarms._clock.advance(1)  # type: ignore[attr-defined]  # the hand-set clock
+            log._alarms._overdue()  # what the timer does
+            assert told == [True]
+            assert not receipt.done()
+        assert await receipt == 1
+        assert told == [True, False]
 
 
 async def test_file_changed_by_another_hand_is_not_written_to(

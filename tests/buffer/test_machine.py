@@ -137,7 +137,7 @@ class LogMachine(RuleBasedStateMachine):
             self.model.renew_log_id("test")
             assert name not in self.names
             self.names.add(name)
-            for _ in range(200):
+            for _ in range(12_000):  # a minute: a machine may be busy
                 if all(self.log.bounds(one) == self.model.bounds(one) for one in Stream):
                     return
                 await asyncio.sleep(0.005)

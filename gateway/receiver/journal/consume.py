@@ -32,6 +32,7 @@ from gateway.receiver.contract import (
     Seen,
     Stored,
     StoreFailedError,
+    Volatile,
     Work,
 )
 from gateway.receiver.journal.line import PASSING, RETRY_SECONDS, Line, page_of, said
@@ -266,5 +267,7 @@ def _numbered(work: Work, log: int) -> Work:
             return Gaps(log, work.stream, work.ranges)
         case Seen():
             return Seen(log, work.status)
+        case Volatile():
+            return Volatile(log, work.entries)
         case _:
             raise TypeError("a journal holds no Greeting")

@@ -19,8 +19,16 @@ from google.protobuf.message import DecodeError
 
 from buffer.contract import Stream
 from buffer.ranges import RangeSet
-from gateway.receiver.check import Entry, Fault, ProtocolError, check_push, check_ranges, stream_of
-from gateway.receiver.contract import Entries, Gaps, Seen, Work
+from gateway.receiver.check import (
+    Entry,
+    Fault,
+    ProtocolError,
+    check_push,
+    check_ranges,
+    check_volatile,
+    stream_of,
+)
+from gateway.receiver.contract import Entries, Gaps, Seen, Volatile, Work
 from gateway.wire.v1 import uplink_pb2 as wire
 
 URGENT, BULK = "urgent", "bulk"
@@ -65,7 +73,11 @@ class Batch:
 
     def fits(self, entry: Entry) -> bool:
         """Tell whether one record can be published at all."""
-        return len(entry.payload) + 2 * _OVERHEAD <= self.limit
+        return self.fits_bytes(len(entry.payload))
+
+    def fits_bytes(self, count: int) -> bool:
+        """Tell whether a payload of so many bytes can be published at all."""
+        return count + 2 * _OVERHEAD <= self.limit
 
     def add_entries(self, speaker: Speaker, work: Entries, entries: Sequence[Entry]) -> None:
         """Add those of a work's records that are taken, and its faults."""
@@ -114,6 +126,20 @@ class Batch:
         item = self._batch.works.add(**_of(speaker))
         item.status.ParseFromString(work.status)
         self._size += _OVERHEAD + len(work.status)
+
+    def add_volatile(self, speaker: Speaker, work: Volatile) -> None:
+        """Add alarms that a gateway has in its memory only; they move no cursor."""
+        for one in work.entries:
+            if self._size + len(one.payload) + 2 * _OVERHEAD > self.limit:
+                self._close()
+            item = self._batch.works.add(**_of(speaker))
+            item.volatile_alarms.alarms.add(
+                payload=one.payload,
+                time_ns=one.time_ns,
+                monotonic_ns=one.monotonic_ns,
+                boot_id=one.boot_id,
+            )
+            self._size += 2 * _OVERHEAD + len(one.payload)
 
     def messages(self) -> list[Message]:
         """Everything that was added, as messages."""
@@ -192,6 +218,8 @@ def _items(item: wire.JournalWork) -> Iterator[Item]:
                                      check_ranges(item.gaps.ranges)), {})  # fmt: skip
         case "status":
             yield Item(speaker, Seen(0, item.status.SerializeToString()), {})
+        case "volatile_alarms":
+            yield Item(speaker, Volatile(0, check_volatile(item.volatile_alarms, bytes(16))), {})
         case None:
             pass
     for stream, faults in noted.items():

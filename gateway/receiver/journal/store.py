@@ -21,6 +21,7 @@ from gateway.receiver.contract import (
     Seen,
     Stored,
     StoreFailedError,
+    Volatile,
     Work,
 )
 from gateway.receiver.journal.line import Line
@@ -119,6 +120,10 @@ class JournalStore:
             case Seen():
                 batch.add_status(self._speakers.of(work.log), work)
                 return Stored()
+            case Volatile():
+                taken = [one for one in work.entries if batch.fits_bytes(len(one.payload))]
+                batch.add_volatile(self._speakers.of(work.log), Volatile(work.log, taken))
+                return Stored(volatile=[one.key for one in taken])
             case _:
                 raise TypeError("a Greeting is not for the journal")
 
@@ -144,4 +149,4 @@ class JournalStore:
 
 def _lane(work: Work) -> str:
     urgent = isinstance(work, Entries | Gaps) and work.stream in {Stream.ALARM, Stream.EVENT}
-    return URGENT if urgent else BULK
+    return URGENT if urgent or isinstance(work, Volatile) else BULK

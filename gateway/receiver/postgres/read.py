@@ -14,6 +14,7 @@ import psycopg
 
 from buffer.contract import Stream
 from buffer.ranges import RangeSet
+from gateway.receiver.check import VolatileEntry
 from gateway.receiver.contract import (
     Log,
     PointNames,
@@ -119,6 +120,15 @@ class PostgresReader:
     def gaps(self, log: Log, stream: Stream) -> RangeSet:
         """Sequences of a stream that the gateway declared gone."""
         return self._ranges("gone", log, stream)
+
+    def volatile(self, log: Log) -> list[VolatileEntry]:
+        """Alarms told under a log that have not come as a record, by time."""
+        rows = self._ask(
+            "SELECT key, payload, time_ns, monotonic_ns, boot_id FROM volatile_alarms"
+            " WHERE log = %s ORDER BY time_ns, key",
+            log.number,
+        )
+        return [VolatileEntry(*row) for row in rows]
 
     def attachments(self, gateway: str) -> dict[bytes, list[str]]:
         """SHA-256s (hexadecimal) of the evidence of each alarm of a gateway."""

@@ -115,3 +115,18 @@ CREATE TABLE aside (
     content     bytea NOT NULL,             -- plantgate.wire.v1.Record, or the whole message
     PRIMARY KEY (journal, number, part)
 );
+
+-- migration 3
+-- Alarms that their gateway has in memory only, because its disk takes nothing. A row goes when the
+-- same alarm comes as a record.
+CREATE TABLE volatile_alarms (
+    gateway      bigint NOT NULL REFERENCES gateways,
+    key          bytea NOT NULL,            -- SHA-256 of the payload
+    log          bigint NOT NULL REFERENCES logs,
+    time_ns      bigint NOT NULL,
+    monotonic_ns bigint NOT NULL,
+    boot_id      bytea NOT NULL,
+    received_ns  bigint NOT NULL,
+    payload      bytea NOT NULL,
+    PRIMARY KEY (gateway, key)
+);

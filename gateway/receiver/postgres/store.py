@@ -18,6 +18,7 @@ from psycopg.errors import DeadlockDetected, SerializationFailure
 
 from buffer.contract import Stream
 from buffer.ranges import RangeSet
+from gateway.receiver.check import volatile_key
 from gateway.receiver.contract import (
     FAULT_TEXT,
     NEW_LOG,
@@ -30,6 +31,7 @@ from gateway.receiver.contract import (
     Stored,
     StoreFailedError,
     StorePathError,
+    Volatile,
     Work,
     stream_key,
 )
@@ -139,11 +141,16 @@ class PostgresStore:
                         outcomes.append(ledger.store(work, self._waiting))
                     case Gaps():
                         outcomes.append(ledger.note_gaps(work))
+                    case Volatile():
+                        keys = [one.key for one in work.entries]
+                        outcomes.append(Stored(volatile=keys))
                     case Seen():
                         outcomes.append(Stored())
             self._copy(ledger, now_ns)
             ledger.move_cursors()
             self._note(entries, ledger, now_ns)
+            self._keep_volatile([work for work in works if isinstance(work, Volatile)], now_ns)
+            self._forget_volatile(entries)
             self._note_seen([work for work in works if isinstance(work, Seen)], now_ns)
             if arrived is not None:
                 journals.note(self._db, arrived, outcomes)
@@ -208,7 +215,17 @@ class PostgresStore:
             for key, sequence, head in heads
         }
         held = tuple(filter(self._holds, work.catalogues))
-        return Known(log, acknowledged, held, checkpoints, previous)
+        return Known(log, acknowledged, held, checkpoints, previous, self._boots(log))
+
+    def _boots(self, log: int) -> dict[Stream, bytes]:
+        """Boot id of the newest record of each stream."""
+        rows = self._db.execute(
+            "SELECT records.stream_key, boot_id FROM streams JOIN records"
+            " ON records.stream_key = streams.stream_key AND sequence = head_sequence"
+            " WHERE streams.stream_key = ANY(%s)",
+            ([stream_key(log, stream) for stream in Stream],),
+        ).fetchall()
+        return {Stream(int(str(key)) % 4 + 1): _bytes(boot) for key, boot in rows}
 
     def _holds(self, catalogue: bytes) -> bool:
         """Tell whether a catalogue is here; another receiver may have stored it just now."""
@@ -260,6 +277,33 @@ class PostgresStore:
                     for log, stream, fault in sorted(ledger.faults)
                 ],
             )  # fmt: skip
+
+    def _keep_volatile(self, works: Sequence[Volatile], now_ns: int) -> None:
+        rows = sorted(
+            (one.key, one.time_ns, one.monotonic_ns, one.boot_id, now_ns, one.payload, work.log)
+            for work in works
+            for one in work.entries
+        )
+        if rows:
+            self._db.cursor().executemany(
+                "INSERT INTO volatile_alarms (gateway, key, log, time_ns, monotonic_ns, boot_id,"
+                " received_ns, payload) SELECT gateway, %s, id, %s, %s, %s, %s, %s FROM logs"
+                " WHERE id = %s ON CONFLICT DO NOTHING",
+                rows,
+            )
+
+    def _forget_volatile(self, works: Sequence[Entries]) -> None:
+        """Drop what is told to be volatile and has come as a record now."""
+        alarms = [work for work in works if work.stream is Stream.ALARM]
+        if alarms and self._db.execute("SELECT 1 FROM volatile_alarms LIMIT 1").fetchone():
+            keys = sorted(
+                (volatile_key(entry.payload), work.log) for work in alarms for entry in work.entries
+            )
+            self._db.cursor().executemany(
+                "DELETE FROM volatile_alarms WHERE key = %s AND gateway ="
+                " (SELECT gateway FROM logs WHERE id = %s)",
+                keys,
+            )
 
     def _note_seen(self, works: Sequence[Seen], now_ns: int) -> None:
         if works:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from buffer.contract import Stream
 from buffer.ranges import RangeSet
+from gateway.receiver.check import VolatileEntry
 from gateway.receiver.contract import (
     Log,
     PointNames,
@@ -121,6 +122,15 @@ class SqliteReader:
                 (stream_key(log.number, stream),),
             )
         )
+
+    def volatile(self, log: Log) -> list[VolatileEntry]:
+        """Alarms told under a log that have not come as a record, by time."""
+        rows = self._db.execute(
+            "SELECT key, payload, time_ns, monotonic_ns, boot_id FROM volatile_alarms"
+            " WHERE log = ? ORDER BY time_ns, key",
+            (log.number,),
+        )
+        return [VolatileEntry(*row) for row in rows]
 
     def attachments(self, gateway: str) -> dict[bytes, list[str]]:
         """SHA-256s (hexadecimal) of the evidence of each alarm of a gateway."""

@@ -94,3 +94,18 @@ SELECT gateways.name AS gateway, hex(logs.log_id) AS log_id, (records.id >> 40) 
        records.id & 0xFFFFFFFFFF AS sequence, records.time_ns, records.samples,
        length(records.payload) AS payload_bytes, records.historical
 FROM records JOIN logs ON logs.id = records.id >> 42 JOIN gateways ON gateways.id = logs.gateway;
+
+-- migration 2
+-- Alarms that their gateway has in memory only, because its disk takes nothing. A row goes when the
+-- same alarm comes as a record.
+CREATE TABLE volatile_alarms (
+    gateway      INTEGER NOT NULL REFERENCES gateways (id),
+    key          BLOB NOT NULL,            -- SHA-256 of the payload
+    log          INTEGER NOT NULL REFERENCES logs (id),
+    time_ns      INTEGER NOT NULL,
+    monotonic_ns INTEGER NOT NULL,
+    boot_id      BLOB NOT NULL,
+    received_ns  INTEGER NOT NULL,
+    payload      BLOB NOT NULL,
+    PRIMARY KEY (gateway, key)
+) STRICT, WITHOUT ROWID;

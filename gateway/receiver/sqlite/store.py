@@ -16,7 +16,7 @@ from typing import TextIO
 
 from buffer.contract import Stream
 from buffer.ranges import RangeSet
-from gateway.receiver.check import Entry, Fault
+from gateway.receiver.check import Entry, Fault, volatile_key
 from gateway.receiver.contract import (
     ANOTHER_RECORD,
     BROKEN_CHAIN,
@@ -33,6 +33,7 @@ from gateway.receiver.contract import (
     Stored,
     StoreFailedError,
     StorePathError,
+    Volatile,
     Work,
     migrations,
     runs,
@@ -116,6 +117,8 @@ class SqliteStore:
                 return self._store(work, now_ns)
             case Gaps():
                 return self._note_gaps(work, now_ns)
+            case Volatile():
+                return self._keep_volatile(work, now_ns)
             case Seen():
                 self._db.execute(
                     "UPDATE gateways SET last_seen_ns = ?, status = ?"
@@ -153,7 +156,20 @@ class SqliteStore:
         }
         held = tuple(item for item in work.catalogues if item in self._catalogues)
         checkpoints = {stream: self._checkpoints(stream_key(log, stream)) for stream in Stream}
-        return Known(log, acknowledged, held, checkpoints, previous[0] if previous else b"")
+        before = previous[0] if previous else b""
+        return Known(log, acknowledged, held, checkpoints, before, self._boots(log))
+
+    def _boots(self, log: int) -> dict[Stream, bytes]:
+        found: dict[Stream, bytes] = {}
+        for stream in Stream:
+            base = stream_key(log, stream) << 40
+            row = self._db.execute(
+                "SELECT boot_id FROM records WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
+                (base, base + _SEQUENCES),
+            ).fetchone()
+            if row is not None:
+                found[stream] = row[0]
+        return found
 
     def _checkpoints(self, key: int) -> list[tuple[int, bytes]]:
         base = key << 40
@@ -183,6 +199,8 @@ class SqliteStore:
         for run in runs(work.entries):
             faults += self._store_run(work, run, outcome, now_ns)
         self._merge(stream_key(work.log, work.stream), outcome.acknowledged)
+        if work.stream is Stream.ALARM:
+            self._forget_volatile(work.log, work.entries)
         self._db.executemany(
             "INSERT OR IGNORE INTO attachments SELECT gateway, ?, ?, ? FROM logs WHERE id = ?",
             [(*item, work.log) for item in work.attachments],
@@ -224,6 +242,31 @@ class SqliteStore:
             outcome.acknowledged.add(entry.sequence)
         self._db.executemany(_INSERT, rows)
         return faults
+
+    def _keep_volatile(self, work: Volatile, now_ns: int) -> Stored:
+        self._db.executemany(
+            "INSERT OR IGNORE INTO volatile_alarms SELECT gateway, ?, id, ?, ?, ?, ?, ? FROM logs"
+            " WHERE id = ?",
+            [
+                (one.key, one.time_ns, one.monotonic_ns, one.boot_id, now_ns, one.payload, work.log)
+                for one in work.entries
+            ],
+        )
+        return Stored(volatile=[one.key for one in work.entries])
+
+    def _forget_volatile(self, log: int, entries: Sequence[Entry]) -> None:
+        """Drop what is told to be volatile and has come as a record now."""
+        waits = self._db.execute(
+            "SELECT 1 FROM volatile_alarms WHERE gateway ="
+            " (SELECT gateway FROM logs WHERE id = ?) LIMIT 1",
+            (log,),
+        ).fetchone()
+        if waits:
+            self._db.executemany(
+                "DELETE FROM volatile_alarms WHERE key = ? AND gateway ="
+                " (SELECT gateway FROM logs WHERE id = ?)",
+                [(volatile_key(entry.payload), log) for entry in entries],
+            )
 
     def _note_gaps(self, work: Gaps, now_ns: int) -> Stored:
         key = stream_key(work.log, work.stream)

@@ -150,6 +150,7 @@ class GatewayMessage(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     GAPS_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    VOLATILE_ALARMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """first message of each Exchange"""
@@ -168,6 +169,8 @@ class GatewayMessage(_message.Message):
 
     @_builtins.property
     def result(self) -> Global___RequestResult: ...
+    @_builtins.property
+    def volatile_alarms(self) -> Global___VolatileAlarms: ...
     def __init__(
         self,
         *,
@@ -177,12 +180,13 @@ class GatewayMessage(_message.Message):
         evidence: Global___EvidencePart | None = ...,
         gaps: Global___GapRanges | None = ...,
         result: Global___RequestResult | None = ...,
+        volatile_alarms: Global___VolatileAlarms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "evidence", b"evidence", "gaps", b"gaps", "hello", b"hello", "push", b"push", "result", b"result", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "evidence", b"evidence", "gaps", b"gaps", "hello", b"hello", "push", b"push", "result", b"result", "status", b"status", "volatile_alarms", b"volatile_alarms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "evidence", b"evidence", "gaps", b"gaps", "hello", b"hello", "push", b"push", "result", b"result", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "evidence", b"evidence", "gaps", b"gaps", "hello", b"hello", "push", b"push", "result", b"result", "status", b"status", "volatile_alarms", b"volatile_alarms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "push", "status", "evidence", "gaps", "result"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "push", "status", "evidence", "gaps", "result", "volatile_alarms"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -509,6 +513,62 @@ class GapRanges(_message.Message):
 Global___GapRanges: _TypeAlias = GapRanges  # noqa: Y015
 
 @_typing.final
+class VolatileAlarms(_message.Message):
+    """Alarms that the gateway's disk does not take: they are in its memory only. The same alarm comes as
+    a record of the alarm stream once it is durable, and is known by the SHA-256 of its payload.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALARMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def alarms(self) -> _containers.RepeatedCompositeFieldContainer[Global___VolatileAlarm]: ...
+    def __init__(
+        self,
+        *,
+        alarms: _abc.Iterable[Global___VolatileAlarm] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolatileAlarms: _TypeAlias = VolatileAlarms  # noqa: Y015
+
+@_typing.final
+class VolatileAlarm(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    TIME_NS_FIELD_NUMBER: _builtins.int
+    MONOTONIC_NS_FIELD_NUMBER: _builtins.int
+    BOOT_ID_FIELD_NUMBER: _builtins.int
+    payload: _builtins.bytes
+    """Alarm, byte for byte that of the record to come"""
+    time_ns: _builtins.int
+    """gateway wall clock when it was raised"""
+    monotonic_ns: _builtins.int
+    """of the boot below"""
+    boot_id: _builtins.bytes
+    """where it is not Hello.boot_id"""
+    def __init__(
+        self,
+        *,
+        payload: _builtins.bytes = ...,
+        time_ns: _builtins.int = ...,
+        monotonic_ns: _builtins.int = ...,
+        boot_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "monotonic_ns", b"monotonic_ns", "payload", b"payload", "time_ns", b"time_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolatileAlarm: _TypeAlias = VolatileAlarm  # noqa: Y015
+
+@_typing.final
 class RequestResult(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -688,11 +748,16 @@ class Ack(_message.Message):
     RANGES_FIELD_NUMBER: _builtins.int
     PONG_FIELD_NUMBER: _builtins.int
     SERVER_TIME_NS_FIELD_NUMBER: _builtins.int
+    VOLATILE_KEYS_FIELD_NUMBER: _builtins.int
     stream: Global___Stream.ValueType
     pong: _builtins.int
     server_time_ns: _builtins.int
     @_builtins.property
     def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___Range]: ...
+    @_builtins.property
+    def volatile_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """VolatileAlarms stored: SHA-256 of their payloads"""
+
     def __init__(
         self,
         *,
@@ -700,10 +765,11 @@ class Ack(_message.Message):
         ranges: _abc.Iterable[Global___Range] | None = ...,
         pong: _builtins.int = ...,
         server_time_ns: _builtins.int = ...,
+        volatile_keys: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pong", b"pong", "ranges", b"ranges", "server_time_ns", b"server_time_ns", "stream", b"stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pong", b"pong", "ranges", b"ranges", "server_time_ns", b"server_time_ns", "stream", b"stream", "volatile_keys", b"volatile_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1391,6 +1457,7 @@ class JournalWork(_message.Message):
     PUSH_FIELD_NUMBER: _builtins.int
     GAPS_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    VOLATILE_ALARMS_FIELD_NUMBER: _builtins.int
     FAULTS_FIELD_NUMBER: _builtins.int
     gateway_id: _builtins.str
     enterprise: _builtins.str
@@ -1405,6 +1472,10 @@ class JournalWork(_message.Message):
     @_builtins.property
     def status(self) -> Global___Status: ...
     @_builtins.property
+    def volatile_alarms(self) -> Global___VolatileAlarms:
+        """every one carries its boot_id"""
+
+    @_builtins.property
     def faults(self) -> _containers.RepeatedCompositeFieldContainer[Global___JournalFault]: ...
     def __init__(
         self,
@@ -1416,13 +1487,14 @@ class JournalWork(_message.Message):
         push: Global___Push | None = ...,
         gaps: Global___GapRanges | None = ...,
         status: Global___Status | None = ...,
+        volatile_alarms: Global___VolatileAlarms | None = ...,
         faults: _abc.Iterable[Global___JournalFault] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["gaps", b"gaps", "push", b"push", "status", b"status", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gaps", b"gaps", "push", b"push", "status", b"status", "volatile_alarms", b"volatile_alarms", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["enterprise", b"enterprise", "faults", b"faults", "gaps", b"gaps", "gateway_id", b"gateway_id", "log_id", b"log_id", "push", b"push", "software", b"software", "status", b"status", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enterprise", b"enterprise", "faults", b"faults", "gaps", b"gaps", "gateway_id", b"gateway_id", "log_id", b"log_id", "push", b"push", "software", b"software", "status", b"status", "volatile_alarms", b"volatile_alarms", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["push", "gaps", "status"]  # noqa: Y015
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["push", "gaps", "status", "volatile_alarms"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 

@@ -8,13 +8,15 @@ from gateway.receiver.contract import Known
 from gateway.receiver.lineage import doubts
 from gateway.wire.v1 import uplink_pb2 as wire
 
+BOOT = b"B" * 16
+
 
 def known(**stops: int) -> Known:
     """A store that holds each named stream from its beginning up to, without, `stop`."""
     held = {stream: RangeSet() for stream in Stream}
     for name, stop in stops.items():
         held[Stream[name.upper()]].add(1, stop)
-    return Known(1, held, ())
+    return Known(1, held, (), boots=dict.fromkeys(Stream, BOOT))
 
 
 def hello(lane: wire.Lane.ValueType, **nexts: int) -> wire.Hello:
@@ -27,7 +29,7 @@ def hello(lane: wire.Lane.ValueType, **nexts: int) -> wire.Hello:
         )
         for name, stop in nexts.items()
     ]
-    return wire.Hello(lane=lane, streams=streams)
+    return wire.Hello(lane=lane, streams=streams, boot_id=BOOT)
 
 
 def kinds(said: wire.Hello, held: Known) -> dict[Stream, list[str]]:
@@ -45,6 +47,12 @@ def test_a_hello_that_waited_for_the_line_is_not_held_against_the_other_lane() -
     held = known(alarm=785, event=505, telemetry=9)
     assert kinds(said, held) == {}
     assert kinds(said, known(telemetry=10)) == {Stream.TELEMETRY: ["log_behind"]}
+
+
+def test_a_log_of_another_boot_is_found_out_by_the_first_lane_that_speaks() -> None:
+    said = hello(wire.LANE_BULK, alarm=784, telemetry=9)
+    said.boot_id = b"R" * 16
+    assert kinds(said, known(alarm=785, telemetry=9)) == {Stream.ALARM: ["log_behind"]}
 
 
 def test_a_gateway_that_names_no_lane_speaks_for_all_streams() -> None:

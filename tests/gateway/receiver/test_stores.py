@@ -18,7 +18,7 @@ from psycopg import sql
 
 from buffer.contract import Stream
 from buffer.ranges import RangeSet
-from gateway.receiver.check import Attachment, Entry, Fault
+from gateway.receiver.check import Attachment, Entry, Fault, VolatileEntry, volatile_key
 from gateway.receiver.contract import (
     NEW_LOG,
     Entries,
@@ -31,6 +31,7 @@ from gateway.receiver.contract import (
     Stored,
     StoreFailedError,
     StorePathError,
+    Volatile,
     Work,
 )
 from gateway.receiver.stores import open_reader, open_store, shown
@@ -183,6 +184,32 @@ def test_a_record_is_stored_once_however_often_it_comes(place: Place, store: Sto
         again = put(store, Entries(log, Stream.ALARM, [*records, records[0]]))
         assert list(again.acknowledged) == [(1, 4)]
     assert held(place) == [(1, b"\1"), (2, b"\1"), (3, b"\1")]
+
+
+def told(place: Place) -> list[bytes]:
+    with place.reading() as reader:
+        return [one.payload for log in reader.logs() for one in reader.volatile(log)]
+
+
+def test_a_volatile_alarm_is_there_once_until_it_comes_as_a_record(
+    place: Place, store: Store
+) -> None:
+    log, other = greet(store).log, greet(store, "G-2").log
+    alarms = [
+        VolatileEntry(volatile_key(bytes([n])), bytes([n]), NOW_NS + n, n, b"B" * 16)
+        for n in (1, 2)
+    ]
+    for _ in range(2):
+        assert put(store, Volatile(log, alarms)).volatile == [one.key for one in alarms]
+    put(store, Volatile(other, alarms[:1]))
+    assert sorted(told(place)) == [b"\1", b"\1", b"\2"]
+    put(store, Entries(log, Stream.ALARM, [entry(1, 1)]))
+    assert sorted(told(place)) == [b"\1", b"\2"], "of G-2 it has not come"
+    put(store, Entries(log, Stream.EVENT, [entry(1, 2)]))
+    assert sorted(told(place)) == [b"\1", b"\2"]
+    renewed = greet(store, "G-1", b"R" * 16).log
+    put(store, Entries(renewed, Stream.ALARM, [entry(1, 2)]))
+    assert told(place) == [b"\1"]
 
 
 def test_what_corrects_a_time_is_kept(place: Place, store: Store) -> None:

@@ -1,0 +1,49 @@
+"""What records.db keeps beside records: cursors, and losses that are not yet reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from buffer.contract import Gap, Stream
+from buffer.database import Database
+from buffer.ranges import RangeSet
+
+
+def ranges_text(ranges: RangeSet) -> str:
+    """Ranges as text: start-stop, half-open, comma-separated."""
+    return ",".join(f"{start}-{stop}" for start, stop in ranges)
+
+
+def ranges_of(text: str) -> RangeSet:
+    """Undo `ranges_text`; raises ValueError."""
+    ranges = RangeSet()
+    for piece in filter(None, text.split(",")):
+        start, _, stop = piece.partition("-")
+        ranges.add(int(start), int(stop))
+    return ranges
+
+
+def load_cursors(database: Database) -> dict[tuple[str, Stream], RangeSet]:
+    """Cursors as they were last saved."""
+    rows = database.connection.execute("SELECT destination, stream, ranges FROM cursor")
+    return {(str(row[0]), Stream(row[1])): ranges_of(row[2]) for row in rows}
+
+
+def load_pending_gaps(database: Database) -> list[Gap]:
+    """Losses that were not yet reported when the log was last closed or killed."""
+    rows = database.connection.execute(
+        "SELECT stream, cause, first, last, first_ns, last_ns, count FROM pending_gap"
+    )
+    return [Gap(Stream(row[0]), *row[1:]) for row in rows]
+
+
+def save_pending_gaps(database: Database, gaps: Sequence[Gap]) -> None:
+    """Keep losses that are not yet reported, instead of those kept; in the running transaction."""
+    database.connection.execute("DELETE FROM pending_gap")
+    database.connection.executemany(
+        "INSERT INTO pending_gap VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (int(gap.stream), gap.cause, gap.first, gap.last, gap.first_ns, gap.last_ns, gap.count)
+            for gap in gaps
+        ],
+    )
