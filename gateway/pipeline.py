@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 JPEG, PNG = "image/jpeg", "image/png"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+PERMIT = "intake.permit"
 LOG_RENEWED = "uplink.log_forked"
 _NEVER = 1 << 63
 _NO_STATE: Mapping[str, bytes] = {}
@@ -100,6 +101,8 @@ class Pipeline:
         self._wakes_ns = _NEVER
         self._under_way: set[asyncio.Future[int] | asyncio.Future[None]] = set()
         self.counters = FlowCounters()
+        if work is not None:
+            judge.permit_active = work.monitor.maintenance_at
 
     async def accept(self, item: Batch | SourceEvent) -> Receipt:
         """Take one item (the Emit of drivers/contract.py); waits while the buffer is behind."""
@@ -319,6 +322,10 @@ class Pipeline:
         payload = event(item.kind, item.source, item.time_ns, item.text, item.attributes)
         stored = self._store(Stream.EVENT, payload, state)
         if self._work is not None:
+            if item.kind == PERMIT:  # limits of people hold only while there is a permit
+                wall_ns = self._clock.wall_ns()
+                now_ns = self._clock.monotonic_ns()
+                await self._store_flood(self._judge.tick(now_ns, wall_ns=wall_ns))
             self._earlier.set()
         if item.picture:
             media_type, alarm_id = _meant(item)

@@ -95,7 +95,8 @@ def _alarm_row(
 def event_rows(reader: Reader, log: Log, true: Corrections) -> Iterator[dict[str, Field]]:
     """Event records of one log, in order of sequence; attributes by name, sorted.
 
-    A gap's are what is missing: stream, cause, first, last (sequences), first_ns, last_ns, count.
+    A gap's are what is missing: stream, cause, first, last (sequences), first_ns, last_ns, count;
+    those of attached evidence alarm_id (as --alarms has it), sha256, media_type, total_bytes.
     """
     for record in reader.records(log, Stream.EVENT):
         event = wire.Event()
@@ -148,6 +149,14 @@ def _attributes(event: wire.Event) -> dict[str, str]:
             "first_ns": str(gap.first_ns),
             "last_ns": str(gap.last_ns),
             "count": str(gap.count),
+        }
+    if event.HasField("evidence_attached"):
+        attached = event.evidence_attached
+        attributes |= {
+            "alarm_id": attached.alarm_id.hex(),
+            "sha256": attached.sha256.hex(),
+            "media_type": attached.media_type,
+            "total_bytes": str(attached.total_bytes),
         }
     if event.HasField("clock_anchor"):
         anchor = event.clock_anchor

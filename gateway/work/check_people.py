@@ -115,7 +115,7 @@ def equipment(situation: Situation) -> Iterator[Finding]:
     """Protective equipment that a camera of the area sees missing."""
     if not situation.permit.state.working:
         return
-    for (camera, item), seen in situation.facts.missing.items():
+    for (camera, item, _), seen in situation.facts.missing.items():
         if camera not in situation.cameras:
             continue
         left_ns = FAR_NS

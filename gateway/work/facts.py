@@ -20,6 +20,7 @@ PPE_WORDS: Mapping[str, str] = {
     "no_helmet": "helmet", "helmet_missing": "helmet", "helmet": "helmet", "未戴安全帽": "helmet",
     "no_vest": "vest", "vest": "vest", "未穿反光衣": "vest",
     "no_uniform": "uniform", "uniform": "uniform", "未穿工作服": "uniform",
+    "no_workwear": "uniform", "workwear": "uniform",
 }  # fmt: skip
 """Words of vendors' AI boxes and of our own cameras for missing protective equipment."""
 ITEM_ZH = {"helmet": "安全帽", "vest": "反光背心", "uniform": "工作服"}
@@ -66,6 +67,7 @@ class Facts:
 
     people: by area name of positioning, (people, mono_ns, source time).
     blind: by camera, since when (monotonic) and why it cannot be judged.
+    missing: by camera, item and zone; a vendor's box names no zone.
     left: cards and areas whose guardian positioning says has left, since when.
     """
 
@@ -74,7 +76,7 @@ class Facts:
     fixes: dict[str, Fix] = field(default_factory=dict)
     left: dict[str, int] = field(default_factory=dict)
     blind: dict[str, tuple[int, str]] = field(default_factory=dict)
-    missing: dict[tuple[str, str], Missing] = field(default_factory=dict)
+    missing: dict[tuple[str, str, str], Missing] = field(default_factory=dict)
     trails: dict[str, deque[tuple[int, float]]] = field(default_factory=dict)
 
     def value(self, name: str, value: float, quality: int, time_ns: int, mono_ns: int) -> None:
@@ -120,8 +122,8 @@ class Facts:
                 self.blind.pop(source, None)
             case "intake.picture":
                 return self._seen(str(said.get("camera", "")), said, mono_ns)
-            case "vision.ppe":
-                return self._seen(source, said, mono_ns)
+            case "vision.no_helmet" | "vision.no_workwear":
+                return self._seen(source, {"alarm": kind.removeprefix("vision."), **said}, mono_ns)
             case _:
                 return False
         return True
@@ -164,8 +166,9 @@ class Facts:
         if item is None or not camera:
             return False
         told = said.get("active")  # a vendor's picture has no end; our own cameras tell it
+        key = (camera, item, str(said.get("zone", "")))
         if told is False:
-            self.missing.pop((camera, item), None)
+            self.missing.pop(key, None)
         else:
-            self.missing[camera, item] = Missing(item, mono_ns, told is True)
+            self.missing[key] = Missing(item, mono_ns, told is True)
         return True

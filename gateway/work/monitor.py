@@ -28,6 +28,7 @@ from gateway.rules.open_alarm import StateError, checked_id
 from gateway.rules.rulebook import RuleBooks, local_date
 from gateway.work import check_cross, check_gas, check_people, check_permit, check_watch, report
 from gateway.work.almanac import Almanac
+from gateway.work.check_people import MAINTENANCE
 from gateway.work.facts import Facts, Scalar
 from gateway.work.gases import GasTable
 from gateway.work.job import (
@@ -185,6 +186,21 @@ class WorkMonitor:
         """What a permit says in sum, None for an unknown one."""
         job = self._jobs.get(ticket)
         return job.permit.said if job is not None and job.permit is not None else None
+
+    def maintenance_at(self, place: str) -> bool:
+        """Tell whether people are at maintenance 检维修 under a permit at a place, or in an area.
+
+        An area of kind running_maintenance says by its kind that the unit runs.
+        """
+        for job in self._jobs.values():
+            permit = job.permit
+            if permit is None or not permit.state.working or permit.kind not in MAINTENANCE:
+                continue
+            area = self._site.area(permit.text("area"), permit.text("place"))
+            names = {permit.text("place"), permit.text("area")}
+            if place in (names | {area.place, area.name} if area is not None else names) - {""}:
+                return True
+        return False
 
     @property
     def standing(self) -> int:

@@ -16,8 +16,10 @@ from gateway.cli.main import main
 from gateway.control.commands import commands
 from gateway.control.permits import PermitDesk
 from gateway.control.server import ControlServer
+from gateway.rules.area_count import AreaSpec
 from gateway.wire.v1 import uplink_pb2 as wire
 from gateway.work.closing import Closing
+from gateway.work.permit import Scalar
 from gateway.workflow import CLOSING_STATE
 from tests.gateway.flow_rig import JPEG, HandClock, alarms, batch, events, over_count, records
 from tests.gateway.work_rig import analysis, permit, working
@@ -186,3 +188,33 @@ async def test_an_alarm_is_handled_until_it_is_closed(tmp_path: Path) -> None:
     assert steps[0].attributes["operator"] == "王芳"
     states = [case.state.value for case in Closing(log.state(CLOSING_STATE)).cases()]
     assert states == ["closed", "false"]
+
+
+async def test_more_than_six_at_maintenance_are_an_alarm_only_while_there_is_a_permit() -> None:
+    clock = HandClock()
+    log = MemoryLog(clock=clock)
+    unit = AreaSpec("unit-1", "running_maintenance", place="yard", positioning="unit 1", hold_s=0.0)
+    flow, _ = working(log, clock, [unit])
+
+    async def count(people: int) -> list[tuple[str, str]]:
+        clock.advance(1)
+        said: dict[str, Scalar] = {"area": "unit 1", "people": people}
+        await flow.accept(SourceEvent("intake.position_count", "uwb", clock.wall_ns(), "", said))
+        found = [a for a in await alarms(log) if a.source == "area/unit-1"]
+        return [(a.condition, a.state.name) for a in found]
+
+    assert await count(7) == []  # nobody is at maintenance
+    await flow.accept(permit(clock, "approved"))
+    assert await count(7) == []  # not yet
+    await flow.accept(permit(clock, "active"))
+    raised = ("over_count", "UNACKNOWLEDGED_ACTIVE")
+    assert await count(7) == [raised]
+    returned = ("over_count", "RETURNED_UNACKNOWLEDGED")
+    assert await count(6) == [raised, returned]
+    assert (await count(7))[2:] == [raised]
+    clock.advance(1)
+    await flow.accept(permit(clock, "suspended"))  # nobody is at work under it any more
+    assert (await count(7))[3:] == [returned]
+    [first, *_] = [a for a in await alarms(log) if a.source == "area/unit-1"]
+    assert (first.limit, first.rule) == (6, "headcount.running_maintenance/1")
+    assert "2023" in first.clause

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 
 from buffer.memory import MemoryLog
 from drivers.contract import SourceEvent
 from gateway.model.catalogue import Catalogue
 from gateway.normalise.scale import Normaliser
 from gateway.pipeline import Pipeline
+from gateway.rules.area_count import AreaSpec
+from gateway.rules.judge import Judge
 from gateway.rules.rulebook import shipped
 from gateway.work.almanac import Almanac
 from gateway.work.gases import shipped_gases
@@ -16,14 +19,16 @@ from gateway.work.monitor import WorkMonitor
 from gateway.work.permit import Scalar
 from gateway.work.site import Area, GasPoint, Holds, WorkSite
 from gateway.workflow import STATE, WorkFlow
-from tests.gateway.flow_rig import HandClock, counting_ids, judge, points
+from tests.gateway.flow_rig import ZONE, HandClock, counting_ids, points
 
 SUNDAY = dt.date(2025, 6, 15)  # the rig's day
 ALMANAC = Almanac(night=(0, 0), workdays=frozenset({SUNDAY}))
 AREA = Area("yard", cameras=("cam",), gases=(GasPoint("gds/c", "methane", "%LEL"),))
 
 
-def working(log: MemoryLog, clock: HandClock) -> tuple[Pipeline, WorkFlow]:
+def working(
+    log: MemoryLog, clock: HandClock, areas: Sequence[AreaSpec] = ()
+) -> tuple[Pipeline, WorkFlow]:
     """Pipeline and flow, going on from what the log holds; no time of day is special."""
     catalogue, ids = Catalogue.of(points()), counting_ids()
     monitor = WorkMonitor(
@@ -31,7 +36,9 @@ def working(log: MemoryLog, clock: HandClock) -> tuple[Pipeline, WorkFlow]:
         (shipped_gases(), ALMANAC), {3: "gds/c"}, lambda: b"\xaa" + ids()[1:], log.state(STATE),
     )  # fmt: skip
     work = WorkFlow(monitor, clock)
-    rules = judge(log.states(""))
+    rule = shipped().get("headcount.running_maintenance", on=SUNDAY)
+    rules = Judge(points(), (ZONE,), new_id=counting_ids(), state=log.states(""), areas=areas,
+                  area_rules={rule.id.partition(".")[2]: rule})  # fmt: skip
     return Pipeline(log, catalogue, Normaliser(catalogue.points), rules, clock, work), work
 
 

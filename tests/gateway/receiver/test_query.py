@@ -215,6 +215,11 @@ async def test_alarms_print_with_their_evidence(tmp_path: Path, run_receiver: Ru
         assert query(tmp_path, "--events").stdout.splitlines()[-1] == (
             'G-1,2026-01-01T00:00:00.000Z,link.down,dcs,gone,"{""n"": ""1""}",false'
         )
+        found = [json.loads(line) for line in printed(tmp_path, "--events", "--json")]
+        assert found[0]["attributes"] == {
+            "alarm_id": row["alarm_id"], "media_type": "image/jpeg", "sha256": "02" * 32,
+            "total_bytes": "9",
+        }  # fmt: skip
         later = printed(tmp_path, "--events", "--json", "--from", "2026-01-01")
         assert len(later) == 1
 

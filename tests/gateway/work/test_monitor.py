@@ -152,6 +152,29 @@ def test_a_helmet_seen_missing_merges_repeats_and_ends() -> None:
     assert scene.standing() == set()
 
 
+def test_a_helmet_that_our_own_camera_sees_missing_stands_until_no_zone_sees_it() -> None:
+    scene = Scene()
+    scene.start()
+
+    def seen(zone: str, *, active: bool, item: str = "helmet") -> None:
+        scene.event(f"vision.no_{item}", "cam", zone=zone, people=1, limit=0, active=active)
+
+    seen("yard", active=True)
+    seen("gate", active=True)
+    assert scene.raised() == ["ppe_missing"]
+    assert "without helmet" in scene.alarm("ppe_missing").change.text
+    scene.wait(600)  # no picture of a vendor: it does not end by itself
+    seen("gate", active=False)
+    scene.wait(100)
+    assert scene.standing() != set()
+    seen("yard", active=False)
+    scene.wait(100)
+    assert scene.standing() == set()
+    seen("yard", active=True, item="workwear")
+    assert scene.raised() == ["ppe_missing", "ppe_missing"]
+    assert "未佩戴工作服" in scene.alarms()[-1].change.text
+
+
 def test_a_covered_camera() -> None:
     scene = Scene()
     scene.start()
