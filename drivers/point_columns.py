@@ -45,6 +45,7 @@ HEADINGS: Mapping[str, Sequence[str]] = {
     "indicator": ("指标", "指标编码"),
     "operator_position": ("岗位", "操作岗位"),
     "alarm_source": ("报警来源", "报警源"),
+    "alarm_of": ("对应报警", "报警位对应"),
     # Usual columns of drivers; a driver adds its own by json_schema_extra["headings"].
     "area": ("区域", "寄存器类型", "寄存器区"),
     "address": ("地址", "寄存器地址"),

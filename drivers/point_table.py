@@ -115,6 +115,11 @@ class PointSettings(StrictModel):
         description="Whose alarm counts: the limits above, or the panel's own bit 报警来源",
     )
 
+    alarm_of: Text = Field(
+        default="",
+        description="Of a panel's alarm bit: the alarm it is, as in AT-101:high 对应报警",
+    )
+
     @field_validator("name")
     @classmethod
     def _name_prints(cls, name: str) -> str:

@@ -57,9 +57,10 @@ def merged(
     said = {row.tag: row for row in rows}
     problems = list(_row_problems(items, rows, profile))
     points: list[PointRow[ModbusAddress]] = []
+    values = {item.address.loop: item.tag for item in items if item.of.tag == VALUE}
     for item in items:
         row = said.get(item.tag)
-        settings = _settings(profile, item, keys, row)
+        settings = _settings(profile, item, keys, row, values.get(item.address.loop, ""))
         problems += _unit_problems(profile, item, settings, row)
         if row is not None:
             problems += _limit_problems(settings, row)
@@ -116,13 +117,17 @@ def _placed(
 
 
 def _settings(
-    profile: Profile, item: Item, keys: ProfileKeys, row: PointRow[Any] | None
+    profile: Profile, item: Item, keys: ProfileKeys, row: PointRow[Any] | None, value_tag: str
 ) -> PointSettings:
-    """What the profile says of a point, overridden by what the row says."""
+    """What the profile says of a point, overridden by what the row says.
+
+    value_tag: tag of the value of its loop, or empty.
+    """
     given: dict[str, Any] = {"name": item.tag, "description": item.of.description}
     if isinstance(item.of, Flag):
         if item.of.alarm:
             given |= {item.of.alarm: _ALARM_LIMIT, "priority": item.of.priority}
+            given["alarm_of"] = f"{value_tag}:{item.of.alarm}" if value_tag else ""
     else:
         given |= _register_settings(profile, item.of, keys)
     if row is not None:
@@ -178,7 +183,7 @@ def _limit_problems(settings: PointSettings, row: PointRow[Any]) -> Iterator[Pro
     ):
         text = (
             f"{WARNING}{row.tag} leaves the alarm to the device's own alarm bits, so this limit is"
-            " not judged: set alarm_source to gateway, or to panel if that is meant"
+            " only compared with them: set alarm_source to gateway, or to panel if that is meant"
         )
         yield Problem(row.row, given[0], text)
 

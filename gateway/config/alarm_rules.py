@@ -47,7 +47,7 @@ _ALSO: Mapping[Kind, tuple[str, ...]] = {
     Kind.INTERLOCK_BYPASS: ("values",),
     Kind.SYSTEM: ("values",),
     Kind.QUALITY: ("qualities",),
-    Kind.DISAGREEMENT: ("direction",),
+    Kind.DISAGREEMENT: ("direction", "deadband"),
     Kind.EXPRESSION: ("points",),
 }
 _ALWAYS = {"name", "type", "priority", "on_delay_s", "off_delay_s", "text"}

@@ -16,6 +16,7 @@ from drivers import registry
 from drivers.contract import Clock
 from drivers.wording import suggestion
 from gateway.config import sources
+from gateway.config.alarm_of import check_alarm_of
 from gateway.config.alarm_rules import AlarmConfig, alarm_specs
 from gateway.config.alarms import AlarmsConfig
 from gateway.config.areas import AreaConfig, area_specs
@@ -131,6 +132,7 @@ class _Loader:
             self._declared["place"],
             self._report,
         )
+        check_alarm_of(devices, self._report)
         audit_set_points(devices, own_rules, self._report, now_ns)
         work = self._work(devices, cameras, now_ns)
         notify = self._notify(devices, now_ns)

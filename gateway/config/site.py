@@ -123,6 +123,12 @@ def with_state_dir(device: Device, data_dir: Path) -> Device:
     return replace(device, config=config)
 
 
+def in_full(name: str, alarm_of: str) -> str:
+    """Name of the alarm that a bit called `name` is: a bare tag is of the same device."""
+    here = name.partition("/")[0]
+    return alarm_of if not alarm_of or "/" in alarm_of else f"{here}/{alarm_of}"
+
+
 def _point(number: int, name: str, row: PointRow[Any], kind: ValueKind) -> Point:
     settings = row.settings
     return Point(
@@ -152,6 +158,7 @@ def _point(number: int, name: str, row: PointRow[Any], kind: ValueKind) -> Point
         indicator=settings.indicator,
         operator_position=settings.operator_position,
         alarm_source=settings.alarm_source,
+        alarm_of=in_full(name, settings.alarm_of),
     )
 
 

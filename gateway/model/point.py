@@ -31,6 +31,7 @@ class Point:
     id: small integer, never reused within a log.  name: `device/tag`.  kind: column type.
     value = raw * scale + offset, in `unit`.  priority: 1 (highest) to 4.
     alarm_source: "gateway" (its limits judge) or "panel" (the device's own bit judges).
+    alarm_of: of such a bit, the alarm that it is: `device/tag:high`; else empty.
     """
 
     id: int
@@ -51,6 +52,7 @@ class Point:
     indicator: str = ""
     operator_position: str = ""
     alarm_source: str = "gateway"
+    alarm_of: str = ""
 
     @property
     def device(self) -> str:

@@ -217,7 +217,10 @@ class PairGroup:
     def __init__(self, specs: Sequence[AlarmSpec]) -> None:
         self.newest = Newest(len(specs), 2)
         self._limit = np.array([spec.limit for spec in specs])
-        self._clear = np.array([spec.limit - spec.deadband for spec in specs])
+        down = [spec.kind is Kind.DISAGREEMENT and spec.direction < 0 for spec in specs]
+        inside = [-spec.deadband if low else spec.deadband
+                  for spec, low in zip(specs, down, strict=True)]  # fmt: skip
+        self._clear = self._limit - np.array(inside)
         self._kind = specs[0].kind
         self._low = np.array([spec.direction < 0 for spec in specs])
 
@@ -231,9 +234,11 @@ class PairGroup:
             return np.where(active, away >= self._clear[rows], away >= self._limit[rows]), usable
         if self._kind is Kind.VALVE:
             return (one != 0) != (two != 0), usable
-        limit = self._limit[rows]
-        reached = np.where(self._low[rows], one <= limit, one >= limit)
-        return reached != (two != 0), usable
+        low, on = self._low[rows], two != 0
+        limit, clear = self._limit[rows], self._clear[rows]
+        reached = np.where(low, one <= limit, one >= limit)
+        gone = np.where(low, one > clear, one < clear)
+        return (reached & ~on) | (gone & on), usable
 
 
 Evaluate = Callable[[Mapping[str, float]], object]

@@ -10,7 +10,7 @@
 | frozen | the value has not changed for `after_s` |
 | quality | the quality is bad, or of `qualities` |
 | valve_discrepancy 切断阀不一致 | command and position differ, for the travel time |
-| disagreement | the panel's bit `reference` and the limit do not say the same |
+| disagreement | the panel's bit `reference` and the limit (with its deadband) do not agree |
 | expression | the CEL expression is true |
 
 An alarm's condition is "kind.name", so that two of a kind on one point are two alarms.

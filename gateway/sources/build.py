@@ -17,6 +17,7 @@ from drivers.contract import Clock, Driver
 from gateway.config.expressions import compile_expression
 from gateway.config.site import Site
 from gateway.model.catalogue import Catalogue, assign_ids, decode_ids
+from gateway.rules.authority import one_alarm_each
 from gateway.rules.gas import gas_specs
 from gateway.rules.judge import Judge
 from gateway.rules.metrics import Thresholds
@@ -57,14 +58,15 @@ def make_judge(site: Site, catalogue: Catalogue, state: Mapping[str, bytes]) -> 
         for item in zone.items
     ]
     today = local_date(SystemClock().wall_ns())
+    points, disagreements = one_alarm_each(catalogue.points)
     new_id = partial(secrets.token_bytes, ALARM_ID_BYTES)
     return Judge(
-        catalogue.points,
+        points,
         zones,
         new_id=new_id,
         state=state,
         policy=site.alarms.policy(),
-        specs=[*site.alarm_specs, *gas_specs(catalogue.points)],
+        specs=[*site.alarm_specs, *gas_specs(points), *disagreements],
         compile_expression=compile_expression,
         thresholds=Thresholds.of(site.rules, today),
         areas=site.areas,
