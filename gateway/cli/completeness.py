@@ -112,10 +112,12 @@ def _hour_rows(sources: list[tuple[Reader, Log]], asked: Asked) -> Iterator[Row]
     for reader, log in sources:
         true = Corrections(reader)
         for stream in Stream:
-            score = StreamScore(_explained(reader, log, stream), asked.late_ns)
+            begin = _begin(reader, log, stream)
+            score = StreamScore(_explained(reader, log, stream), asked.late_ns, begin)
             for record in reader.records(log, stream):
                 made_ns = true.time_ns(log, record)
-                score.feed(record.sequence, made_ns, max(made_ns, record.received_ns))
+                received_ns = max(made_ns, record.received_ns)
+                score.feed(record.sequence, made_ns, received_ns, first=record.source_first)
             for hour in score.hours(_next(reader, log, stream)):
                 if asked.from_ns <= hour.start_ns < asked.to_ns:
                     yield {
@@ -124,8 +126,16 @@ def _hour_rows(sources: list[tuple[Reader, Log]], asked: Asked) -> Iterator[Row]
                         "expected": hour.expected, "received": hour.received,
                         "gaps_explained": hour.explained, "gaps_unexplained": hour.unexplained,
                         "late": hour.late, "late_most_s": round(hour.late_ns / 1e9, 3),
-                        "score": round(hour.score, 6),
+                        "score": round(hour.score, 6), "withheld": hour.withheld,
+                        "filter": log.derived.filter,
                     }  # fmt: skip
+
+
+def _begin(reader: Reader, log: Log, stream: Stream) -> int:
+    """First sequence to be expected: 1, or where a derived stream begins."""
+    if not log.derived.source_log_id:
+        return 1
+    return next((record.first for record in reader.records(log, stream)), 1)
 
 
 def _explained(reader: Reader, log: Log, stream: Stream) -> RangeSet:
@@ -145,7 +155,7 @@ def _next(reader: Reader, log: Log, stream: Stream) -> int:
     """One past the newest sequence that the gateway said it has; 0 if it said nothing."""
     from gateway.wire.v1 import uplink_pb2 as wire
 
-    status = wire.Status.FromString(reader.gateway(log).status)
+    status = wire.Status.FromString(log.status or reader.gateway(log).status)
     return max(
         (one.next_sequence for one in status.streams if one.stream == int(stream)), default=0
     )

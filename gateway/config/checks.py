@@ -7,7 +7,7 @@ from typing import Any
 
 from drivers.point_table import PointRow
 from drivers.wording import shown, suggestion
-from gateway.config.model import EquipmentConfig, GatewayConfig, enterprise_doubt
+from gateway.config.model import EquipmentConfig, GatewayConfig, UplinkConfig, enterprise_doubt
 from gateway.config.problems import Report
 from gateway.config.site import Device
 from gateway.config.toml_lines import TomlPath, line_of
@@ -59,6 +59,16 @@ def check_equipment(
         name = getattr(equipment, kind)
         if name and name not in declared[kind]:
             report.wrong((*path, kind), _undeclared(kind, name, declared))
+
+
+def check_filter(uplink: UplinkConfig, path: TomlPath, declared: Declared, report: Report) -> None:
+    """Report places and hazards that an uplink's filter names and nobody declared."""
+    if uplink.filter is None:
+        return
+    for kind, names in (("place", uplink.filter.places), ("hazard", uplink.filter.hazards)):
+        for name in names:
+            if name not in declared[kind]:
+                report.wrong((*path, "filter", f"{kind}s"), _undeclared(kind, name, declared))
 
 
 def check_gateway(gateway: GatewayConfig, report: Report) -> None:

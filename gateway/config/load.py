@@ -23,6 +23,7 @@ from gateway.config.areas import AreaConfig, area_specs
 from gateway.config.audit import audit_set_points
 from gateway.config.checks import (
     check_equipment,
+    check_filter,
     check_gateway,
     check_names,
     check_same_address,
@@ -117,6 +118,7 @@ class _Loader:
         uplinks = self._several(UplinkConfig, "uplink")
         for path, uplink in uplinks:
             check_uplink(uplink, gateway.id if gateway else "", path, self._report, now_ns)
+            check_filter(uplink, path, self._declared, self._report)
         equipment = self._several(EquipmentConfig, "equipment")
         for path, item in equipment:
             check_equipment(item, path, self._declared, self._report)

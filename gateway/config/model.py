@@ -190,6 +190,34 @@ class RuleConfig(Section):
 StreamName = Literal["alarm", "event", "telemetry", "evidence"]
 
 
+class FilterConfig(Section):
+    """[uplink.filter]: what a destination with a thin line is sent, by a stream of its own.
+
+    points: names with * and ?, as in gds-1/*.  places, hazards: names or codes as in the point
+    tables.  on_change: telemetry only where a value changed by more than the point's deadband, or
+    by deadband_percent of its range where that is more.  every_s: at most one value of a point in
+    so many seconds.  Changes of quality, crossed limits and alarms are always sent.
+    """
+
+    points: tuple[Annotated[str, Field(min_length=1, max_length=128)], ...] = ()
+    places: tuple[Annotated[str, Field(min_length=1, max_length=128)], ...] = ()
+    hazards: tuple[Annotated[str, Field(min_length=1, max_length=128)], ...] = ()
+    on_change: bool = False
+    deadband_percent: float = Field(default=0.0, ge=0, le=100, allow_inf_nan=False)
+    every_s: float = Field(default=0.0, ge=0, le=86_400, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _filters(self) -> Self:
+        if self.deadband_percent and not self.on_change:
+            raise ValueError("deadband_percent needs on_change = true")
+        if not (self.points or self.places or self.hazards or self.on_change or self.every_s):
+            raise ValueError(
+                "leaves nothing out: give points, places, hazards, on_change or every_s,"
+                " or take the table [uplink.filter] away"
+            )
+        return self
+
+
 class UplinkConfig(Section):
     """[[uplink]]: one destination.
 
@@ -197,6 +225,7 @@ class UplinkConfig(Section):
     which is for loopback targets only.  history_share: part of the line (0 to 1) that history may
     take beside live data.  rate_bytes_per_s: upper bound of what is sent, 0 for none.
     streams: what this destination takes; telemetry needs event, which carries the catalogue.
+    filter: what of them, where the line is thin.
     """
 
     name: Name
@@ -208,6 +237,7 @@ class UplinkConfig(Section):
     history_share: Fraction = 0.5
     rate_bytes_per_s: int = Field(default=0, ge=0)
     streams: tuple[StreamName, ...] = ("alarm", "event", "telemetry", "evidence")
+    filter: FilterConfig | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -48,6 +48,20 @@ class Entry(NamedTuple):
     catalogue: bytes
     samples: int
     payload: bytes
+    source_first: int = 0  # derived stream: it covers the log's sequences from here; 0 = itself
+
+    @property
+    def first(self) -> int:
+        """First sequence that this record acknowledges."""
+        return self.source_first or self.sequence
+
+    @property
+    def begins_chain(self) -> bool:
+        """Tell whether its previous hash is that of the log it was made of, not of a record here.
+
+        Derived streams are chained group by group (gateway/uplink/derive.py).
+        """
+        return bool(self.source_first) and self.group == self.sequence
 
 
 class Fault(NamedTuple):
@@ -185,6 +199,9 @@ def _entry(
     telemetry = stream is Stream.TELEMETRY
     if telemetry and not 0 < record.group <= sequence:
         raise _RefusedError(f"group {record.group} does not start at or before the record")
+    covers = record.source_first or sequence, record.source_last or sequence
+    if not 0 < covers[0] <= covers[1] == sequence:
+        raise _RefusedError(f"it covers {covers[0]} to {covers[1]}, which does not end with itself")
     if telemetry and record.group == sequence and len(record.catalogue) != HASH_BYTES:
         raise _RefusedError("a key record names no catalogue")
     return Entry(
@@ -201,6 +218,7 @@ def _entry(
         record.catalogue if telemetry and record.group == sequence else b"",
         record.samples,
         payload,
+        record.source_first,
     )
 
 

@@ -46,15 +46,34 @@ class StoreFailedError(Exception):
     """The store could not commit; nothing of it may be acknowledged."""
 
 
+class Derived(NamedTuple):
+    """What a derived stream is; all empty for a log as it is.
+
+    destination: the gateway's name of it.  source_log_id: the log it was made of.  filter: what was
+    left out, in words.
+    """
+
+    destination: str = ""
+    source_log_id: bytes = b""
+    filter: str = ""
+
+
+PLAIN = Derived()
+
+
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """A gateway said Hello, and names catalogues (hashes); outcome is a `Known`, or `Away`."""
+    """A gateway said Hello, and names catalogues (hashes); outcome is a `Known`, or `Away`.
+
+    Logs of one gateway follow each other per destination: a derived stream replaces no log.
+    """
 
     gateway: str
     enterprise: str
     software: str
     log_id: bytes
     catalogues: tuple[bytes, ...] = ()
+    derived: Derived = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +177,16 @@ class Store(Protocol):
 
 
 class Log(NamedTuple):
-    """One log of one gateway: its number in the store, the gateway's id, the log id."""
+    """One log of one gateway: its number in the store, the gateway's id, the log id.
+
+    status: last plantgate.wire.v1.Status said of it.  derived: what it is if not the log itself.
+    """
 
     number: int
     gateway: str
     log_id: bytes
+    status: bytes = b""
+    derived: Derived = PLAIN
 
 
 class StoredRecord(NamedTuple):
@@ -183,6 +207,12 @@ class StoredRecord(NamedTuple):
     monotonic_ns: int
     boot_id: bytes
     synchronised: bool
+    source_first: int = 0
+
+    @property
+    def first(self) -> int:
+        """First sequence of the log that the record speaks for."""
+        return self.source_first or self.sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +315,19 @@ def runs(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
         if at_end or entries[index].sequence != entries[index - 1].sequence + 1:
             yield entries[start:index]
             start = index
+
+
+def told_twice(reader: Reader, log: Log, stream: Stream) -> RangeSet:
+    """Sequences of a derived stream that the log it was made of holds here itself; else none."""
+    found = RangeSet()
+    if not log.derived.source_log_id:
+        return found
+    for source in reader.logs(log.gateway):
+        if source.log_id == log.derived.source_log_id:
+            found.update(reader.acknowledged(source, stream))
+            for start, stop in reader.gaps(source, stream):
+                found.discard(start, stop)
+    return found
 
 
 def migrations(schema: str) -> list[str]:

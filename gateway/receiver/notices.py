@@ -14,7 +14,7 @@ from buffer.contract import Stream
 from drivers.contract import quality_word
 from gateway.model.alarm import AlarmState
 from gateway.receiver.check import volatile_key
-from gateway.receiver.contract import Log, Reader, StoredRecord
+from gateway.receiver.contract import Log, Reader, StoredRecord, told_twice
 from gateway.receiver.corrections import Corrections
 from gateway.receiver.rows import iso_time
 from gateway.wire.v1 import uplink_pb2 as wire
@@ -42,7 +42,7 @@ def alarm_rows(reader: Reader, log: Log, true: Corrections) -> Iterator[dict[str
     its logs: `durable` is false.
     """
     attachments = reader.attachments(log.gateway)
-    for record in reader.records(log, Stream.ALARM):
+    for record in _own(reader, log, Stream.ALARM):
         yield from _alarm_row(log, record, attachments, true, durable=True)
     volatile = {one.key: one for one in reader.volatile(log)}
     if volatile:  # one that was under way when its record came may have been stored after it
@@ -98,7 +98,7 @@ def event_rows(reader: Reader, log: Log, true: Corrections) -> Iterator[dict[str
     A gap's are what is missing: stream, cause, first, last (sequences), first_ns, last_ns, count;
     those of attached evidence alarm_id (as --alarms has it), sha256, media_type, total_bytes.
     """
-    for record in reader.records(log, Stream.EVENT):
+    for record in _own(reader, log, Stream.EVENT):
         event = wire.Event()
         if not _parse(event, record):
             continue
@@ -135,6 +135,14 @@ def gateway_rows(reader: Reader, log: Log, _: Corrections) -> Iterator[dict[str,
         status.health, status.backlog_records, log.log_id.hex(), *(held[one] for one in Stream),
     ]  # fmt: skip
     yield dict(zip(GATEWAY_HEADING, fields, strict=True))
+
+
+def _own(reader: Reader, log: Log, stream: Stream) -> Iterator[StoredRecord]:
+    """Records of a stream; of a derived one only what its log does not say itself in this store."""
+    told = told_twice(reader, log, stream)
+    for record in reader.records(log, stream):
+        if record.sequence not in told:
+            yield record
 
 
 def _attributes(event: wire.Event) -> dict[str, str]:

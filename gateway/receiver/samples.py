@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from buffer.block import BlockDecoder, BlockError, ColumnBatch
 from buffer.contract import Stream
-from gateway.receiver.contract import Log, PointNames, Reader, StoredRecord
+from gateway.receiver.contract import Log, PointNames, Reader, StoredRecord, told_twice
 from gateway.receiver.corrections import Corrections, shifted
 
 
@@ -70,13 +70,17 @@ class Unread:
 
 
 def samples(reader: Reader, log: Log, wanted: Wanted, unread: Unread) -> Iterator[Samples]:
-    """Samples of one log in order of sequence; adds to `unread` what cannot be read."""
+    """Samples of one log in order of sequence; adds to `unread` what cannot be read.
+
+    Of a derived stream only what the log that it was made of does not say itself in this store.
+    """
     decoder = BlockDecoder()
     corrections = Corrections(reader, as_recorded=wanted.as_recorded)
     shift_ns = 0
     catalogues: dict[bytes, tuple[PointNames | None, npt.NDArray[np.int32]]] = {}
     ids = np.empty(0, np.int32)
     points: PointNames | None = None
+    told = told_twice(reader, log, Stream.TELEMETRY)
     following = 0  # sequence that continues what the decoder holds; 0 for none
     for record in reader.records(log, Stream.TELEMETRY):
         is_key = record.sequence == record.group
@@ -85,7 +89,7 @@ def samples(reader: Reader, log: Log, wanted: Wanted, unread: Unread) -> Iterato
                 found = reader.points(record.catalogue)
                 catalogues[record.catalogue] = found, wanted.ids(found)
             points, ids = catalogues[record.catalogue]
-        elif record.sequence != following:
+        elif record.first != following:
             unread.waiting += 1
             following = 0
             continue
@@ -97,6 +101,8 @@ def samples(reader: Reader, log: Log, wanted: Wanted, unread: Unread) -> Iterato
         if batches is None:
             following = 0
             continue
+        if told and not told.missing(record.first, record.sequence + 1):
+            continue  # the log that it was made of is here, and printed
         before_ns, shift_ns = shift_ns, corrections.shift_ns(log, record)
         shifts_ns = (shift_ns, before_ns)
         for batch in batches:

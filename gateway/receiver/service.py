@@ -27,6 +27,7 @@ from gateway.receiver.check import MAX_MESSAGE_BYTES, Fault
 from gateway.receiver.commit import Committer
 from gateway.receiver.contract import (
     Away,
+    Derived,
     Entries,
     Greeting,
     Known,
@@ -123,7 +124,7 @@ class Receiver:
         self._clock = clock
         self._tls = tls
         self._gate = gate or Gate()
-        self._open: dict[tuple[str, int], dict[bytes, _Open]] = {}  # by log id
+        self._open: dict[tuple[str, str, int], dict[bytes, _Open]] = {}  # by log id
         self._boxes = Boxes()
         self._stopping = asyncio.Event()
         self._software = f"plantgate/{version('plantgate')}"
@@ -183,7 +184,7 @@ class Receiver:
     def enrol(self, enrolment: Enrolment) -> None:
         """Take a new enrolment list; whoever is not on it any more is ended."""
         self._gate.replace(enrolment)
-        for (gateway, _), logs in self._open.items():
+        for (gateway, _, _), logs in self._open.items():
             if gateway not in enrolment.gateways:
                 text = f"gateway {gateway} is no longer on the enrolment list of this receiver"
                 for item in logs.values():
@@ -280,20 +281,21 @@ class Receiver:
             self._gate.meter(hello.gateway_id),
         )
         opened = _Open(exchange, known.log, hello.boot_id)
-        logs = self._open.setdefault((hello.gateway_id, int(hello.lane)), {})
+        place = (hello.gateway_id, hello.destination, int(hello.lane))
+        logs = self._open.setdefault(place, {})
         self._make_way(hello, logs)
         logs[hello.log_id] = opened
 
         async def heard() -> bytes | None:
             encoded = await read()
             now_ns = self._clock.monotonic_ns()
-            if proof := self._boxes.spoke(hello.gateway_id, hello.log_id, now_ns):
+            if proof := self._boxes.spoke(_box(hello), hello.log_id, now_ns):
                 await self._two_boxes(hello, proof)
             return encoded
 
         try:
             await context.write(self._welcome(known))
-            if proof := self._boxes.greeted(hello.gateway_id, hello.boot_id):
+            if proof := self._boxes.greeted(_box(hello), hello.boot_id):
                 await self._two_boxes(hello, proof)
             unproven = forged(hello, self._certified(context)[1])
             for stream, faults in (*doubts(hello, known).items(), *unproven.items()):
@@ -304,7 +306,7 @@ class Receiver:
         finally:
             if logs.get(hello.log_id) is opened:
                 del logs[hello.log_id]
-                self._boxes.left(hello.gateway_id, hello.log_id)
+                self._boxes.left(_box(hello), hello.log_id)
 
     def _make_way(self, hello: wire.Hello, logs: dict[bytes, _Open]) -> None:
         """End what this connection replaces; remember what it may be a rival of."""
@@ -313,12 +315,13 @@ class Receiver:
                 text = "replaced by a newer connection of this gateway"
                 older.exchange.end(grpc.StatusCode.ABORTED, text)
             else:
-                self._boxes.outdone(hello.gateway_id, log_id, self._clock.monotonic_ns())
+                self._boxes.outdone(_box(hello), log_id, self._clock.monotonic_ns())
 
     async def _two_boxes(self, hello: wire.Hello, proof: str) -> None:
         text = f"two boxes use the gateway id {hello.gateway_id}: {proof}"
         for lane in (wire.LANE_PRIORITY, wire.LANE_BULK):
-            for item in list(self._open.get((hello.gateway_id, int(lane)), {}).values()):
+            place = (hello.gateway_id, hello.destination, int(lane))
+            for item in list(self._open.get(place, {}).values()):
                 fault = Fault(0, "second_box", b"", text)
                 await self._commit(Entries(item.log, Stream.EVENT, (), faults=[fault]))
                 await item.exchange.notice("second_box", text)
@@ -330,6 +333,11 @@ class Receiver:
             hello.software[:_LONGEST_TEXT],
             hello.log_id,
             tuple(hello.catalogue_hashes),
+            Derived(
+                hello.destination[:_LONGEST_TEXT],
+                hello.source_log_id[:16],
+                hello.filter[:_LONGEST_TEXT],
+            ),
         )
         known = await self._commit(greeting, self._greeter)
         if isinstance(known, Away):
@@ -364,3 +372,8 @@ class Receiver:
             receiver=self._software,
         )
         return wire.ReceiverMessage(welcome=welcome)
+
+
+def _box(hello: wire.Hello) -> str:
+    """Whom a Hello could be the rival of: a derived stream lives beside the log it is made of."""
+    return f"{hello.gateway_id}\0{hello.destination}"

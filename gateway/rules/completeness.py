@@ -8,6 +8,9 @@ its hour. A gap is explained where the gateway declared it gone or a gap record 
 unexplained: still under way, or lost. A record is late when it was received more than `late_ns`
 after it was made.
 
+Derived streams: a record speaks for a range of the log's sequences; those without a record of
+their own are counted as withheld, which was agreed on and is no loss.
+
 Points: each sample is of exactly one kind, the first that fits: bad or uncertain for a reason,
 under test (simulated, calibrating, warming up, inhibited, under test), planned outage (out of
 service), late (its source's time that far behind the gateway's), flat-lined (a float value
@@ -55,16 +58,17 @@ class Hour:
     unexplained: int = 0
     late: int = 0
     late_ns: int = 0
+    withheld: int = 0
 
     @property
     def expected(self) -> int:
         """Sequences that the gateway gave out in this hour."""
-        return self.received + self.explained + self.unexplained
+        return self.received + self.withheld + self.explained + self.unexplained
 
     @property
     def score(self) -> float:
         """Part of what was expected that is here, 0 to 1."""
-        return self.received / self.expected if self.expected else 1.0
+        return (self.received + self.withheld) / self.expected if self.expected else 1.0
 
 
 class StreamScore:
@@ -78,13 +82,18 @@ class StreamScore:
         self._last_ns: int | None = None
         self._hours: dict[int, Hour] = {}
 
-    def feed(self, sequence: int, time_ns: int, received_ns: int) -> None:
-        """Take one record: when the gateway made it, and when it was received."""
-        if sequence > self._following:
+    def feed(self, sequence: int, time_ns: int, received_ns: int, *, first: int = 0) -> None:
+        """Take one record: when the gateway made it, and when it was received.
+
+        first: first sequence that it speaks for; 0 for itself alone.
+        """
+        first = first or sequence
+        if first > self._following:
             before = time_ns if self._last_ns is None else self._last_ns
-            self._missing(self._following, sequence, before, time_ns)
+            self._missing(self._following, first, before, time_ns)
         hour = self._hour(time_ns)
         hour.received += 1
+        hour.withheld += sequence - first
         lateness = max(0, received_ns - time_ns)
         hour.late += lateness > self._late_ns
         hour.late_ns = max(hour.late_ns, lateness)

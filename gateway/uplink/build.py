@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from buffer.store import Buffer
 from drivers.contract import Clock
+from gateway.config.model import UplinkConfig
 from gateway.config.site import Site
 from gateway.model.clock import ServerTime
 from gateway.observe.health import Health
@@ -15,6 +16,7 @@ from gateway.observe.log import logger
 from gateway.pipeline import Pipeline
 from gateway.runtime.clock import boot_id
 from gateway.uplink.client import GatewayIdentity, Uplink
+from gateway.uplink.thin import Choice
 
 _LOG = logger("app")
 
@@ -52,8 +54,22 @@ def make_uplinks(
             events=note,
             rng=random.SystemRandom(),
             health=lambda: health.report().state.value,
+            choice=_choice(uplink),
             times=around.times,
             volatile=buffer,
         )
         for uplink in site.uplinks
     }
+
+
+def _choice(uplink: UplinkConfig) -> Choice | None:
+    if (chosen := uplink.filter) is None:
+        return None
+    return Choice(
+        points=chosen.points,
+        places=chosen.places,
+        hazards=chosen.hazards,
+        on_change=chosen.on_change,
+        deadband_percent=chosen.deadband_percent,
+        every_ns=round(chosen.every_s * 1e9),
+    )

@@ -28,11 +28,14 @@ from gateway.model.clock import ServerTime
 from gateway.runtime.backoff import FullJitter
 from gateway.uplink import encode
 from gateway.uplink.channel import Destination, Ended
+from gateway.uplink.derived import DerivedLog
 from gateway.uplink.encode import GatewayIdentity, Moment
 from gateway.uplink.link import LaneLink, Surroundings
 from gateway.uplink.outputs import NOTICE, STREAMS, Counters, Lane, LogForked, SessionSettings
 from gateway.uplink.quarantine import Quarantine
 from gateway.uplink.renewal import watch
+from gateway.uplink.sent_log import SentLog
+from gateway.uplink.thin import Choice
 from gateway.uplink.volatile import VolatileOutbox
 from gateway.wire.v1 import uplink_pb2 as wire
 
@@ -79,6 +82,7 @@ class Uplink:
 
     events: called on the loop with kind, one clear sentence and flat attributes; it must not block.
     health: first word ok, degraded or failed, as sent in each heartbeat.
+    choice: what of the log this destination is sent, by a stream of its own; None for all of it.
     times: called with what the receiver says the time is.
     volatile: tells of alarms that the disk does not take; None where nothing does.
     """
@@ -96,6 +100,7 @@ class Uplink:
         health: Callable[[], str] = lambda: "ok",
         times: Callable[[ServerTime], None] = lambda _: None,
         volatile: VolatileSource | None = None,
+        choice: Choice | None = None,
     ) -> None:
         settings = replace(
             settings or SessionSettings(),
@@ -103,10 +108,11 @@ class Uplink:
             rate_bytes_per_s=config.rate_bytes_per_s,
             streams=frozenset(Stream[name.upper()] for name in config.streams),
         )
-        self._around = Surroundings(config, identity, log, clock, settings)
+        self._derived = DerivedLog(log, config.name, choice, clock) if choice else None
+        self._log: SentLog = self._derived or log
+        self._around = Surroundings(config, identity, self._log, clock, settings)
         self._config = config
         self._streams = settings.streams
-        self._log = log
         self._clock = clock
         self._events = events
         self._rng = rng
@@ -130,14 +136,14 @@ class Uplink:
 
     async def run(self) -> None:
         """Keep both lanes connected until cancelled."""
-        for stream in Stream:
-            self._pass_over(stream)
         stops = [self._log.add_listener(self._committed)]
         if self._volatile_source is not None and Stream.ALARM in self._streams:
             self._volatile.add(self._volatile_source.volatile())
             stops.append(self._volatile_source.add_volatile_listener(self._volatile_told))
         try:
             async with asyncio.TaskGroup() as group:
+                if self._derived is not None:
+                    group.create_task(self._derived.run())
                 for lane in Lane:
                     group.create_task(self._keep(lane))
                 group.create_task(watch(self._config, self._clock, self._reconnect, self.report))
@@ -286,6 +292,10 @@ class Uplink:
     async def _keep(self, lane: Lane) -> None:
         patience = Patience(self._rng)
         while True:
+            if self._derived is not None:
+                await self._derived.ready()
+            for stream in STREAMS[lane]:
+                self._pass_over(stream)
             link = LaneLink(lane, self._around, self, self._quarantine, self._counters[lane])
             self._links[lane] = link
             self._opened_ns.pop(lane, None)

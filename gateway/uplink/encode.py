@@ -42,8 +42,13 @@ def hello(
     streams: Sequence[wire.StreamState],
     catalogues: Sequence[bytes],
     moment: Moment,
+    left_out: str = "",
+    source_log_id: bytes = b"",
 ) -> wire.GatewayMessage:
-    """First message of an Exchange. `destination` names a derived stream; empty for the raw log."""
+    """First message of an Exchange.
+
+    destination, left_out, source_log_id: of a derived stream; empty for the log itself.
+    """
     return wire.GatewayMessage(
         hello=wire.Hello(
             gateway_id=identity.gateway_id,
@@ -58,6 +63,8 @@ def hello(
             wall_time_ns=moment.wall_ns,
             monotonic_ns=moment.monotonic_ns,
             destination=destination,
+            filter=left_out,
+            source_log_id=source_log_id,
         )
     )
 

@@ -20,12 +20,13 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from buffer.contract import Bounds, BufferPathError, Log, Record, Stream
+from buffer.contract import Bounds, BufferPathError, Record, Stream
 from buffer.ranges import RangeSet
 from drivers.contract import Clock
 from gateway.model.clock import ServerTime
 from gateway.uplink import encode
 from gateway.uplink.channel import METHOD, ChannelError, Destination, Ended, explain, open_channel
+from gateway.uplink.derived import DerivedLog
 from gateway.uplink.diagnose import refused_by
 from gateway.uplink.encode import GatewayIdentity, Moment
 from gateway.uplink.lineage import OwnPast, checkpoints_of
@@ -55,6 +56,7 @@ from gateway.uplink.outputs import (
     SessionSettings,
 )
 from gateway.uplink.quarantine import Quarantine
+from gateway.uplink.sent_log import SentLog
 from gateway.uplink.server_time import PingTimes
 from gateway.uplink.session import LaneSession, State
 from gateway.wire.v1 import uplink_pb2 as wire
@@ -115,7 +117,7 @@ class Surroundings:
 
     destination: Destination
     identity: GatewayIdentity
-    log: Log
+    log: SentLog
     clock: Clock
     settings: SessionSettings
 
@@ -299,7 +301,10 @@ class LaneLink:
         match errand:
             case Fetch(stream, first, last, max_bytes):
                 records = await log.read(stream, first, last=last, max_bytes=max_bytes)
-                self._carry_out(session.fetched(errand, records, now_ns=self._now_ns()))
+                if log.log_id == self.log_id:
+                    self._carry_out(session.fetched(errand, records, now_ns=self._now_ns()))
+                else:
+                    self.end("The log has a new id.")  # these are numbers of another log
             case FetchPart(sha256, offset, length):
                 content: bytes | None = None
                 with suppress(FileNotFoundError):
@@ -362,11 +367,15 @@ class LaneLink:
             case SendHello():
                 self._pings.sent(0, self._now_ns())
                 catalogues = self._around.log.catalogue_records()
+                log = self._around.log
+                derived = log if isinstance(log, DerivedLog) else None
                 return encode.hello(
                     self._around.identity,
                     lane=self.lane,
                     log_id=self.log_id,
-                    destination="",
+                    destination=self._around.destination.name if derived else "",
+                    left_out=derived.words if derived else "",
+                    source_log_id=derived.source_log_id if derived else b"",
                     streams=[self._state(stream) for stream in Stream],
                     catalogues=sorted(catalogues, key=lambda name: catalogues[name]),
                     moment=self._moment(),

@@ -66,7 +66,7 @@ class Ledger:
         self.faults += [(work.log, work.stream, fault) for fault in work.faults]
         for run in runs(work.entries):
             before = self._hash_before(line, run[0].sequence)
-            if before and before != run[0].previous_hash:
+            if before and before != run[0].previous_hash and not run[0].begins_chain:
                 # Stored all the same: to refuse it would lose a record over what another one says.
                 fault = Fault(run[0].sequence, "chain", run[0].hash, BROKEN_CHAIN)
                 self.faults.append((work.log, work.stream, fault))
@@ -119,7 +119,7 @@ class Ledger:
             outcome.refused.append(fault)
             self.faults.append((work.log, work.stream, fault))
             return
-        outcome.acknowledged.add(entry.sequence)
+        outcome.acknowledged.add(entry.first, entry.sequence + 1)
 
     @staticmethod
     def _hash_before(line: _Line, sequence: int) -> bytes:

@@ -16,6 +16,7 @@ from buffer.contract import Stream
 from buffer.ranges import RangeSet
 from gateway.receiver.check import VolatileEntry
 from gateway.receiver.contract import (
+    Derived,
     Log,
     PointNames,
     StoredFault,
@@ -59,14 +60,18 @@ class PostgresReader:
     def logs(self, gateway: str | None = None) -> list[Log]:
         """Logs by gateway id, then in order of first sight; of one gateway if it is named."""
         rows = self._ask(
-            "SELECT logs.id, gateways.name, logs.log_id FROM logs"
+            "SELECT logs.id, gateways.name, logs.log_id, logs.status, logs.destination,"
+            " logs.source_log_id, logs.filter FROM logs"
             " JOIN gateways ON gateways.id = logs.gateway"
             " WHERE %s::text IS NULL OR gateways.name = %s"
             ' ORDER BY gateways.name COLLATE "C", logs.id',
             gateway,
             gateway,
         )
-        return [Log(*row) for row in rows]
+        return [
+            Log(number, name, log_id, status, Derived(*derived))
+            for number, name, log_id, status, *derived in rows
+        ]
 
     def records(self, log: Log, stream: Stream) -> Iterator[StoredRecord]:
         """Records of one stream in order of sequence, up to the newest one there now."""
@@ -77,7 +82,8 @@ class PostgresReader:
         while last < end:
             page = self._ask(
                 "SELECT sequence, group_sequence, historical, catalogue, time_ns, received_ns,"
-                " samples, payload, monotonic_ns, boot_id, synchronised FROM records"
+                " samples, payload, monotonic_ns, boot_id, synchronised, source_first"
+                " FROM records"
                 " WHERE stream_key = %s AND sequence > %s AND sequence <= %s"
                 " ORDER BY sequence LIMIT %s",
                 key,

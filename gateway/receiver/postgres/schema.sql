@@ -130,3 +130,12 @@ CREATE TABLE volatile_alarms (
     payload      bytea NOT NULL,
     PRIMARY KEY (gateway, key)
 );
+
+-- migration 4
+-- Derived streams (a destination's filter at the gateway): what each is made of and leaves out; all
+-- empty for a log as it is. A record of one covers the log's sequences from source_first on.
+ALTER TABLE logs ADD COLUMN destination text NOT NULL DEFAULT '';
+ALTER TABLE logs ADD COLUMN source_log_id bytea NOT NULL DEFAULT '';
+ALTER TABLE logs ADD COLUMN filter text NOT NULL DEFAULT '';
+ALTER TABLE logs ADD COLUMN status bytea NOT NULL DEFAULT '';  -- last Status said of this log
+ALTER TABLE records ADD COLUMN source_first bigint NOT NULL DEFAULT 0;  -- 0: itself

@@ -46,10 +46,10 @@ ATTEMPTS = 5
 _COPY = (
     "COPY records (stream_key, sequence, time_ns, hash, previous_hash, received_ns, monotonic_ns,"
     " boot_id, clock_offset_ns, synchronised, historical, group_sequence, catalogue, samples,"
-    " payload) FROM STDIN (FORMAT BINARY)"
+    " payload, source_first) FROM STDIN (FORMAT BINARY)"
 )
 _COPY_TYPES = ("int8", "int8", "int8", "bytea", "bytea", "int8", "int8", "bytea", "int8", "bool",
-               "bool", "int8", "bytea", "int8", "bytea")  # fmt: skip
+               "bool", "int8", "bytea", "int8", "bytea", "int8")  # fmt: skip
 
 
 class PostgresStore:
@@ -174,17 +174,20 @@ class PostgresStore:
             ).fetchone()
             gateway = _number(row)
             log = self._db.execute(
-                "INSERT INTO logs (gateway, log_id, first_seen_ns) VALUES (%s, %s, %s)"
+                "INSERT INTO logs"
+                " (gateway, log_id, first_seen_ns, destination, source_log_id, filter)"
+                " VALUES (%s, %s, %s, %s, %s, %s)"
                 " ON CONFLICT (gateway, log_id) DO UPDATE SET log_id = excluded.log_id"
                 " RETURNING id",
-                (gateway, work.log_id, now_ns),
+                (gateway, work.log_id, now_ns, *work.derived),
             ).fetchone()
             number = _number(log)
             previous = self._db.execute(
-                "SELECT log_id FROM logs WHERE gateway = %s AND id < %s AND NOT EXISTS"
+                "SELECT log_id FROM logs WHERE gateway = %s AND id < %s AND destination = %s"
+                " AND NOT EXISTS"
                 " (SELECT 1 FROM faults WHERE gateway = %s AND log_id = %s AND kind = %s)"
                 " ORDER BY id DESC LIMIT 1",
-                (gateway, number, gateway, work.log_id, NEW_LOG),
+                (gateway, number, work.derived.destination, gateway, work.log_id, NEW_LOG),
             ).fetchone()
             found.setdefault(
                 (work.gateway, work.log_id), (number, _bytes(previous[0]) if previous else b"")
@@ -253,7 +256,8 @@ class PostgresStore:
                 copy.write_row(
                     (key, item.sequence, item.time_ns, item.hash, item.previous_hash, now_ns,
                      item.monotonic_ns, item.boot_id, item.clock_offset_ns, item.synchronised,
-                     item.historical, item.group, item.catalogue, item.samples, item.payload)
+                     item.historical, item.group, item.catalogue, item.samples, item.payload,
+                     item.source_first)
                 )  # fmt: skip
 
     def _note(self, works: Sequence[Entries], ledger: Ledger, now_ns: int) -> None:
@@ -311,6 +315,10 @@ class PostgresStore:
                 "UPDATE gateways SET last_seen_ns = %s, status = %s"
                 " WHERE id = (SELECT gateway FROM logs WHERE id = %s)",
                 [(now_ns, work.status, work.log) for work in sorted(works, key=lambda w: w.log)],
+            )
+            self._db.cursor().executemany(
+                "UPDATE logs SET status = %s WHERE id = %s",
+                [(work.status, work.log) for work in sorted(works, key=lambda w: w.log)],
             )
 
 

@@ -15,6 +15,7 @@ from buffer.contract import Stream
 from buffer.ranges import RangeSet
 from gateway.receiver.check import VolatileEntry
 from gateway.receiver.contract import (
+    Derived,
     Log,
     PointNames,
     StoredFault,
@@ -52,12 +53,16 @@ class SqliteReader:
     def logs(self, gateway: str | None = None) -> list[Log]:
         """Logs by gateway id, then in order of first sight; of one gateway if it is named."""
         rows = self._db.execute(
-            "SELECT logs.id, gateways.name, logs.log_id FROM logs"
+            "SELECT logs.id, gateways.name, logs.log_id, logs.status, logs.destination,"
+            " logs.source_log_id, logs.filter FROM logs"
             " JOIN gateways ON gateways.id = logs.gateway"
             " WHERE ? IS NULL OR gateways.name = ? ORDER BY gateways.name, logs.id",
             (gateway, gateway),
         )
-        return [Log(*row) for row in rows]
+        return [
+            Log(number, name, log_id, status, Derived(*derived))
+            for number, name, log_id, status, *derived in rows
+        ]
 
     def records(self, log: Log, stream: Stream) -> Iterator[StoredRecord]:
         """Records of one stream in order of sequence, up to the newest one there now."""
@@ -69,15 +74,16 @@ class SqliteReader:
         while end is not None and last < end:
             page = self._db.execute(
                 "SELECT id, group_sequence, historical, catalogue, time_ns,"
-                " received_ns, samples, payload, monotonic_ns, boot_id, synchronised FROM records"
+                " received_ns, samples, payload, monotonic_ns, boot_id, source_first, synchronised"
+                " FROM records"
                 " WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
                 (last, end, PAGE_RECORDS),
             ).fetchall()
             if not page:
                 return
             last = page[-1][0]
-            for number, group, historical, *rest, synchronised in page:
-                row = (number - base, group, bool(historical), *rest, bool(synchronised))
+            for number, group, historical, *rest, first, synchronised in page:
+                row = (number - base, group, bool(historical), *rest, bool(synchronised), first)
                 yield StoredRecord._make(row)
 
     def points(self, catalogue: bytes) -> PointNames | None:

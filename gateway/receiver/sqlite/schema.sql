@@ -109,3 +109,12 @@ CREATE TABLE volatile_alarms (
     payload      BLOB NOT NULL,
     PRIMARY KEY (gateway, key)
 ) STRICT, WITHOUT ROWID;
+
+-- migration 3
+-- Derived streams (a destination's filter at the gateway): what each is made of and leaves out; all
+-- empty for a log as it is. A record of one covers the log's sequences from source_first on.
+ALTER TABLE logs ADD COLUMN destination TEXT NOT NULL DEFAULT '';
+ALTER TABLE logs ADD COLUMN source_log_id BLOB NOT NULL DEFAULT x'';
+ALTER TABLE logs ADD COLUMN filter TEXT NOT NULL DEFAULT '';
+ALTER TABLE logs ADD COLUMN status BLOB NOT NULL DEFAULT x'';  -- last Status said of this log
+ALTER TABLE records ADD COLUMN source_first INTEGER NOT NULL DEFAULT 0;  -- 0: itself

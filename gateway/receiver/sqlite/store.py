@@ -125,6 +125,7 @@ class SqliteStore:
                     " WHERE id = (SELECT gateway FROM logs WHERE id = ?)",
                     (now_ns, work.status, work.log),
                 )
+                self._db.execute("UPDATE logs SET status = ? WHERE id = ?", (work.status, work.log))
                 return Stored()
 
     def _greet(self, work: Greeting, now_ns: int) -> Known:
@@ -135,15 +136,17 @@ class SqliteStore:
             (work.gateway, work.enterprise, work.software, now_ns),
         ).fetchone()
         (log,) = self._db.execute(
-            "INSERT INTO logs (gateway, log_id, first_seen_ns) VALUES (?, ?, ?)"
+            "INSERT INTO logs (gateway, log_id, first_seen_ns, destination, source_log_id, filter)"
+            " VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (gateway, log_id) DO UPDATE SET log_id = excluded.log_id RETURNING id",
-            (gateway, work.log_id, now_ns),
+            (gateway, work.log_id, now_ns, *work.derived),
         ).fetchone()
         previous = self._db.execute(
-            "SELECT log_id FROM logs WHERE gateway = ? AND id < ? AND NOT EXISTS"
+            "SELECT log_id FROM logs WHERE gateway = ? AND id < ? AND destination = ?"
+            " AND NOT EXISTS"
             " (SELECT 1 FROM faults WHERE gateway = ? AND log_id = ? AND kind = ?)"
             " ORDER BY id DESC LIMIT 1",
-            (gateway, log, gateway, work.log_id, NEW_LOG),
+            (gateway, log, work.derived.destination, gateway, work.log_id, NEW_LOG),
         ).fetchone()
         acknowledged = {
             stream: RangeSet(
@@ -223,7 +226,8 @@ class SqliteStore:
         faults: list[Fault] = []
         rows = []
         before = there.get(base + first - 1)
-        if first > 1 and before is not None and before != run[0].previous_hash:
+        alone = before is None or run[0].begins_chain
+        if first > 1 and not alone and before != run[0].previous_hash:
             # Stored all the same: to refuse it would lose a record over what another one says.
             faults.append(Fault(first, "chain", run[0].hash, BROKEN_CHAIN))
         for entry in run:
@@ -239,7 +243,7 @@ class SqliteStore:
                 outcome.refused.append(fault)
                 faults.append(fault)
                 continue
-            outcome.acknowledged.add(entry.sequence)
+            outcome.acknowledged.add(entry.first, entry.sequence + 1)
         self._db.executemany(_INSERT, rows)
         return faults
 

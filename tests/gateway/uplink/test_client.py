@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buffer.contract import Stream
+from buffer.contract import Log, Stream
 from buffer.ranges import RangeSet
 from gateway.runtime.clock import SystemClock
 from gateway.uplink.client import GatewayIdentity, Uplink
 from gateway.uplink.outputs import SessionSettings
+from gateway.uplink.thin import Choice
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.certificates import Authority
 from tests.fakes.receiver import FakeReceiver, Held
@@ -61,7 +62,10 @@ async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 @asynccontextmanager
 async def running(
-    destination: Destination, log: SmallLog, settings: SessionSettings = QUICK
+    destination: Destination,
+    log: Log,
+    settings: SessionSettings = QUICK,
+    choice: Choice | None = None,
 ) -> AsyncIterator[Running]:
     events: list[tuple[str, str, dict[str, Any]]] = []
     uplink = Uplink(
@@ -72,6 +76,7 @@ async def running(
         events=lambda *event: events.append(event),
         rng=random.Random(1),
         settings=settings,
+        choice=choice,
     )
     async with asyncio.TaskGroup() as group:
         task = group.create_task(uplink.run())

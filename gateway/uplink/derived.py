@@ -1,0 +1,432 @@
+"""The log as one destination with a filter sees it: made while it is read, stored nowhere.
+
+Guarantees:
+
+- It stands where the log stands (`SentLog`): the uplink over it is the same. Sequences and cursors
+  are those of the log (gateway/uplink/derive.py), so retention and gaps need no second thought; its
+  log id is its own, and lives in the log's state from before anything is sent under it.
+- A new filter, a new version of the derivation or a renewed log give a new log id. It begins where
+  this destination's acknowledgements ended, at the key of that group: nothing is left out, at most
+  one group is sent under both ids.
+- Events pass as they are. Alarms and evidence pass as they are or not at all; what is left out is
+  covered by the next one that passes. Telemetry is derived group by group.
+- What a destination need not be sent counts as acknowledged here, so that nothing is kept for it.
+
+`run` until cancelled; `ready` says when log id and bounds may be used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from google.protobuf.message import DecodeError
+
+from buffer.contract import Bounds, CommitListener, Log, NotStoredError, Record, SignedHead, Stream
+from buffer.ranges import RangeSet
+from drivers.contract import Clock
+from gateway.model.event import event
+from gateway.uplink.derive import DERIVATION, Deriver
+from gateway.uplink.thin import Choice, Chosen
+from gateway.wire.v1 import uplink_pb2 as wire
+
+PAGE_BYTES = 128 * 1024
+"""Of the log, read and derived at once: some 300,000 values, 10 ms of CPU."""
+CATALOGUES = 8
+"""Catalogues kept as tables; 100,000 points are some 20 MB each."""
+RECENT = 64
+"""Committed records kept for deriving; more are read back from the log."""
+PAGE_RECORDS = 500
+STATE = "derived/"
+_RETRY_NS = 1_000_000_000
+_FILTERED = (Stream.ALARM, Stream.EVIDENCE)
+_MADE = (*_FILTERED, Stream.TELEMETRY)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A deriver in the middle of the log: fed up to `position`, told up to `told`."""
+
+    deriver: Deriver
+    position: int
+    told: int
+
+
+class DerivedLog:
+    """See the module. Everything but derivation runs on the event loop."""
+
+    def __init__(self, source: Log, name: str, choice: Choice, clock: Clock) -> None:
+        self._source = source
+        self._name = name
+        self._choice = choice
+        self._clock = clock
+        self._id = b""
+        self._source_id = b""
+        self._given_up = ""
+        self._starts = dict.fromkeys(Stream, 1)
+        self._next = dict.fromkeys(Stream, 1)
+        self._fed = dict.fromkeys(Stream, 1)
+        self._chosen: dict[bytes, Chosen] = {}
+        self._deriver = Deriver(self._chosen)
+        self._reading: _Reading | None = None
+        self._recent: dict[Stream, deque[Record]] = {one: deque(maxlen=RECENT) for one in _MADE}
+        self._listeners: list[CommitListener] = []
+        self._wake = asyncio.Event()
+        self._ready = asyncio.Event()
+
+    @property
+    def words(self) -> str:
+        """What is left out, in words."""
+        return self._choice.words()
+
+    @property
+    def source_log_id(self) -> bytes:
+        """Id of the log that this stream is made of."""
+        return self._source_id
+
+    async def ready(self) -> None:
+        """Wait until the stream may be sent."""
+        while not (self.log_id and self._ready.is_set()):
+            if not self.log_id:  # whatever was ready was so under an id that is no more
+                self._ready.clear()
+            self._wake.set()
+            await self._ready.wait()
+
+    async def run(self) -> None:
+        """Follow the log until cancelled."""
+        stop = self._source.add_listener(self._committed)
+        try:
+            while True:
+                if not self.log_id:
+                    await self._begin()
+                if self.log_id and await self._advance():
+                    self._ready.set()
+                    await self._wake.wait()
+                    self._wake.clear()
+        finally:
+            stop()
+
+    # ---- the log that an uplink sees -----------------------------------------------------
+
+    @property
+    def log_id(self) -> bytes:
+        """16 bytes of this stream's own; none while the log has an id it was not made for."""
+        return self._id if self._source_id == self._source.log_id else b""
+
+    def bounds(self, stream: Stream) -> Bounds:
+        """Sequences that the derived records speak for."""
+        held = self._source.bounds(stream)
+        first = max(held.first, self._starts[stream])
+        return Bounds(first, max(first, self._next[stream] if stream in _MADE else held.next))
+
+    async def read(self, stream: Stream, first: int, *, last: int, max_bytes: int) -> list[Record]:
+        """Derived records whose sequence lies in [first, last], about max_bytes of payload."""
+        if stream is Stream.TELEMETRY:
+            return await self._read_telemetry(first, last, max_bytes)
+        if stream in _FILTERED:
+            return await self._read_filtered(stream, first, last, max_bytes)
+        return await self._source.read(stream, first, last=last, max_bytes=max_bytes)
+
+    async def read_file(self, sha256: bytes, offset: int, length: int) -> bytes:
+        """Part of an evidence file."""
+        return await self._source.read_file(sha256, offset, length)
+
+    async def sequences_between(self, stream: Stream, from_ns: int, to_ns: int) -> tuple[int, int]:
+        """First and last sequence of a time range, in whole groups."""
+        return await self._source.sequences_between(stream, from_ns, to_ns)
+
+    def catalogue_records(self) -> Mapping[bytes, int]:
+        """Catalogues are those of the log."""
+        return self._source.catalogue_records()
+
+    def signed_head(self, stream: Stream) -> SignedHead | None:
+        """None: signatures name the log that this stream is made of."""
+        del stream
+        return None
+
+    def cursor(self, destination: str, stream: Stream) -> RangeSet:
+        """Acknowledged ranges, in sequences of the log."""
+        return self._source.cursor(destination, stream)
+
+    def acknowledge(self, destination: str, stream: Stream, ranges: RangeSet) -> None:
+        """Add to the cursor; nothing where the log has got another id."""
+        if self.log_id:
+            self._source.acknowledge(destination, stream, ranges)
+
+    def replace_cursor(self, destination: str, stream: Stream, ranges: RangeSet) -> None:
+        """Set the cursor to what the receiver said, and to what it need not be sent."""
+        if self.log_id:
+            self._source.replace_cursor(destination, stream, ranges)
+            self._pass_over(stream)
+
+    def renew_log_id(self, reason: str) -> bytes:
+        """Go on under a new id from what is acknowledged; the log itself keeps its own."""
+        del reason
+        self._given_up = self._id.hex()
+        self._id = self._source_id = b""  # `run` takes a new one, and stores it before it is used
+        self._wake.set()
+        return b""
+
+    def request_key(self) -> None:
+        """Make the log's next telemetry record a key, and thereby that of this stream."""
+        self._source.request_key()
+
+    def add_listener(self, listener: CommitListener) -> Callable[[], None]:
+        """Call `listener` on the loop with each derived record; returns how to stop."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    # ---- following the log ---------------------------------------------------------------
+
+    def _committed(self, stream: Stream, records: Sequence[Record]) -> None:
+        if stream in _MADE:
+            self._recent[stream].extend(records)
+        elif self.log_id and self._ready.is_set():
+            self._tell(stream, records)
+        self._wake.set()
+
+    def _tell(self, stream: Stream, records: Sequence[Record]) -> None:
+        for listener in tuple(self._listeners):
+            listener(stream, records)
+
+    async def _advance(self) -> bool:
+        """Derive what was committed; tells whether the end was reached under the same log id."""
+        for stream in _MADE:
+            while self._fed[stream] < self._source.bounds(stream).next:
+                records = await self._following(stream)
+                if not self.log_id:
+                    return False
+                out = self._derive(stream, records)
+                if out:
+                    self._next[stream] = out[-1].sequence + 1
+                if stream in _FILTERED:
+                    self._pass_over(stream)
+                if out and self._ready.is_set():
+                    self._tell(stream, out)
+        return True
+
+    async def _following(self, stream: Stream) -> list[Record]:
+        """Next committed records to derive from, their catalogues at hand; advances."""
+        first, stop = self._fed[stream], self._source.bounds(stream).next
+        recent = self._recent[stream]
+        while recent and recent[0].sequence < first:
+            recent.popleft()
+        if recent and recent[0].sequence == first:
+            records = [one for one in recent if one.sequence < stop]
+        else:
+            records = await self._source.read(stream, first, last=stop - 1, max_bytes=PAGE_BYTES)
+        await self._know(records)
+        if self.log_id:  # where nothing is left of the range it is a gap
+            self._fed[stream] = records[-1].sequence + 1 if records else stop
+        return records
+
+    def _derive(self, stream: Stream, records: Sequence[Record]) -> list[Record]:
+        if stream is Stream.TELEMETRY:
+            return [one for record in records for one in self._deriver.feed(record)]
+        following, expected = self._next[stream], 0
+        out: list[Record] = []
+        for record in records:
+            if expected and record.sequence != expected:
+                following = record.sequence  # a hole is covered by nothing
+            expected = record.sequence + 1
+            if self._passes(record):
+                out.append(_covering(record, following))
+                following = record.sequence + 1
+        return out
+
+    def _pass_over(self, stream: Stream) -> None:
+        """Count what was left out since the last record that passed as acknowledged."""
+        if stream in _FILTERED and self._next[stream] < self._fed[stream]:
+            run = RangeSet([(self._next[stream], self._fed[stream])])
+            self._source.acknowledge(self._name, stream, run)
+
+    # ---- reading back --------------------------------------------------------------------
+
+    async def _read_telemetry(self, first: int, last: int, max_bytes: int) -> list[Record]:
+        reading, self._reading = self._reading, None
+        if reading is None or reading.told != first:
+            start = await self._source.group_start(first)
+            reading = _Reading(Deriver(self._chosen), start, first)
+        log_id, out, size = self.log_id, [], 0
+        stop = min(last + 2, self._source.bounds(Stream.TELEMETRY).next)  # a key ends its group
+        while reading.position < stop and size < max_bytes and reading.told <= last:
+            records = await self._source.read(
+                Stream.TELEMETRY, reading.position, last=stop - 1, max_bytes=PAGE_BYTES
+            )
+            if not records or self.log_id != log_id:
+                break
+            await self._know(records)
+            found, fed = await asyncio.to_thread(
+                _feed, reading.deriver, records, first, max_bytes - size
+            )
+            reading.position = records[fed - 1].sequence + 1
+            found = [one for one in found if one.sequence <= last]
+            out += found
+            size += sum(len(one.payload) for one in found)
+            if out:
+                reading.told = out[-1].sequence + 1
+        if out and reading.told <= last:
+            self._reading = reading
+        return out
+
+    async def _read_filtered(
+        self, stream: Stream, first: int, last: int, max_bytes: int
+    ) -> list[Record]:
+        following, position, out = first, first, []
+        size = 0
+        while position <= last and size < max_bytes:
+            records = await self._source.read(stream, position, last=last, max_bytes=PAGE_BYTES)
+            if not records:
+                break
+            await self._know(records)
+            for record in records:
+                if record.sequence != position:
+                    following = record.sequence  # a hole is covered by nothing
+                position = record.sequence + 1
+                if self._passes(record):
+                    out.append(_covering(record, following))
+                    following = position
+                    size += len(record.payload)
+                    if size >= max_bytes:
+                        break
+        return out
+
+    # ---- what passes ---------------------------------------------------------------------
+
+    def _passes(self, record: Record) -> bool:
+        """Tell whether an alarm or an evidence record is sent; what cannot be read is."""
+        if not self._choice.selects:
+            return True
+        newest = self._newest()
+        try:
+            if record.stream is Stream.EVIDENCE:
+                file = wire.EvidenceFile.FromString(record.payload)
+                chosen = self._chosen.get(newest)
+                return chosen is None or chosen.takes_name(file.source) is not False
+            alarm = wire.Alarm.FromString(record.payload)
+        except DecodeError:
+            return True
+        chosen = self._chosen.get(alarm.catalogue) or self._chosen.get(newest)
+        return chosen is None or chosen.takes_alarm(alarm)
+
+    def _newest(self) -> bytes:
+        """Newest catalogue of the log, empty where there is none."""
+        held = self._source.catalogue_records()
+        return max(held, key=lambda one: held[one], default=b"")
+
+    async def _know(self, records: Iterable[Record]) -> None:
+        """Have the catalogues at hand that these records are judged by."""
+        needed: dict[bytes, None] = {}
+        for record in records:
+            if record.stream is not Stream.TELEMETRY:
+                needed[self._newest()] = None
+            elif record.group == record.sequence:
+                needed[record.catalogue] = None
+        for name in needed:
+            if name not in self._chosen:
+                self._chosen[name] = await self._table(name)
+        for name in [one for one in self._chosen if one not in needed]:
+            if len(self._chosen) > CATALOGUES:
+                del self._chosen[name]
+
+    async def _table(self, name: bytes) -> Chosen:
+        """Choice over a catalogue; where that is not held everything passes."""
+        at = self._source.catalogue_records().get(name)
+        held = [] if at is None else await self._source.read(Stream.EVENT, at, last=at, max_bytes=1)
+        if not held:
+            return Chosen(Choice(), ())
+        catalogue = wire.Event.FromString(held[0].payload).catalogue
+        return await asyncio.to_thread(Chosen, self._choice, catalogue.points)
+
+    # ---- its log id ----------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        """Take up the stream where it was left, or begin a new one; find its end."""
+        source_id = self._source.log_id
+        self._ready.clear()
+        made_of = {"source": source_id.hex(), "filter": self.words, "made": DERIVATION}
+        saved = json.loads(self._source.state(STATE + self._name) or b"{}")
+        if {key: saved.get(key) for key in made_of} == made_of and saved["id"] != self._given_up:
+            self._id = bytes.fromhex(saved["id"])
+            self._starts = {one: saved["starts"][one.name] for one in Stream}
+        elif not await self._begin_anew(made_of):
+            await self._clock.sleep_until(self._clock.monotonic_ns() + _RETRY_NS)
+            return
+        self._source_id = source_id
+        self._reading = None
+        self._deriver = Deriver(self._chosen)
+        for stream in _MADE:
+            self._recent[stream].clear()
+            await self._find_end(stream)
+            if self.log_id:
+                self._pass_over(stream)
+
+    async def _begin_anew(self, made_of: Mapping[str, str]) -> bool:
+        """Take a new log id and remember it; False where the log could not store that."""
+        starts: dict[Stream, int] = {}
+        for stream in Stream:
+            held = self._source.bounds(stream)
+            done = self._source.cursor(self._name, stream).contiguous_stop(held.first)
+            starts[stream] = min(max(done, held.first), held.next)
+        held = self._source.bounds(Stream.TELEMETRY)
+        if held.first < starts[Stream.TELEMETRY]:
+            newest = min(starts[Stream.TELEMETRY], held.next - 1)
+            starts[Stream.TELEMETRY] = await self._source.group_start(newest)
+        log_id = secrets.token_bytes(16)
+        named = {one.name: start for one, start in starts.items()}
+        state = json.dumps({**made_of, "id": log_id.hex(), "starts": named}).encode()
+        text = f"Uplink {self._name} is sent a stream of its own: {self.words}."
+        attributes = {"uplink": self._name, "log_id": log_id.hex(), **made_of}
+        payload = event("uplink.derived", "uplink", self._clock.wall_ns(), text, attributes)
+        try:
+            await self._source.add_record(Stream.EVENT, payload, state={STATE + self._name: state})
+        except NotStoredError:
+            return False
+        self._id, self._starts = log_id, starts
+        return True
+
+    async def _find_end(self, stream: Stream) -> None:
+        """Find how far derived records of what is held reach; `_advance` does the rest."""
+        held = self._source.bounds(stream)
+        first = max(held.first, self._starts[stream])
+        self._next[stream] = self._fed[stream] = max(first, held.next)
+        if held.next <= first:
+            return
+        if stream is Stream.TELEMETRY:
+            start = max(first, await self._source.group_start(held.next - 1))
+            self._next[stream] = self._fed[stream] = start
+            return
+        stop = held.next
+        while stop > first:
+            start = max(first, stop - PAGE_RECORDS)
+            if found := await self._read_filtered(stream, start, stop - 1, 1 << 40):
+                self._next[stream] = found[-1].sequence + 1
+                return
+            stop = start
+        self._next[stream] = first
+
+
+def _feed(
+    deriver: Deriver, records: Sequence[Record], first: int, max_bytes: int
+) -> tuple[list[Record], int]:
+    """Feed until there are max_bytes; what came out from `first` on, and how many were fed."""
+    out: list[Record] = []
+    size = 0
+    for count, record in enumerate(records, 1):
+        made = [one for one in deriver.feed(record) if one.sequence >= first]
+        out += made
+        size += sum(len(one.payload) for one in made)
+        if size >= max_bytes:
+            return out, count
+    return out, len(records)
+
+
+def _covering(record: Record, first: int) -> Record:
+    return record if first == record.sequence else replace(record, source_first=first)
+
+
+__all__ = ["DerivedLog"]

@@ -1,0 +1,221 @@
+"""A destination's derived stream over a log in memory: what is told live is what is read back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+
+from buffer.contract import Record, Stream
+from buffer.memory import MemoryLog
+from buffer.ranges import RangeSet
+from gateway.receiver.query import Query, print_notices, print_telemetry
+from gateway.receiver.stores import open_reader
+from gateway.runtime.clock import SystemClock
+from gateway.uplink.derived import DerivedLog
+from gateway.uplink.thin import Choice
+from gateway.wire.v1 import uplink_pb2 as wire
+from tests.fakes.certificates import Authority
+from tests.fakes.small_log import BOOT_ID
+from tests.gateway.uplink.test_client import Destination, running, until
+from tests.gateway.uplink.test_with_receiver import receiving
+
+POINTS = [
+    wire.Point(id=1, name="gds-1/A", hazard="h1", deadband=2.0, high=50.0),
+    wire.Point(id=2, name="dcs/B", hazard="h2", deadband=2.0),
+]
+CHOICE = Choice(hazards=("h1",), on_change=True)
+
+
+async def announce(log: MemoryLog) -> None:
+    event = wire.Event(kind="catalogue", catalogue=wire.Catalogue(points=POINTS))
+    name = hashlib.sha256(event.catalogue.SerializeToString(deterministic=True)).digest()
+    await log.add_record(Stream.EVENT, event.SerializeToString(), keep=name)
+    log.set_catalogue(name)
+
+
+async def measure(log: MemoryLog, *values: float) -> None:
+    """One record a value, of both points."""
+    for value in values:
+        points = np.array([1, 2], np.int32)
+        await log.add_batch(points, np.array([value, value]), np.zeros(2, np.uint16), 7, 7)
+
+
+async def alarm(log: MemoryLog, hazard: str) -> int:
+    payload = wire.Alarm(source="x", hazard=hazard).SerializeToString()
+    return await log.add_record(Stream.ALARM, payload)
+
+
+@contextlib.asynccontextmanager
+async def following(log: MemoryLog, choice: Choice = CHOICE) -> AsyncIterator[DerivedLog]:
+    derived = DerivedLog(log, "county", choice, SystemClock())
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(derived.run())
+        await derived.ready()
+        yield derived
+        task.cancel()
+
+
+async def settled(derived: DerivedLog, stop: int) -> None:
+    await until(lambda: derived.bounds(Stream.TELEMETRY).next >= stop)
+
+
+async def whole(derived: DerivedLog, stream: Stream, max_bytes: int) -> list[Record]:
+    """Everything, read as a session does: page by page."""
+    bounds = derived.bounds(stream)
+    out: list[Record] = []
+    first = bounds.first
+    while first < bounds.next:
+        page = await derived.read(stream, first, last=bounds.next - 1, max_bytes=max_bytes)
+        if not page:
+            break
+        assert page[0].first == first
+        out += page
+        first = page[-1].sequence + 1
+    return out
+
+
+async def test_what_is_told_live_is_what_is_read_back_in_pages_of_any_size() -> None:
+    log = MemoryLog(clock=SystemClock())
+    await announce(log)
+    await measure(log, 1.0, 1.5)
+    async with following(log) as derived:
+        told: list[Record] = []
+        derived.add_listener(lambda stream, records: told.extend(records))
+        await measure(log, 2.0, 4.0, 4.5, 51.0, 51.5)
+        log.request_key()
+        await measure(log, 51.5, 51.0, 48.0)
+        await settled(derived, 11)
+        ranges = [(one.first, one.sequence) for one in told if one.stream is Stream.TELEMETRY]
+        assert ranges == [(2, 4), (5, 6), (7, 7), (8, 8), (9, 10)]
+        for max_bytes in (1, 100, 1 << 20):
+            back = await whole(derived, Stream.TELEMETRY, max_bytes)
+            assert [one for one in back if one.sequence > 1] == told
+    async with following(log) as again:
+        assert again.log_id == derived.log_id, "the stream goes on where it was"
+        assert again.bounds(Stream.TELEMETRY).next == 11, "whoever is ready knows how far it goes"
+        assert await whole(again, Stream.TELEMETRY, 1) == back
+
+
+async def test_alarms_of_elsewhere_are_covered_by_the_next_and_kept_for_nobody() -> None:
+    log = MemoryLog(clock=SystemClock())
+    await announce(log)
+    for hazard in ("h2", "h1", "", "h2"):
+        await alarm(log, hazard)
+    async with following(log) as derived:
+        assert derived.bounds(Stream.ALARM).next == 4
+        await until(lambda: 4 in log.cursor("county", Stream.ALARM))
+        back = await whole(derived, Stream.ALARM, 1)
+        assert [(one.first, one.sequence) for one in back] == [(1, 2), (3, 3)]
+        assert back[0].hash == (await log.read(Stream.ALARM, 2, last=2, max_bytes=1))[0].hash
+        derived.replace_cursor("county", Stream.ALARM, RangeSet([(1, 4)]))
+        assert not log.cursor("county", Stream.ALARM).missing(1, 5)
+        await alarm(log, "h2")
+        await alarm(log, "h1")
+        await until(lambda: derived.bounds(Stream.ALARM).next == 7)
+        [last] = await derived.read(Stream.ALARM, 4, last=6, max_bytes=1)
+        assert (last.first, last.sequence) == (4, 6)
+
+
+async def test_another_filter_is_another_stream_from_where_the_first_was_acknowledged() -> None:
+    log = MemoryLog(clock=SystemClock())
+    await announce(log)
+    await measure(log, 1.0, 5.0)
+    log.request_key()
+    await measure(log, 9.0, 13.0)
+    async with following(log) as first:
+        await settled(first, 5)
+        first.acknowledge("county", Stream.TELEMETRY, RangeSet([(1, 4)]))
+    async with following(log, Choice(every_ns=10**9)) as second:
+        assert second.log_id != first.log_id
+        assert second.bounds(Stream.TELEMETRY).first == 3, "the key of the group that was open"
+    kinds = [
+        wire.Event.FromString(one.payload).kind
+        for one in await log.read(Stream.EVENT, 1, last=99, max_bytes=1 << 20)
+    ]
+    assert kinds.count("uplink.derived") == 2
+
+
+async def test_a_renewed_log_and_a_fork_give_new_ids_before_anything_is_sent() -> None:
+    log = MemoryLog(clock=SystemClock())
+    await announce(log)
+    await measure(log, 1.0, 5.0)
+    async with following(log) as derived:
+        seen = {derived.log_id}
+        derived.renew_log_id("another record there")
+        assert derived.log_id == b""
+        await derived.ready()
+        seen.add(derived.log_id)
+        own = log.log_id
+        log.renew_log_id("backup restored")
+        assert derived.log_id == b"", "numbers of another log are not sent under the old id"
+        derived.acknowledge("county", Stream.TELEMETRY, RangeSet([(1, 3)]))
+        assert not log.cursor("county", Stream.TELEMETRY)
+        await derived.ready()
+        seen.add(derived.log_id)
+        assert len(seen) == 3
+        assert derived.source_log_id == log.log_id != own
+
+
+async def test_what_is_lost_of_the_log_is_missing_and_evicted_groups_begin_later() -> None:
+    log = MemoryLog(clock=SystemClock())
+    await announce(log)
+    await measure(log, 1.0, 5.0)
+    log.request_key()
+    await measure(log, 9.0, 13.0)
+    log.evict(Stream.TELEMETRY, 2)
+    async with following(log) as derived:
+        await settled(derived, 5)
+        assert derived.bounds(Stream.TELEMETRY).first == 3
+        back = await derived.read(Stream.TELEMETRY, 1, last=4, max_bytes=1 << 20)
+        assert [(one.first, one.sequence) for one in back] == [(3, 3), (4, 4)]
+
+
+async def test_one_receiver_takes_a_log_and_what_is_made_of_it_and_prints_it_once(
+    tmp_path: Path,
+) -> None:
+    authority = Authority(tmp_path)
+    own = authority.issue_gateway("SD-1")
+    log = MemoryLog(clock=SystemClock(), boot_id=BOOT_ID)
+    await announce(log)
+    await measure(log, 1.0, 1.5, 5.0, 5.5)
+    store = tmp_path / "one"
+    async with contextlib.AsyncExitStack() as stack:
+        port = await stack.enter_async_context(receiving(store, authority, "127.0.0.1:0"))
+        uplinks = []
+        for name, choice in (("province", None), ("county", CHOICE)):
+            destination = Destination(
+                f"127.0.0.1:{port}", name=name, ca=authority.ca, certificate=own.certificate,
+                key=own.key, insecure=False,
+            )  # fmt: skip
+            gateway = await stack.enter_async_context(running(destination, log, choice=choice))
+            uplinks.append(gateway.uplink)
+        await until(lambda: all(one.statistics()["connected"] for one in uplinks))
+        await measure(log, 6.0, 9.0)
+        await alarm(log, "h2")
+        await alarm(log, "h1")
+
+        def acknowledged() -> bool:
+            county = log.cursor("county", Stream.TELEMETRY), log.cursor("county", Stream.ALARM)
+            ends = [ranges.contiguous_stop(1) for ranges in county]
+            return ends == [7, 3] and not uplinks[0].statistics()["backlog_records"]
+
+        await until(acknowledged)
+    with contextlib.closing(open_reader(str(store))) as reader:
+        logs = reader.logs()
+        assert {one.derived.destination for one in logs} == {"", "county"}
+        assert [fault for one in logs for fault in reader.faults(one)] == []
+        derived = next(one for one in logs if one.derived.destination)
+        assert derived.derived.filter == CHOICE.words()
+        found = list(reader.records(derived, Stream.TELEMETRY))
+        assert [(one.first, one.sequence) for one in found] == [(1, 1), (2, 3), (4, 6)]
+        lines: list[str] = []
+        print_telemetry(reader, Query(), lines.append)
+        assert len("".join(lines).splitlines()) == 1 + 2 * 6, "each sample once"
+        lines.clear()
+        print_notices(reader, Query(), "alarms", lines.append)
+        assert len("".join(lines).splitlines()) == 1 + 2
