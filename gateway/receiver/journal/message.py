@@ -158,7 +158,7 @@ class Batch:
         if not entries:
             return
         line = self._line(speaker, stream)
-        ranges = RangeSet((one.sequence, one.sequence + 1) for one in entries)
+        ranges = RangeSet((one.first, one.sequence + 1) for one in entries)
         for start, stop in ranges:
             line.ranges.add(start=start, stop=stop)
         newest = max(entries, key=lambda one: one.sequence)
@@ -255,6 +255,8 @@ def _push_into(item: wire.JournalWork, stream: Stream, entries: Sequence[Entry])
             catalogue=entry.catalogue,
             payload=entry.payload,
             samples=entry.samples,
+            source_first=entry.source_first,
+            source_last=entry.sequence if entry.source_first else 0,
         )
 
 

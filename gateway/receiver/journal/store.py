@@ -139,7 +139,7 @@ class JournalStore:
                 outcome.needed += [needed] if needed not in outcome.needed else []
             else:
                 taken.append(entry)
-                outcome.acknowledged.add(entry.sequence)
+                outcome.acknowledged.add(entry.first, entry.sequence + 1)
         batch.add_entries(self._speakers.of(work.log), work, taken)
         return outcome
 

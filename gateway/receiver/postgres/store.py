@@ -177,7 +177,11 @@ class PostgresStore:
                 "INSERT INTO logs"
                 " (gateway, log_id, first_seen_ns, destination, source_log_id, filter)"
                 " VALUES (%s, %s, %s, %s, %s, %s)"
-                " ON CONFLICT (gateway, log_id) DO UPDATE SET log_id = excluded.log_id"
+                " ON CONFLICT (gateway, log_id) DO UPDATE SET"
+                " destination = coalesce(nullif(excluded.destination, ''), logs.destination),"
+                " source_log_id ="
+                " coalesce(nullif(excluded.source_log_id, ''::bytea), logs.source_log_id),"
+                " filter = coalesce(nullif(excluded.filter, ''), logs.filter)"
                 " RETURNING id",
                 (gateway, work.log_id, now_ns, *work.derived),
             ).fetchone()

@@ -138,7 +138,10 @@ class SqliteStore:
         (log,) = self._db.execute(
             "INSERT INTO logs (gateway, log_id, first_seen_ns, destination, source_log_id, filter)"
             " VALUES (?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (gateway, log_id) DO UPDATE SET log_id = excluded.log_id RETURNING id",
+            " ON CONFLICT (gateway, log_id) DO UPDATE SET"
+            " destination = coalesce(nullif(excluded.destination, ''), logs.destination),"
+            " source_log_id = coalesce(nullif(excluded.source_log_id, x''), logs.source_log_id),"
+            " filter = coalesce(nullif(excluded.filter, ''), logs.filter) RETURNING id",
             (gateway, work.log_id, now_ns, *work.derived),
         ).fetchone()
         previous = self._db.execute(

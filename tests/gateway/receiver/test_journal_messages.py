@@ -194,3 +194,16 @@ def test_another_journal_of_the_same_name_forgets_everything() -> None:
     assert (len(fold), fold.catalogues(), fold.next) == (0, frozenset(), 1)
     fold.feed(1, _index(0, Stream.ALARM, 7, 8))
     assert list(fold.of((SPEAKERS[0].gateway, SPEAKERS[0].log_id)).ranges[Stream.ALARM]) == [(7, 8)]
+
+
+def test_a_record_that_speaks_for_a_range_is_indexed_whole_and_comes_out_as_it_was() -> None:
+    [entry] = alarms(9, [3])
+    entry = entry._replace(source_first=4)
+    batch = Batch(BULK, 5000)
+    batch.add_entries(SPEAKERS[0], Entries(1, Stream.ALARM, [entry]), [entry])
+    [message] = batch.messages()
+    [line] = index_of(message.header).lines
+    assert [(one.start, one.stop) for one in line.ranges] == [(4, 10)]
+    [item] = works_of(message.body)
+    assert isinstance(item.work, Entries)
+    assert item.work.entries == [entry]
