@@ -138,7 +138,7 @@ class Uplink:
         """Keep both lanes connected until cancelled."""
         stops = [self._log.add_listener(self._committed)]
         if self._volatile_source is not None and Stream.ALARM in self._streams:
-            self._volatile.add(self._volatile_source.volatile())
+            self._volatile.add(self._sent_here(self._volatile_source.volatile()))
             stops.append(self._volatile_source.add_volatile_listener(self._volatile_told))
         try:
             async with asyncio.TaskGroup() as group:
@@ -280,11 +280,16 @@ class Uplink:
 
     # ---- the rest ------------------------------------------------------------------------
 
+    def _sent_here(self, records: Sequence[VolatileRecord]) -> list[VolatileRecord]:
+        """Those that this destination takes: the record of another would never come after it."""
+        derived = self._derived
+        return [one for one in records if derived is None or derived.takes_alarm(one.payload)]
+
     def _volatile_told(self, records: Sequence[VolatileRecord], volatile: bool) -> None:
         if not volatile:
             self._volatile.durable(records)
             return
-        messages = self._volatile.add(records)
+        messages = self._volatile.add(self._sent_here(records))
         link = self._links.get(Lane.PRIORITY)
         if link is not None:
             link.send_now(messages)

@@ -297,21 +297,27 @@ class DerivedLog:
 
     # ---- what passes ---------------------------------------------------------------------
 
-    def _passes(self, record: Record) -> bool:
-        """Tell whether an alarm or an evidence record is sent; what cannot be read is."""
-        if not self._choice.selects:
-            return True
-        newest = self._newest()
+    def takes_alarm(self, payload: bytes) -> bool:
+        """Tell whether an alarm (plantgate.wire.v1.Alarm) is sent; what cannot be read is."""
         try:
-            if record.stream is Stream.EVIDENCE:
-                file = wire.EvidenceFile.FromString(record.payload)
-                chosen = self._chosen.get(newest)
-                return chosen is None or chosen.takes_name(file.source) is not False
-            alarm = wire.Alarm.FromString(record.payload)
+            alarm = wire.Alarm.FromString(payload)
         except DecodeError:
             return True
-        chosen = self._chosen.get(alarm.catalogue) or self._chosen.get(newest)
+        chosen = self._chosen.get(alarm.catalogue) or self._chosen.get(self._newest())
         return chosen is None or chosen.takes_alarm(alarm)
+
+    def _passes(self, record: Record) -> bool:
+        """Tell whether an alarm or an evidence record is sent."""
+        if not self._choice.selects:
+            return True
+        if record.stream is Stream.ALARM:
+            return self.takes_alarm(record.payload)
+        try:
+            file = wire.EvidenceFile.FromString(record.payload)
+        except DecodeError:
+            return True
+        chosen = self._chosen.get(self._newest())
+        return chosen is None or chosen.takes_name(file.source) is not False
 
     def _newest(self) -> bytes:
         """Newest catalogue of the log, empty where there is none."""
