@@ -5,6 +5,9 @@ Guarantees:
 - A frame that cannot be judged (black, covered, blurred, frozen, none for `stale_s`) makes the
   counts bad at once and an event once it has lasted; what comes back is announced too. A camera
   that was moved goes on counting, with uncertain quality: its zones may lie elsewhere.
+- A frame in which nothing moved is not detected in again for `motion_floor_s`; what was found
+  holds. Everybody must have been seen and confirmed in the last look, and nobody's equipment be
+  asked for.
 - An event of over-count is returned in the very call that judged its frame, so the caller still
   holds the picture that proves it.
 """
@@ -21,6 +24,7 @@ import numpy.typing as npt
 from vision.config import CameraConfig
 from vision.frames import Frame, Image, LinkState
 from vision.health import View, ViewWatch
+from vision.motion import MotionGate
 from vision.postprocess import Detections
 from vision.ppe import Seen, Verdict
 from vision.track import Track, Tracker, TrackerRules
@@ -92,12 +96,15 @@ class Analyser:
         self._detect = detect
         self._tracker = Tracker(TrackerRules.for_rate(config.analyse_fps), config.score)
         self._zones = Zones(config.zones, start_ns=start_ns, active=active)
+        self._gate = MotionGate(round(config.motion_floor_s * 1e9))
+        self.frames_still = 0
         self._watch = ViewWatch(config.frozen_s, moves=config.kind != "fixed")
         self._stale_ns = round(config.stale_s * 1e9)
         self._start_ns = start_ns
         self._lost = False
         self._unfit_since_ns: int | None = None
         self._reported = View.CLEAR
+        self._view = View.CLEAR
         self._judged: deque[int] = deque()
         self.tracks: list[Track] = []
         self.worn: dict[str, dict[int, Verdict]] = {}
@@ -120,13 +127,18 @@ class Analyser:
         if self._lost:
             self._lost = False
             outputs.append(LinkChange(lost=False, reason=""))
+            self._gate.reset()  # what was found before is not shown any more
         if frame.first:
             self._forget_people()
             self._watch.reset()
+            self._gate.reset()
+        if not self._gate.feed(frame.image, frame.received_ns, must=self._restless):
+            return outputs + self._still(frame, now_ns)
         found, pixels = self._detect(frame.image, self._config.score * WEAK)
         view = self._watch.feed(pixels, now_ns)
         outputs += self._view_changes(view, now_ns)
         self._count_frame(now_ns)
+        self._view = view
         if view not in {View.CLEAR, View.MOVED}:
             self.tracks = []
             self._forget_people()
@@ -135,10 +147,29 @@ class Analyser:
         height, width = frame.image.shape[:2]
         self.tracks = self._tracker.feed(found, width, height, now_ns=frame.received_ns)
         self.frame_wall_ns = frame.wall_ns
-        moved = view is View.MOVED
-        worn = self._vote(frame, now_ns)
-        return outputs + list(
-            self._zones.feed(self.tracks, width, height, now_ns=now_ns, doubtful=moved, worn=worn)
+        self._vote(frame, now_ns)
+        return outputs + self._count(frame, now_ns)
+
+    @property
+    def _restless(self) -> bool:
+        """Tell whether the next frame must be detected in, whether anything moves or not."""
+        votes = bool(self.tracks) and self._judge_items is not None
+        return self._view is not View.CLEAR or votes or not self._tracker.settled
+
+    def _still(self, frame: Frame, now_ns: int) -> list[Output]:
+        """Nothing moved: everybody is where he was."""
+        self.frames_still += 1
+        self._count_frame(now_ns)
+        self.frame_wall_ns = frame.wall_ns
+        return self._count(frame, now_ns)
+
+    def _count(self, frame: Frame, now_ns: int) -> list[Output]:
+        height, width = frame.image.shape[:2]
+        doubtful = self._view is View.MOVED
+        return list(
+            self._zones.feed(
+                self.tracks, width, height, now_ns=now_ns, doubtful=doubtful, worn=self.worn
+            )
         )
 
     def next_deadline_ns(self) -> int:
@@ -187,10 +218,10 @@ class Analyser:
         self._reported = view
         return [ViewChange(view)]
 
-    def _vote(self, frame: Frame, now_ns: int) -> dict[str, dict[int, Verdict]]:
-        """State of each item by track id, this frame's votes included."""
+    def _vote(self, frame: Frame, now_ns: int) -> None:
+        """Take this frame's votes into the state of each item by track id."""
         if self._judge_items is None:
-            return {}
+            return
         height, width = frame.image.shape[:2]
         asked = np.zeros(len(self.tracks), np.bool_)
         for zone, member in zip(
@@ -212,7 +243,6 @@ class Analyser:
             states[item] = {track: ballot.state(track, now_ns=now_ns) for track in alive}
         self.worn = states
         self.heads = [one.head for one in seen if one.head is not None]
-        return states
 
     def _forget_people(self) -> None:
         self._tracker.reset()

@@ -92,6 +92,8 @@ class CameraConfig(StrictModel):
     score: confidence from which a detection may start a track; the best value differs by camera
         (0.35 to 0.50 were found on different views). 0.45 was chosen on one scene and counted
         better than 0.35 on other frames of the same scene (models/person-nanodet-416.md).
+    motion_floor_s: seconds after which a picture in which nothing moves is analysed again; until
+        then what was found in it holds.  0: every frame is analysed, moving or not.
     stale_s: age of the newest frame from which the camera counts as lost.
     frozen_s: seconds of pixel-identical pictures from which the view counts as frozen; 0: never.
     model: ONNX file with its manifest (.toml) beside it; None: the person model that is shipped.
@@ -108,6 +110,7 @@ class CameraConfig(StrictModel):
     password_file: str = ""
     analyse_fps: float = Field(default=4.0, ge=0.1, le=30.0)
     score: float = Field(default=0.45, ge=0.05, le=0.95)
+    motion_floor_s: float = Field(default=1.0, ge=0.0, le=5.0)
     stale_s: float = Field(default=5.0, ge=1.0, le=300.0)
     frozen_s: float = Field(default=30.0, ge=0.0, le=3600.0)
     model: str | None = None

@@ -178,6 +178,7 @@ class CameraLoop:
                 statistics={
                     **self._source.statistics(),
                     "frames_late": float(self._late),
+                    "frames_still": float(self._analyser.frames_still),
                     "readers_abandoned": float(self._abandoned),
                     "cpu_s": time.process_time(),
                 },

@@ -84,6 +84,11 @@ class Tracker:
         self._tracks = []
         self._fresh = True
 
+    @property
+    def settled(self) -> bool:
+        """Tell whether everybody was seen in the last frame and is confirmed."""
+        return all(track.confirmed and not track.missed for track in self._tracks)
+
     def feed(self, found: Detections, width: int, height: int, *, now_ns: int) -> list[Track]:
         """Advance by one frame of the given size; returns the tracks that count.
 

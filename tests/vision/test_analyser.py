@@ -16,6 +16,7 @@ CONFIG = CameraConfig.model_validate(
         "name": "cam",
         "source": "clip.avi",
         "frozen_s": 20,
+        "motion_floor_s": 0,
         "zone": [{"name": "all", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]]}],
     }
 )
