@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from drivers.contract import DriverPoint, Problem, StrictModel, ValueKind
 from drivers.modbus.codec import ADDRESSES, MAX_BITS, MAX_REGISTERS, Area
-from drivers.modbus.plan import Limits, Span, touches
+from drivers.modbus.plan import Limits, Span, aligned, touches
 from drivers.modbus.profile_keys import ProfileKeys
 from drivers.modbus.text import characters
 from drivers.modbus.transport_keys import TransportKeys
@@ -60,6 +60,8 @@ class ModbusConfig(ProfileKeys, TransportKeys):
 
     forbidden: ranges that are never read, "holding:100-119", wire addresses, both ends included.
     base: "zero", addresses as on the wire; "modicon", 4xxxx notation with 5 or 6 digits.
+    max_per_area: { input = 32 }, areas of which the device gives less at once than of others.
+    align: requests for registers begin and end at multiples of it, as some devices demand.
     in_flight: requests outstanding at once; 1 unless the device is known to take more.
     lost_after: consecutive time-outs after which the link is given up and made anew.
     """
@@ -71,6 +73,10 @@ class ModbusConfig(ProfileKeys, TransportKeys):
     max_registers: int = Field(default=MAX_REGISTERS, ge=4, le=MAX_REGISTERS)
     max_bits: int = Field(default=MAX_BITS, ge=1, le=MAX_BITS)
     max_gap: int = Field(default=16, ge=0, le=MAX_REGISTERS)
+    max_per_area: Mapping[Literal["coil", "discrete", "input", "holding"], int] = Field(
+        default_factory=dict
+    )
+    align: Literal[1, 2, 4, 8, 16, 32] = 1
     forbidden: tuple[str, ...] = ()
     in_flight: int = Field(default=1, ge=1, le=16)
     busy_retries: int = Field(default=2, ge=0, le=10)
@@ -83,6 +89,15 @@ class ModbusConfig(ProfileKeys, TransportKeys):
                 "in_flight must be 1 on a serial line and with pause_between_requests_ms"
             )
         return self
+
+    @field_validator("max_per_area")
+    @classmethod
+    def _at_least_one(cls, value: Mapping[str, int]) -> Mapping[str, int]:
+        for area, count in value.items():
+            most = MAX_BITS if _AREAS[area].bits else MAX_REGISTERS
+            if not 1 <= count <= most:
+                raise ValueError(f"{area} = {count} must be between 1 and {most}")
+        return value
 
     @field_validator("forbidden", mode="before")
     @classmethod
@@ -103,7 +118,8 @@ class ModbusConfig(ProfileKeys, TransportKeys):
             area, first, end = _parse_range(text)
             forbidden.setdefault(area, []).append((first, end))
         most = min(self.max_registers, self.most_by_profile())
-        return Limits(most, self.max_bits, self.max_gap, forbidden)
+        per_area = {_AREAS[name]: count for name, count in self.max_per_area.items()}
+        return Limits(most, self.max_bits, self.max_gap, forbidden, per_area)
 
 
 class ModbusAddress(StrictModel):
@@ -235,15 +251,21 @@ def check(config: ModbusConfig, points: Sequence[DriverPoint[ModbusAddress]]) ->
     for point in points:
         try:
             span = resolve(point.address, config.base).span
+            cell = aligned(span, config.align)
         except AddressError as error:
             problems.append(Problem(point.row, error.column, str(error)))
             continue
-        if span.count > limits.cap(span.area):
-            text = f"{point.tag} takes {span.count} registers, one request {limits.cap(span.area)}"
+        if cell.count > limits.cap(span.area):
+            text = f"{point.tag} takes {cell.count} registers, one request {limits.cap(span.area)}"
             problems.append(Problem(point.row, "type", text))
             continue
-        if touches(span, limits):
+        if touches(cell, limits):
             text = f"{point.tag} lies in a range that the device entry forbids"
+            if not touches(span, limits):
+                text = (
+                    f"with align = {config.align} reading {point.tag} would read a range that the"
+                    " device entry forbids"
+                )
             problems.append(Problem(point.row, "address", text))
         unit = config.unit if point.address.unit_id is None else point.address.unit_id
         spans.setdefault(unit, {}).setdefault(span, point)

@@ -61,12 +61,21 @@ _UNREAD = -1
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One point as the decoder sees it: catalogue id, registers or bits, type, byte order."""
+    """One point as the decoder sees it: catalogue id, registers or bits, type, byte order.
+
+    cell: what has to be read for it where that is more than its own registers (plan.aligned).
+    """
 
     id: int
     span: Span
     type: str
     order: str
+    cell: Span | None = None
+
+    @property
+    def read(self) -> Span:
+        """What has to be read for it."""
+        return self.cell or self.span
 
 
 class Column(NamedTuple):
@@ -123,12 +132,12 @@ class Layout:
 
     def spans(self) -> set[Span]:
         """Everything that has to be read."""
-        return {value.span for value in self._all()}
+        return {value.read for value in self._all()}
 
     def ids_of(self, spans: Iterable[Span]) -> list[int]:
         """Ids of the points that are read from any of these spans, ascending."""
         wanted = set(spans)
-        return sorted(value.id for value in self._all() if value.span in wanted)
+        return sorted(value.id for value in self._all() if value.read in wanted)
 
     def all_bad(self, quality: Quality) -> list[Column]:
         """Every point without a value, all for one reason."""
@@ -171,7 +180,7 @@ class Decoder:
         for group in layout.groups:
             units: list[int] = []
             for position, value in enumerate(group.values, group.first):
-                place = places.get(value.span)
+                place = _place(value, places)
                 if place is None:
                     empty[group.kind].append(position)
                     units.append(_UNREAD)
@@ -181,7 +190,7 @@ class Decoder:
             steps[group.kind].append(_step(group, self.buffer, _index(units)))
             if group.key[0] in _GUARDED:
                 self._guards.append(group.slice)
-        pieces = [_piece(value, places.get(value.span)) for value in layout.texts]
+        pieces = [_piece(value, _place(value, places)) for value in layout.texts]
         self.text = TextColumn(layout.text_points, pieces, self.buffer) if pieces else None
         self._empty_at = {kind: _index(at) if at else None for kind, at in empty.items()}
         for kind, at in empty.items():
@@ -272,6 +281,14 @@ def _places(blocks: Sequence[Block], offsets: Sequence[int]) -> dict[Span, tuple
         for span in block.spans:
             places[span] = (number, base + span.start - block.start)
     return places
+
+
+def _place(value: Value, places: Mapping[Span, tuple[int, int]]) -> tuple[int, int] | None:
+    """Block of a value and its own place, None where no block reads it."""
+    found = places.get(value.read)
+    if found is None or value.cell is None:
+        return found
+    return found[0], found[1] + value.span.start - value.cell.start
 
 
 def _piece(value: Value, place: tuple[int, int] | None) -> Piece:

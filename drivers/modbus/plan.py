@@ -62,16 +62,19 @@ class Limits:
 
     max_gap: unused registers that a request may read to join two points; sixteen times as many
     bits, which are as many bytes.  forbidden: per area, (first, end) ranges never to be read.
+    per_area: areas with a cap of their own, below that of their kind.
     """
 
     max_registers: int = MAX_REGISTERS
     max_bits: int = MAX_BITS
     max_gap: int = 16
     forbidden: Mapping[Area, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    per_area: Mapping[Area, int] = field(default_factory=dict)
 
     def cap(self, area: Area) -> int:
         """Most registers or bits of one request."""
-        return self.max_bits if area.bits else self.max_registers
+        most = self.max_bits if area.bits else self.max_registers
+        return min(most, self.per_area.get(area, most))
 
     def gap(self, area: Area) -> int:
         """Most unused registers or bits between two points of one request."""
@@ -104,6 +107,17 @@ def plan(
                 _refuse_illegal(span, limits)
             blocks += _greedy(of_area, limits, closed, sorted(cuts.get(area, ())))
     return blocks
+
+
+def aligned(span: Span, align: int) -> Span:
+    """Widen a span of registers to where a device lets a request begin and end: multiples of align.
+
+    Planned by such cells, every block begins and ends at a multiple too, also in a search.
+    """
+    if align == 1 or span.area.bits:
+        return span
+    start = span.start // align * align
+    return Span(span.area, start, -(-span.end // align) * align - start)
 
 
 def touches(span: Span, limits: Limits) -> bool:

@@ -24,7 +24,7 @@ from drivers.modbus.exchange import Exchanging, Outcome
 from drivers.modbus.learn import Lessons, Search, covering
 from drivers.modbus.link import Link, LinkLostError
 from drivers.modbus.outlet import Attributes, Outlet
-from drivers.modbus.plan import Block, Span, plan
+from drivers.modbus.plan import Block, Span, aligned, plan
 from drivers.modbus.silence import Silence
 from drivers.modbus.status import Judge
 
@@ -354,7 +354,8 @@ class Unit:
 
 def _value(point: DriverPoint[ModbusAddress], config: ModbusConfig) -> Value:
     target = resolve(point.address, config.base)
-    return Value(point.id, target.span, target.type, target.order)
+    cell = aligned(target.span, config.align)
+    return Value(point.id, target.span, target.type, target.order, cell)
 
 
 def _is_firm(code: int) -> bool:

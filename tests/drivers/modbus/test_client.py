@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from dataclasses import replace
 
 import numpy as np
@@ -314,6 +315,31 @@ async def test_a_poll_slower_than_its_period_is_told_and_nothing_overlaps() -> N
     assert statistics["achieved_period_ms"] > 15
     assert statistics["requests"] <= 4 * statistics["polls"]
     assert [e.attributes["slow"] for e in sink.events if e.kind == "device.period"] == [True, False]
+
+
+async def test_a_device_that_demands_alignment_is_read_and_searched_in_its_cells() -> None:
+    rows = [("holding", "1", "u16"), ("holding", "3", "u32"), ("holding", "9", "u16"),
+            ("holding", "13", "u16"), ("coil", "5", "bool")]  # fmt: skip
+    table = [
+        DriverPoint(
+            at, f"t{at}", ModbusAddress.model_validate({"area": a, "address": n, "type": k})
+        )
+        for at, (a, n, k) in enumerate(rows, start=1)
+    ]
+    frames: list[bytes] = []
+    async with ModbusServer(500) as server:
+        server.device.frames = frames
+        server.device.forbid("holding", 12, 13)
+        driver = make(server.port, table, align=4)
+        async with running(driver) as sink:
+            await sink.until(lambda: driver.statistics()["illegal_values"] == 1)
+            seen = len(sink.batches)
+            await sink.until(lambda: len(sink.batches) > seen + 1)
+        asked = [struct.unpack(">HH", frame[8:12]) for frame in frames if frame[7] == 3]
+    good = {at: value for at, (value, quality) in sink.last().items() if not quality}
+    assert good == {1: 1.0, 2: 3 * 65536 + 4.0, 3: 9.0, 5: 0.0}
+    assert sink.last()[4][1] == Quality.BAD_ILLEGAL_ADDRESS  # a register of its cell is refused
+    assert all(start % 4 == count % 4 == 0 for start, count in asked), asked
 
 
 async def test_exceptions_are_counted_by_code() -> None:

@@ -157,6 +157,9 @@ def test_everything_wrong_is_told_at_once() -> None:
         ({"host": "plc", "max_registers": 126}, "less than or equal to 125"),
         ({"host": "plc", "forbidden": ["register 5"]}, "is not like holding:100-119"),
         ({"host": "plc", "forbidden": ["coil:9-5"]}, "must rise"),
+        ({"host": "plc", "align": 3}, "Input should be 1, 2, 4, 8, 16 or 32"),
+        ({"host": "plc", "max_per_area": {"input": 126}}, "must be between 1 and 125"),
+        ({"host": "plc", "max_per_area": {"inputs": 12}}, "'coil', 'discrete', 'input'"),
         ({"host": "plc", "speed": 9}, "Extra inputs"),
         ({"host": "plc", "port": "502"}, "valid integer"),
     ],
@@ -169,6 +172,24 @@ def test_device_keys_that_make_no_sense(keys: dict[str, object], words: str) -> 
 def test_forbidden_ranges_reach_the_planner() -> None:
     config = ModbusConfig.model_validate({"host": "plc", "forbidden": ["coil:7", "input: 1-3"]})
     assert config.limits().forbidden == {Area.COIL: [(7, 8)], Area.INPUT: [(1, 4)]}
+
+
+def test_caps_of_areas_reach_the_planner_and_the_checks() -> None:
+    keys = {"host": "plc", "max_per_area": {"input": 2, "coil": 9}, "max_registers": 100}
+    limits = ModbusConfig.model_validate(keys).limits()
+    assert [limits.cap(area) for area in (Area.COIL, Area.DISCRETE, Area.INPUT, Area.HOLDING)] == [
+        9, 2000, 2, 100,
+    ]  # fmt: skip
+    found = _check(_point(2, area="input", address="5", type="u64"), max_per_area={"input": 2})
+    assert found == [(2, "type", "t2 takes 4 registers, one request 2")]
+
+
+def test_alignment_that_would_read_a_forbidden_range_is_refused() -> None:
+    point = _point(2, area="holding", address="5", type="u16")
+    assert _check(point, forbidden=["holding:4"]) == []
+    [(row, column, text)] = _check(point, forbidden=["holding:4"], align=2)
+    assert (row, column) == (2, "address")
+    assert text.startswith("with align = 2 reading t2 would read a range")
 
 
 def test_the_sample_is_valid() -> None:

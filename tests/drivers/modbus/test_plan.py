@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.modbus.codec import Area
-from drivers.modbus.plan import Limits, Span, plan
+from drivers.modbus.plan import Limits, Span, aligned, plan
 
 SPACE = 400
 
@@ -30,6 +30,7 @@ limits = st.builds(
             max_size=4,
         ),
     ),
+    st.dictionaries(areas, st.integers(4, 125)),
 )
 cuts = st.dictionaries(areas, st.sets(st.integers(0, SPACE), max_size=5))
 
@@ -111,6 +112,32 @@ def test_one_request_for_each_contiguous_run(addresses: set[int]) -> None:
     runs = sum(at - 1 not in addresses for at in addresses)
     blocks = plan({Span(Area.INPUT, at, 1) for at in addresses}, Limits(max_gap=0))
     assert len(blocks) == runs  # no run here is longer than a request
+
+
+@given(st.sets(spans, max_size=60), limits, st.sampled_from([2, 4, 8]))
+def test_aligned_requests_begin_and_end_at_multiples(
+    wanted: set[Span], within: Limits, align: int
+) -> None:
+    cells = {aligned(span, align) for span in wanted}
+    fit = {cell for cell in _legal(cells, within) if cell.count <= within.cap(cell.area)}
+    for block in plan(fit, within):
+        if not block.area.bits:
+            assert block.start % align == block.count % align == 0
+    for span in wanted:
+        cell = aligned(span, align)
+        assert cell.start <= span.start
+        assert span.end <= cell.end
+        assert cell.count < span.count + 2 * align
+        assert not span.area.bits or cell == span
+
+
+def test_an_area_may_have_a_smaller_cap() -> None:
+    within = Limits(max_registers=100, per_area={Area.INPUT: 32, Area.HOLDING: 125})
+    wanted = {Span(area, at, 1) for area in (Area.INPUT, Area.HOLDING) for at in range(100)}
+    counts = [(block.area, block.count) for block in plan(wanted, within)]
+    assert sorted(counts) == sorted(
+        [(Area.HOLDING, 100), *[(Area.INPUT, n) for n in (32, 32, 32, 4)]]
+    )
 
 
 def test_a_thousand_registers_take_eight_requests() -> None:
