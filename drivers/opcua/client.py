@@ -10,6 +10,7 @@ test in tests/drivers/opcua/test_client_internals.py:
     UaClient._make_protocol               where the socket's protocol object is made
     UASocketProtocol._send_request        through which every request passes
     UASocketProtocol._process_received_message   to read the fault of a refused channel
+    UASocketProtocol._callbackmap, ._request_id   to drop an answer that nobody waits for
     UASocketProtocol.send_request         answers with the response body as a Buffer of bytes
     UaClient.protocol, .security_policy, .session.close_session, Client.open_secure_channel(renew)
     UaSession.restore_authentication_token, Client._server_nonce, ._policy_ids   to resume a session
@@ -110,6 +111,7 @@ _MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # 10,000 values of 34 bytes are 0.34 MB
 _SESSION_TIMEOUT_MS = 20_000  # a server forgets us so soon after a crash; read every 2 s
 _CHANNEL_LIFETIME_MS = 3_600_000  # asyncua's own; renewed at three quarters (OPC 10000-4, 5.5.2)
 _CLOSE_SECONDS = 2.0
+_REQUEST_NUMBERS = 2**31  # half of what a RequestId holds, so that counting on never wraps
 _POLICIES: dict[str, Any] = {
     "Basic256Sha256": SecurityPolicyBasic256Sha256,
     "Aes128_Sha256_RsaOaep": SecurityPolicyAes128Sha256RsaOaep,
@@ -122,12 +124,24 @@ class ForbiddenRequestError(Exception):
 
 
 class ReadOnlyProtocol(UASocketProtocol):
-    """asyncua's protocol, which refuses to send anything but ALLOWED_REQUESTS."""
+    """asyncua's protocol, which refuses to send anything but ALLOWED_REQUESTS.
+
+    stale: answers to requests of an earlier channel of a resumed session, dropped; asyncua would
+    close the channel. Nothing is lost by that: what such an answer carried is republished.
+    """
 
     def __init__(self, timeout: float, security_policy: SecurityPolicy) -> None:
         limits = TransportLimits(max_chunk_count=0, max_message_size=_MAX_MESSAGE_BYTES)
         super().__init__(timeout, security_policy, limits)
         self.closed = asyncio.Event()
+        self.stale = 0
+
+    def begin_requests_at(self, number: int) -> None:
+        """Number requests from here on, so that those of an earlier channel are not taken for ours.
+
+        number: of the last request that might have been.
+        """
+        self._request_id = number
 
     def _send_request(
         self,
@@ -140,12 +154,20 @@ class ReadOnlyProtocol(UASocketProtocol):
         return super()._send_request(request, timeout, message_type)
 
     def _process_received_message(self, msg: object) -> None:
-        """Raise the fault by which a server refuses a channel; asyncua would misread it."""
+        """Raise the fault by which a server refuses a channel; asyncua would misread it.
+
+        Drop what answers no request of this channel.
+        """
         if isinstance(msg, asyncua.ua.Message) and self._open_secure_channel_exchange is not None:
             body: Any = msg.body()  # type: ignore[no-untyped-call]  # asyncua annotates it not
             type_id = nodeid_from_binary(body)
             if type_id == ua.FourByteNodeId(ua.ObjectIds.ServiceFault_Encoding_DefaultBinary):
                 struct_from_binary(ua.ResponseHeader, body).ServiceResult.check()
+        if isinstance(msg, asyncua.ua.Message):
+            request: int = msg.request_id()  # type: ignore[no-untyped-call]  # asyncua annotates it not
+            if request not in self._callbackmap:
+                self.stale += 1
+                return
         super()._process_received_message(msg)  # type: ignore[arg-type]  # any message
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -155,10 +177,13 @@ class ReadOnlyProtocol(UASocketProtocol):
 
 
 class ReadOnlyUaClient(UaClient):
-    """asyncua's low-level client over ReadOnlyProtocol."""
+    """asyncua's low-level client over ReadOnlyProtocol. last_request: see begin_requests_at."""
+
+    last_request = 0
 
     def _make_protocol(self) -> UASocketProtocol:
         self.protocol = ReadOnlyProtocol(self._timeout, self.security_policy)
+        self.protocol.begin_requests_at(self.last_request)
         self.protocol.on_connection_lost = self._on_transport_lost
         self.protocol.is_session_closing = self._is_session_closing
         return self.protocol
@@ -169,7 +194,7 @@ class ReadOnlyClient(Client):
 
     def __init__(self, url: str, timeout: float) -> None:
         super().__init__(url, timeout)
-        self.uaclient = ReadOnlyUaClient(timeout)
+        self.requests = self.uaclient = ReadOnlyUaClient(timeout)
         self.max_messagesize = _MAX_MESSAGE_BYTES
         self.session_timeout = _SESSION_TIMEOUT_MS
         self.secure_channel_timeout = _CHANNEL_LIFETIME_MS
@@ -232,6 +257,8 @@ class Link:
             if config.security != "None":
                 await self._secure(now_ns)
             login = self._login()
+            # by the clock, in ms: no channel sends a thousand requests a second for long
+            client.requests.last_request = now_ns // 1_000_000 % _REQUEST_NUMBERS
             await client.connect_socket()
             await client.send_hello()
             await client.open_secure_channel()

@@ -159,3 +159,37 @@ async def test_a_refused_channel_is_read_as_its_fault() -> None:
     protocol._open_secure_channel_exchange = ua.OpenSecureChannelParameters()
     with pytest.raises(ua.uaerrors.BadCertificateUntrusted):
         protocol._process_received_message(asyncua.ua.Message([chunk]))  # type: ignore[no-untyped-call]  # asyncua annotates it not
+
+
+async def test_an_answer_that_nobody_waits_for_is_dropped_and_the_channel_goes_on() -> None:
+    """As asyncua's server gives one to a request of the channel before, after a resumed session."""
+    async with OpcUaServer(1) as server:
+        client: Any = ReadOnlyClient(server.endpoint, 15)
+        client.uaclient.last_request = 7_000
+        await client.connect_socket()
+        protocol = client.uaclient.protocol
+        try:
+            await client.send_hello()
+            await client.open_secure_channel()
+            await client.create_session()
+            await client.activate_session()
+            assert protocol._request_id > 7_000
+            assert set(protocol._callbackmap) == set()
+            stale: Any = asyncua.common.connection.MessageChunk(
+                protocol._connection.security_policy.symmetric_cryptography,
+                asyncua.ua.ua_binary.struct_to_binary(ua.PublishResponse()),
+            )
+            stale.SequenceHeader.RequestId = 3
+            protocol._process_received_message(asyncua.ua.Message([stale]))  # type: ignore[no-untyped-call]  # asyncua annotates it not
+            assert protocol.stale == 1
+            assert await client.get_node("ns=2;s=D0").read_value() == 0.0
+            with pytest.raises(ua.UaError, match="No request found for request id: 3"):
+                UASocketProtocol._process_received_message(
+                    protocol,
+                    asyncua.ua.Message([stale]),  # type: ignore[no-untyped-call]  # asyncua annotates it not
+                )
+        finally:
+            await client.uaclient.close_session(True)
+            await client.close_secure_channel()
+            client.disconnect_socket()
+            await protocol.closed.wait()

@@ -153,11 +153,7 @@ async def test_a_new_process_gives_a_value_of_what_does_not_change(tmp_path: Pat
     """Neither a resumed session nor its subscription sends initial values again."""
     table = points(*[(OpcUaServer.node(f"D{i}"), "float") for i in range(3)])
     async with OpcUaServer(3) as server:
-        # this server answers the channel of before at its next keep-alive, which ends the new one:
-        # let that be long after the values
-        kept = config(
-            server.endpoint, heartbeat_s=0, timeout_ms=15_000, publish_ms=5_000, state_dir=tmp_path
-        )
+        kept = config(server.endpoint, heartbeat_s=0, timeout_ms=15_000, state_dir=tmp_path)
         for turn in range(2):
             emit = Collector()
             driver = DRIVER.open("dcs", kept, table, SystemClock())
