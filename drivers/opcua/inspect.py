@@ -19,8 +19,10 @@ from drivers.contract import DeviceError
 from drivers.opcua import services
 from drivers.opcua.client import Link, quiet_library
 from drivers.opcua.config import OpcUaConfig
+from drivers.opcua.definitions import TypeAsker
+from drivers.opcua.field_list import list_fields
 from drivers.opcua.nodes import chunks
-from drivers.opcua.services import Place
+from drivers.opcua.services import Item, Place
 from drivers.opcua.trust import TrustError, split_chain
 from drivers.opcua.trust import thumbprint as certificate_thumbprint
 
@@ -67,11 +69,16 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A variable met while browsing. path: names from Objects on; node with namespace URI."""
+    """A value met while browsing. path: names from Objects on; node with namespace URI.
+
+    field, index: of a structure and of an array of them, as the point table's columns of that name.
+    """
 
     path: str
     node: str
     type: str
+    field: str = ""
+    index: str = ""
 
 
 async def probe(config: OpcUaConfig, now_ns: int) -> Probe:
@@ -133,13 +140,14 @@ class Walk:
 async def browse(config: OpcUaConfig, walk: Walk, now_ns: int) -> list[Found]:
     """Walk a server from its Objects folder; variables whose path fits, in order of the walk.
 
-    Raises DeviceError.
+    A structure gives one row for each of its fields. Raises DeviceError.
     """
     quiet_library()
     found: list[Found] = []
     async with _opened(config, now_ns) as link:
         around = await services.surroundings(link)
         size = min(_CALL_NODES, around.limits.browse_per_call or _CALL_NODES)
+        asker = TypeAsker(link, around.limits)
         seen = {_OBJECTS}
         level = [(_OBJECTS, "/Objects")]
         for _ in range(walk.depth):
@@ -152,7 +160,14 @@ async def browse(config: OpcUaConfig, walk: Walk, now_ns: int) -> list[Found]:
                     seen.update(child.place for child in fresh)
                     below += [(child.place, f"{path}/{child.name}") for child in fresh]
                     variables = [c for c in fresh if c.variable and _fits(path, c, walk)]
-                    found += await _described(link, variables, path, around.namespaces)
+                    for few in chunks(variables, _CALL_NODES):
+                        rows = await _described(link, asker, few)
+                        await asyncio.sleep(walk.pause_s)
+                        found += [
+                            Found(f"{path}/{child.name}", node, *rest)
+                            for child, *rest in rows
+                            for node in [services.place_text(child.place, around.namespaces)]
+                        ]
                 if len(found) >= walk.most:
                     return found[: walk.most]
             level = below
@@ -186,18 +201,32 @@ async def _children(link: Link, places: Sequence[Place]) -> list[list[_Child]]:
 
 
 async def _described(
-    link: Link, children: Sequence[_Child], path: str, namespaces: Sequence[str]
-) -> list[Found]:
-    described = []
-    for chunk in chunks(children, _CALL_NODES):
-        places = [child.place for child in chunk]
-        types = await services.read_attributes(link, places, services.DATA_TYPE)
-        for child, (data_type, _) in zip(chunk, types, strict=True):
-            number = getattr(data_type, "Identifier", None)
-            word = _TYPE_OF_NUMBER.get(number, "float") if isinstance(number, int) else "float"
-            node = services.place_text(child.place, namespaces)
-            described.append(Found(f"{path}/{child.name}", node, word))
-    return described
+    link: Link, asker: TypeAsker, children: Sequence[_Child]
+) -> list[tuple[_Child, str, str, str]]:
+    """Give type, field and index of what variables hold: one row each, more of a structure."""
+    items = [Item(0, child.place) for child in children]
+    types, ranks = await services.read_types(link, items)
+    maybe = [
+        place
+        for place, one in enumerate(types)
+        if one is not None and (one[0] or one[1] is None or one[1] > 25 or one[1] == 22)
+    ]
+    learnt = await asker.follow([items[place] for place in maybe])
+    roots = dict(zip(maybe, (asker.model.shown(*told) for told in learnt), strict=True))
+    book = asker.model.book()
+    rows = []
+    for place, (child, one, rank) in enumerate(zip(children, types, ranks, strict=True)):
+        root = roots.get(place)
+        if root is None:
+            number = one[1] if one is not None and not one[0] else None
+            rows.append((child, _TYPE_OF_NUMBER.get(number or 0, "float"), "", ""))
+            continue
+        index = ",".join(["0"] * max(rank or 0, 0))
+        rows += [
+            (child, _TYPE_OF_NUMBER.get(field.built_in, "float"), field.path, index)
+            for field in list_fields(book, root)
+        ]
+    return rows
 
 
 __all__ = ["Endpoint", "Found", "Probe", "Walk", "browse", "probe"]

@@ -198,6 +198,13 @@ class TypeModel:
             return None
         return self._structure(key)
 
+    def shown(self, key: NodeKey | None, encoding: NodeKey | None) -> Structure | None:
+        """Give the structure that a variable's present value is of, or that it declares."""
+        for one in (self._encodings.get(encoding) if encoding is not None else None, key):
+            if one is not None and one in self._definitions and one not in self._abstract:
+                return self._structure(one)
+        return None
+
     def book(self) -> TypeBook:
         """Give what is known."""
         structures = {key: self._structure(key) for key in self._definitions}

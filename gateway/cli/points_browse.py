@@ -72,15 +72,21 @@ def command(  # click's options
 
 
 def table_text(found: Sequence[Found]) -> str:
-    """Write a point table; names are paths below Objects with dots, numbered where they repeat."""
+    """Write a point table; names are paths below Objects with dots, numbered where they repeat.
+
+    The columns for structures are there only if one was met.
+    """
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["name", "node", "type"])
+    further = [c for c in ("field", "index") if any(getattr(one, c) for one in found)]
+    writer.writerow(["name", "node", "type", *further])
     taken: dict[str, int] = {}
     for one in found:
         name = one.path.removeprefix("/Objects/").replace("/", ".")
+        name = ".".join(word for word in (name, one.field) if word)
         taken[name] = taken.get(name, 0) + 1
-        writer.writerow([name if taken[name] == 1 else f"{name}.{taken[name]}", one.node, one.type])
+        unique = name if taken[name] == 1 else f"{name}.{taken[name]}"
+        writer.writerow([unique, one.node, one.type, *(getattr(one, c) for c in further)])
     return text.getvalue()
 
 

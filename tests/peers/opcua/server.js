@@ -8,7 +8,8 @@
 // SIGHUP moves by 30 from 50 to 80, 95, 50 …), "conformance" (the conformance address space),
 // "continueFrom" (first number of the changes), "perSubscription", "analog", "aligned" (changes are
 // numbered and stamped by the clock's multiples of the period, so that two servers hold the same, as
-// a redundant set does), "serviceLevel" (each SIGHUP takes it to 50 and back).
+// a redundant set does), "serviceLevel" (each SIGHUP takes it to 50 and back), "structures" (Tank and
+// Tanks, of the types in tank.NodeSet2.xml, count with the changes; Loose is of an abstract type).
 //
 // In FOLDER: pki/ (trusted/certs, rejected), held.jsonl with every value a variable ever held:
 // {"name","value","status","source_ms"}; 64-bit integers as decimal text.
@@ -62,7 +63,8 @@ async function main() {
     ],
     securityModes: [ua.MessageSecurityMode.None, ua.MessageSecurityMode.SignAndEncrypt],
     maxConnectionsPerEndpoint: 100,
-    nodeset_filename: [ua.nodesets.standard],
+    nodeset_filename: [ua.nodesets.standard].concat(
+      options.structures ? [path.join(__dirname, "tank.NodeSet2.xml")] : []),
     serverCapabilities: {
       maxSessions: options.maxSessions || 100,
       maxMonitoredItemsPerSubscription: options.perSubscription || 0,
@@ -118,6 +120,7 @@ async function main() {
   });
   const remembered = path.join(options.folder, "history.jsonl");
   if (options.history) historise(space, variables, remembered);
+  const fill = options.structures ? addStructures(space, namespace, folder, options.history) : () => {};
   let change = options.continueFrom || 0;
   let due = Math.floor(Date.now() / options.period) + 1;
   const step = () => {
@@ -137,6 +140,7 @@ async function main() {
         lines += JSON.stringify({ name, value: write(raw), status: status.value, source_ms: now.getTime() }) + "\n";
       }
     }
+    fill(change, now);
     fs.writeSync(held, lines);
     if (rows) fs.appendFileSync(remembered, rows);
   };
@@ -166,6 +170,32 @@ function historise(space, variables, file) {
       }));
     }
   }
+}
+
+// Level, Count and the sensors tell the number of the change; Note is there in every second one, and
+// Reading holds a number or words in turn.
+function addStructures(space, namespace, folder, history) {
+  const types = space.getNamespaceIndex("urn:plantgate:tank");
+  const [sensor, tank] = [3001, 3003].map((number) => space.findNode(`ns=${types};i=${number}`));
+  const one = (name, value) => ({ name, value, delay: 250 });
+  const value = (n) => space.constructExtensionObject(tank, {
+    level: n / 7, state: n % 3, note: n % 2 ? `备注 ${n}` : undefined, main: one("main", n / 4),
+    sensors: [one("a", n), one("b", n + 0.5)].slice(0, 1 + (n % 2)),
+    reading: n % 2 ? { number: n } : { words: `n${n}` },
+    count: int64(18446744073709551615n - BigInt(n)), samples: new Int16Array([-1, -2, n]),
+  });
+  const add = (name, dataType, valueRank) => namespace.addVariable({
+    componentOf: folder, browseName: name, nodeId: `s=${name}`, dataType, valueRank, minimumSamplingInterval: 0,
+  });
+  const single = add("Tank", tank.nodeId, -1), many = add("Tanks", tank.nodeId, 1), loose = add("Loose", "Structure", -1);
+  if (history) space.installHistoricalDataNode(single, { maxOnlineValues: 1000 });
+  return (n, now) => {
+    const type = ua.DataType.ExtensionObject;
+    single.setValueFromSource({ dataType: type, value: value(n) }, good, now);
+    many.setValueFromSource(
+      { dataType: type, arrayType: ua.VariantArrayType.Array, value: [value(n), value(n + 1000)] }, good, now);
+    loose.setValueFromSource({ dataType: type, value: space.constructExtensionObject(sensor, one("loose", n)) }, good, now);
+  };
 }
 
 function addAlarm(space, namespace, folder) {
