@@ -53,9 +53,10 @@ fuzz: $(VENV)/.dev  ## a million hostile answers for each Modbus and OPC UA pars
 soak: $(VENV)/.dev  ## a day of a plant on loopback, a fault a minute (1,440; half an hour); ARGS="--faults N --seed N"
 	@$(BIN)/python -m tests.soak $(ARGS)
 
-chaos: $(VENV)/.dev peers  ## faults at every write of the log (half an hour), then a full disk (root); ARGS="--every 5": a sample
+chaos: $(VENV)/.dev peers  ## faults at every write of the log (half an hour), then full disks (root); ARGS="--every 5": a sample
 	$(BIN)/python -m tests.chaos.sweep $(ARGS)
 	$(BIN)/python -m tests.chaos.disk_full
+	$(BIN)/python -m tests.chaos.disk_full_sent --seconds 600
 
 kills: $(VENV)/.dev  ## 1,000 SIGKILLs of gateway and receiver at random moments (25 min); ARGS="--kills 100 --seed 7"
 	$(BIN)/python -m tests.chaos.kills $(ARGS)

@@ -306,7 +306,8 @@ class RecordsWriter(Writer[RecordsJob]):
             if isinstance(job, PendingRecord):
                 held_bytes += len(job.payload) + ROW_OVERHEAD_BYTES
                 if job.stream is Stream.ALARM and held_bytes <= HELD_BYTES:
-                    kept.append(replace(job, held=True))
+                    # The same object from now on: what turns out to be stored is told by it.
+                    kept.append(job if job.held else replace(job, held=True))
                     continue
                 if job.stream is Stream.ALARM:
                     given_up.append(job.receipt)

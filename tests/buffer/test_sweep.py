@@ -42,3 +42,18 @@ def test_a_fault_at_any_call_loses_and_doubles_nothing(tmp_path: Path) -> None:
     assert not wrong
     met = [result for result in results if result.injected]
     assert len(met) > TRIALS * 3 // 4, "faults do not reach the writer"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(
+    shutil.which("strace") is None and os.environ.get("CI") != "true",
+    reason="strace is missing: make peers",
+)
+def test_an_alarm_kept_in_memory_that_turns_out_to_be_stored_is_not_stored_again(
+    tmp_path: Path,
+) -> None:
+    """Twelve syncs fail: the commit that had taken place is recognised only at a later attempt."""
+    sweep = Sweep(tmp_path, ("append",))
+    trials = [Trial("append", "records", "fdatasync", "EIO", at, 12) for at in (14, 15, 16)]
+    results = run_all(sweep, trials, seconds=3_600, workers=2)
+    assert [result.wrong for result in results] == [[], [], []]

@@ -12,6 +12,7 @@ not come back after the faults, `end`.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import os
 import sys
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from buffer.contract import BufferPathError, Gap, NotStoredError, Stream
+from buffer.contract import BufferPathError, Gap, NotStoredError, Signer, Stream
 from buffer.policy import GIB, BufferConfig
 from buffer.ranges import RangeSet
 from buffer.store import Buffer
@@ -36,6 +37,7 @@ GOOD = np.zeros(20, np.uint16)
 QUOTA_BYTES = 3_000
 BOOT_ID = bytes(16)
 CATALOGUE = b"c" * 32
+SIGNER = Signer(b"k" * 32, lambda message: hmac.digest(b"a key", message, "sha256"))
 
 
 @dataclass
@@ -69,9 +71,12 @@ def opened(folder: Path, clock: StepClock) -> Buffer:
         min_free_bytes=0,
         reserve_bytes=1 << 16,
         lock_wait_ms=200,
-        rollup_quota_bytes=0,
+        rollup_quota_bytes=1 << 20,
+        sign_every_s=5 * STEP_S,
     )
-    return Buffer.open(folder, config, clock=clock, boot_id=BOOT_ID, encode_gap=encode_gap)
+    return Buffer.open(
+        folder, config, clock=clock, boot_id=BOOT_ID, encode_gap=encode_gap, signer=SIGNER
+    )
 
 
 def say(text: str) -> None:
