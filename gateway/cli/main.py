@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "consume": "Move a receiver's journal into its store.",
     "load": "Simulate many gateways against a receiver.",
     "query": "Print what a receiver has stored.",
+    "request": "Ask a gateway, through a receiver that runs here, for what it still holds.",
     "alarm": "List, acknowledge, shelve alarms of a gateway that runs here.",
     "declare": "Declare tests and outages of detectors to a gateway that runs here.",
     "report": "Report on a site's alarms: rates, floods, bad actors, answers.",

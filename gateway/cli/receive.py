@@ -109,7 +109,7 @@ def command(
     from gateway.receiver.contract import StorePathError
     from gateway.receiver.quota import Quota
     from gateway.receiver.service import AddressError
-    from gateway.receiver.stores import open_journal, open_store, shown
+    from gateway.receiver.stores import is_postgres, open_journal, open_store, shown
     from gateway.runtime.loop import loop_factory
 
     configure()
@@ -128,7 +128,8 @@ def command(
         try:
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 ready = Ready(shown(store), as_json=as_json)
-                parts = Parts(opened, greetings, folder, tls, gate)
+                control = folder if is_postgres(store) else Path(store)
+                parts = Parts(opened, greetings, folder, tls, gate, control)
                 runner.run(_serve(parts, (host, port), door, ready))
         finally:
             if greetings is not None:
@@ -148,6 +149,7 @@ class Parts:
     files: Path
     tls: Tls | None
     gate: Gate
+    control: Path  # where `plantgate request` finds the socket
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ def _read_again(door: Door, receiver: Receiver) -> None:
 
 
 async def _serve(parts: Parts, address: tuple[str, int], door: Door, ready: Ready) -> None:
+    from gateway.control.server import ControlServer
     from gateway.receiver.evidence import EvidenceFiles
     from gateway.receiver.service import Receiver
     from gateway.runtime.clock import SystemClock
@@ -204,8 +207,9 @@ async def _serve(parts: Parts, address: tuple[str, int], door: Door, ready: Read
         loop.add_signal_handler(signal.SIGHUP, _read_again, door, receiver)
     host, port = address
     port = await receiver.start(_join(host, port))
-    ready.say(_join(host, port))
-    await receiver.run()
+    async with ControlServer(parts.control, {"request": receiver.requests.ask}):
+        ready.say(_join(host, port))
+        await receiver.run()
 
 
 def _files(files: Path | None, store: str) -> Path:

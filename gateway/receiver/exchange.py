@@ -79,6 +79,7 @@ class Exchange:
         files: EvidenceFiles,
         clock: Clock,
         meter: Meter,
+        answered: Callable[[wire.RequestResult], None] = lambda _: None,
     ) -> None:
         self._log = log
         self._boot_id = boot_id
@@ -86,6 +87,7 @@ class Exchange:
         self._files = files
         self._clock = clock
         self._meter = meter
+        self._answered = answered
         self._told_until_ns = 0
         self._replies = Replies(clock)
         self._waiting: dict[bytes, _Waiting] = {}
@@ -100,6 +102,10 @@ class Exchange:
         """Tell the gateway what was noticed about its identity."""
         message = wire.ReceiverMessage(notice=wire.Notice(kind=kind, text=text))
         await self._replies.put(Reply(messages=[message]))
+
+    async def request(self, message: wire.Request) -> None:
+        """Ask the gateway for something; its answer goes to `answered`."""
+        await self._replies.put(Reply(messages=[wire.ReceiverMessage(request=message)]))
 
     async def run(self, read: Read, write: Write) -> None:
         """Serve until the gateway closes its side. Raises EndedError if it ends otherwise.
@@ -155,10 +161,12 @@ class Exchange:
                 await self._replies.put(Reply(stream, done))
             case "volatile_alarms":
                 await self._volatile(message.volatile_alarms, size_bytes)
+            case "result":
+                self._answered(message.result)
             case "hello":
                 raise ProtocolError("a second Hello on one Exchange")
             case _:
-                pass  # an answer to a Request, or something a newer gateway may say
+                pass  # something a newer gateway may say
 
     async def _volatile(self, message: wire.VolatileAlarms, size_bytes: int) -> None:
         entries = check_volatile(message, self._boot_id)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -46,6 +47,7 @@ from gateway.receiver.health import Health
 from gateway.receiver.identity import certificate, identities, refusal
 from gateway.receiver.lineage import doubts
 from gateway.receiver.replies import DeafError, EndedError, to_wire
+from gateway.receiver.requests import Requests
 from gateway.wire.v1 import uplink_pb2 as wire
 
 Context = grpc.aio.ServicerContext[bytes, wire.ReceiverMessage]
@@ -126,6 +128,7 @@ class Receiver:
         self._gate = gate or Gate()
         self._open: dict[tuple[str, str, int], dict[bytes, _Open]] = {}  # by log id
         self._boxes = Boxes()
+        self.requests = Requests(clock, self._lines)
         self._stopping = asyncio.Event()
         self._software = f"plantgate/{version('plantgate')}"
         self._server: Any = None
@@ -197,6 +200,14 @@ class Receiver:
             "record_bytes": self._committer.records_bytes,
             "exchanges": len(self._exchanges()),
         }
+
+    def _lines(self, gateway: str, destination: str) -> list[Exchange]:
+        """Connections that a gateway can be asked on, priority lane first, newest log first."""
+        return [
+            item.exchange
+            for lane in (wire.LANE_PRIORITY, wire.LANE_BULK)
+            for item in reversed(self._open.get((gateway, destination, int(lane)), {}).values())
+        ]
 
     def _exchanges(self) -> list[_Open]:
         return [item for logs in self._open.values() for item in logs.values()]
@@ -279,6 +290,7 @@ class Receiver:
             self._files,
             self._clock,
             self._gate.meter(hello.gateway_id),
+            partial(self.requests.answered, hello.gateway_id),
         )
         opened = _Open(exchange, known.log, hello.boot_id)
         place = (hello.gateway_id, hello.destination, int(hello.lane))

@@ -124,11 +124,11 @@ class DerivedLog:
         return Bounds(first, max(first, self._next[stream] if stream in _MADE else held.next))
 
     async def read(self, stream: Stream, first: int, *, last: int, max_bytes: int) -> list[Record]:
-        """Derived records whose sequence lies in [first, last], about max_bytes of payload."""
+        """Derived records that speak for any of [first, last], about max_bytes of payload."""
         if stream is Stream.TELEMETRY:
             return await self._read_telemetry(first, last, max_bytes)
         if stream in _FILTERED:
-            return await self._read_filtered(stream, first, last, max_bytes)
+            return await self._read_filtered(stream, first, last, max_bytes, beyond=True)
         return await self._source.read(stream, first, last=last, max_bytes=max_bytes)
 
     async def read_file(self, sha256: bytes, offset: int, length: int) -> bytes:
@@ -252,34 +252,36 @@ class DerivedLog:
             start = await self._source.group_start(first)
             reading = _Reading(Deriver(self._chosen), start, first)
         log_id, out, size = self.log_id, [], 0
-        stop = min(last + 2, self._source.bounds(Stream.TELEMETRY).next)  # a key ends its group
-        while reading.position < stop and size < max_bytes and reading.told <= last:
+        held = self._source.bounds(Stream.TELEMETRY)
+        beyond = False
+        while reading.position < held.next and size < max_bytes and not beyond:
             records = await self._source.read(
-                Stream.TELEMETRY, reading.position, last=stop - 1, max_bytes=PAGE_BYTES
+                Stream.TELEMETRY, reading.position, last=held.next - 1, max_bytes=PAGE_BYTES
             )
             if not records or self.log_id != log_id:
                 break
             await self._know(records)
-            found, fed = await asyncio.to_thread(
-                _feed, reading.deriver, records, first, max_bytes - size
-            )
+            wanted = (first, last, max_bytes - size)
+            found, fed = await asyncio.to_thread(_feed, reading.deriver, records, wanted)
             reading.position = records[fed - 1].sequence + 1
-            found = [one for one in found if one.sequence <= last]
+            beyond = any(one.first > last for one in found)
+            found = [one for one in found if one.first <= last]
             out += found
             size += sum(len(one.payload) for one in found)
-            if out:
-                reading.told = out[-1].sequence + 1
-        if out and reading.told <= last:
+        if out and not beyond:
+            reading.told = out[-1].sequence + 1
             self._reading = reading
         return out
 
     async def _read_filtered(
-        self, stream: Stream, first: int, last: int, max_bytes: int
+        self, stream: Stream, first: int, last: int, max_bytes: int, *, beyond: bool = False
     ) -> list[Record]:
+        """Records that pass; `beyond`: look past `last` for the one that covers it."""
         following, position, out = first, first, []
+        stop = max(last + 1, self._next[stream]) if beyond else last + 1
         size = 0
-        while position <= last and size < max_bytes:
-            records = await self._source.read(stream, position, last=last, max_bytes=PAGE_BYTES)
+        while position < stop and following <= last and size < max_bytes:
+            records = await self._source.read(stream, position, last=stop - 1, max_bytes=PAGE_BYTES)
             if not records:
                 break
             await self._know(records)
@@ -291,7 +293,7 @@ class DerivedLog:
                     out.append(_covering(record, following))
                     following = position
                     size += len(record.payload)
-                    if size >= max_bytes:
+                    if size >= max_bytes or following > last:
                         break
         return out
 
@@ -417,16 +419,20 @@ class DerivedLog:
 
 
 def _feed(
-    deriver: Deriver, records: Sequence[Record], first: int, max_bytes: int
+    deriver: Deriver, records: Sequence[Record], wanted: tuple[int, int, int]
 ) -> tuple[list[Record], int]:
-    """Feed until there are max_bytes; what came out from `first` on, and how many were fed."""
+    """Feed until there is what is wanted; what came out, and how many were fed.
+
+    wanted: first and last sequence, bytes.
+    """
+    first, last, max_bytes = wanted
     out: list[Record] = []
     size = 0
     for count, record in enumerate(records, 1):
         made = [one for one in deriver.feed(record) if one.sequence >= first]
         out += made
         size += sum(len(one.payload) for one in made)
-        if size >= max_bytes:
+        if size >= max_bytes or (out and out[-1].sequence >= last):
             return out, count
     return out, len(records)
 

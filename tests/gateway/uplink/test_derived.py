@@ -92,6 +92,9 @@ async def test_what_is_told_live_is_what_is_read_back_in_pages_of_any_size() -> 
         await settled(derived, 11)
         ranges = [(one.first, one.sequence) for one in told if one.stream is Stream.TELEMETRY]
         assert ranges == [(2, 4), (5, 6), (7, 7), (8, 8), (9, 10)]
+        for number in range(2, 11):
+            [one] = await derived.read(Stream.TELEMETRY, number, last=number, max_bytes=1)
+            assert one.first <= number <= one.sequence, "who asks for a part gets all of it"
         for max_bytes in (1, 100, 1 << 20):
             back = await whole(derived, Stream.TELEMETRY, max_bytes)
             assert [one for one in back if one.sequence > 1] == told
@@ -119,6 +122,8 @@ async def test_alarms_of_elsewhere_are_covered_by_the_next_and_kept_for_nobody()
         await until(lambda: derived.bounds(Stream.ALARM).next == 7)
         [last] = await derived.read(Stream.ALARM, 4, last=6, max_bytes=1)
         assert (last.first, last.sequence) == (4, 6)
+        [again] = await derived.read(Stream.ALARM, 5, last=5, max_bytes=1)
+        assert again.sequence == 6
 
 
 async def test_another_filter_is_another_stream_from_where_the_first_was_acknowledged() -> None:
