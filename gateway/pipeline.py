@@ -76,6 +76,10 @@ class Listener(Protocol):
         """Use another duty roster from now on."""
         ...
 
+    def listed(self) -> list[dict[str, str | int | bool]]:
+        """Calls that are not settled, for people."""
+        ...
+
 
 class Pipeline:
     """Takes what sources emit; judges, stores and counts it."""

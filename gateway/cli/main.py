@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "query": "Print what a receiver has stored.",
     "request": "Ask a gateway, through a receiver that runs here, for what it still holds.",
     "alarm": "List, acknowledge, shelve alarms of a gateway that runs here.",
+    "notify": "Who is told of alarms: calls that run, who is on duty, a message to try.",
     "declare": "Declare tests and outages of detectors to a gateway that runs here.",
     "report": "Report on a site's alarms: rates, floods, bad actors, answers.",
     "handling": "Follow alarms of vision and special work from new to closed.",

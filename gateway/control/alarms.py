@@ -49,7 +49,10 @@ def handlers(pipeline: Pipeline, clock: Clock) -> dict[str, Handler]:
         ]  # fmt: skip
         return {"changes": [_said(change) for change in made]}
 
-    own = {"alarm.list": listed, "alarm.command": commanded}
+    def calls(_request: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"calls": pipeline.listener.listed() if pipeline.listener is not None else []}
+
+    own = {"alarm.list": listed, "alarm.command": commanded, "notify.calls": calls}
     return own | declaration_handlers(pipeline, clock)
 
 

@@ -138,6 +138,33 @@ class DutyService:
         """Use another roster from now on."""
         self.desk.renew(roster)
 
+    def listed(self) -> list[dict[str, str | int | bool]]:
+        """Calls that are not settled, for people; oldest first."""
+        return [
+            {
+                "source": call.source,
+                "what": "flood" if call.flood else "alarm",
+                "alarms": max(call.open, 1),
+                "priority": call.priority,
+                "round": call.round,
+                "step": call.step,
+                "told": ", ".join(f"{who.person} ({who.notifier})" for who in call.told()),
+                "waiting": ", ".join(
+                    f"{one.recipient.person} ({one.recipient.notifier})" for one in call.waiting()
+                ),
+                "returned": call.returned,
+                "next_in_s": self._left_s(call.due_ns),
+            }
+            for call in self.desk.calls()
+            if not call.over
+        ]
+
+    def _left_s(self, due_ns: int | None) -> int:
+        """Seconds until the next step, -1 where none will be told."""
+        if due_ns is None:
+            return -1
+        return max(0, (due_ns - self._clock.monotonic_ns()) // 1_000_000_000)
+
     # -- tasks -------------------------------------------------------------------------------
 
     async def run(self) -> None:

@@ -1,0 +1,95 @@
+"""A register, a gateway killed while it tells, a real HTTPS server: who hears of an alarm."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.plant import Plant
+from tests.e2e.watched import Watched, stop_clean
+from tests.e2e.world import stop, until
+from tests.fakes.certificates import Authority
+from tests.fakes.hook_server import Hook, HookServer, HookThread
+
+pytestmark = pytest.mark.e2e
+KEY = "key of the site"
+PLAYER = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
+
+
+def notify(folder: Path, server: HookServer, authority: Authority) -> str:
+    (folder / "hook.key").write_text(KEY, encoding="utf-8")
+    (folder / "roster.csv").write_text(
+        "级别,姓名,通知方式,电话\n1,张三,sms,138\n2,李四,sms;horn,139\n", encoding="utf-8"
+    )
+    return f"""
+[notify]
+roster = "roster.csv"
+enterprise_name = "某化工"
+wait_s = [5, 5, 5, 5]
+rounds = 1
+[[notifier]]
+name = "sms"
+type = "webhook"
+url = "{server.url}"
+ca = "{authority.ca}"
+hmac_file = "hook.key"
+[[notifier]]
+name = "horn"
+type = "sound"
+command = ["{sys.executable}", "-c", "{PLAYER}", "{folder / "played.txt"}", "{{file}}"]
+"""
+
+
+def genuine(hook: Hook) -> Any:
+    """What a message says, once its signature was checked."""
+    content = hook.headers["X-Plantgate-Timestamp"].encode() + b"." + hook.body
+    digest = hmac.new(KEY.encode(), content, hashlib.sha256).hexdigest()
+    assert hook.headers["X-Plantgate-Signature"] == f"sha256={digest}"
+    return hook.json
+
+
+def test_an_alarm_is_told_over_a_kill_until_somebody_acknowledges(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "hook-ca")
+    with HookThread(authority) as hooks, Plant(2) as plant, Watched(tmp_path) as world:
+        hooks.held = True
+        world.write_device(
+            plant.port, "AT-101,holding,0,u16,,25", more=notify(tmp_path, hooks, authority)
+        )
+        world.start_receiver()
+        gateway = world.start_gateway()
+        until(lambda: world.metric("flow_values") > 0, limit_s=40, what="values flow")
+        plant.set(0, 31)
+        until(lambda: len(hooks.hooks) == 1, limit_s=60, what="the first person is being told")
+        stop(gateway, signal.SIGKILL)  # nobody knows whether he was told
+        hooks.held = False
+        gateway = world.start_gateway()
+        until(lambda: len(hooks.hooks) >= 3, limit_s=60, what="told again, and the next step")
+        first, again, second = (genuine(hook) for hook in hooks.hooks[:3])
+        assert (first["person"], first["repeated"], first["tag"]) == ("张三", False, "gds/AT-101")
+        assert first["zh"].startswith("【3级报警】某化工")
+        assert (again["id"], again["person"], again["repeated"]) == (first["id"], "张三", True)
+        assert "可能重复" in again["zh"]
+        assert (second["person"], second["step"]) == ("李四", 2)
+        until((tmp_path / "played.txt").exists, limit_s=60, what="the horn")
+        assert (tmp_path / "played.txt").read_text().endswith("tone-3.wav")
+        listed = world.plantgate("notify", "calls", str(world.data))
+        assert "gds/AT-101" in listed.stdout
+        world.plantgate("alarm", "ack", str(world.data), "gds/AT-101", "--operator", "王芳")
+        assert world.plantgate("notify", "calls", str(world.data)).stdout == "0 calls\n"
+        until(lambda: any(e["kind"] == "notify.ended" for e in world.notices("events")),
+              limit_s=40, what="the end of the call at the receiver")  # fmt: skip
+        told = [e for e in world.notices("events") if e["kind"] == "notify.told"]
+        assert {e["attributes"]["person"] for e in told} == {"张三", "李四"}
+        assert len({alarm["alarm_id"] for alarm in world.notices("alarms")}) == 1
+        tried = world.plantgate("notify", "test", str(world.site), "sms", "--person", "赵六")
+        assert "delivered: 【测试" in tried.stdout
+        assert genuine(hooks.hooks[-1])["kind"] == "test"
+        on_duty = world.plantgate("notify", "roster", str(world.site))
+        assert "*  step 2: 李四 (sms), 李四 (horn)" in on_duty.stdout
+        stop_clean(world, gateway)
