@@ -1,4 +1,4 @@
-"""[[area]]: areas whose people are counted; see gateway/rules/area_count.py."""
+"""[[area]] and [[gathering]]: where people are counted; see area_count.py and gathering.py."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from gateway.config.model import Name, Section
 from gateway.config.problems import Report
 from gateway.config.toml_lines import TomlPath
 from gateway.rules.area_count import OWN, AreaSpec
+from gateway.rules.gathering import GatheringSpec
 
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
@@ -60,5 +61,38 @@ def area_specs(
         found[entry.name] = AreaSpec(
             entry.name, entry.kind, entry.place, entry.cameras, entry.combine, entry.positioning,
             entry.max_people, entry.hold_s, entry.differ, entry.fresh_s,
+        )  # fmt: skip
+    return tuple(found.values())
+
+
+class GatheringConfig(Section):
+    """[[gathering]] 人员聚集, from the positions of cards.
+
+    people: how many within the radius of rule gathering.radius make one.  areas, except_areas:
+    names of positioning; all areas where `areas` is empty.  fresh_s: how old a position may be.
+    """
+
+    name: Name
+    people: int = Field(ge=2, le=100_000)
+    areas: tuple[str, ...] = ()
+    except_areas: tuple[str, ...] = ()
+    fresh_s: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = 30.0
+    priority: int = Field(default=2, ge=1, le=4)
+
+
+def gathering_specs(
+    entries: Iterable[tuple[TomlPath, GatheringConfig]], report: Report
+) -> tuple[GatheringSpec, ...]:
+    """Translate; mistakes are reported."""
+    found: dict[str, GatheringSpec] = {}
+    for path, entry in entries:
+        if entry.name in found:
+            report.wrong((*path, "name"), f"a second [[gathering]] is called {shown(entry.name)}")
+        both = sorted({*entry.areas} & {*entry.except_areas})
+        if both:
+            report.wrong((*path, "except_areas"), f"{shown(both[0])} is in areas too")
+        found[entry.name] = GatheringSpec(
+            entry.name, entry.people, entry.areas, entry.except_areas, entry.fresh_s,
+            entry.priority,
         )  # fmt: skip
     return tuple(found.values())

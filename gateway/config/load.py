@@ -19,7 +19,7 @@ from gateway.config import sources
 from gateway.config.alarm_of import check_alarm_of
 from gateway.config.alarm_rules import AlarmConfig, alarm_specs
 from gateway.config.alarms import AlarmsConfig
-from gateway.config.areas import AreaConfig, area_specs
+from gateway.config.areas import AreaConfig, GatheringConfig, area_specs, gathering_specs
 from gateway.config.audit import audit_set_points
 from gateway.config.checks import (
     check_equipment,
@@ -60,7 +60,7 @@ MAX_BYTES = 16 << 20
 
 WORK_SECTIONS = ("work", "permit_area", "permit_device")
 SECTIONS = ("gateway", "device", "camera", "uplink", "hazard", "place", "equipment", "metrics",
-            "buffer", "log", "rule", "alarms", "alarm", "area", "notify", "notifier",
+            "buffer", "log", "rule", "alarms", "alarm", "area", "gathering", "notify", "notifier",
             *WORK_SECTIONS)  # fmt: skip
 _PLACE = re.compile(r"^(.*) \(at (?:line (\d+), column \d+|end of document)\)$", re.DOTALL)
 
@@ -158,6 +158,7 @@ class _Loader:
             work=work,
             notify=notify,
             areas=areas,
+            gatherings=gathering_specs(self._several(GatheringConfig, "gathering"), self._report),
             warnings=tuple(self._report.warnings),
         )
 

@@ -24,6 +24,7 @@ from gateway.config.problems import ConfigProblem
 from gateway.model.point import Limits, Point
 from gateway.rules.area_count import AreaSpec
 from gateway.rules.condition_spec import AlarmSpec
+from gateway.rules.gathering import GatheringSpec
 from gateway.rules.rulebook import RuleBooks
 from vision.tags import ANALYSED_FPS, camera_tags
 
@@ -85,6 +86,7 @@ class Site:
     rules: RuleBooks
     alarm_specs: tuple[AlarmSpec, ...]
     areas: tuple[AreaSpec, ...]
+    gatherings: tuple[GatheringSpec, ...]
     work: WorkParts | None = None
     notify: NotifyParts | None = None
     warnings: tuple[ConfigProblem, ...] = ()

@@ -24,6 +24,7 @@ from gateway.rules.conditions import Conditions, named_in
 from gateway.rules.declarations import DeclarationError, Declarations, Note
 from gateway.rules.desk import PREFIX, AlarmDesk, Command, Entry, active_of
 from gateway.rules.desk_policy import DeskPolicy
+from gateway.rules.gathering import Gatherings, GatheringSpec
 from gateway.rules.headcount import HeadcountAlarms
 from gateway.rules.limits import LimitAlarms, Standing
 from gateway.rules.metrics import Flood, FloodWatch, Thresholds, is_raise
@@ -76,6 +77,8 @@ class Judge:
         thresholds: Thresholds | None = None,
         areas: Sequence[AreaSpec] = (),
         area_rules: Mapping[str, Rule] | None = None,
+        gatherings: Sequence[GatheringSpec] = (),
+        gathering_rules: tuple[Rule, Rule] | None = None,
     ) -> None:
         self._zones = frozenset(zones)
         self._new_id = new_id
@@ -108,6 +111,8 @@ class Judge:
             permit_active=self._permit_is_active,
         )  # fmt: skip
         self._areas = self._make_areas(restored=self._open(*_AREA_RULES))
+        self._make_gatherings = partial(Gatherings, gatherings, gathering_rules, new_id=new_id)
+        self._gatherings = self._make_gatherings(restored=self._open("gathering."))
 
     def _permit_is_active(self, place: str) -> bool:
         return self.permit_active(place)
@@ -156,6 +161,7 @@ class Judge:
         self._floods, self._flood_notes = other.hand_over_floods()
         self._conditions = self._make_conditions(restored=self._open("alarm.", "gas."))
         self._areas = self._make_areas(restored=self._open(*_AREA_RULES))
+        self._gatherings = self._make_gatherings(restored=self._open("gathering."))
         self._not_judged = self._make_not_judged(restored=self._open("fault."))
         self._not_judged.take_over(other._not_judged)
         self.permit_active = other.permit_active
@@ -258,13 +264,15 @@ class Judge:
     def feed_event(self, event: SourceEvent, *, now_ns: int) -> list[AlarmChange]:
         """Judge an event of a source. Raises ValueError if an over-count event is malformed."""
         found = self._headcount.feed(event, now_ns=now_ns)
-        return self._taken([*found, *self._areas.feed_event(event, now_ns=now_ns)], now_ns)
+        found += self._areas.feed_event(event, now_ns=now_ns)
+        found += self._gatherings.feed_event(event, now_ns=now_ns)
+        return self._taken(found, now_ns) if found else found
 
     def next_deadline_ns(self) -> int | None:
         """Monotonic time at which `tick` has something to do, or None."""
         parts = (
-            self._limits, self._conditions, self._not_judged, self._areas, self._desk,
-            self.declarations,
+            self._limits, self._conditions, self._not_judged, self._areas, self._gatherings,
+            self._desk, self.declarations,
         )  # fmt: skip
         deadlines = [part.next_deadline_ns() for part in parts]
         if self._waiting:
@@ -279,6 +287,7 @@ class Judge:
         found += self._conditions.tick(now_ns, wall_ns)
         found += self._not_judged.tick(now_ns, wall_ns)
         found += self._areas.tick(now_ns, wall_ns)
+        found += self._gatherings.tick(now_ns, wall_ns)
         changes = self._taken(found, now_ns) if found else self.more(now_ns)
         changes += self._desk.tick(now_ns, wall_ns=wall_ns)
         for flood in self._floods.tick(now_ns) if self._floods is not None else ():
@@ -309,7 +318,10 @@ class Judge:
     @property
     def standing(self) -> int:
         """Count of alarms that are raised and have not returned."""
-        parts = (self._limits, self._conditions, self._not_judged, self._areas, self._headcount)
+        parts = (
+            self._limits, self._conditions, self._not_judged, self._areas, self._gatherings,
+            self._headcount,
+        )  # fmt: skip
         return sum(part.open_count for part in parts)
 
     def standing_zones(self, camera: str) -> list[str]:

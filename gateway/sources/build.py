@@ -71,6 +71,11 @@ def make_judge(site: Site, catalogue: Catalogue, state: Mapping[str, bytes]) -> 
         thresholds=Thresholds.of(site.rules, today),
         areas=site.areas,
         area_rules={kind: site.rules.get(f"headcount.{kind}", on=today) for kind in AREA_KINDS},
+        gatherings=site.gatherings,
+        gathering_rules=(
+            site.rules.get("gathering.radius", on=today),
+            site.rules.get("gathering.duration", on=today),
+        ),
     )
 
 

@@ -107,7 +107,7 @@ async def fill(data: Path, hours: float) -> Filled:
     return Filled(records, used, size, written, took_s)
 
 
-def _backlog(world: World) -> float:
+def backlog(world: World) -> float:
     """Records the gateway still has to bring to the receiver, from its metrics."""
     try:
         with urllib.request.urlopen(
@@ -176,18 +176,18 @@ def rows(folder: Path) -> list[Row]:
         world.start_modbus(port, POINTS, mode="signal")
         write_devices(world, [port], POINTS, 1000)
         gateway = world.start_gateway()
-        until(lambda: _backlog(world) < float("inf"), limit_s=60, what="the gateway runs")
+        until(lambda: backlog(world) < float("inf"), limit_s=60, what="the gateway runs")
         time.sleep(3)
         stop(gateway)
         filled = asyncio.run(fill(world.data, HOURS))
         gateway = world.start_gateway()
-        until(lambda: 0 < _backlog(world) < float("inf"), limit_s=60, what="the gateway runs")
+        until(lambda: 0 < backlog(world) < float("inf"), limit_s=60, what="the gateway runs")
         resident_before = usage(gateway.pid).resident_bytes
         time.sleep(5)
         receiver = world.start_receiver()
         connected = time.monotonic()
         before = [usage(process.pid) for process in (gateway, receiver)]
-        until(lambda: _backlog(world) <= 2, limit_s=DRAIN_LIMIT_S, what="the backlog is gone")
+        until(lambda: backlog(world) <= 2, limit_s=DRAIN_LIMIT_S, what="the backlog is gone")
         drain_s = time.monotonic() - connected
         after = [usage(process.pid) for process in (gateway, receiver)]
         time.sleep(LIVE_S)
