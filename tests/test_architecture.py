@@ -90,6 +90,13 @@ def test_driver_libraries_stay_in_their_client() -> None:
                 assert place[1] in own | {"sim"}, relative(path)
 
 
+def test_every_driver_is_held_apart_from_the_others() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    [apart] = [one for one in contracts if one["type"] == "independence"]
+    assert {f"drivers.{path.name}" for path in DRIVERS} <= set(apart["modules"])
+
+
 def test_no_package_under_proto() -> None:
     assert not list((ROOT / "proto").rglob("__init__.py"))
 

@@ -60,10 +60,15 @@ class ExternalAddress(StrictModel):
     """Columns of a point table: the id that the site system uses, and the type of the value."""
 
     id: str = Field(
-        min_length=1, max_length=128, json_schema_extra={"headings": ["外部编号", "编号"]}
+        min_length=1,
+        max_length=128,
+        description="Id as the site system sends it; #records and #rejected are our own 外部编号",
+        json_schema_extra={"headings": ["外部编号", "编号"]},
     )
     type: Literal["float", "int", "text"] = Field(
-        default="float", json_schema_extra={"headings": ["类型", "数据类型"]}
+        default="float",
+        description="Type of the value 数据类型",
+        json_schema_extra={"headings": ["类型", "数据类型"]},
     )
 
     @field_validator("id")

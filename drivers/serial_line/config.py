@@ -78,14 +78,20 @@ class SerialAddress(StrictModel):
     """
 
     field: str = Field(
-        min_length=1, max_length=64, json_schema_extra={"headings": ["字段", "字段名"]}
+        min_length=1,
+        max_length=64,
+        description="Field of the description file 帧描述文件中的字段",
+        json_schema_extra={"headings": ["字段", "字段名"]},
     )
     type: Literal["float", "int", "text"] = Field(
-        default="float", json_schema_extra={"headings": ["类型", "数据类型"]}
+        default="float",
+        description="Type of the value 数据类型",
+        json_schema_extra={"headings": ["类型", "数据类型"]},
     )
     address: str = Field(
         default="",
         pattern=_ADDRESS,
+        description="Address on the line, where it is not that of the device entry 站号",
         json_schema_extra={"headings": ["站号", "设备地址", "地址"]},
     )
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from drivers.point_template import Template
     from drivers.point_writer import Value
 
-DRIVERS = ("modbus", "opcua")
+_BY_HEADINGS = ("modbus", "opcua", "serial_line", "intake_http")  # all intakes have the same
+DRIVERS = (*_BY_HEADINGS, "intake_mqtt", "intake_folder")
 EXAMPLE = """\b
 Examples:
   plantgate points template gds-1.xlsx --driver modbus
@@ -142,7 +143,7 @@ def _read(
         return driver, table
     tables = {
         name: read(source, _driver_type(name).address, sheet=sheet, mapping=mapping)
-        for name in DRIVERS
+        for name in _BY_HEADINGS
     }
     return min(tables.items(), key=lambda item: _strangers(item[1]))  # the first of equals
 
@@ -163,6 +164,8 @@ def _checked(name: str, rows: Sequence[PointRow[Any]]) -> tuple[list[Problem], l
     for config, advice in _configs(name):
         found = [p for p in driver.check(config, points) if p.row and "warning: " not in p.message]
         outcomes.append((found, advice))
+    if not outcomes:
+        return [], []
     found, advice = min(outcomes, key=lambda outcome: len(outcome[0]))  # the first of equals
     looks_modicon = not found and advice == [] and _counts_from_40001(name, rows)
     return found, [_MODICON] if looks_modicon else advice
@@ -173,7 +176,12 @@ _MODICON = 'the addresses are in 4xxxx notation: set base = "modicon" in the [[d
 
 
 def _configs(name: str) -> list[tuple[StrictModel, list[str]]]:
-    """Device entries to judge the rows by; the network is never touched."""
+    """Device entries to judge the rows by; the network is never touched.
+
+    None where an entry needs files beside the table; `plantgate check` judges these.
+    """
+    if name not in {"modbus", "opcua"}:
+        return []
     if name == "opcua":
         from drivers.opcua.config import OpcUaConfig
 
@@ -287,14 +295,21 @@ def _template(driver: str) -> Template:
     }  # fmt: skip
     first = {"name": "AT-101", **gas, "description": "罐区东 combustible gas"}
     second = {"name": "LI-102", **level, "scale": 0.1, "description": "V-101 level 液位"}
+    del second["scale"]
     if driver == "opcua":
-        del second["scale"]
         nodes = [{"node": f"nsu=urn:plant:dcs;s={tag}.PV"} for tag in ("AT-101", "LI-102")]
         types = ("float", "int", "uint", "bool", "text")
         examples = [{**point, **node} for point, node in zip((first, second), nodes, strict=True)]
         return Template(address, examples, {"type": types})
+    if driver.startswith("intake"):
+        ids = [{"id": f"DCS1.{tag}.PV"} for tag in ("AT-101", "LI-102")]
+        return Template(address, [{**p, **i} for p, i in zip((first, second), ids, strict=True)])
+    if driver == "serial_line":
+        fields = [{"field": "gas"}, {"field": "level"}]
+        return Template(address, [{**p, **f} for p, f in zip((first, second), fields, strict=True)])
     from drivers.modbus.config import TYPE_REGISTERS
 
+    second["scale"] = 0.1
     examples = [
         {**first, "area": "holding", "address": "0", "type": "f32", "order": "ABCD"},
         {**second, "area": "input", "address": "10", "type": "u16", "order": "ABCD"},

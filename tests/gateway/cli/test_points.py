@@ -9,6 +9,7 @@ import openpyxl
 import pytest
 from click.testing import CliRunner, Result
 
+from drivers import registry
 from drivers.modbus import DRIVER
 from drivers.point_table import read
 from gateway.cli.points import command
@@ -30,7 +31,7 @@ def points(*arguments: object) -> Result:
     return CliRunner().invoke(command, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("driver", ["modbus", "opcua"])
+@pytest.mark.parametrize("driver", ["modbus", "opcua", "serial_line", "intake_http"])
 def test_a_template_imports_and_names_its_driver_by_its_headings(
     tmp_path: Path, driver: str
 ) -> None:
@@ -42,6 +43,20 @@ def test_a_template_imports_and_names_its_driver_by_its_headings(
         f"OK: 2 points for {driver} from {book} to {out}\n",
     )
     assert out.read_bytes().startswith(b"\xef\xbb\xbfname,")
+
+
+@pytest.mark.parametrize("driver", registry.names())
+def test_every_driver_has_a_template_that_imports_under_its_name(
+    tmp_path: Path, driver: str
+) -> None:
+    book, out = tmp_path / "t.xlsx", tmp_path / "t.csv"
+    assert points("template", book, "--driver", driver).exit_code == 0
+    result = points("import", book, out, "--driver", driver)
+    assert result.output == f"OK: 2 points for {driver} from {book} to {out}\n"
+    notes = openpyxl.load_workbook(book)["columns 说明"]
+    said = {row[0]: row[5] for row in notes.iter_rows(min_row=2, values_only=True)}
+    assert set(registry.find(driver).address.model_fields) <= set(said)
+    assert all(said.values()), "every column says what it means"
 
 
 def test_every_mistake_is_a_line_with_its_cell(tmp_path: Path) -> None:
