@@ -9,7 +9,9 @@
 // "continueFrom" (first number of the changes), "perSubscription", "analog", "aligned" (changes are
 // numbered and stamped by the clock's multiples of the period, so that two servers hold the same, as
 // a redundant set does), "serviceLevel" (each SIGHUP takes it to 50 and back), "structures" (Tank and
-// Tanks, of the types in tank.NodeSet2.xml, count with the changes; Loose is of an abstract type).
+// Tanks, of the types in tank.NodeSet2.xml, count with the changes; Loose is of an abstract type), "requests" (the
+// name of every request as this server has decrypted it, with the methods of a call, one a line in
+// requests.txt).
 //
 // In FOLDER: pki/ (trusted/certs, rejected), held.jsonl with every value a variable ever held:
 // {"name","value","status","source_ms"}; 64-bit integers as decimal text.
@@ -74,6 +76,13 @@ async function main() {
       },
     },
   });
+  if (options.requests) {
+    const told = fs.openSync(path.join(options.folder, "requests.txt"), "a");
+    server.on("request", (request) => {
+      const calls = (request.methodsToCall || []).map((call) => `${call.objectId} ${call.methodId}`);
+      fs.writeSync(told, [request.schema.name, ...calls].join(" ") + "\n");
+    });
+  }
   await server.initialize();
   const space = server.engine.addressSpace;
   const namespace = space.registerNamespace("urn:plantgate:peer");

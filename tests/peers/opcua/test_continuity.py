@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +119,33 @@ async def test_a_restarted_server_fills_the_gap_from_its_history(tmp_path: Path)
     backfill = next(event for event in emit.events if event.kind == "opcua.backfill")
     assert backfill.attributes["points"] == 1
     assert int(backfill.attributes["values"]) >= 15
+    assert "opcua.gap" not in emit.kinds()
+
+
+async def test_history_of_more_than_a_page_is_read_to_its_end(tmp_path: Path) -> None:
+    """The server gives 1,000 values an answer and a continuation point (OPC 10000-11, 6.4.2)."""
+    install_node_opcua()
+    emit = Collector()
+    with serving(tmp_path, period=50, anonymous=True, history=True) as peer:
+        config = peer.plain(state_dir=tmp_path / "state")
+        driver = DRIVER.open("dcs", config, table()[:1], SystemClock())
+        async with running(driver, emit):
+            await until(lambda: count(emit) > 3)
+        peer.stop()
+        last = max(received(emit, 100))
+        missing = [last + 1 + i for i in range(2500)]
+        with (tmp_path / "history.jsonl").open("a", encoding="utf-8") as file:
+            rows = [{"name": "Double", "value": str(ms), "ms": ms} for ms in missing]
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+        while SystemClock().wall_ns() // 10**6 <= missing[-1]:  # the server's values come after  # noqa: ASYNC110  # the clock
+            await asyncio.sleep(0.05)
+        peer.start()
+        driver = DRIVER.open("dcs", config, table()[:1], SystemClock())
+        async with running(driver, emit):
+            await until(lambda: "opcua.backfill" in emit.kinds())
+    came = received(emit, 100)
+    assert set(missing) <= set(came)
+    assert len(came) == len(set(came)), "values twice"
     assert "opcua.gap" not in emit.kinds()
 
 

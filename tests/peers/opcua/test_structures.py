@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,25 @@ async def test_history_fills_what_no_subscription_held(shared: NodeServer, tmp_p
     filled = next(event for event in after.events if event.kind == "opcua.backfill")
     assert filled.attributes["points"] == len(TANK)
     assert "opcua.gap" not in after.kinds()
+
+
+async def test_our_own_end_loses_no_change_of_a_structure(
+    shared: NodeServer, tmp_path: Path
+) -> None:
+    """A later process is sent again what was not stored, before it watches anything itself."""
+    emit = Collector()
+    kept = shared.plain(state_dir=tmp_path, queue_size=500)
+    for turn in range(2):
+        driver = DRIVER.open("dcs", kept, tank(), SystemClock())
+        so_far = len(emit.samples(100))
+        async with running(driver, emit):
+            await until(lambda so_far=so_far: len(emit.samples(100)) > so_far + 8)  # type: ignore[misc]  # mypy and defaults
+        assert driver.statistics()["resumed"] == turn
+        await asyncio.sleep(0.5)  # changes that only the server's queue holds
+    changes = assert_as_written(emit)
+    assert changes == list(range(changes[0], changes[-1] + 1)), "a change is missing"
+    assert "opcua.gap" not in emit.kinds()
+    assert not any("no value for" in event.text for event in emit.events)
 
 
 async def test_browsing_lists_the_fields_and_what_it_lists_can_be_read(shared: NodeServer) -> None:
