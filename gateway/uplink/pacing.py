@@ -43,7 +43,7 @@ class Window:
         self._bucket_from_ns = 0
         self._best = 0.0
         self._previous_best = 0.0
-        self._shortest_ns: int | None = None
+        self.shortest_ns: int | None = None  # round trip of the line
         self.in_flight_bytes = 0
         self.limit_bytes = settings.window_floor_bytes
 
@@ -99,12 +99,12 @@ class Window:
 
     def round_trip(self, took_ns: int) -> None:
         """Note a round trip; the shortest of the session counts as the line's own."""
-        if self._shortest_ns is None or took_ns < self._shortest_ns:
-            self._shortest_ns = took_ns
+        if self.shortest_ns is None or took_ns < self.shortest_ns:
+            self.shortest_ns = took_ns
 
     def _resize(self) -> None:
         settings = self._settings
-        span_ns = max(settings.window_ms * _MILLISECOND_NS, 3 * (self._shortest_ns or 0) // 2)
+        span_ns = max(settings.window_ms * _MILLISECOND_NS, 3 * (self.shortest_ns or 0) // 2)
         wanted = int(self.throughput * span_ns / _SECOND_NS)
         self.limit_bytes = min(max(wanted, settings.window_floor_bytes), self._cap_bytes)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from buffer.contract import Bounds, Record, Stream
 from buffer.ranges import RangeSet
+from gateway.uplink.chasers import Chasers
 from gateway.uplink.evidence import EvidenceSender
 from gateway.uplink.ledger import Flight, Ledger, wire_bytes
 from gateway.uplink.outputs import (
@@ -72,6 +73,7 @@ class Sender:
         self.last_ping = 0
         self.sent_ns = 0
         self.progress_ns = 0
+        self._chasers = Chasers()
         self._live_due_ns = 0  # until then few live records may wait for more
 
     def opened(self, now_ns: int) -> None:
@@ -87,7 +89,7 @@ class Sender:
     def due_ns(self, now_ns: int) -> int | None:
         """When something at hand may go that may not go yet; None if nothing waits for time."""
         if self._lane is not Lane.BULK:
-            return None
+            return self._chasers.next_ns()
         ready_ns = self.pace.ready_ns
         due: list[int] = []
         if self.live[Stream.TELEMETRY].head() is not None:
@@ -163,6 +165,8 @@ class Sender:
             if not step:
                 break
             out += step
+        if self._chasers.take(now_ns):
+            out.append(self.ping(now_ns))
         most = _FETCH_MESSAGES * self.window.message_bytes
         for stream in self.ledgers:
             for queue in (self.live[stream], self._past[stream]):
@@ -272,6 +276,8 @@ class Sender:
                 {one.sequence: one.source_first for one in records if one.source_first},
             )
         )
+        if stream is Stream.ALARM:
+            self._chasers.alarm_sent(now_ns, self.window.shortest_ns)
         out: list[Output] = [SendRecords(stream, tuple(records), historical)]
         if stream is Stream.EVIDENCE:
             self.evidence.begin(newest)

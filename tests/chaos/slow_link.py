@@ -54,9 +54,6 @@ than the line carries."""
 BAR_S = 0.5
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own in it
 """Both ends store in memory: what a busy disk adds is measured elsewhere (tests/bench)."""
-TUNED = ("net.ipv4.tcp_thin_linear_timeouts=1", "net.ipv4.tcp_rto_min_us=50000")
-"""tcp(7) and the kernel's ip-sysctl.rst: a thin stream's lost packet is sent again without doubling
-the wait, and after the round trip and 50 ms instead of 200 ms (Linux 6.11 and later)."""
 ALARMS_PER_S = 2.0
 SETTLE_S = 5
 PORT = 50_051
@@ -154,7 +151,7 @@ async def _send_bare(clock: SystemClock, seconds_long: int) -> None:
     _, writer = await asyncio.open_connection(ADDRESSES[1], BARE_PORT)
     async for _ in _moments(clock, seconds_long, seed=5):
         writer.write(struct.pack("<q", clock.wall_ns()).ljust(BARE_BYTES))
-    await asyncio.sleep(10)  # what was lost last is sent again meanwhile
+    await asyncio.sleep(4)  # what was lost last is sent again meanwhile
     writer.close()
     await writer.wait_closed()
 
@@ -192,16 +189,13 @@ def _alarms_gone(log: Buffer) -> bool:
     return log.cursor("province", Stream.ALARM).contiguous_stop(bounds.first) >= bounds.next
 
 
-def one_round(folder: Path, line: Line, seconds_long: int, *, tuned: bool = False) -> Figures:
+def one_round(folder: Path, line: Line, seconds_long: int) -> Figures:
     """Run one round in namespaces of its own."""
     authority = Authority(folder)
     pair = authority.issue("receiver", address=ADDRESSES[1])
     authority.issue_gateway("SD-1")
     left, right = f"pg-{os.getpid()}-a", f"pg-{os.getpid()}-b"
     with SlowLink(left, right, line, seed=1) as link, contextlib.ExitStack() as stack:
-        if tuned:
-            command = ["ip", "netns", "exec", left, "sysctl", "-qw", *TUNED]
-            subprocess.run(command, check=True)
         log = stack.enter_context((folder / "receiver.log").open("wb"))
         receiver = subprocess.Popen(
             ["ip", "netns", "exec", right, sys.executable, "-m", "gateway.cli.main", "receive",
@@ -260,7 +254,6 @@ def main() -> int:
     parser.add_argument("--gateway", type=Path)
     parser.add_argument("--bare-sink", type=Path)
     parser.add_argument("--loss", type=float, action="append", help="ratio; default 0 and 0.02")
-    parser.add_argument("--tuned", action="store_true", help="with the kernel settings TUNED")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.bare_sink:
@@ -274,7 +267,7 @@ def main() -> int:
     for loss in options.loss or (0.0, 0.02):
         with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
             line = Line(bits_per_s=256_000, delay_ms=150, loss=loss)
-            found = one_round(Path(folder), line, options.seconds, tuned=options.tuned)
+            found = one_round(Path(folder), line, options.seconds)
         print(json.dumps(asdict(found)) if options.json else found, flush=True)
         failed |= found.alarms_missing > 0 or (not loss and found.alarm_p99_s > BAR_S)
     print(time.strftime("%Y-%m-%d"), "failed" if failed else "held")
