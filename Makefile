@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 SEED   ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint peers bench proto lock clean outage-full chaos kills flood slow-link fuzz soak load
+.PHONY: help demo test lint peers bench proto lock clean outage-full chaos kills flood slow-link fuzz soak load cluster
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -66,6 +66,12 @@ flood: $(VENV)/.dev  ## 10,000 alarms in a minute, then all at once: nothing los
 
 slow-link: $(VENV)/.dev  ## 2,000 points and alarms over 256 kbit/s, 300 ms, with and without 2 % loss (root, 6 min)
 	$(BIN)/python -m tests.chaos.slow_link $(ARGS)
+
+cluster: $(VENV)/.dev  ## 200 gateways on JetStream x 3 and Patroni x 3, leaders killed (root, 4 min); ARGS="--seconds 600"
+	@tests/peers/install_nats.sh
+	@tests/peers/install_postgres.sh
+	@tests/peers/install_cluster.sh
+	@$(BIN)/python -m tests.chaos.cluster $(ARGS)
 
 proto: $(VENV)/.dev  ## regenerate gateway/wire/v1 from proto/
 	@deploy/proto.sh $(BIN) write

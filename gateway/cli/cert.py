@@ -56,31 +56,20 @@ def demo(folder: Path, gateway: str, *, as_json: bool) -> None:
     """Make a throw-away CA, a receiver's certificate and a gateway's, in DIR."""
     if not gateway.isprintable() or not gateway.isascii() or not gateway or " " in gateway:
         _fail("--gateway: an id has printable ASCII characters and no space")
-    now = _now()
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    issuer = _Signer(_name("plantgate demo CA"), ca_key)
-    ca = issuer.sign(ca_key, issuer.name, now, DEMO_DAYS, _ca_extensions(ca_key))
-    local: list[x509.GeneralName] = [x509.DNSName("localhost")]
-    local += [x509.IPAddress(ipaddress.ip_address(text)) for text in ("127.0.0.1", "::1")]
-    receiver_key = ec.generate_private_key(ec.SECP256R1())
-    receiver = issuer.sign(
-        receiver_key, _name("plantgate demo receiver"), now, DEMO_DAYS,
-        _leaf_extensions(local, server=True, client=False),
-    )  # fmt: skip
-    gateway_key = ec.generate_private_key(ec.SECP256R1())
-    identity = x509.UniformResourceIdentifier(PREFIX + gateway)
-    sender = issuer.sign(
-        gateway_key, _name(gateway[:64]), now, DEMO_DAYS,
-        _leaf_extensions([identity], server=False, client=True),
-    )  # fmt: skip
-    files = {
-        "ca.pem": ca.public_bytes(Encoding.PEM),
-        "receiver.pem": receiver.public_bytes(Encoding.PEM),
-        "receiver.key": _pem(receiver_key),
-        "gateway.pem": sender.public_bytes(Encoding.PEM),
-        "gateway.key": _pem(gateway_key),
-    }
-    _write(folder, files, as_json=as_json)
+    _write(folder, _demo_files([("gateway", gateway)]), as_json=as_json)
+
+
+@command.command(
+    "fleet", epilog="\b\nExample:\n  plantgate cert fleet certs --gateways 200 --prefix LOAD\n"
+)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--gateways", default=100, show_default=True, type=click.IntRange(1, 20_000))
+@click.option("--prefix", default="LOAD", show_default=True, help="Ids are PREFIX-00000 ...")
+@click.option("--json", "as_json", is_flag=True, help="Print the files as JSON.")
+def fleet(folder: Path, gateways: int, prefix: str, *, as_json: bool) -> None:
+    """Make a throw-away CA, a receiver's certificate and many gateways', for `plantgate load`."""
+    _write(folder, _demo_files([(f"{prefix}-{n:05d}",) * 2 for n in range(gateways)]),
+           as_json=as_json)  # fmt: skip
 
 
 @command.command(
@@ -123,6 +112,35 @@ def opcua(folder: Path, uri: str, host: str, *, request: bool, as_json: bool) ->
         "opcua.key": _pem(key),
     }
     _write(folder, files, as_json=as_json)
+
+
+def _demo_files(gateways: Sequence[tuple[str, str]]) -> dict[str, bytes]:
+    """CA, receiver and gateways (file name, id), by file name; the CA's key is thrown away."""
+    now = _now()
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    issuer = _Signer(_name("plantgate demo CA"), ca_key)
+    ca = issuer.sign(ca_key, issuer.name, now, DEMO_DAYS, _ca_extensions(ca_key))
+    local: list[x509.GeneralName] = [x509.DNSName("localhost")]
+    local += [x509.IPAddress(ipaddress.ip_address(text)) for text in ("127.0.0.1", "::1")]
+    receiver_key = ec.generate_private_key(ec.SECP256R1())
+    receiver = issuer.sign(
+        receiver_key, _name("plantgate demo receiver"), now, DEMO_DAYS,
+        _leaf_extensions(local, server=True, client=False),
+    )  # fmt: skip
+    files = {
+        "ca.pem": ca.public_bytes(Encoding.PEM),
+        "receiver.pem": receiver.public_bytes(Encoding.PEM),
+        "receiver.key": _pem(receiver_key),
+    }
+    for name, gateway in gateways:
+        key = ec.generate_private_key(ec.SECP256R1())
+        identity = x509.UniformResourceIdentifier(PREFIX + gateway)
+        sender = issuer.sign(
+            key, _name(gateway[:64]), now, DEMO_DAYS,
+            _leaf_extensions([identity], server=False, client=True),
+        )  # fmt: skip
+        files |= {f"{name}.pem": sender.public_bytes(Encoding.PEM), f"{name}.key": _pem(key)}
+    return files
 
 
 Extensions = Sequence[tuple[x509.ExtensionType, bool]]

@@ -10,26 +10,34 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from gateway.cli.load_fleet import Counted
+    from gateway.cli.load_fleet import Counted, LoadGateway
 
 EXAMPLE = """\b
 Example:
   plantgate receive --listen 127.0.0.1:50051 --store /tmp/load --insecure &
   plantgate load --target 127.0.0.1:50051 --gateways 200 --points 1000 --seconds 60
   plantgate load --target 127.0.0.1:50051 --gateways 100 --backlog-hours 8 --herd --pid $!
+  plantgate cert fleet certs --gateways 200
+  plantgate load --target receiver1:50051 --target receiver2:50051 --certificates certs
 """
 
 
 @click.command("load", epilog=EXAMPLE)
 @click.option(
-    "--target", required=True, metavar="HOST:PORT", help="A receiver started with --insecure."
-)
+    "--target", "targets", required=True, multiple=True, metavar="HOST:PORT",
+    help="A receiver; several: gateways are spread, and take the next one when they reconnect.",
+)  # fmt: skip
+@click.option("--certificates", metavar="DIR", type=click.Path(path_type=Path),
+              help="Folder of `plantgate cert fleet`: mutual TLS.")  # fmt: skip
+@click.option("--ledger", metavar="FILE", type=click.Path(path_type=Path),
+              help="Write what was acknowledged of each gateway, a JSON line each.")  # fmt: skip
 @click.option("--gateways", default=100, show_default=True, type=click.IntRange(1, 20_000))
 @click.option("--points", default=500, show_default=True, type=click.IntRange(1, 100_000),
               help="Points of each gateway, one value a second each.")  # fmt: skip
@@ -46,7 +54,9 @@ Example:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    target: str,
+    targets: tuple[str, ...],
+    certificates: Path | None,
+    ledger: Path | None,
     gateways: int,
     points: int,
     seconds: int,
@@ -74,19 +84,40 @@ def command(
     ramp_s = 1.0 if herd else max(1.0, gateways / 50)
     start_ns = clock.wall_ns() - backlog * SECOND_NS
     telemetry = Telemetry(Plan(points, backlog + seconds + 5, start_ns))
-    fleet = Fleet(target, gateways, ramp_s, backlog, idle, prefix)
+    fleet = Fleet(targets, gateways, ramp_s, backlog, idle, prefix, certificates)
     counted = Counted()
     watch = Watch(pid)
     begin_s = clock.monotonic_ns() / SECOND_NS
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_drive_watched(drive(fleet, telemetry, counted, clock, ramp_s + seconds), watch))
+    own_cpu_s = process_cpu_s()
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            driving = drive(fleet, telemetry, counted, clock, ramp_s + seconds)
+            driven = runner.run(_drive_watched(driving, watch))
+        if ledger is not None:
+            ledger.write_text("".join(map(ledger_line, driven)), encoding="utf-8")
+    except OSError as error:
+        print(f"plantgate load: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
     result = summary(counted, begin_s, points, telemetry.payload_bytes, telemetry.plan.records)
     result |= watch.result()
+    result["simulator_cpu_s"] = round(process_cpu_s() - own_cpu_s, 2)
     result |= {"gateways": gateways, "points": points, "seconds": seconds, "ramp_s": ramp_s,
                "backlog_hours": backlog_hours}  # fmt: skip
     print(json.dumps(result) if as_json else "\n".join(f"{k:28} {v}" for k, v in result.items()))
     if counted.refused or not (counted.live or idle):
         sys.exit(1)
+
+
+def process_cpu_s() -> float:
+    """CPU that this process has used, s."""
+    times = os.times()
+    return times.user + times.system
+
+
+def ledger_line(gateway: LoadGateway) -> str:
+    """One gateway's line: id, log id, acknowledged ranges [start, stop) by stream."""
+    promised = {stream.name.lower(): list(held) for stream, held in gateway.promised.items()}
+    return json.dumps({"gateway": gateway.id, "log_id": gateway.log_id.hex(), **promised}) + "\n"
 
 
 class Watch:
@@ -130,7 +161,9 @@ class Watch:
         return int(fields[11]) + int(fields[12])
 
 
-async def _drive_watched(driving: object, watch: Watch) -> None:
+async def _drive_watched(
+    driving: Coroutine[Any, Any, list[LoadGateway]], watch: Watch
+) -> list[LoadGateway]:
     async def look() -> None:
         while True:
             watch.look()
@@ -138,14 +171,15 @@ async def _drive_watched(driving: object, watch: Watch) -> None:
 
     async with asyncio.TaskGroup() as group:
         looking = group.create_task(look())
-        await group.create_task(driving)  # type: ignore[arg-type]  # a coroutine, made by the caller
+        driven = await group.create_task(driving)
         watch.look()
         looking.cancel()
+    return driven
 
 
 def summary(
     counted: Counted, begin_s: float, points: int, payload_bytes: int, records: int
-) -> dict[str, float]:
+) -> dict[str, object]:
     """Figures of a run. Lateness after 60 s stands apart: the herd is judged by it."""
     late = [ms for _, ms in counted.late]
     after = [ms for at_s, ms in counted.late if at_s - begin_s >= 60]
@@ -166,7 +200,11 @@ def summary(
         "drained_gateways": len(counted.drained_at_s),
         "drained_after_s": round(max(counted.drained_at_s, default=begin_s) - begin_s, 1),
         "reconnects": counted.reconnects,
+        "endings": dict(counted.endings.most_common(3)),
         "refused": counted.refused,
+        "forgotten": counted.forgotten,
+        "simulator_late_ms_p99": _quantile(counted.waits_ms, 0.99),
+        "simulator_late_ms_max": _quantile(counted.waits_ms, 1.0),
     }
 
 

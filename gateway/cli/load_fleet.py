@@ -10,10 +10,13 @@ A session that ends is opened again after 1 s; what was under way is sent again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections import deque
+import signal
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import grpc
@@ -29,9 +32,11 @@ PATH = "/plantgate.wire.v1.Uplink/Exchange"
 HEARTBEAT_S = 10.0
 ALARM_S = 60.0
 WINDOW_S = 0.25
+TICK_S = 0.1
 LEAST_WINDOW = 8 * 1024
 HISTORY_BYTES = 16 * 1024
 """Largest message of history: what a gateway sends where 100 of them share one receiver."""
+_untyped: Any = grpc  # grpcio's credentials have no annotations
 _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
 
 
@@ -49,25 +54,51 @@ class Call(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What is simulated; ramp_s: all have connected after so long; backlog: records of history."""
+    """What is simulated.
 
-    target: str
+    targets: receivers; each gateway starts at another and takes the next when it must reconnect.
+    ramp_s: all have connected after so long.  backlog: records of history each.
+    certificates: folder of `plantgate cert fleet`, for mutual TLS.
+    """
+
+    targets: tuple[str, ...]
     gateways: int
     ramp_s: float
     backlog: int
     idle: bool = False
     prefix: str = "LOAD"
+    certificates: Path | None = None
+
+    def credentials(self, gateway: str) -> grpc.ChannelCredentials | None:
+        """Mutual TLS of one gateway; None without certificates. Raises OSError."""
+        if self.certificates is None:
+            return None
+        folder = self.certificates
+        made: grpc.ChannelCredentials = _untyped.ssl_channel_credentials(
+            (folder / "ca.pem").read_bytes(),
+            (folder / f"{gateway}.key").read_bytes(),
+            (folder / f"{gateway}.pem").read_bytes(),
+        )
+        return made
 
 
 @dataclass(slots=True)
 class Counted:
-    """What all gateways together have seen. late_ms: (moment in s, lateness) of live records."""
+    """What all gateways together have seen. late: (moment in s, lateness in ms) of live records.
+
+    forgotten: records that were acknowledged once and that a later Welcome does not name.
+    endings: why sessions ended, and how often.
+    waits_ms: how late this process itself woke up, ten times a second: its share of all lateness.
+    """
 
     connected: int = 0
     reconnects: int = 0
     live: int = 0
     history: int = 0
     refused: int = 0
+    forgotten: int = 0
+    endings: Counter[str] = field(default_factory=Counter)
+    waits_ms: list[float] = field(default_factory=list)
     late: list[tuple[float, float]] = field(default_factory=list)
     alarms_late: list[float] = field(default_factory=list)
     drained_at_s: list[float] = field(default_factory=list)
@@ -91,8 +122,12 @@ class LoadGateway:
         self._counted = counted
         self._clock = clock
         self._random = random.Random(number)  # noqa: S311  # phases, not secrets
-        self._id = f"{fleet.prefix}-{number:05d}"
-        self._log_id = self._random.randbytes(16)
+        self._tries = number
+        self.id = f"{fleet.prefix}-{number:05d}"
+        self._credentials = fleet.credentials(self.id)
+        self.promised = {Stream.ALARM: RangeSet(), Stream.TELEMETRY: RangeSet()}
+        self._announced = asyncio.Event()
+        self.log_id = self._random.randbytes(16)
         self._boot_id = self._random.randbytes(16)
         self._next_live = fleet.backlog + 1
         self._acknowledged = RangeSet()
@@ -112,12 +147,14 @@ class LoadGateway:
         self, lane: int, serve: Callable[[Call, wire.Welcome], Awaitable[None]]
     ) -> None:
         while True:
-            channel = grpc.aio.insecure_channel(self._fleet.target, options=_OPTIONS)
+            channel = self._channel()
             try:
                 method: Any = channel.stream_stream(PATH)
                 call: Call = method()
+                promised = {stream: held.copy() for stream, held in self.promised.items()}
                 await call.write(self._hello(lane))
                 welcome = wire.ReceiverMessage.FromString(await call.read()).welcome
+                self._compare(welcome, promised)
                 self._counted.connected += 1
                 try:
                     async with asyncio.TaskGroup() as group:
@@ -125,17 +162,37 @@ class LoadGateway:
                         group.create_task(self._heartbeats(call))
                 finally:
                     self._counted.connected -= 1
-            except* (grpc.aio.AioRpcError, asyncio.InvalidStateError, TypeError):
+            except* (grpc.aio.AioRpcError, asyncio.InvalidStateError, TypeError) as errors:
                 self._counted.reconnects += 1
+                self._counted.endings[_ending(errors)] += 1
+                self._tries += 1
             finally:
                 await channel.close()
             await asyncio.sleep(1.0 + self._random.random())
 
+    def _channel(self) -> grpc.aio.Channel:
+        target = self._fleet.targets[self._tries % len(self._fleet.targets)]
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(target, options=_OPTIONS)
+        return grpc.aio.secure_channel(target, self._credentials, options=_OPTIONS)
+
+    def _compare(self, welcome: wire.Welcome, promised: dict[Stream, RangeSet]) -> None:
+        """Hold a Welcome against everything that had been acknowledged before its Hello."""
+        told = {
+            held.stream: RangeSet((one.start, one.stop) for one in held.ranges)
+            for held in welcome.acknowledged
+        }
+        for stream, ranges in promised.items():
+            held = told.get(wire.Stream.ValueType(int(stream)), RangeSet())
+            self._counted.forgotten += sum(len(held.missing(*one)) for one in ranges)
+        if self._telemetry.catalogue.hash in welcome.catalogues_held:
+            self._announced.set()
+
     def _hello(self, lane: int) -> bytes:
         hello = wire.Hello(
-            gateway_id=self._id,
+            gateway_id=self.id,
             enterprise="load",
-            log_id=self._log_id,
+            log_id=self.log_id,
             boot_id=self._boot_id,
             lane=wire.Lane.ValueType(lane),
             software="plantgate-load",
@@ -177,7 +234,10 @@ class LoadGateway:
             message = wire.ReceiverMessage.FromString(await call.read())
             if message.WhichOneof("body") == "reject":
                 self._counted.refused += 1
+            if message.ack.stream == wire.STREAM_EVENT and message.ack.ranges:
+                self._announced.set()
             for item in message.ack.ranges if message.ack.stream == wire.STREAM_ALARM else ():
+                self.promised[Stream.ALARM].add(item.start, item.stop)
                 for sequence in range(item.start, item.stop):
                     if sent := self._alarm_at.get(sequence):
                         late_ms = (self._clock.monotonic_ns() - sent) / 1e6
@@ -187,6 +247,7 @@ class LoadGateway:
         if self._fleet.idle:
             while True:
                 await call.read()
+        await self._announced.wait()  # a group is taken only once its catalogue is there
         for held in welcome.acknowledged:
             if held.stream == wire.STREAM_TELEMETRY:
                 # What was committed and not heard of before the last connection ended counts too.
@@ -224,7 +285,8 @@ class LoadGateway:
                     sending.acknowledged(now_ns)
                 case "reject":
                     self._counted.refused += 1
-                case "need_catalogue":  # its event is on the other connection, or just behind
+                case "need_catalogue":  # a receiver that lost it: its event comes with a reconnect
+                    self._announced.clear()
                     raise TypeError("the catalogue is not there yet")
                 case _:
                     pass
@@ -235,6 +297,7 @@ class LoadGateway:
         for first, end in self._acknowledged.missing(start, stop):
             counted.history += max(0, min(end, backlog_stop) - first)
         self._acknowledged.add(start, stop)
+        self.promised[Stream.TELEMETRY].add(start, stop)
         for sequence in range(max(start, backlog_stop), stop):
             sent_ns = self._sent_at.pop(sequence, None)
             if sent_ns is not None:
@@ -286,19 +349,47 @@ class _History:
             gateway._counted.drained_at_s.append(now_ns / SECOND_NS)  # noqa: SLF001
 
 
+def _ending(errors: BaseExceptionGroup[Exception]) -> str:
+    first: BaseException = errors
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    if isinstance(first, grpc.aio.AioRpcError):
+        return f"{first.code().name}: {first.details()}"[:120]
+    return f"{type(first).__name__}: {first}"[:120]
+
+
 async def _run(work: Awaitable[None]) -> None:
     await work
 
 
 async def drive(
     fleet: Fleet, telemetry: Telemetry, counted: Counted, clock: Clock, seconds: float
-) -> None:
-    """Run the fleet for so long."""
+) -> list[LoadGateway]:
+    """Run the fleet for so long, or to SIGTERM or SIGINT; returns its gateways.
+
+    Raises OSError for missing certificates.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     history = telemetry.history(1, fleet.backlog + 1, HISTORY_BYTES) if fleet.backlog else []
-    try:
-        async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
-            for number in range(fleet.gateways):
-                gateway = LoadGateway(fleet, number, telemetry, history, counted, clock)
-                group.create_task(gateway.run())
-    except TimeoutError:
-        return
+    gateways = [
+        LoadGateway(fleet, number, telemetry, history, counted, clock)
+        for number in range(fleet.gateways)
+    ]
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(gateway.run()) for gateway in gateways]
+        running.append(group.create_task(_watch_self(counted, clock)))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await stop.wait()
+        for task in running:
+            task.cancel()
+    return gateways
+
+
+async def _watch_self(counted: Counted, clock: Clock) -> None:
+    while True:
+        before_ns = clock.monotonic_ns()
+        await asyncio.sleep(TICK_S)
+        counted.waits_ms.append((clock.monotonic_ns() - before_ns) / 1e6 - TICK_S * 1000)

@@ -59,7 +59,7 @@ class Postgres:
         """Start in the foreground and wait until it answers."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_as_postgres(), str(_program("postgres")), "-D", str(self.folder / "data"),
+                [*as_postgres(), str(_program("postgres")), "-D", str(self.folder / "data"),
                  "-p", str(self.port), "-c", "listen_addresses=127.0.0.1",
                  "-c", f"unix_socket_directories={self.folder}", "-c", "shared_buffers=32MB",
                  "-c", "max_connections=60"],
@@ -82,6 +82,10 @@ class Postgres:
             os.kill(pid, how)
             self._process.wait(timeout=60)
             self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL the server, as a power cut ends it; `start` recovers it."""
+        self.stop(signal.SIGKILL)
 
     def database(self) -> str:
         """Make an empty database; returns its address."""
@@ -106,11 +110,12 @@ class Postgres:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [*_as_postgres(), str(_program(program)), *arguments]
+        command = [*as_postgres(), str(_program(program)), *arguments]
         subprocess.run(command, check=True, capture_output=True, cwd="/")
 
 
-def _as_postgres() -> list[str]:
+def as_postgres() -> list[str]:
+    """Start of a command that runs as user postgres; nothing where the tests are not root."""
     if os.geteuid() != 0:
         return []
     return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]

@@ -43,10 +43,15 @@ class Tail:
 
 
 class Fold:
-    """The journal's tail. `next` is the number of the next message that it wants."""
+    """The journal's tail.
+
+    next: number of the next message that it wants.  holes: how often messages had left before they
+    were read; what is `left` of any log is not whole across one.
+    """
 
     def __init__(self) -> None:
         self.next = 1
+        self.holes = 0
         self._logs: dict[Identity, dict[Stream, deque[_Part]]] = {}
         self._left: dict[Identity, dict[Stream, RangeSet]] = {}
         self._catalogues: dict[bytes, int] = {}
@@ -79,7 +84,10 @@ class Fold:
             self._left.clear()
             self._catalogues.clear()
             self.next = first
-        self.next = max(self.next, first)
+            self.holes += 1
+        if first > self.next:
+            self.next = first
+            self.holes += 1
         for identity in list(self._logs):
             streams = self._logs[identity]
             for stream in list(streams):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
+from typing import NamedTuple
 
 from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -24,6 +25,14 @@ from gateway.wire.v1 import uplink_pb2 as wire
 PAGE = 256
 CATCH_UP_SECONDS = 10.0
 _IDLE_SECONDS = 30.0
+
+
+class Waiting(NamedTuple):
+    """What waits: by log in the order asked, the catalogues, and the fold's holes until now."""
+
+    tails: list[Tail]
+    catalogues: frozenset[bytes]
+    holes: int
 
 
 class Follower:
@@ -44,8 +53,8 @@ class Follower:
         if self._reading is not None:
             self._reading.cancel()
 
-    def tails(self, identities: list[Identity]) -> tuple[list[Tail], frozenset[bytes]]:
-        """What of each log waits, and which catalogues, with everything acknowledged until now.
+    def tails(self, identities: list[Identity]) -> Waiting:
+        """What waits of these logs, with everything acknowledged until now.
 
         Blocking. Raises StoreFailedError if the journal cannot be read.
         """
@@ -60,7 +69,7 @@ class Follower:
 
         self._line.call(settle)
 
-    async def _tails(self, identities: list[Identity]) -> tuple[list[Tail], frozenset[bytes]]:
+    async def _tails(self, identities: list[Identity]) -> Waiting:
         try:
             async with asyncio.timeout(CATCH_UP_SECONDS):
                 first, last = await self._line.extent()
@@ -70,7 +79,8 @@ class Follower:
                     await self._grown.wait()
         except PASSING as error:
             raise StoreFailedError(f"the journal cannot be read: {said(error)}") from None
-        return [self._fold.of(one) for one in identities], self._fold.catalogues()
+        tails = [self._fold.of(one) for one in identities]
+        return Waiting(tails, self._fold.catalogues(), self._fold.holes)
 
     async def _read_always(self) -> None:
         while True:

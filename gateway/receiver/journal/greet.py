@@ -40,6 +40,7 @@ class GreetingStore:
         self._follower = follower
         self._speakers = speakers
         self._remembered: dict[tuple[str, bytes], Known] = {}
+        self._holes = 0
         self._thread = ThreadPoolExecutor(1, "receiver-greetings")
         self._asking: Future[list[Outcome]] | None = None
 
@@ -47,13 +48,18 @@ class GreetingStore:
         """Greet; one Known or Away each. Raises StoreFailedError if the journal is away."""
         greetings = [work for work in works if isinstance(work, Greeting)]
         identities = [(one.gateway, one.log_id) for one in greetings]
-        tails, waiting = self._follower.tails(identities)
+        tails, waiting, holes = self._follower.tails(identities)
         try:
             stored = self._ask(greetings, now_ns)
         except (StoreFailedError, LateError) as error:
             reason = str(error) or "it does not answer"
             logger("journal").warning("store.away", reason=reason, greetings=len(greetings))
+            if holes != self._holes:
+                self._remembered.clear()
             return [self._from_memory(*pair, reason) for pair in zip(greetings, tails, strict=True)]
+        if holes != self._holes:
+            self._holes = holes
+            self._remembered.clear()
         self._follower.settle(identities)
         outcomes: list[Outcome] = []
         for greeting, known, tail in zip(greetings, stored, tails, strict=True):

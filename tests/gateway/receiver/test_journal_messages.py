@@ -191,7 +191,7 @@ def test_another_journal_of_the_same_name_forgets_everything() -> None:
     fold.advance(1, 2)
     assert (len(fold), fold.catalogues()) == (1, frozenset([b"c"]))
     fold.advance(1, 0)  # made anew
-    assert (len(fold), fold.catalogues(), fold.next) == (0, frozenset(), 1)
+    assert (len(fold), fold.catalogues(), fold.next, fold.holes) == (0, frozenset(), 1, 1)
     fold.feed(1, _index(0, Stream.ALARM, 7, 8))
     assert list(fold.of((SPEAKERS[0].gateway, SPEAKERS[0].log_id)).ranges[Stream.ALARM]) == [(7, 8)]
 
@@ -207,3 +207,12 @@ def test_a_record_that_speaks_for_a_range_is_indexed_whole_and_comes_out_as_it_w
     [item] = works_of(message.body)
     assert isinstance(item.work, Entries)
     assert item.work.entries == [entry]
+
+
+def test_what_left_before_it_was_read_is_a_hole() -> None:
+    fold = Fold()
+    fold.feed(1, _index(0, Stream.ALARM, 1, 5))
+    fold.advance(2, 2)
+    assert (fold.next, fold.holes) == (2, 0)
+    fold.advance(4, 6)
+    assert (fold.next, fold.holes) == (4, 1)

@@ -1,0 +1,299 @@
+"""Receivers, consumers and both engines are killed under load: every acknowledged record once.
+
+Real processes: simulated gateways (`plantgate load`) on two receivers with a journal, two
+consumers, JetStream (three servers or one) and PostgreSQL (Patroni over three, or one). The fleet
+writes down what was ever acknowledged to it; after the journal is empty PostgreSQL must hold each
+of those records exactly once, and no Welcome may have forgotten one.
+
+    python -m tests.chaos.cluster --gateways 200 --seconds 120
+
+Results as a table; exit 1 where anything is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import psycopg
+
+from buffer.ranges import RangeSet
+from gateway.receiver.journal.address import parse_journal
+from gateway.receiver.journal.line import Line
+from tests.e2e.world import free_ports, until
+from tests.peers import jetstream, postgres
+from tests.peers.patroni import Patroni
+
+PLANTGATE = str(Path(sys.executable).parent / "plantgate")
+AWAY_S = 8.0
+"""Time between a kill and the start of what was killed: longer than an election, where there is
+one; without one it is an outage."""
+DRAIN_S = 240.0
+LONGEST_S = 1200
+"""The fleet's records are made beforehand, for so long."""
+
+
+class Engine(Protocol):
+    """A server or a cluster whose leader can be killed."""
+
+    def kill_leader(self) -> int:
+        """SIGKILL whatever leads; returns its number."""
+        ...
+
+    def start(self, number: int) -> None:
+        """Start it again."""
+        ...
+
+
+class JetEngine:
+    """JetStream as an engine."""
+
+    def __init__(self, servers: jetstream.JetStream) -> None:
+        self._servers = servers
+
+    def kill_leader(self) -> int:
+        """Kill the leader of the journal."""
+        number = until(self._leads, limit_s=60, what="a leader of the journal") - 1
+        self._servers.kill(number)
+        return number
+
+    def start(self, number: int) -> None:
+        """Start it again."""
+        self._servers.start(number)
+
+    def _leads(self) -> int:
+        if len(self._servers.ports) == 1:
+            return 1
+        leader = self._servers.leader()
+        return 0 if leader is None else leader + 1
+
+
+class OnePostgres:
+    """A single PostgreSQL as an engine."""
+
+    def __init__(self, server: postgres.Postgres) -> None:
+        self._server = server
+
+    def kill_leader(self) -> int:
+        """Kill it; what was committed is recovered from its log."""
+        self._server.kill()
+        return 0
+
+    def start(self, number: int) -> None:
+        """Start it again."""
+        del number
+        self._server.start()
+
+
+@dataclass(slots=True)
+class Result:
+    """What a campaign did and found; anything in the last four is a fault."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    load: dict[str, Any] = field(default_factory=dict)
+    acknowledged: int = 0
+    stored: int = 0
+    drained_s: float = 0.0
+    missing: int = 0
+    doubled: int = 0
+    forgotten: int = 0
+    aside: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether every acknowledged record is stored once."""
+        return not (self.missing or self.doubled or self.forgotten or self.aside)
+
+
+class Campaign:
+    """Processes of the product over two engines; leaving it ends them."""
+
+    def __init__(self, folder: Path, journal: str, store: str, away_s: float = AWAY_S) -> None:
+        self.away_s = away_s
+        self.folder, self.journal, self.store = folder, journal, store
+        self.result = Result()
+        self._ports = free_ports(2)
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        for number in (0, 1):
+            self.start(f"receiver {number}")
+            self.start(f"consumer {number}")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for process in self._running.values():
+            process.kill()
+        for process in self._running.values():
+            process.wait(timeout=60)
+
+    def start(self, name: str) -> None:
+        """Start one of ours and wait until it says that it is ready."""
+        part, _, number = name.partition(" ")
+        common = ["--journal", self.journal, "--store", self.store, "--json"]
+        if part == "receiver":
+            command = ["receive", "--listen", f"127.0.0.1:{self._ports[int(number)]}", "--insecure",
+                       "--files", str(self.folder / "files"), *common]  # fmt: skip
+        else:
+            command = ["consume", *common]
+
+        def ready() -> bool:
+            said = self.folder / f"{name}.out"
+            with said.open("wb") as out, (self.folder / f"{name}.log").open("ab") as log:
+                process = subprocess.Popen([PLANTGATE, *command], stdout=out, stderr=log)
+            while process.poll() is None:
+                if b"\n" in said.read_bytes():
+                    self._running[name] = process
+                    return True
+                time.sleep(0.1)
+            return False  # its engine had no leader just now
+
+        until(ready, limit_s=120, what=f"{name} ready; see {self.folder}/{name}.log")
+
+    def kill(self, name: str) -> None:
+        """SIGKILL one of ours."""
+        process = self._running.pop(name)
+        process.kill()
+        process.wait(timeout=60)
+
+    def load(self, gateways: int, points: int) -> subprocess.Popen[bytes]:
+        """Begin the fleet; it goes on until it is told to end."""
+        command = [PLANTGATE, "load", "--json", "--gateways", str(gateways)]
+        command += ["--points", str(points), "--seconds", str(LONGEST_S)]
+        command += ["--ledger", str(self._ledger)]
+        for port in self._ports:
+            command += ["--target", f"127.0.0.1:{port}"]
+        with (self.folder / "load.out").open("wb") as out:
+            return subprocess.Popen(command, stdout=out, stderr=out)
+
+    def has_begun(self) -> bool:
+        """Tell whether telemetry has come as far as the store."""
+        with psycopg.connect(self.store) as db:
+            row = db.execute("SELECT 1 FROM plantgate.records WHERE samples > 1 LIMIT 1").fetchone()
+        return row is not None
+
+    def fault(self, name: str, engine: Engine | None) -> None:
+        """Kill something, and start it again after a while."""
+        self.result.kills[name] += 1
+        if engine is None:
+            self.kill(name)
+            time.sleep(self.away_s)
+            self.start(name)
+        else:
+            number = engine.kill_leader()
+            time.sleep(self.away_s)
+            engine.start(number)
+
+    def judge(self) -> Result:
+        """Compare the ledger with the store, after everything is moved."""
+        result = self.result
+        text = (self.folder / "load.out").read_text()
+        result.load = json.loads(text.splitlines()[-1])
+        result.forgotten = int(result.load["forgotten"])
+        began = time.monotonic()
+        until(lambda: not self._left(), limit_s=DRAIN_S, what="an empty journal")
+        result.drained_s = round(time.monotonic() - began, 1)
+        with psycopg.connect(self.store) as db:
+            db.execute("SET search_path = plantgate")
+            row = db.execute("SELECT count(*) FROM aside").fetchone()
+            result.aside = int(row[0]) if row else -1
+            rows = db.execute(
+                "SELECT name || '/' || encode(log_id, 'hex'), logs.id FROM logs"
+                " JOIN gateways ON gateways.id = gateway"
+            ).fetchall()
+            logs = {str(name): int(number) for name, number in rows}
+            for line in self._ledger.read_text().splitlines():
+                self._judge_one(db, json.loads(line), logs)
+        return result
+
+    def _judge_one(
+        self, db: psycopg.Connection[Any], promised: dict[str, Any], logs: dict[str, int]
+    ) -> None:
+        log = logs.get(f"{promised['gateway']}/{promised['log_id']}")
+        for number, stream in ((0, "alarm"), (2, "telemetry")):
+            rows = [] if log is None else db.execute(
+                "SELECT sequence FROM records WHERE stream_key = %s", (log * 4 + number,)
+            ).fetchall()  # fmt: skip
+            held = RangeSet()
+            for (sequence,) in rows:
+                held.add(sequence)
+            self.result.stored += len(rows)
+            self.result.doubled += len(rows) - len(held)
+            for start, stop in promised[stream]:
+                self.result.acknowledged += stop - start
+                self.result.missing += len(held.missing(start, stop))
+
+    @property
+    def _ledger(self) -> Path:
+        return self.folder / "ledger"
+
+    def _left(self) -> int:
+        with contextlib.closing(Line.open(parse_journal(self.journal), 60.0)) as line:
+            first, last = line.call(line.extent)
+            return last + 1 - first
+
+
+def run(campaign: Campaign, fleet: tuple[int, int, int], engines: dict[str, Engine]) -> Result:
+    """Load for fleet = (gateways, points, seconds); kill in turn so long, all once, then judge."""
+    victims: list[tuple[str, Engine | None]] = [*engines.items(), ("receiver 0", None),
+                                                ("consumer 0", None), ("receiver 1", None),
+                                                ("consumer 1", None)]  # fmt: skip
+    with campaign:
+        load = campaign.load(fleet[0], fleet[1])
+        try:
+            until(campaign.has_begun, limit_s=120, what="a first record in the store")
+            end = time.monotonic() + fleet[2]
+            turn = 0
+            while time.monotonic() < end or turn < len(victims):
+                campaign.fault(*victims[turn % len(victims)])
+                turn += 1
+                time.sleep(campaign.away_s)
+        finally:
+            load.terminate()
+            load.wait(timeout=300)
+        return campaign.judge()
+
+
+def main() -> None:
+    """Run the campaign over two clusters of three."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gateways", type=int, default=200)
+    parser.add_argument("--points", type=int, default=100)
+    parser.add_argument("--seconds", type=int, default=120)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="plantgate-cluster-") as folder, \
+            contextlib.closing(jetstream.JetStream(3)) as jet, \
+            contextlib.closing(Patroni()) as store:  # fmt: skip
+        jet.start()
+        store.begin()
+        campaign = Campaign(Path(folder), jet.address, store.address)
+        fleet = (options.gateways, options.points, options.seconds)
+        result = run(campaign, fleet, {"JetStream leader": JetEngine(jet),
+                                       "PostgreSQL leader": store})  # fmt: skip
+        print("load average", Path("/proc/loadavg").read_text().split()[0])
+        print(json.dumps(result.load))
+        print("killed:", ", ".join(f"{name} {count}x" for name, count in result.kills.items()))
+        for name in ("acknowledged", "stored", "missing", "doubled", "forgotten", "aside",
+                     "drained_s"):  # fmt: skip
+            print(f"{name:14} {getattr(result, name)}")
+        if not result.whole:
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
