@@ -127,6 +127,7 @@ class LoadGateway:
         self._credentials = fleet.credentials(self.id)
         self.promised = {Stream.ALARM: RangeSet(), Stream.TELEMETRY: RangeSet()}
         self._announced = asyncio.Event()
+        self.stopping = False
         self.log_id = self._random.randbytes(16)
         self._boot_id = self._random.randbytes(16)
         self._next_live = fleet.backlog + 1
@@ -146,7 +147,9 @@ class LoadGateway:
     async def _lane(
         self, lane: int, serve: Callable[[Call, wire.Welcome], Awaitable[None]]
     ) -> None:
-        while True:
+        while (
+            not self.stopping
+        ):  # a cancellation may be lost where a session ends by itself just then
             channel = self._channel()
             try:
                 method: Any = channel.stream_stream(PATH)
@@ -383,6 +386,8 @@ async def drive(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await stop.wait()
+        for gateway in gateways:
+            gateway.stopping = True
         for task in running:
             task.cancel()
     return gateways

@@ -121,4 +121,5 @@ class GreetingStore:
             tuple(one for one in greeting.catalogues if one in held),
             checkpoints,
             b"" if self._speakers.is_announced(number) else known.previous_log,
+            {stream: one for stream, one in known.boots.items() if stream not in tail.heads},
         )

@@ -12,6 +12,7 @@ again, because everything here may be done twice.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import psycopg
 from psycopg.errors import DeadlockDetected, SerializationFailure
@@ -21,11 +22,9 @@ from buffer.ranges import RangeSet
 from gateway.receiver.check import volatile_key
 from gateway.receiver.contract import (
     FAULT_TEXT,
-    NEW_LOG,
     Entries,
     Gaps,
     Greeting,
-    Known,
     Outcome,
     Seen,
     Stored,
@@ -33,12 +32,12 @@ from gateway.receiver.contract import (
     StorePathError,
     Volatile,
     Work,
-    stream_key,
 )
 from gateway.receiver.postgres import journals
 from gateway.receiver.postgres.connect import Connection, connect_writer, one_line
 from gateway.receiver.postgres.days import Days
 from gateway.receiver.postgres.decide import Ledger
+from gateway.receiver.postgres.greet import greet
 from gateway.receiver.postgres.journals import Arrived, Aside
 from gateway.receiver.waiting import WaitingGroups
 
@@ -127,8 +126,12 @@ class PostgresStore:
     def _transact(
         self, works: Sequence[Work], now_ns: int, arrived: Arrived | None
     ) -> list[Outcome]:
+        # Rows are locked in one order, or two receivers would deadlock: gateways, catalogues,
+        # streams, and a journal last.
         with self._db.transaction():
-            known = self._greet([work for work in works if isinstance(work, Greeting)], now_ns)
+            greetings = [work for work in works if isinstance(work, Greeting)]
+            seen = [work for work in works if isinstance(work, Seen)]
+            known = greet(self._db, greetings, seen, now_ns)
             entries = [work for work in works if isinstance(work, Entries)]
             self._keep_catalogues(entries, now_ns)
             ledger = Ledger(self._db, works)
@@ -136,7 +139,9 @@ class PostgresStore:
             for work in works:
                 match work:
                     case Greeting():
-                        outcomes.append(self._known(work, *known[work.gateway, work.log_id]))
+                        found = known[work.gateway, work.log_id]
+                        held = tuple(filter(self._holds, work.catalogues))
+                        outcomes.append(replace(found, catalogues=held))
                     case Entries():
                         outcomes.append(ledger.store(work, self._waiting))
                     case Gaps():
@@ -151,88 +156,9 @@ class PostgresStore:
             self._note(entries, ledger, now_ns)
             self._keep_volatile([work for work in works if isinstance(work, Volatile)], now_ns)
             self._forget_volatile(entries)
-            self._note_seen([work for work in works if isinstance(work, Seen)], now_ns)
             if arrived is not None:
                 journals.note(self._db, arrived, outcomes)
         return outcomes
-
-    def _greet(
-        self, works: Sequence[Greeting], now_ns: int
-    ) -> dict[tuple[str, bytes], tuple[int, bytes]]:
-        """Number of each log, made where it is new, and then the id of the newest log before it.
-
-        In one order, so that nobody deadlocks.
-        """
-        found: dict[tuple[str, bytes], tuple[int, bytes]] = {}
-        for work in sorted(works, key=lambda one: (one.gateway, one.log_id)):
-            row = self._db.execute(
-                "INSERT INTO gateways (name, enterprise, software, last_seen_ns)"
-                " VALUES (%s, %s, %s, %s)"
-                " ON CONFLICT (name) DO UPDATE SET enterprise = excluded.enterprise,"
-                " software = excluded.software, last_seen_ns = excluded.last_seen_ns RETURNING id",
-                (work.gateway, work.enterprise, work.software, now_ns),
-            ).fetchone()
-            gateway = _number(row)
-            log = self._db.execute(
-                "INSERT INTO logs"
-                " (gateway, log_id, first_seen_ns, destination, source_log_id, filter)"
-                " VALUES (%s, %s, %s, %s, %s, %s)"
-                " ON CONFLICT (gateway, log_id) DO UPDATE SET"
-                " destination = coalesce(nullif(excluded.destination, ''), logs.destination),"
-                " source_log_id ="
-                " coalesce(nullif(excluded.source_log_id, ''::bytea), logs.source_log_id),"
-                " filter = coalesce(nullif(excluded.filter, ''), logs.filter)"
-                " RETURNING id",
-                (gateway, work.log_id, now_ns, *work.derived),
-            ).fetchone()
-            number = _number(log)
-            previous = self._db.execute(
-                "SELECT log_id FROM logs WHERE gateway = %s AND id < %s AND destination = %s"
-                " AND NOT EXISTS"
-                " (SELECT 1 FROM faults WHERE gateway = %s AND log_id = %s AND kind = %s)"
-                " ORDER BY id DESC LIMIT 1",
-                (gateway, number, work.derived.destination, gateway, work.log_id, NEW_LOG),
-            ).fetchone()
-            found.setdefault(
-                (work.gateway, work.log_id), (number, _bytes(previous[0]) if previous else b"")
-            )
-            self._db.execute(
-                "INSERT INTO streams (stream_key) SELECT unnest(%s::bigint[])"
-                " ON CONFLICT DO NOTHING",
-                ([stream_key(number, stream) for stream in Stream],),
-            )
-        return found
-
-    def _known(self, work: Greeting, log: int, previous: bytes) -> Known:
-        rows = self._db.execute(
-            "SELECT stream_key, lower(part), upper(part) FROM streams, unnest(acknowledged) AS part"
-            " WHERE stream_key = ANY(%s)",
-            ([stream_key(log, stream) for stream in Stream],),
-        ).fetchall()
-        acknowledged = {stream: RangeSet() for stream in Stream}
-        for key, start, stop in rows:
-            acknowledged[Stream(int(str(key)) % 4 + 1)].add(int(str(start)), int(str(stop)))
-        heads = self._db.execute(
-            "SELECT stream_key, head_sequence, head_hash FROM streams"
-            " WHERE stream_key = ANY(%s) AND head_sequence > 0",
-            ([stream_key(log, stream) for stream in Stream],),
-        ).fetchall()
-        checkpoints = {
-            Stream(int(str(key)) % 4 + 1): [(int(str(sequence)), _bytes(head))]
-            for key, sequence, head in heads
-        }
-        held = tuple(filter(self._holds, work.catalogues))
-        return Known(log, acknowledged, held, checkpoints, previous, self._boots(log))
-
-    def _boots(self, log: int) -> dict[Stream, bytes]:
-        """Boot id of the newest record of each stream."""
-        rows = self._db.execute(
-            "SELECT records.stream_key, boot_id FROM streams JOIN records"
-            " ON records.stream_key = streams.stream_key AND sequence = head_sequence"
-            " WHERE streams.stream_key = ANY(%s)",
-            ([stream_key(log, stream) for stream in Stream],),
-        ).fetchall()
-        return {Stream(int(str(key)) % 4 + 1): _bytes(boot) for key, boot in rows}
 
     def _holds(self, catalogue: bytes) -> bool:
         """Tell whether a catalogue is here; another receiver may have stored it just now."""
@@ -313,31 +239,7 @@ class PostgresStore:
                 keys,
             )
 
-    def _note_seen(self, works: Sequence[Seen], now_ns: int) -> None:
-        if works:
-            self._db.cursor().executemany(
-                "UPDATE gateways SET last_seen_ns = %s, status = %s"
-                " WHERE id = (SELECT gateway FROM logs WHERE id = %s)",
-                [(now_ns, work.status, work.log) for work in sorted(works, key=lambda w: w.log)],
-            )
-            self._db.cursor().executemany(
-                "UPDATE logs SET status = %s WHERE id = %s",
-                [(work.status, work.log) for work in sorted(works, key=lambda w: w.log)],
-            )
-
 
 def text_of(reason: str) -> str:
     """Cut a reason to what is kept; PostgreSQL's text takes no NUL."""
     return reason[:FAULT_TEXT].replace("\0", "")
-
-
-def _bytes(column: object) -> bytes:
-    if not isinstance(column, bytes):
-        raise psycopg.DataError("the server returned no bytes")
-    return column
-
-
-def _number(row: tuple[object, ...] | None) -> int:
-    if row is None or not isinstance(row[0], int):
-        raise psycopg.DataError("the server returned no number")
-    return row[0]
