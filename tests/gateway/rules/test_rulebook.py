@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -104,7 +106,129 @@ NUMBERS = [
     ("alarm.flood.end", 5, 4, "ISA-18.2"),
     ("alarm.stale", 23.9, 24, "ISA-18.2"),
     ("alarm.chattering", 2, 3, "ISA-18.2"),
+    ("alarm.rate.daily", 150, 151, "EEMUA 191"),
+    ("alarm.flood.window", 10, 10.1, "ISA-18.2"),
+    ("alarm.priority.low_share", 80, 79, "ISA-18.2"),
+    ("alarm.priority.medium_share", 15, 16, "ISA-18.2"),
+    ("alarm.priority.high_share", 5, 6, "ISA-18.2"),
+    ("alarm.deadband.flow", 5, 4.9, "ISA-18.2"),
+    ("alarm.deadband.level", 5, 4.9, "ISA-18.2"),
+    ("alarm.deadband.pressure", 2, 1.9, "ISA-18.2"),
+    ("alarm.deadband.temperature", 1, 0.9, "ISA-18.2"),
+    ("alarm.delay.flow", 15, 14, "ISA-18.2"),
+    ("alarm.delay.pressure", 15, 14, "ISA-18.2"),
+    ("alarm.delay.level", 60, 59, "ISA-18.2"),
+    ("alarm.delay.temperature", 60, 59, "ISA-18.2"),
+    # ours, and practice
+    ("positioning.fix_interval", 5, 5.1, "AQ 3064.3"),
+    ("retention.alarms", 12, 11, "建议值"),
+    ("retention.hazard_video", 90, 89, "建议值"),
+    ("acquisition.period", 5, 5.1, "建议值"),
+    ("wind.force5", 8, 7.9, "GB/T 28591"),
+    ("wind.force6", 10.8, 10.7, "GB/T 28591"),
+    ("vision.helmet.hold", 3, 3.1, "建议值"),
+    ("vision.smoking.hold", 5, 5.1, "建议值"),
+    ("vision.fire.hold", 3, 3.1, "建议值"),
+    ("vision.leave_post.hold", 300, 301, "建议值"),
+    ("vision.guardian.hold", 30, 31, "建议值"),
+    ("vision.over_count.hold", 60, 61, "建议值"),
+    ("vision.clip.before", 10, 9, "建议值"),
+    ("vision.clip.after", 20, 19, "建议值"),
 ]
+
+# Rules of the texts (GB 30871, GB/T 50493, 鲁安发 item 7, gathering guide) that a judgement uses,
+# and the test that makes it one step on either side of the number.
+_WORK = "gateway/work/test_rules.py"
+_SET_POINTS = "gateway/work/test_set_points.py"
+JUDGED = {
+    "headcount.high_risk": "gateway/rules/test_area_count.py::test_the_legal_number_one_step",
+    "headcount.running_maintenance": f"{_WORK}::test_maintenance_on_a_running_unit_has",
+    "gathering.radius": "gateway/rules/test_gathering.py::test_radius",
+    "gathering.duration": "gateway/rules/test_gathering.py::test_duration",
+    "hot_work.validity.special": f"{_WORK}::test_validity",
+    "hot_work.validity.first": f"{_WORK}::test_validity",
+    "hot_work.validity.second": f"{_WORK}::test_validity",
+    "hot_work.analysis.age": f"{_WORK}::test_the_analysis_is_at_most_30_minutes",
+    "hot_work.interruption.special": f"{_WORK}::test_a_longer_break_needs",
+    "hot_work.interruption.first": f"{_WORK}::test_a_longer_break_needs",
+    "hot_work.interruption.second": f"{_WORK}::test_a_longer_break_needs",
+    "hot_work.gas.lel_boundary": f"{_WORK}::test_the_lel_decides",
+    "hot_work.gas.high_lel": f"{_WORK}::test_pass_limit",
+    "hot_work.gas.low_lel": f"{_WORK}::test_pass_limit",
+    "hot_work.distance.flammable_gas": f"{_WORK}::test_crossing_work_by_distance",
+    "hot_work.distance.flammable_liquid": f"{_WORK}::test_crossing_work_by_distance",
+    "hot_work.distance.cleaning": f"{_WORK}::test_crossing_work_by_distance",
+    "hot_work.oxygen_equipment": f"{_WORK}::test_oxygen_rich_surroundings",
+    "hot_work.wind": f"{_WORK}::test_wind",
+    "confined_space.validity": f"{_WORK}::test_validity",
+    "confined_space.analysis.age": f"{_WORK}::test_the_analysis_is_at_most_30_minutes",
+    "confined_space.interruption": f"{_WORK}::test_a_longer_break_needs",
+    "confined_space.record_interval": f"{_WORK}::test_gas_of_a_confined_space_is_recorded",
+    "confined_space.oxygen.least": f"{_WORK}::test_oxygen_of_a_confined_space",
+    "confined_space.oxygen.most": f"{_WORK}::test_oxygen_of_a_confined_space",
+    "confined_space.oxygen.most_enriched": f"{_WORK}::test_oxygen_rich_surroundings",
+    "confined_space.toxic": f"{_WORK}::test_toxic_gas_of_a_confined_space",
+    "blind_plate.hot_work_distance": f"{_WORK}::test_crossing_work_by_distance",
+    "height.validity": f"{_WORK}::test_validity",
+    "height.wind": f"{_WORK}::test_wind",
+    "lifting.wind": f"{_WORK}::test_wind",
+    "wind.force5": f"{_WORK}::test_wind",
+    "wind.force6": f"{_WORK}::test_wind",
+    "temporary_power.validity": f"{_WORK}::test_validity",
+    "temporary_power.validity_special": f"{_WORK}::test_validity",
+    **{
+        f"gas.{name}": f"{_SET_POINTS}::test_a_ceiling_breaks"
+        for name in (
+            "combustible.level1", "combustible.level2", "toxic.level1", "toxic.level2",
+            "oxygen.rich", "oxygen.deficient", "open_path.level1",
+            "open_path.level2",
+        )
+    },
+}  # fmt: skip
+
+# Numbers that nothing here can measure; `plantgate rules` shows them.
+NOT_JUDGED = {
+    "gas.toxic.level1_idlh": "said beside level 1: the gas table has no IDLH values",
+    "gas.toxic.level2_idlh": "said beside level 2: the gas table has no IDLH values",
+    "hot_work.sampling.radius": "where a sample was taken is no field of any permit system seen",
+    "hot_work.cylinders.apart": "no camera here measures distances",
+    "hot_work.cylinders.from_point": "no camera here measures distances",
+    "hot_work.welding_set": "no camera here measures distances",
+    "height.applies": "the height of a job is not compared with its grade",
+    "height.grade.first": "the height of a job is not compared with its grade",
+    "height.grade.second": "the height of a job is not compared with its grade",
+    "height.grade.third": "the height of a job is not compared with its grade",
+    "height.communication": "no source says whether people can talk to each other",
+    "lifting.grade.first": "the weight of a load is not compared with its grade",
+    "lifting.grade.second": "the weight of a load is not compared with its grade",
+    "earth.depth": "a permit says what it is for",
+    "work.permit_retention": "a promise about storage",
+    "work.video_retention": "video of the work is stored by the site's recorder",
+    "dust.people": "no source counts people in dust work apart; an area of kind own can",
+    "positioning.static_error": "needs a survey of the positioning system",
+    "positioning.dynamic_error": "needs a survey of the positioning system",
+    "positioning.fix_interval": "not measured: a position that is too old is unknown instead",
+}
+_OTHERS = ("alarm", "vision", "major_hazard", "retention", "lightning", "acquisition")
+
+
+def test_every_number_of_the_books_has_its_two_steps() -> None:
+    listed = [rule_id for rule_id, *_ in NUMBERS]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == {rule.id for rule in BOOKS.all() if rule.bound is not Bound.DUTY}
+
+
+def test_every_number_of_the_texts_is_judged_by_a_test_or_said_not_to_be() -> None:
+    numbers = {rule_id for rule_id, *_ in NUMBERS if rule_id.split(".")[0] not in _OTHERS}
+    assert numbers == JUDGED.keys() | NOT_JUDGED.keys()
+    assert not JUDGED.keys() & NOT_JUDGED.keys()
+
+
+@pytest.mark.parametrize(("rule_id", "test"), JUDGED.items())
+def test_the_test_that_is_named_is_there(rule_id: str, test: str) -> None:
+    file, _, name = test.partition("::")
+    text = (Path(__file__).parents[2] / file).read_text(encoding="utf-8")
+    assert re.search(rf"^def {name}", text, re.MULTILINE), rule_id
 
 
 @pytest.mark.parametrize(("rule_id", "right", "wrong", "cited"), NUMBERS, ids=str)

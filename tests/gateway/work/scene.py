@@ -14,7 +14,7 @@ from drivers.contract import Batch, SourceEvent
 from gateway.model.alarm import AlarmState
 from gateway.rules.rulebook import PLANT_TIME, shipped
 from gateway.work.almanac import Almanac, parse_almanac
-from gateway.work.gases import shipped_gases
+from gateway.work.gases import GasTable, shipped_gases
 from gateway.work.monitor import WorkMonitor
 from gateway.work.outputs import Now, Output, WorkAlarm, WorkEvent, WorkRecord
 from gateway.work.site import Area, GasPoint, Holds, PermitDevice, WorkSite
@@ -82,6 +82,7 @@ class Scene:
     site: WorkSite = SITE
     almanac: Almanac = field(default_factory=lambda: parse_almanac(CALENDAR, "calendar.toml"))
     restored: bytes = b""
+    gases: GasTable = field(default_factory=shipped_gases)
 
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
@@ -91,7 +92,7 @@ class Scene:
         self.monitor = self.make(self.restored)
 
     def make(self, restored: bytes = b"") -> WorkMonitor:
-        tables = (shipped_gases(), self.almanac)
+        tables = (self.gases, self.almanac)
         return WorkMonitor(self.site, shipped(), tables, POINTS, self.new_id, restored)
 
     @property

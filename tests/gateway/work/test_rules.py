@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.work.gases import GasError, shipped_gases
+from gateway.work.gases import GasError, parse_gases, shipped_gases
 from tests.gateway.work.scene import AREA, HOUR, MIN, NOON, SITE, S, Scene, at, iso
 
 DAY = 24 * HOUR
@@ -156,6 +156,20 @@ def test_pass_limit(gas: str, unit: str, right: float, wrong: float, rule: str) 
         scene = Scene()
         scene.permit(status="approved")
         scene.gas(1, value, gas, unit)
+        assert ("analysis_over" in scene.raised()) is over
+    cites(scene, "analysis_over", rule, "5.3.2")
+
+
+@pytest.mark.parametrize(("lel", "most", "rule"), [
+    (4.0, 0.5, "hot_work.gas.high_lel/1"), (3.99, 0.2, "hot_work.gas.low_lel/1"),
+])  # fmt: skip
+def test_the_lel_decides_which_pass_limit_holds(lel: float, most: float, rule: str) -> None:
+    """5.3.2: one limit from an LEL of 4 %vol on, a stricter one below."""
+    gases = parse_gases(f'[[gas]]\nname = "x"\nlel = {{ a = {lel} }}', "gases.toml")
+    for value, over in ((most, False), (most + 0.01, True)):
+        scene = Scene(gases=gases)
+        scene.permit(status="approved")
+        scene.gas(1, value, "x", "%vol")
         assert ("analysis_over" in scene.raised()) is over
     cites(scene, "analysis_over", rule, "5.3.2")
 
