@@ -226,6 +226,8 @@ class UplinkConfig(Section):
     take beside live data.  rate_bytes_per_s: upper bound of what is sent, 0 for none.
     streams: what this destination takes; telemetry needs event, which carries the catalogue.
     filter: what of them, where the line is thin.
+    evidence: files it is sent unasked, none, thumbnail (JPEG of at most 20 kB), picture, or clip
+    for all; evidence_bytes_per_day: at most so much of them, 0 for no limit. The rest on request.
     """
 
     name: Name
@@ -238,6 +240,8 @@ class UplinkConfig(Section):
     rate_bytes_per_s: int = Field(default=0, ge=0)
     streams: tuple[StreamName, ...] = ("alarm", "event", "telemetry", "evidence")
     filter: FilterConfig | None = None
+    evidence: Literal["none", "thumbnail", "picture", "clip"] = "clip"
+    evidence_bytes_per_day: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -28,6 +28,8 @@ MAX_EVIDENCE_BYTES = 256 * 1024 * 1024
 """Largest evidence file: ten minutes of a 3 Mbit/s clip."""
 MAX_VOLATILE = 1_000
 """Alarms in memory only, in one message: ten times what a gateway sends."""
+MAX_THUMBNAIL_BYTES = 20_000
+"""The schema's bound (Record.thumbnail)."""
 MAX_RANGES = 10_000
 """Gap ranges in one message."""
 
@@ -108,6 +110,7 @@ class Checked:
     evidence: list[Evidence] = field(default_factory=list)
     catalogues: list[tuple[bytes, bytes]] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
+    thumbnails: list[tuple[bytes, bytes]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -152,7 +155,7 @@ def check_push(push: wire.Push, boot_id: bytes) -> Checked:
     for record in push.records:
         try:
             entry = _entry(record, before, checked.stream, boot_id)
-            _sort_out(entry, checked)
+            _sort_out(entry, checked, record)
         except _RefusedError as error:
             sequence = min(record.sequence, SEQUENCE_STOP)
             checked.faults.append(Fault(sequence, "damaged", record.hash[:HASH_BYTES], str(error)))
@@ -222,7 +225,7 @@ def _entry(
     )
 
 
-def _sort_out(entry: Entry, checked: Checked) -> None:
+def _sort_out(entry: Entry, checked: Checked, record: wire.Record) -> None:
     try:
         match checked.stream:
             case Stream.ALARM:
@@ -230,7 +233,7 @@ def _sort_out(entry: Entry, checked: Checked) -> None:
             case Stream.EVENT:
                 _event(wire.Event.FromString(entry.payload), checked)
             case Stream.EVIDENCE:
-                _evidence(entry, wire.EvidenceFile.FromString(entry.payload), checked)
+                _evidence(entry, wire.EvidenceFile.FromString(entry.payload), checked, record)
                 return
             case Stream.TELEMETRY:
                 pass  # a block; its proof is the hash, its reader may be newer than this program
@@ -251,13 +254,20 @@ def _event(event: wire.Event, checked: Checked) -> None:
         checked.attachments.append(Attachment(item.alarm_id, item.sha256, item.media_type))
 
 
-def _evidence(entry: Entry, file: wire.EvidenceFile, checked: Checked) -> None:
+def _evidence(entry: Entry, file: wire.EvidenceFile, checked: Checked, record: wire.Record) -> None:
     if len(file.sha256) != HASH_BYTES:
         raise _RefusedError("an evidence file is named by 32 bytes of SHA-256")
     if file.total_bytes > MAX_EVIDENCE_BYTES:
         raise _RefusedError(
             f"an evidence file of {file.total_bytes} bytes, at most {MAX_EVIDENCE_BYTES} are taken"
         )
-    checked.evidence.append(Evidence(entry, file.sha256, file.total_bytes))
+    if len(record.thumbnail) > MAX_THUMBNAIL_BYTES:
+        raise _RefusedError(f"a thumbnail of more than {MAX_THUMBNAIL_BYTES} bytes")
+    if record.withheld:
+        checked.entries.append(entry)
+    else:
+        checked.evidence.append(Evidence(entry, file.sha256, file.total_bytes))
+    if record.thumbnail:
+        checked.thumbnails.append((file.sha256, record.thumbnail))
     if file.alarm_id:
         checked.attachments.append(Attachment(file.alarm_id, file.sha256, file.media_type))

@@ -4,6 +4,7 @@ Guarantees: a file under its final name is complete, synced and has the SHA-256 
 part file survives reconnects and restarts, so that a clip sent over a thin line is never begun
 anew; the parts are trusted only when the whole file's SHA-256 fits.
 
+    DIR/evidence/ab/ab12….thumbnail.jpg    small picture of a file that the gateway withheld
     DIR/evidence/ab/ab12…    complete files        DIR/evidence/part/ab12….LOG    parts, per log
 
 Blocking: call from a thread. One caller per (file, log) at a time.
@@ -34,6 +35,26 @@ class EvidenceFiles:
     def complete(self, sha256: bytes) -> bool:
         """Tell whether the whole file is here."""
         return self.path(sha256).is_file()
+
+    def thumbnail(self, sha256: bytes) -> Path:
+        """Return where the small picture of a withheld file is, or will be."""
+        path = self.path(sha256)
+        return path.with_name(path.name + ".thumbnail.jpg")
+
+    def keep_thumbnail(self, sha256: bytes, content: bytes) -> None:
+        """Store a small picture, durably; one that is there stays."""
+        target = self.thumbnail(sha256)
+        if target.is_file():
+            return
+        part = self._parts / target.name
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        target.parent.mkdir(exist_ok=True)
+        part.replace(target)
+        for folder in (target.parent, self._folder):
+            _sync_folder(folder)
 
     def held(self, sha256: bytes, log: int) -> int:
         """Count the bytes of a part file; 0 if there is none."""

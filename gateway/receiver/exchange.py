@@ -199,6 +199,8 @@ class Exchange:
             await self._replies.put(Reply(messages=[wire.ReceiverMessage(throttle=throttle)]))
 
     async def _push(self, checked: Checked, size_bytes: int) -> None:
+        for sha256, picture in checked.thumbnails:
+            await asyncio.to_thread(self._files.keep_thumbnail, sha256, picture)
         ready = list(checked.entries)
         needs: list[wire.ReceiverMessage] = []
         for item in checked.evidence:

@@ -94,6 +94,16 @@ class Destination(Protocol):
         ...
 
     @property
+    def evidence(self) -> str:
+        """Files it is sent unasked: one of file_policy.KINDS."""
+        ...
+
+    @property
+    def evidence_bytes_per_day(self) -> int:
+        """Most bytes of them a day; 0 for no limit."""
+        ...
+
+    @property
     def rate_bytes_per_s(self) -> int:
         """Limit on bulk; 0 for none."""
         ...

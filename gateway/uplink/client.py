@@ -30,6 +30,7 @@ from gateway.uplink import encode
 from gateway.uplink.channel import Destination, Ended
 from gateway.uplink.derived import DerivedLog
 from gateway.uplink.encode import GatewayIdentity, Moment
+from gateway.uplink.file_policy import FilePolicy
 from gateway.uplink.link import LaneLink, Surroundings
 from gateway.uplink.outputs import NOTICE, STREAMS, Counters, Lane, LogForked, SessionSettings
 from gateway.uplink.quarantine import Quarantine
@@ -108,9 +109,10 @@ class Uplink:
             rate_bytes_per_s=config.rate_bytes_per_s,
             streams=frozenset(Stream[name.upper()] for name in config.streams),
         )
+        policy = FilePolicy(config.evidence, config.evidence_bytes_per_day)
         self._derived = DerivedLog(log, config.name, choice, clock) if choice else None
         self._log: SentLog = self._derived or log
-        self._around = Surroundings(config, identity, self._log, clock, settings)
+        self._around = Surroundings(config, identity, self._log, clock, settings, policy)
         self._config = config
         self._streams = settings.streams
         self._clock = clock
@@ -351,6 +353,7 @@ class Uplink:
             link.end("The log has a new id.")
         if outdated:
             self._quarantine = Quarantine()
+            self._around.policy.forget()
             self._wanted.clear()
 
     def _is_up(self) -> bool:

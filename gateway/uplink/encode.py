@@ -6,7 +6,7 @@ Payload bytes are passed through as they were stored: encoded once, for every de
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from buffer.contract import Bounds, Record, Stream
@@ -91,6 +91,8 @@ def push(send: SendRecords, boot_id: bytes) -> wire.GatewayMessage:
         if before is None or not follows or before.hash != record.previous_hash:
             encoded.previous_hash = record.previous_hash
         before = record
+    for encoded in records if send.withheld else ():
+        encoded.withheld, encoded.thumbnail = True, send.thumbnail
     return wire.GatewayMessage(push=wire.Push(stream=_stream(send.stream), records=records))
 
 
@@ -147,6 +149,11 @@ def result(send: SendResult) -> wire.GatewayMessage:
 def to_wire(ranges: RangeSet) -> list[wire.Range]:
     """Ranges as the wire has them."""
     return [wire.Range(start=start, stop=stop) for start, stop in ranges]
+
+
+def from_wire(ranges: Iterable[wire.Range]) -> RangeSet:
+    """Ranges as the log has them."""
+    return RangeSet((part.start, part.stop) for part in ranges)
 
 
 def _record(record: Record, historical: bool, boot_id: bytes) -> wire.Record:

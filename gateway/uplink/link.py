@@ -13,7 +13,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import grpc
@@ -29,6 +29,8 @@ from gateway.uplink.channel import METHOD, ChannelError, Destination, Ended, exp
 from gateway.uplink.derived import DerivedLog
 from gateway.uplink.diagnose import refused_by
 from gateway.uplink.encode import GatewayIdentity, Moment
+from gateway.uplink.file_policy import THUMBNAIL_BYTES, FilePolicy
+from gateway.uplink.find_file import find_record
 from gateway.uplink.lineage import OwnPast, checkpoints_of
 from gateway.uplink.outputs import (
     STREAMS,
@@ -37,7 +39,9 @@ from gateway.uplink.outputs import (
     Counters,
     Fetch,
     FetchPart,
+    FetchThumbnail,
     FindCatalogue,
+    FindEvidence,
     FindPeriod,
     Lane,
     LogForked,
@@ -59,11 +63,13 @@ from gateway.uplink.quarantine import Quarantine
 from gateway.uplink.sent_log import SentLog
 from gateway.uplink.server_time import PingTimes
 from gateway.uplink.session import LaneSession, State
+from gateway.uplink.thumbnail import thumbnail
 from gateway.wire.v1 import uplink_pb2 as wire
 
-Errand = Fetch | FetchPart | FindPeriod
+Errand = Fetch | FetchPart | FetchThumbnail | FindEvidence | FindPeriod
 
 _NOBODY_NS = 1_000_000  # a timer is never set closer than this
+_PICTURE_BYTES = 16 << 20  # largest picture that a small one is made of
 _CHECKPOINTS = 16  # most that are looked up in a stream
 
 
@@ -120,6 +126,7 @@ class Surroundings:
     log: SentLog
     clock: Clock
     settings: SessionSettings
+    policy: FilePolicy = field(default_factory=FilePolicy)
 
 
 class LaneLink:
@@ -148,6 +155,7 @@ class LaneLink:
             cursors={stream: log.cursor(around.destination.name, stream) for stream in Stream},
             quarantine=quarantine,
             counters=counters,
+            policy=around.policy,
         )
         self._pings = PingTimes(around.destination.name)
         self._heads: dict[Stream, Record] = {}
@@ -310,6 +318,15 @@ class LaneLink:
                 with suppress(FileNotFoundError):
                     content = await log.read_file(sha256, offset, length)
                 self._carry_out(session.part_read(errand, content, now_ns=self._now_ns()))
+            case FetchThumbnail(sequence, sha256):
+                content = b""
+                with suppress(FileNotFoundError):
+                    content = await log.read_file(sha256, 0, _PICTURE_BYTES)
+                small = await asyncio.to_thread(thumbnail, content, THUMBNAIL_BYTES)
+                self._carry_out(session.thumbnail_made(sequence, small, now_ns=self._now_ns()))
+            case FindEvidence(_, sha256):
+                at = await find_record(log, sha256)
+                self._carry_out(session.evidence_found(errand, at, now_ns=self._now_ns()))
             case FindPeriod(request_id, stream, from_ns, to_ns):
                 first, last = await log.sequences_between(stream, from_ns, to_ns)
                 ranges, now_ns = RangeSet([(first, last + 1)]), self._now_ns()
@@ -344,7 +361,7 @@ class LaneLink:
             case SendStatus(ping):
                 self._pings.sent(ping, self._now_ns())
                 self._send(self._hub.status(ping, self._moment()))
-            case Fetch() | FetchPart() | FindPeriod():
+            case Fetch() | FetchPart() | FetchThumbnail() | FindEvidence() | FindPeriod():
                 self._errands.append(output)
                 self._to_read.set()
             case Close(reason):

@@ -112,6 +112,8 @@ class SendRecords:
     stream: Stream
     records: tuple[Record, ...]
     historical: bool
+    withheld: bool = False
+    thumbnail: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,22 @@ class FindPeriod:
 
 
 @dataclass(frozen=True, slots=True)
+class FindEvidence:
+    """Find the evidence record of a file and answer with `evidence_found`."""
+
+    request_id: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FetchThumbnail:
+    """Make a small picture of a record's file; answer with `thumbnail_made`."""
+
+    sequence: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class LogForked:
     """What the receiver holds under this log id is not this log's: it needs a new log id.
 
@@ -259,6 +277,8 @@ Output = (
     | FindCatalogue
     | CatalogueDelivered
     | FindPeriod
+    | FindEvidence
+    | FetchThumbnail
     | LogForked
     | Report
     | Relay

@@ -16,12 +16,14 @@ from buffer.contract import Bounds, Record, Stream
 from buffer.ranges import RangeSet
 from gateway.uplink.chasers import Chasers
 from gateway.uplink.evidence import EvidenceSender
+from gateway.uplink.file_policy import FilePolicy, file_of
 from gateway.uplink.ledger import Flight, Ledger, wire_bytes
 from gateway.uplink.outputs import (
     STREAMS,
     Counters,
     Fetch,
     FetchPart,
+    FetchThumbnail,
     Lane,
     Output,
     PersistCursor,
@@ -49,7 +51,10 @@ class Sender:
         boot_id: bytes,
         bounds: Mapping[Stream, Bounds],
         counters: Counters,
+        policy: FilePolicy,
     ) -> None:
+        self._policy = policy
+        self._thumbnail: tuple[int, bytes | None] = (0, None)  # None: being made
         self._lane = lane
         self._settings = settings
         self._boot_id = boot_id
@@ -155,7 +160,24 @@ class Sender:
             if stream is Stream.TELEMETRY and not flight.historical:
                 counters.live_lag_ms = (now_ns - flight.newest_ns) / _MILLISECOND_NS
         if stream is Stream.EVIDENCE and (self.evidence.sequence or 0) in ledger.acknowledged:
+            self._policy.arrived(self.evidence.sequence or 0)
             self.evidence.end()
+
+    def resend(self, stream: Stream, ranges: RangeSet) -> int:
+        """Offer acknowledged records again, as history; says how many."""
+        ledger = self.ledgers[stream]
+        waiting = self.live[stream].run()
+        ledger.live_from = waiting[0] if waiting else ledger.next
+        reopened = ledger.reopen(ranges)
+        if stream is Stream.TELEMETRY:
+            self.requested.update(reopened)
+        if stream is Stream.EVIDENCE:
+            ledger.live_from = ledger.first
+        return len(reopened)
+
+    def thumbnail_made(self, sequence: int, thumbnail: bytes) -> None:
+        """Take the small picture of a withheld file; empty where there can be none."""
+        self._thumbnail = sequence, thumbnail
 
     def pump(self, now_ns: int) -> list[Output]:
         """Send what may be sent now, and ask for what comes next."""
@@ -251,10 +273,32 @@ class Sender:
         limit = min(self.window.message_bytes, max(room, 0))
         if stream is Stream.EVIDENCE:
             limit = 0  # one record, because one file at a time
+            if self._policy.withholds(head, now_ns):
+                return self._withhold(queue, head, now_ns)
         past = queue.region is Region.HISTORY
         records, size = queue.take(limit, lambda record: past or self._is_historical(record))
         historical = past or self._is_historical(records[0])
         return self._launch(stream, records, size, historical, now_ns)
+
+    def _withhold(self, queue: Queue, head: Record, now_ns: int) -> list[Output]:
+        """Send an evidence record without its file, with a small picture where that is wanted."""
+        thumbnail: bytes | None = b""
+        if self._policy.wants_thumbnail(head):
+            at, thumbnail = self._thumbnail
+            if at != head.sequence:
+                self._thumbnail = head.sequence, None
+                file = file_of(head)
+                return [FetchThumbnail(head.sequence, file.sha256 if file else b"")]
+        if thumbnail is None:
+            return []
+        queue.drop_head()
+        size = wire_bytes(head) + len(thumbnail)
+        self._count(1, size, False, now_ns)
+        ticket = self.window.sent(size, now_ns)
+        flight = Flight(head.first, head.sequence + 1, ticket, b"", head.monotonic_ns, False)
+        self.ledgers[Stream.EVIDENCE].launch(flight)
+        past = queue.region is Region.HISTORY or self._is_historical(head)
+        return [SendRecords(Stream.EVIDENCE, (head,), past, True, thumbnail)]
 
     def _launch(
         self, stream: Stream, records: Sequence[Record], size: int, historical: bool, now_ns: int

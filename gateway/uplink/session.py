@@ -21,12 +21,14 @@ A session never goes back: the shell makes a new one for each connection. Its pa
 from __future__ import annotations
 
 import enum
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from buffer.contract import Bounds, Record, Stream
 from buffer.ranges import RangeSet
-from gateway.uplink.ledger import Flight, Ledger
+from gateway.uplink.encode import from_wire
+from gateway.uplink.file_policy import FilePolicy
+from gateway.uplink.ledger import Ledger
 from gateway.uplink.lineage import OwnPast, compare, lost
 from gateway.uplink.outputs import (
     NOTICE,
@@ -36,6 +38,7 @@ from gateway.uplink.outputs import (
     Fetch,
     FetchPart,
     FindCatalogue,
+    FindEvidence,
     FindPeriod,
     Lane,
     LogForked,
@@ -53,12 +56,11 @@ from gateway.uplink.outputs import (
     SessionSettings,
 )
 from gateway.uplink.quarantine import Quarantine
+from gateway.uplink.requests import REQUESTS_PER_MINUTE, RequestLimit, plain_answer
 from gateway.uplink.sender import Sender
 from gateway.wire.v1 import uplink_pb2 as wire
 
 _MILLISECOND_NS = 1_000_000
-_MINUTE_NS = 60_000_000_000
-_REQUESTS_PER_MINUTE = 10  # an operator's hand, not a program's loop
 _CATALOGUE_ATTEMPTS = 5  # a receiver that never stores a catalogue must not make us loop
 
 
@@ -87,19 +89,21 @@ class LaneSession:
         cursors: Mapping[Stream, RangeSet],
         quarantine: Quarantine,
         counters: Counters,
+        policy: FilePolicy | None = None,
     ) -> None:
+        self._policy = policy or FilePolicy()
         self._settings = settings
         self._cursors = cursors
         self._own: OwnPast | None = None
         self._quarantine = quarantine
         self._counters = counters
-        self._sender = Sender(lane, settings, boot_id, bounds, counters)
+        self._sender = Sender(lane, settings, boot_id, bounds, counters, self._policy)
         self._sender.set_aside = self._set_aside
         self.state = State.WAITING
         self._watched: dict[int, bytes] = {}  # event sequence -> catalogue hash
         self._barriers: dict[bytes, int] = {}  # catalogue hash -> ping sent at its release
         self._attempts: Counter[bytes] = Counter()
-        self._requests: deque[int] = deque()
+        self._requests = RequestLimit()
         self._heard_ns = 0
         self._status_ns = 0
         self._last_ns = 0
@@ -162,6 +166,7 @@ class LaneSession:
         gone = RangeSet([(sequence, sequence + 1)])
         self._sender.land(Stream.EVIDENCE, gone, now_ns)
         self._counters.gap_records += 1
+        self._policy.arrived(sequence)
         text = f"Evidence {request.sha256.hex()[:16]} is not held any more; it was not sent."
         return [
             SendGaps(Stream.EVIDENCE, gone),
@@ -169,6 +174,21 @@ class LaneSession:
             Report("uplink.evidence_missing", text, {"sequence": sequence}),
             *self._pump(now_ns),
         ]
+
+    def thumbnail_made(self, sequence: int, picture: bytes, *, now_ns: int) -> list[Output]:
+        """Take the answer to a FetchThumbnail; empty where there can be none."""
+        self._sender.thumbnail_made(sequence, picture)
+        return self._pump(now_ns)
+
+    def evidence_found(
+        self, found: FindEvidence, sequence: int | None, *, now_ns: int
+    ) -> list[Output]:
+        """Take the answer to a FindEvidence: the newest record that names the file, if any."""
+        if sequence is None:
+            return [SendResult(found.request_id, False, "no record of this file is held here")]
+        self._policy.grant(sequence)
+        span = RangeSet([(sequence, sequence + 1)])
+        return self.resend(found.request_id, Stream.EVIDENCE, span, now_ns=now_ns)
 
     def deliver_catalogue(self, catalogue: bytes, sequence: int) -> list[Output]:
         """Send the event record that announces a catalogue ahead of all, sent before or not."""
@@ -198,15 +218,8 @@ class LaneSession:
         """Send acknowledged records again, marked historical, on the receiver's request."""
         if self.state is not State.OPEN:
             return []
-        ledger = self._sender.ledgers[stream]
-        waiting = self._sender.live[stream].run()
-        ledger.live_from = waiting[0] if waiting else ledger.next
-        reopened = ledger.reopen(ranges)
-        if stream is Stream.TELEMETRY:
-            self._sender.requested.update(reopened)
-        if stream is Stream.EVIDENCE:
-            ledger.live_from = ledger.first
-        done = SendResult(request_id, True, f"{len(reopened)} records will be sent again")
+        count = self._sender.resend(stream, ranges)
+        done = SendResult(request_id, True, f"{count} records will be sent again")
         return [done, *self._pump(now_ns)]
 
     def tick(self, now_ns: int) -> list[Output]:
@@ -281,7 +294,7 @@ class LaneSession:
         said = {stream: RangeSet() for stream in Stream}
         for one in welcome.acknowledged:
             if _known(one.stream):
-                said[Stream(one.stream)].update(_ranges(one.ranges))
+                said[Stream(one.stream)].update(from_wire(one.ranges))
         if forked := self._forked(welcome, said):
             return forked
         self.state = State.OPEN
@@ -312,6 +325,8 @@ class LaneSession:
         stream = ledger.stream
         gone = lost(self._cursors[stream], ranges, (ledger.first, ledger.next))
         ranges.update(self._quarantine.ranges(stream))
+        for start, stop in self._policy.granted() if stream is Stream.EVIDENCE else ():
+            ranges.discard(start, stop)  # the record is there, the file that was asked for is not
         ledger.welcome(ranges)
         out: list[Output] = [PersistCursor(stream, ranges.copy(), replace=True)]
         out += self._sender.gaps(stream, RangeSet([(1, ledger.first)]))
@@ -342,7 +357,7 @@ class LaneSession:
         ledger = self._ledger(ack.stream)
         if ledger is None:
             return [Relay(message)]
-        ranges = _ranges(ack.ranges)
+        ranges = from_wire(ack.ranges)
         if ahead := self._ahead(ledger, ranges):
             return ahead
         self._sender.land(ledger.stream, ranges, now_ns)
@@ -388,7 +403,7 @@ class LaneSession:
                 continue  # said before the receiver saw that catalogue
             known = catalogue in ledger.held
             ledger.held.setdefault(catalogue, RangeSet())
-            ledger.recall(catalogue, self._recalled)
+            ledger.recall(catalogue, lambda one: self._sender.window.recalled(one.ticket))
             self._sender.progress_ns = now_ns
             if known:
                 continue
@@ -401,21 +416,17 @@ class LaneSession:
             out.append(Report("uplink.catalogue_refused", text))
         return out
 
-    def _recalled(self, flight: Flight) -> None:
-        self._sender.window.recalled(flight.ticket)
-
     def _throttle(self, message: wire.ReceiverMessage, now_ns: int) -> list[Output]:
         if Stream.TELEMETRY not in self._sender.ledgers:
             return [Relay(message)]
-        throttle = message.throttle
-        self._sender.pace.throttle(throttle.bytes_per_s, throttle.pause_ms, now_ns)
+        said = message.throttle
+        self._sender.pace.throttle(said.bytes_per_s, said.pause_ms, now_ns)
         return []
 
     def _evidence_need(self, message: wire.ReceiverMessage) -> list[Output]:
         if Stream.EVIDENCE not in self._sender.ledgers:
             return [Relay(message)]
-        need = message.evidence_need
-        self._sender.evidence.need(need.sha256, need.offset)
+        self._sender.evidence.need(message.evidence_need.sha256, message.evidence_need.offset)
         return []
 
     def _request(self, message: wire.ReceiverMessage, now_ns: int) -> list[Output]:
@@ -427,14 +438,11 @@ class LaneSession:
             ledger = self._ledger(named)
             if ledger is None and _known(named):
                 return [Relay(message)]
-        if what == "catalogue" and Stream.EVENT not in self._sender.ledgers:
+        lane_of = {"catalogue": Stream.EVENT, "evidence": Stream.EVIDENCE}.get(what or "")
+        if lane_of is not None and lane_of not in self._sender.ledgers:
             return [Relay(message)]
-        while self._requests and now_ns - self._requests[0] > _MINUTE_NS:
-            self._requests.popleft()
-        if len(self._requests) >= _REQUESTS_PER_MINUTE:
-            text = f"more than {_REQUESTS_PER_MINUTE} requests a minute"
-            return [SendResult(number, accepted=False, message=text)]
-        self._requests.append(now_ns)
+        if not self._requests.takes(now_ns):
+            return [SendResult(number, False, f"more than {REQUESTS_PER_MINUTE} requests a minute")]
         audit = Report("uplink.request", f"The receiver requested {what}.", {"request_id": number})
         return [audit, *self._answer(what, request, now_ns)]
 
@@ -442,21 +450,15 @@ class LaneSession:
         number = request.request_id
         match what:
             case "resend" if (ledger := self._ledger(request.resend.stream)) is not None:
-                ranges = _ranges(request.resend.ranges)
+                ranges = from_wire(request.resend.ranges)
                 return self.resend(number, ledger.stream, ranges, now_ns=now_ns)
             case "resend_period" if ledger := self._ledger(request.resend_period.stream):
                 period = request.resend_period
                 return [FindPeriod(number, ledger.stream, period.from_ns, period.to_ns)]
-            case "catalogue":
-                done = SendResult(number, accepted=True, message="the catalogue will be sent again")
-                return [FindCatalogue(request.catalogue), done]
             case "status":
-                done = SendResult(number, accepted=True, message="status sent")
-                return [self._status(now_ns), done]
-            case "snapshot":
-                return [SendResult(number, accepted=False, message="not built yet")]
+                return [self._status(now_ns), SendResult(number, True, "status sent")]
             case _:
-                return [SendResult(number, accepted=False, message="no such request")]
+                return plain_answer(request)
 
     # ---- the rest ------------------------------------------------------------------------
 
@@ -494,7 +496,3 @@ class LaneSession:
 
 def _known(stream: int) -> bool:
     return Stream.ALARM <= stream <= Stream.EVIDENCE
-
-
-def _ranges(ranges: Sequence[wire.Range]) -> RangeSet:
-    return RangeSet((part.start, part.stop) for part in ranges)

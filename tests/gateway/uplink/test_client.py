@@ -37,6 +37,8 @@ class Destination:
     history_share: float = 0.5
     rate_bytes_per_s: int = 0
     streams: tuple[str, ...] = ("alarm", "event", "telemetry", "evidence")
+    evidence: str = "clip"
+    evidence_bytes_per_day: int = 0
 
 
 @dataclass

@@ -26,6 +26,8 @@ class Destination:
     insecure: bool = False
     history_share: float = 0.5
     rate_bytes_per_s: int = 0
+    evidence: str = "clip"
+    evidence_bytes_per_day: int = 0
     streams: tuple[str, ...] = ("alarm", "event", "telemetry", "evidence")
 
 

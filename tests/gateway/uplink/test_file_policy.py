@@ -1,0 +1,114 @@
+"""Evidence files: what a policy withholds, small pictures, and files sent on request over a cut."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import cv2
+import grpc
+import numpy as np
+import pytest
+
+from buffer.contract import Stream
+from gateway.receiver.evidence import EvidenceFiles
+from gateway.uplink.file_policy import THUMBNAIL_BYTES, FilePolicy
+from gateway.uplink.thumbnail import thumbnail
+from gateway.wire.v1 import uplink_pb2 as wire
+from tests.fakes.small_log import SmallLog
+from tests.gateway.receiver.conftest import RunReceiver, run_receiver
+from tests.gateway.uplink.test_client import Destination, running, until
+
+__all__ = ["run_receiver"]
+DAY_NS = 86_400 * 1_000_000_000
+
+
+def photo(seed: int = 1) -> bytes:
+    """A JPEG of some 300 kB: noise compresses badly."""
+    rng = np.random.default_rng(seed)
+    done, encoded = cv2.imencode(".jpg", rng.integers(0, 255, (480, 640, 3), np.uint8))
+    assert done
+    return encoded.tobytes()
+
+
+async def put(log: SmallLog, content: bytes, media_type: str) -> bytes:
+    name = await log.put_file(content)
+    file = wire.EvidenceFile(sha256=name, total_bytes=len(content), media_type=media_type)
+    log.put(Stream.EVIDENCE, file.SerializeToString())
+    return name
+
+
+@pytest.mark.parametrize(
+    ("kind", "withheld"),
+    [
+        ("none", [True, True]),
+        ("thumbnail", [True, True]),
+        ("picture", [False, True]),
+        ("clip", [False, False]),
+    ],
+)
+async def test_each_kind_sends_what_the_one_before_does(kind: str, withheld: list[bool]) -> None:
+    log = SmallLog()
+    await put(log, b"p" * 1000, "image/jpeg")
+    await put(log, b"c" * 9000, "video/mp4")
+    records = list(log.records[Stream.EVIDENCE].values())
+    policy = FilePolicy(kind)
+    assert [policy.withholds(one, 0) for one in records] == withheld
+    policy.grant(2)
+    assert not policy.withholds(records[1], 0), "what was asked for goes"
+    policy.arrived(2)
+    assert policy.withholds(records[1], 0) == withheld[1]
+
+
+async def test_the_bytes_of_a_day_bound_what_goes_unasked_and_no_file_counts_twice() -> None:
+    log = SmallLog()
+    for letter in (b"a", b"b", b"c"):
+        await put(log, letter * 1000, "image/jpeg")
+    first, second, third = log.records[Stream.EVIDENCE].values()
+    policy = FilePolicy("clip", 2000)
+    assert not policy.withholds(first, 0)
+    assert not policy.withholds(first, 0), "sent again after a cut"
+    assert not policy.withholds(second, 0)
+    assert policy.withholds(third, 0)
+    assert not policy.withholds(third, DAY_NS), "another day"
+
+
+def test_a_small_picture_is_small_and_a_picture() -> None:
+    small = thumbnail(photo(), THUMBNAIL_BYTES)
+    assert 0 < len(small) <= THUMBNAIL_BYTES
+    assert cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR) is not None
+    assert thumbnail(b"no picture", THUMBNAIL_BYTES) == b""
+    assert thumbnail(b"", THUMBNAIL_BYTES) == b""
+
+
+async def test_a_withheld_picture_comes_on_request_though_the_line_is_cut_in_between(
+    tmp_path: Path, run_receiver: RunReceiver
+) -> None:
+    log = SmallLog()
+    content = photo()
+    name = await put(log, content, "image/jpeg")
+    clip = await put(log, b"c" * 5000, "video/mp4")
+    folder = tmp_path / "store"
+    files = EvidenceFiles(folder / "evidence")
+    asked = {"what": "evidence", "sha256": name.hex(), "gateway": "SD-1"}
+    async with contextlib.AsyncExitStack() as stack:
+        first = await stack.enter_async_context(run_receiver(folder))
+        # 100 kB/s: the picture takes seconds, so that the cut comes in its middle.
+        thin = Destination(first.target, evidence="thumbnail", rate_bytes_per_s=100_000)
+        await stack.enter_async_context(running(thin, log))
+        await until(lambda: not log.cursor("province", Stream.EVIDENCE).missing(1, 3))
+        assert 0 < len(files.thumbnail(name).read_bytes()) <= THUMBNAIL_BYTES
+        assert not files.complete(name)
+        assert not files.complete(clip)
+        answer = await first.receiver.requests.ask(asked)
+        assert answer == {"accepted": True, "message": "1 records will be sent again"}
+        await until(lambda: files.held(name, 1) > 0)
+        for lane in first.receiver._lines("SD-1", ""):
+            lane.end(grpc.StatusCode.UNAVAILABLE, "cut")
+        await until(lambda: files.complete(name), seconds=60)
+        assert files.path(name).read_bytes() == content
+        unknown = await first.receiver.requests.ask({**asked, "sha256": "00" * 32})
+        assert unknown == {"accepted": False, "message": "no record of this file is held here"}
+    assert not files.complete(clip), "nobody asked for the clip"
+    await asyncio.sleep(0)
