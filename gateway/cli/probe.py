@@ -13,6 +13,7 @@ import click
 KINDS: Mapping[str, str] = {
     "modbus": "Read a Modbus device once: values, states, raw registers, address base.",
     "bus": "Listen to an RS-485 line: masters, devices, errors, baud rate. 监听总线",
+    "camera": "Find cameras; see what one gives: streams, codecs, a picture. 查找摄像机",
     "opcua": "Ask an OPC UA server what it offers: endpoints, policies, limits, namespaces.",
 }
 
