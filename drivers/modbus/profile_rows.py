@@ -29,6 +29,7 @@ from drivers.modbus.profile import (
     load,
 )
 from drivers.modbus.profile_keys import ProfileKeys
+from drivers.modbus.state_words import legend
 from drivers.modbus.status import same_unit
 from drivers.point_table import PointRow, PointSettings
 from drivers.wording import suggestion
@@ -93,6 +94,7 @@ def described(keys: ProfileKeys) -> list[str]:
     lines += [
         f"{item.tag}: {item.address.area} {item.address.address} {item.address.type}"
         + (f", {item.of.description}" if item.of.description else "")
+        + (f": {states}" if (states := legend(profile, item.of.tag)) else "")
         for item in shown
     ]
     if len(items) > len(shown):
@@ -127,7 +129,10 @@ def _settings(
     if isinstance(item.of, Flag):
         if item.of.alarm:
             given |= {item.of.alarm: _ALARM_LIMIT, "priority": item.of.priority}
-            given["alarm_of"] = f"{value_tag}:{item.of.alarm}" if value_tag else ""
+            # Of two bits of one limit (three levels of an MSA) the first is its bit.
+            first = next(flag for flag in profile.flags if flag.alarm == item.of.alarm)
+            if value_tag and first is item.of:
+                given["alarm_of"] = f"{value_tag}:{item.of.alarm}"
     else:
         given |= _register_settings(profile, item.of, keys)
     if row is not None:
@@ -138,6 +143,9 @@ def _settings(
 
 def _register_settings(profile: Profile, register: Register, keys: ProfileKeys) -> dict[str, Any]:
     given: dict[str, Any] = {"unit": register.unit, "scale": register.scale}
+    states = legend(profile, register.tag)
+    if states:
+        given["description"] = f"{register.description}: {states}".removeprefix(": ")
     if register.tag == VALUE or profile.units_of(register.tag):
         given["unit"] = register.unit or keys.gas_unit
         if profile.has_alarms:

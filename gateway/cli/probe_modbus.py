@@ -36,6 +36,7 @@ from drivers.modbus.link import LinkLostError
 from drivers.modbus.once import Reading, identify, read_once
 from drivers.modbus.plan import Span
 from drivers.modbus.profile import Profile, bits, code_number, load
+from drivers.modbus.state_words import words
 from drivers.point_table import PointRow
 from drivers.wording import sentence
 from gateway.runtime.clock import SystemClock
@@ -232,6 +233,7 @@ class _ProfileView:
                 {
                     "tag": row.tag,
                     "value": None if math.isnan(sample.value) else self._scaled(row, sample),
+                    "says": self._says(row, sample),
                     "unit": self._unit(row, reading),
                     "quality": quality_word(sample.quality),
                     "raw": [f"{word:04X}" for word in sample.words],
@@ -259,7 +261,15 @@ class _ProfileView:
         return round(sample.value * row.settings.scale + row.settings.offset, 9)
 
     def _value(self, row: PointRow[Any], sample: Sample) -> str:
-        return "–" if math.isnan(sample.value) else f"{self._scaled(row, sample):g}"
+        if math.isnan(sample.value):
+            return "–"
+        return f"{self._scaled(row, sample):g} {self._says(row, sample)}".rstrip()
+
+    def _says(self, row: PointRow[Any], sample: Sample) -> str:
+        """What a register of states says, in words."""
+        if math.isnan(sample.value):
+            return ""
+        return words(self.profile, row.address.item, sample.value)
 
     def _unit(self, row: PointRow[Any], reading: Reading) -> str:
         """Unit by the device itself where it says one, else by the profile."""

@@ -73,7 +73,7 @@ def test_values_states_and_raw_registers_side_by_side() -> None:
     lines = [" ".join(line.split()) for line in result.output.splitlines()]
     assert lines[0].endswith("from documents, not yet seen on a device")
     assert "gas 20.9 %vol uncertain:calibrating 41A7 3333 40003 holding 2" in lines
-    assert "gas.state 12 good 000C 40007 holding 6" in lines
+    assert "gas.state 12 calibration 标定 good 000C 40007 holding 6" in lines
     assert "gas.temperature 22 °C good 0016 40017 holding 16" in lines
     assert any(line.startswith("address base: addresses are right as they are") for line in lines)
     assert {frame[7] for frame in frames} <= ALLOWED_FUNCTIONS
