@@ -124,10 +124,12 @@ class RecordsWriter(Writer[RecordsJob]):
         self._alone: set[Stream] = set()
         self._again: list[RecordsJob] = []
         self._retry_ns = 0
+        self._unsettled: list[RecordsJob] = []
 
     def commit(self, jobs: Sequence[RecordsJob]) -> None:
         """Store everything given in one transaction; a new log id is one of its own."""
         batch: list[RecordsJob] = []
+        self._unsettled = [job for job in jobs if not isinstance(job, Renew)]
         for job in jobs:
             if isinstance(job, Renew):
                 self._store(batch)
@@ -143,7 +145,11 @@ class RecordsWriter(Writer[RecordsJob]):
 
     def keep(self, jobs: Sequence[RecordsJob], error: str, outcome: Outcome) -> None:
         """Keep for later what must not be lost, or not without being counted."""
-        self._again += self._kept_for_later(jobs, error, outcome.given_up)
+        unsettled, self._unsettled = self._unsettled, []
+        outcome.released_bytes += sum(
+            len(job.payload) for job in unsettled if isinstance(job, PendingRecord) and not job.held
+        )
+        self._again += self._kept_for_later(unsettled, error, outcome.given_up)
         self._retry_ns = self.clock.monotonic_ns() + RETRY_NS
 
     def next_deadline_ns(self) -> int | None:
@@ -177,6 +183,7 @@ class RecordsWriter(Writer[RecordsJob]):
 
     def _store(self, jobs: Sequence[RecordsJob]) -> None:
         jobs = (*self._again, *jobs)
+        self._unsettled = [*self._again, *self._unsettled]
         self._again = []
         if not jobs:
             return
@@ -200,6 +207,7 @@ class RecordsWriter(Writer[RecordsJob]):
             self._stored(planned)
 
         error = self.transact(work, stored_late)
+        self._unsettled = self._unsettled[len(jobs) :]  # given in order
         if error:
             self._ledger = ledger
             given_up: list[Receipt] = []

@@ -104,6 +104,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
         self._groups: list[Held] = []
         self._open: Held | None = None
         self._promised_id = 0
+        self._unsettled: list[PendingBatch] = []
         self._shed = ""
         self._room_seen_ns = -ROOM_SEEN_NS
         self._used = 0
@@ -115,6 +116,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
         """Store everything given in one transaction, then deletions, one transaction each."""
         batches: list[PendingBatch] = []
         key = False
+        self._unsettled = [one for job in jobs if isinstance(job, Store) for one in job.batches]
         for job in jobs:
             if isinstance(job, Store):
                 batches.extend(job.batches)
@@ -131,6 +133,14 @@ class TelemetryWriter(Writer[TelemetryJob]):
     def receipts_of(self, job: TelemetryJob) -> list[Receipt]:
         """Receipts that wait for a job."""
         return [item.receipt for item in job.batches] if isinstance(job, Store) else []
+
+    def keep(self, jobs: Sequence[TelemetryJob], error: str, outcome: Outcome) -> None:
+        """Count what was not even tried, because a question before it failed."""
+        unsettled, self._unsettled = self._unsettled, []
+        outcome.released_bytes += sum(item.raw_bytes for item in unsettled)
+        if unsettled:
+            self._keys.force()
+            self._report_loss(unsettled, error)
 
     def next_deadline_ns(self) -> int | None:
         """When to look for what has grown too old."""
@@ -181,6 +191,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
             self._account(records)
             encoded = sum(len(record.payload) for record in records)
             self._policy.observed(sum(record.samples for record in records), encoded)
+        self._unsettled = self._unsettled[len(batches) :]  # given in order
         outcome.health = self._shed
         outcome.bounds[Stream.TELEMETRY] = self.bounds(Stream.TELEMETRY)
         outcome.usage[Stream.TELEMETRY] = self._usage()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,6 +125,35 @@ async def test_an_alarm_that_waits_for_a_slow_disk_is_told_after_a_second(
             assert not receipt.done()
         assert await receipt == 1
         assert told == [True, False]
+
+
+@contextmanager
+def unreadable(path: Path, table: str) -> Iterator[None]:
+    """Another hand has renamed a table, so that a question about it fails, and nothing else."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute(f"ALTER TABLE {table} RENAME TO away")
+    try:
+        yield
+    finally:
+        connection.execute(f"ALTER TABLE away RENAME TO {table}")
+        connection.close()
+
+
+async def test_an_alarm_whose_commit_took_place_before_a_question_failed_is_stored_once(
+    open_buffer: OpenBuffer, tmp_path: Path
+) -> None:
+    async with open_buffer(attempts=1) as log:
+        await log.add_record(Stream.ALARM, b"before")
+        with unreadable(tmp_path / "data" / "records.db", "evidence"), suppress(NotStoredError):
+            await log.add_record(Stream.ALARM, b"one")
+        await log.add_record(Stream.ALARM, b"two")
+        assert log.health()[0]
+        stored = await everything(log, Stream.ALARM)
+        check_chain(stored)
+        assert [one.payload for one in stored] == [b"before", b"one", b"two"]
+    async with open_buffer() as log:
+        assert gaps_of(await everything(log, Stream.EVENT)) == {}
+        assert len(await everything(log, Stream.ALARM)) == 3
 
 
 async def test_file_changed_by_another_hand_is_not_written_to(
