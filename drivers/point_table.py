@@ -37,6 +37,7 @@ from drivers.point_records import (
     csv_records,
     decoded,
 )
+from drivers.point_rows import PointRow, PointRows
 from drivers.wording import sentence, shown
 
 MAX_BYTES = 64 << 20
@@ -136,20 +137,6 @@ class PointSettings(StrictModel):
 
 
 @dataclass(frozen=True, slots=True)
-class PointRow(Generic[AddressT]):
-    """One point: `row` is its line in the file, `tag` its name within the device.
-
-    Both halves are validated. `settings` is one object for all rows that differ in the name only
-    (its own name is empty), so that 100,000 points do not cost 100,000 of them.
-    """
-
-    row: int
-    tag: str
-    settings: PointSettings
-    address: AddressT
-
-
-@dataclass(frozen=True, slots=True)
 class PointTable(Generic[AddressT]):
     """Rows that are right, problems of those that are not; two tables are equal by these.
 
@@ -158,7 +145,7 @@ class PointTable(Generic[AddressT]):
     from 0 of the column of each field and heading.
     """
 
-    rows: tuple[PointRow[AddressT], ...]
+    rows: PointRows[AddressT]
     problems: tuple[Problem, ...]
     encoding: str = field(compare=False)
     separator: str = field(compare=False)
@@ -260,7 +247,7 @@ def _table(
     problems: list[Problem] = []
     fields = columns.match(heading_row, heading, problems)
     missing = {name for name in columns.required if name not in fields}  # said once, above
-    rows: list[PointRow[AddressT]] = []
+    rows: PointRows[AddressT] = PointRows()
     seen: dict[str, int] = {}
     common = PointSettings.model_fields.keys() - {"name"}
     shared: dict[tuple[tuple[str, str], ...], PointSettings] = {}
@@ -282,7 +269,7 @@ def _table(
     problems.sort(key=lambda problem: problem.row)
     places = {word: at for at, word in reversed(list(enumerate(heading))) if word}
     places |= {name: at for at, name in enumerate(fields) if name is not None}
-    return PointTable(tuple(rows), tuple(problems), "", "", columns=places)
+    return PointTable(rows, tuple(problems), "", "", columns=places)
 
 
 def settings_problems(settings: PointSettings) -> Iterator[tuple[str, str]]:
@@ -399,6 +386,7 @@ def _validated(
 __all__ = [
     "HEADINGS",
     "PointRow",
+    "PointRows",
     "PointSettings",
     "PointTable",
     "TableError",

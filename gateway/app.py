@@ -21,7 +21,7 @@ from buffer.store import Buffer
 from drivers.contract import Clock, Driver
 from gateway.control.commands import commands
 from gateway.control.server import ControlServer
-from gateway.model.catalogue import encode_ids
+from gateway.model.catalogue import Catalogue, encode_ids
 from gateway.model.event import gap_event
 from gateway.normalise.scale import Normaliser
 from gateway.observe.health import Health
@@ -35,12 +35,13 @@ from gateway.runtime.clock import SystemClock, boot_id
 from gateway.runtime.memory import one_arena, settle
 from gateway.sources.build import (
     POINT_IDS_STATE,
-    make_catalogue,
     make_duty,
+    make_ids,
     make_judge,
     make_signer,
     make_work,
-    open_sources,
+    open_cameras,
+    open_devices,
     rule_notes,
 )
 from gateway.sources.keep import end, keep_running
@@ -117,9 +118,11 @@ async def _build(
     reloader: Callable[[Buffer, Pipeline, SystemClock], Reloader],
 ) -> Parts:
     """Make every part; the catalogue is durable before any source runs."""
-    catalogue, ids = make_catalogue(site, buffer.state(POINT_IDS_STATE))
+    ids = make_ids(site, buffer.state(POINT_IDS_STATE))
+    sources = open_devices(site, ids, clock)  # before what is dropped: it would hold its memory
+    catalogue = Catalogue.of(site.points(ids))
     judge = make_judge(site, catalogue, buffer.states(DESK_STATE))
-    sources = open_sources(site, catalogue, judge, clock)
+    sources |= open_cameras(site, catalogue, judge, clock)
     normaliser = Normaliser(catalogue.points)
     work, work_lost = make_work(site, catalogue, buffer.state, clock)
     pipeline = Pipeline(buffer, catalogue.without_points(), normaliser, judge, clock, work)

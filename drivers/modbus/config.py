@@ -7,6 +7,7 @@ Guarantees: every mistake is one clear sentence; an address is resolved in exact
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
@@ -231,7 +232,7 @@ def resolve(address: ModbusAddress, base: Literal["zero", "modicon"]) -> Target:
     span = Span(area, start, (length + 1) // 2 or TYPE_REGISTERS[word])
     if span.end > ADDRESSES:
         raise AddressError("address", f"{word} at wire address {start} leaves 0..65535")
-    return Target(span, word, address.order)
+    return Target(span, sys.intern(word), sys.intern(address.order))  # the same few for all points
 
 
 def kind(address: ModbusAddress) -> ValueKind:

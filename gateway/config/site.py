@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drivers.contract import DriverPoint, DriverType, StrictModel, ValueKind
-from drivers.point_table import PointRow
+from drivers.point_table import PointRow, PointRows
 from gateway.config.alarms import AlarmsConfig
 from gateway.config.model import (
     BufferSettings,
@@ -45,12 +45,12 @@ class Device:
     name: str
     driver: DriverType[Any, Any]
     config: StrictModel
-    rows: tuple[PointRow[Any], ...]
+    rows: PointRows[Any]
     table: str
 
     def names(self) -> list[str]:
         """Point names, `device/tag`, in table order."""
-        return [f"{self.name}/{row.tag}" for row in self.rows]
+        return [f"{self.name}/{tag}" for tag in self.rows.tags]
 
     def driver_points(self, ids: Mapping[str, int]) -> list[DriverPoint[Any]]:
         """Points as the driver takes them; ids by point name (KeyError if one is missing)."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from drivers.contract import DriverPoint, DriverType, Problem, StrictModel, ValueKind
-from drivers.point_table import PointRow, TableError, read
+from drivers.point_table import PointRow, PointRows, TableError, read
 from drivers.registry import UnknownDriverError
 from gateway.config.checks import Declared, check_rows
 from gateway.config.files import check_pair
@@ -116,7 +116,8 @@ def device(
     if entry is None or config is None or len(report.problems) > before:
         return None
     origin = points or cast("_OwnPoints", config).own_table
-    return Device(str(name), driver, config, tuple(rows), origin)
+    kept = rows if isinstance(rows, PointRows) else PointRows(rows)
+    return Device(str(name), driver, config, kept, origin)
 
 
 def camera(table: object, path: TomlPath, folder: Path, report: Report) -> CameraConfig | None:

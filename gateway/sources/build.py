@@ -37,10 +37,9 @@ POINT_IDS_STATE = "point_ids"
 """Name of the id table in the state of the log."""
 
 
-def make_catalogue(site: Site, known_ids: bytes) -> tuple[Catalogue, dict[str, int]]:
-    """Give ids to the points, and name them: those that the log knows keep their ids."""
-    ids = assign_ids(decode_ids(known_ids), site.point_names())
-    return Catalogue.of(site.points(ids)), ids
+def make_ids(site: Site, known_ids: bytes) -> dict[str, int]:
+    """Give ids to the points by name: those that the log knows keep theirs."""
+    return assign_ids(decode_ids(known_ids), site.point_names())
 
 
 def make_judge(site: Site, catalogue: Catalogue, state: Mapping[str, bytes]) -> Judge:
@@ -121,33 +120,31 @@ def make_duty(site: Site, log: Log, pipeline: Pipeline, clock: Clock) -> DutySer
     return service
 
 
-def open_sources(site: Site, catalogue: Catalogue, judge: Judge, clock: Clock) -> dict[str, Driver]:
-    """Sources by name, in the order of the site file."""
-    return {
-        **open_devices(site, catalogue, clock, [device.name for device in site.devices]),
-        **open_cameras(site, catalogue, judge, clock, [camera.name for camera in site.cameras]),
-    }
-
-
 def open_devices(
-    site: Site, catalogue: Catalogue, clock: Clock, only: Collection[str]
+    site: Site, ids: Mapping[str, int], clock: Clock, only: Collection[str] | None = None
 ) -> dict[str, Driver]:
-    """Drivers of the devices named in `only`."""
-    ids = {point.name: point.id for point in catalogue.points}
+    """Drivers of all devices, or of those in `only`, in the order of the site file.
+
+    ids: by point name.
+    """
     return {
         device.name: device.driver.open(
             device.name, device.config, device.driver_points(ids), clock
         )
         for device in site.devices
-        if device.name in only
+        if only is None or device.name in only
     }
 
 
 def open_cameras(
-    site: Site, catalogue: Catalogue, judge: Judge, clock: Clock, only: Collection[str]
+    site: Site,
+    catalogue: Catalogue,
+    judge: Judge,
+    clock: Clock,
+    only: Collection[str] | None = None,
 ) -> dict[str, Driver]:
-    """Cameras named in `only`; each is told which of its alarms stand by `judge`."""
-    cameras = [camera for camera in site.cameras if camera.name in only]
+    """All cameras, or those in `only`; each is told which of its alarms stand by `judge`."""
+    cameras = [camera for camera in site.cameras if only is None or camera.name in only]
     if not cameras:
         return {}
     from gateway.sources.camera import CameraSource

@@ -35,7 +35,7 @@ from gateway.rules.judge import Judge
 from gateway.runtime.memory import settle
 from gateway.sources.build import (
     POINT_IDS_STATE,
-    make_catalogue,
+    make_ids,
     make_judge,
     open_cameras,
     open_devices,
@@ -136,7 +136,9 @@ class Reloader:
         difference = compare(self._running, fingerprint)
         if difference.restart:
             raise RestartNeededError(difference.restart)
-        catalogue, ids = make_catalogue(site, known_ids)
+        ids = make_ids(site, known_ids)
+        devices = open_devices(site, ids, self._clock, difference.starting)
+        catalogue = Catalogue.of(site.points(ids))
         return _Next(
             site,
             before,
@@ -146,7 +148,7 @@ class Reloader:
             ids,
             Normaliser(catalogue.points),
             make_judge(site, catalogue, {}),
-            open_devices(site, catalogue, self._clock, difference.starting),
+            devices,
         )
 
     async def _apply(self, following: _Next, sources: RunningSources) -> None:

@@ -1,7 +1,7 @@
 """`python -m tests.soak [--faults 1440] [--seed 1]`: a day of the plant, a fault every minute.
 
 Prints a table and fails if a fault did not show, did not heal, or left something behind, or if
-memory was not flat (flat.py says when it is).
+memory was not flat (flat.py says when it is). Loop and heap are set up as `plantgate run` does it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from statistics import median
 
+from gateway.runtime.loop import loop_factory
+from gateway.runtime.memory import one_arena
 from tests.bench.machine import describe
 from tests.soak.campaign import Result, run
 from tests.soak.flat import LIMIT_BYTES
@@ -24,7 +26,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--memory", type=Path, help="CSV of resident bytes after each fault")
     options = parser.parse_args()
-    result = asyncio.run(run(options.faults, options.seed, lambda line: print(line, flush=True)))
+    one_arena()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        result = runner.run(run(options.faults, options.seed, lambda line: print(line, flush=True)))
     print(", ".join(f"{key} {value}" for key, value in describe().items()))
     for line in lines(result):
         print(line)

@@ -182,7 +182,7 @@ class Plant:
     def _fill_ledger(self) -> None:
         """Have the folder intake remember as many files as it ever does, from the start on."""
         known = (hashlib.sha256(b"%d" % at).hexdigest() for at in range(REMEMBERED))
-        (self._folder / LEDGER).write_text("\n".join(known) + "\n", encoding="ascii")
+        (self._folder / "in" / LEDGER).write_text("\n".join(known) + "\n", encoding="ascii")
 
     async def _hand_in(self) -> None:
         """Messages and files, as long as there is a broker and a folder."""
