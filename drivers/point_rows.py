@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from drivers.contract import AddressT
 
@@ -41,25 +42,20 @@ class PointRows(Sequence[PointRow[AddressT]]):
         self.tags: list[str] = []
         self._lines = array("q")
         self._settings: _Column[PointSettings] = _Column()
-        self._shapes: _Column[tuple[type[AddressT], frozenset[str]]] = _Column()
-        self._fields: dict[str, _Column[object]] = {}
+        self._shapes: _Column[_Shape[AddressT]] = _Column()
+        self._within = array("q")  # which row of its shape a row is
         for row in rows:
             self.append(row)
 
     def append(self, row: PointRow[AddressT]) -> None:
         """Add a row behind the others."""
         address = row.address
-        values = dict(address)
-        for name in values.keys() - self._fields.keys():
-            self._fields[name] = _Column(len(self.tags))
+        given = address.model_fields_set
+        shape = self._shapes.add((type(address), *sorted(given)), _Shape(type(address), given))
         self.tags.append(row.tag)
         self._lines.append(row.row)
-        self._settings.append(id(row.settings), row.settings)
-        shape = (type(address), frozenset(address.model_fields_set))
-        self._shapes.append(shape, shape)
-        for name, column in self._fields.items():
-            value = values.get(name)
-            column.append(_key(value), value)
+        self._settings.add(id(row.settings), row.settings)
+        self._within.append(shape.add(address))
 
     def __len__(self) -> int:
         """Count of rows."""
@@ -96,28 +92,50 @@ class PointRows(Sequence[PointRow[AddressT]]):
         return f"PointRows({list(self)!r})"
 
     def _made(self, at: int) -> PointRow[AddressT]:
-        model, given = self._shapes[at]
-        names = model.model_fields
-        values = {name: column[at] for name, column in self._fields.items() if name in names}
-        address = model.model_construct(set(given), **values)
+        address = self._shapes[at].made(self._within[at])
         return PointRow(self._lines[at], self.tags[at], self._settings[at], address)
+
+
+class _Shape(Generic[AddressT]):
+    """Addresses of one type with the same fields given, a column a field."""
+
+    def __init__(self, model: type[AddressT], given: AbstractSet[str]) -> None:
+        self._model = model
+        self._given = frozenset(given)
+        self._columns: list[tuple[str, _Column[object]]] = [
+            (name, _Column()) for name in model.model_fields
+        ]
+        self._count = 0
+
+    def add(self, address: AddressT) -> int:
+        """Add an address; gives its place."""
+        for name, column in self._columns:
+            value = getattr(address, name)
+            column.add(value if type(value) is str else _key(value), value)
+        self._count += 1
+        return self._count - 1
+
+    def made(self, at: int) -> AddressT:
+        """Make the address at a place again; it was validated when it came."""
+        values = {name: column[at] for name, column in self._columns}
+        return self._model.model_construct(set(self._given), **values)
 
 
 class _Column(Generic[ItemT]):
     """One item of each row, each different one kept once."""
 
-    def __init__(self, behind: int = 0) -> None:
-        """Begin, `behind` so many rows that have no such item."""
-        self._numbers = array("L", bytes(behind * array("L").itemsize))
-        self._items: list[ItemT] = [cast("ItemT", None)] if behind else []
+    def __init__(self) -> None:
+        self._numbers = array("L")
+        self._items: list[ItemT] = []
         self._known: dict[object, int] = {}
 
-    def append(self, key: object, item: ItemT) -> None:
-        number = self._known.get(key)
-        if number is None:
-            number = self._known[key] = len(self._items)
+    def add(self, key: object, item: ItemT) -> ItemT:
+        """Add an item behind the others; gives the one that stands for all of that key."""
+        number = self._known.setdefault(key, len(self._items))
+        if number == len(self._items):
             self._items.append(item)
         self._numbers.append(number)
+        return self._items[number]
 
     def __getitem__(self, at: int) -> ItemT:
         return self._items[self._numbers[at]]

@@ -77,6 +77,11 @@ class Value:
         """What has to be read for it."""
         return self.cell or self.span
 
+    @property
+    def within(self) -> int:
+        """Where its own registers begin in what is read for it."""
+        return self.span.start - self.read.start
+
 
 class Column(NamedTuple):
     """Decoded points of one kind; arrays of equal length."""
@@ -88,16 +93,28 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Group:
-    """Values of one type and byte order: a slice of their column."""
+    """Values of one type and byte order: a slice of their column.
+
+    Of each value, in order, spans: what is read for it; within: its place in that; types. Whose
+    value it is stands in the column's points alone.
+    """
 
     kind: ValueKind
     key: tuple[str, bool, bool]  # type family, words swapped, little-endian
-    values: tuple[Value, ...]
+    spans: tuple[Span, ...]
+    within: tuple[int, ...]
+    types: tuple[str, ...]
     first: int
+
+    def places(self, found: Mapping[Span, tuple[int, int]]) -> Iterator[tuple[int, int] | None]:
+        """Block of each value and its own place, None where no block reads it."""
+        for span, within in zip(self.spans, self.within, strict=True):
+            place = found.get(span)
+            yield None if place is None else (place[0], place[1] + within)
 
     @property
     def slice(self) -> slice:
-        return slice(self.first, self.first + len(self.values))
+        return slice(self.first, self.first + len(self.spans))
 
 
 class Layout:
@@ -119,25 +136,30 @@ class Layout:
             for (of_kind, key), members in sorted(grouped.items()):
                 if of_kind is kind:
                     members.sort(key=lambda value: (value.span, value.type, value.id))
-                    self.groups.append(_Group(kind, key, tuple(members), len(ids)))
+                    spans = tuple(value.read for value in members)
+                    within = tuple(value.within for value in members)
+                    types = tuple(value.type for value in members)
+                    self.groups.append(_Group(kind, key, spans, within, types, len(ids)))
                     ids += [value.id for value in members]
             if ids:
                 self.points[kind] = np.array(ids, np.int32)
         self.text_points = np.array([value.id for value in self.texts], np.int32)
 
-    def _all(self) -> Iterator[Value]:
+    def _all(self) -> Iterator[tuple[Span, int]]:
+        """Span and point of every value."""
         for group in self.groups:
-            yield from group.values
-        yield from self.texts
+            yield from zip(group.spans, self.points[group.kind][group.slice].tolist(), strict=True)
+        for text in self.texts:
+            yield text.read, text.id
 
     def spans(self) -> set[Span]:
         """Everything that has to be read."""
-        return {value.read for value in self._all()}
+        return {span for span, _ in self._all()}
 
     def ids_of(self, spans: Iterable[Span]) -> list[int]:
         """Ids of the points that are read from any of these spans, ascending."""
         wanted = set(spans)
-        return sorted(value.id for value in self._all() if value.read in wanted)
+        return sorted(point for span, point in self._all() if span in wanted)
 
     def all_bad(self, quality: Quality) -> list[Column]:
         """Every point without a value, all for one reason."""
@@ -179,8 +201,7 @@ class Decoder:
         places = _places(blocks, self.offsets)
         for group in layout.groups:
             units: list[int] = []
-            for position, value in enumerate(group.values, group.first):
-                place = _place(value, places)
+            for position, place in enumerate(group.places(places), group.first):
                 if place is None:
                     empty[group.kind].append(position)
                     units.append(_UNREAD)
@@ -286,9 +307,7 @@ def _places(blocks: Sequence[Block], offsets: Sequence[int]) -> dict[Span, tuple
 def _place(value: Value, places: Mapping[Span, tuple[int, int]]) -> tuple[int, int] | None:
     """Block of a value and its own place, None where no block reads it."""
     found = places.get(value.read)
-    if found is None or value.cell is None:
-        return found
-    return found[0], found[1] + value.span.start - value.cell.start
+    return None if found is None else (found[0], found[1] + value.within)
 
 
 def _piece(value: Value, place: tuple[int, int] | None) -> Piece:
@@ -307,7 +326,7 @@ def _step(group: _Group, buffer: bytearray, units: Positions) -> Callable[[Array
         registers = np.frombuffer(buffer, "<u2" if little else ">u2")
         if family == "bcd16":
             return _bcd(registers, units, target)
-        return _field(registers, units, [value.type for value in group.values], target)
+        return _field(registers, units, list(group.types), target)
     dtype = np.dtype(("<" if little else ">") + _RAW[family])
     if swapped:
         return _swapped(np.frombuffer(buffer, "u2"), units, dtype, target)

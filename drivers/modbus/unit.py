@@ -27,6 +27,7 @@ from drivers.modbus.outlet import Attributes, Outlet
 from drivers.modbus.plan import Block, Span, aligned, plan
 from drivers.modbus.silence import Silence
 from drivers.modbus.status import Judge
+from drivers.modbus.tags import Tags
 
 _BUSY = frozenset({5, 6})  # acknowledge, server device busy: specification §7
 _NO_ANSWER = frozenset({Outcome.UNANSWERED, Outcome.TIMED_OUT})
@@ -72,7 +73,7 @@ class Unit:
         self._config = config
         self._shared = shared
         self._silent_words = _NO_ANSWER | (_GATEWAY_FAILED if shared else frozenset())
-        self._tags = {point.id: point.tag for point in points}
+        self._tags = Tags(points)
         self.layout = Layout(_value(point, config) for point in points)
         self._judge = Judge.of(points, self.layout.points)
         self._searches: list[Search] = []
@@ -166,7 +167,7 @@ class Unit:
             return
         await self._outlet.columns(judge.judged(columns, self._clock.monotonic_ns()))
         for notice in judge.notices():
-            tags = ",".join(self._tags[number] for number in notice.ids[:_TAGS_IN_ATTRIBUTES])
+            tags = ",".join(self._tags.of(notice.ids[:_TAGS_IN_ATTRIBUTES]))
             about: Attributes = {"tags": tags, "count": len(notice.ids)}
             await self._outlet.say(notice.kind, f"{self.where}: {notice.text}.", about)
 
@@ -342,7 +343,7 @@ class Unit:
         return (await link.exchange([request], bytearray(block.payload_bytes), [0]))[0]
 
     async def _say_addresses(self, kind: str, verb: str, spans: list[Span]) -> None:
-        tags = [self._tags[point] for point in self.layout.ids_of(spans)]
+        tags = self._tags.of(self.layout.ids_of(spans))
         shown = ", ".join(tags[:_TAGS_IN_TEXT])
         more = f" and {len(tags) - _TAGS_IN_TEXT} more" if len(tags) > _TAGS_IN_TEXT else ""
         attributes: Attributes = {"tags": ",".join(tags[:_TAGS_IN_ATTRIBUTES]), "count": len(tags)}

@@ -108,6 +108,8 @@ def device(
             return None
         rows, problems = cast("_OwnPoints", config).own_rows(rows)
         _say(points, path, problems, report)
+    kept = rows if isinstance(rows, PointRows) else PointRows(rows)
+    rows = tuple(rows)  # made once for all checks, and dropped
     _text_limits(points, rows, driver, report)
     check_rows(points, rows, declared, report)
     if config is not None:
@@ -116,7 +118,6 @@ def device(
     if entry is None or config is None or len(report.problems) > before:
         return None
     origin = points or cast("_OwnPoints", config).own_table
-    kept = rows if isinstance(rows, PointRows) else PointRows(rows)
     return Device(str(name), driver, config, kept, origin)
 
 
