@@ -100,8 +100,7 @@ async def run(
     async with buffer:
         health = Health()
         parts = await _build(site, buffer, clock, health, partial(Reloader, site, load, again))
-        metrics = _observed(buffer, parts, health)
-        where = (site.metrics.host, site.metrics.port)
+        metrics, where = _observed(buffer, parts, health), (site.metrics.host, site.metrics.port)
         control = ControlServer(site.gateway.data_dir, commands(parts.pipeline, parts.work, clock))
         del site  # validated rows of 100,000 points are half of the memory
         settle()
