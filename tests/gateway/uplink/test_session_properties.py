@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
 
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from buffer.contract import Record, Stream
+from buffer.contract import Bounds, Record, Stream
 from buffer.ranges import RangeSet
 from gateway.uplink.ledger import wire_bytes
 from gateway.uplink.outputs import (
@@ -47,13 +50,15 @@ class LaneMachine(RuleBasedStateMachine):
     """One lane with its log and its receiver."""
 
     lane = Lane.BULK
+    widest = 1  # sequences that one record may speak for
 
     def __init__(self) -> None:
         super().__init__()
-        self.log = SmallLog()
+        self.log = SpanLog(self.widest)
         self.stored: dict[Stream, dict[int, Record]] = {stream: {} for stream in Stream}
         self.gaps: dict[Stream, RangeSet] = {stream: RangeSet() for stream in Stream}
         self.refused: dict[Stream, set[int]] = {stream: set() for stream in Stream}
+        self.set_aside: dict[Stream, RangeSet] = {stream: RangeSet() for stream in Stream}
         self.quarantine = Quarantine()
         self.events: list[str] = []
         self.session: LaneSession | None = None
@@ -116,8 +121,8 @@ class LaneMachine(RuleBasedStateMachine):
             window = self.session_now._sender.window
             message = sum(wire_bytes(record) for record in send.records)
             assert sum(self.unacknowledged.values()) <= max(window.limit_bytes, message)
-        sequences = [record.sequence for record in send.records]
-        assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+        for before, after in pairwise(send.records):
+            assert after.first == before.sequence + 1
 
     # ---- what happens --------------------------------------------------------------------
 
@@ -162,7 +167,7 @@ class LaneMachine(RuleBasedStateMachine):
     def welcome(self, window: int) -> None:
         said = []
         for stream in Stream:
-            ranges = RangeSet((one, one + 1) for one in sorted(self.stored[stream]))
+            ranges = covered(self.stored[stream].values())
             ranges.update(self.gaps[stream])
             said.append(wire.Acknowledged(stream=number(stream), ranges=to_wire(ranges)))
         self.feed(welcome=wire.Welcome(acknowledged=said, window_bytes=window))
@@ -220,13 +225,14 @@ class LaneMachine(RuleBasedStateMachine):
         for record in records:
             if record.sequence in refuses:
                 self.refused[stream].add(record.sequence)
+                self.set_aside[stream].add(record.first, record.sequence + 1)
                 reject = wire.Reject(stream=number(stream), sequence=record.sequence)
                 self.feed(reject=reject)
                 self.unacknowledged.pop((stream, record.sequence), None)
                 continue
             before = self.stored[stream].setdefault(record.sequence, record)
             assert before.hash == record.hash
-            ranges.add(record.sequence)
+            ranges.add(record.first, record.sequence + 1)
         if ranges:
             self.feed(ack=wire.Ack(stream=number(stream), ranges=to_wire(ranges)))
 
@@ -247,10 +253,38 @@ class LaneMachine(RuleBasedStateMachine):
     def request(self, start: int, length: int) -> None:
         stream = STREAMS[self.lane][0]
         ranges = [wire.Range(start=start, stop=start + length)]
-        for sequence in range(start, start + length):
+        for sequence in range(start, start + length + self.widest - 1):
             self.allowed[stream, sequence] += 1
         resend = wire.Resend(stream=number(stream), ranges=ranges)
         self.feed(request=wire.Request(request_id=1, resend=resend))
+
+    @rule(rate=st.sampled_from([0, 20_000, 1_000_000]), pause_ms=st.sampled_from([0, 100, 2_000]))
+    @precondition(lambda self: self.session and self.session.state is State.OPEN)
+    def throttle(self, rate: int, pause_ms: int) -> None:
+        self.feed(throttle=wire.Throttle(bytes_per_s=rate, pause_ms=pause_ms))
+
+    @rule(which=st.integers(0, 1))
+    @precondition(lambda self: self.session and self.session.state is State.OPEN)
+    def conflict(self, which: int) -> None:
+        """Another record has an identity of ours: the session ends at once, and says nothing."""
+        stream = STREAMS[self.lane][which]
+        bounds = self.log.bounds(stream)
+        if bounds.first == bounds.next or stream not in SETTINGS.streams:
+            return
+        session = self.session_now
+        if not session._sender.ledgers[stream].first < session._sender.ledgers[stream].next:
+            return
+        at = session._sender.ledgers[stream].next - 1
+        reject = wire.Reject(stream=number(stream), sequence=at, conflict=True)
+        message = wire.ReceiverMessage(reject=reject)
+        [forked] = session.feed(message, now_ns=self.now_ns)
+        assert isinstance(forked, LogForked)
+        assert forked.stream is stream
+        assert session.state is State.CLOSED
+        assert session.next_deadline_ns() is None
+        assert session.feed(message, now_ns=self.now_ns) == []
+        assert session.tick(self.now_ns + 100 * SECOND) == []
+        self.cut()
 
     @rule(which=st.integers(0, 1), count=st.integers(1, 10))
     def evict(self, which: int, count: int) -> None:
@@ -303,10 +337,9 @@ class LaneMachine(RuleBasedStateMachine):
         assert not self.session_now._sender.busy()
         for stream in STREAMS[self.lane]:
             assert self.log.unacknowledged(NAME, stream) == 0
-            known = RangeSet((one, one + 1) for one in sorted(self.stored[stream]))
+            known = covered(self.stored[stream].values())
             known.update(self.gaps[stream])
-            for sequence in self.refused[stream]:
-                known.add(sequence)
+            known.update(self.set_aside[stream])
             following = self.log.bounds(stream).next
             assert not known.missing(1, following), "every sequence is stored or a known gap"
 
@@ -322,6 +355,10 @@ class LaneMachine(RuleBasedStateMachine):
                 self.receive(forgets=False, refuses=set(), together=1)
             elif self.wanted:
                 self.deliver_catalogue()
+            elif (due := self.session_now._sender.due_ns(self.now_ns)) is not None:
+                self.feed(ack=wire.Ack())  # the receiver lives; it only wants it slower
+                self.log.now_ns = max(due, self.now_ns)
+                self.carry_out(self.session_now.tick(self.now_ns))
             elif idle:
                 return
             else:
@@ -331,10 +368,60 @@ class LaneMachine(RuleBasedStateMachine):
         raise AssertionError("the session never comes to rest")
 
 
+class DerivedMachine(LaneMachine):
+    """The same promises where a record may speak for several sequences."""
+
+    widest = 3
+
+
+class DerivedPriorityMachine(DerivedMachine):
+    """Likewise, on the other lane: alarms that stand behind others that were left out."""
+
+    lane = Lane.PRIORITY
+
+
 class PriorityMachine(LaneMachine):
     """The same promises on the other lane."""
 
     lane = Lane.PRIORITY
+
+
+class SpanLog(SmallLog):
+    """A log as a destination with a filter sees it: each record speaks for 1 to `widest`."""
+
+    def __init__(self, widest: int) -> None:
+        super().__init__()
+        self._widest = widest
+
+    def _make(self, stream: Stream, payload: bytes, boot_id: bytes) -> Record:
+        if self._widest == 1:
+            return super()._make(stream, payload, boot_id)
+        first = self.next[stream]
+        self.next[stream] += first % self._widest
+        made = super()._make(stream, payload, boot_id)
+        record = self.records[stream][made.sequence] = replace(made, source_first=first)
+        return record
+
+    def bounds(self, stream: Stream) -> Bounds:
+        held = self.records[stream].values()
+        return Bounds(
+            min((one.first for one in held), default=self.next[stream]), self.next[stream]
+        )
+
+    def read_now(self, stream: Stream, first: int, last: int, max_bytes: int) -> list[Record]:
+        found: list[Record] = []
+        for sequence in sorted(self.records[stream]):
+            record = self.records[stream][sequence]
+            if sequence < first or record.first > last:
+                continue
+            if found and sum(len(one.payload) for one in found) + len(record.payload) > max_bytes:
+                break
+            found.append(record)
+        return found
+
+
+def covered(records: Iterable[Record]) -> RangeSet:
+    return RangeSet((one.first, one.sequence + 1) for one in records)
 
 
 def number(stream: Stream) -> wire.Stream.ValueType:
@@ -349,3 +436,9 @@ TestBulk = LaneMachine.TestCase
 TestBulk.settings = hypothesis_settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestPriority = PriorityMachine.TestCase
 TestPriority.settings = hypothesis_settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestDerived = DerivedMachine.TestCase
+TestDerived.settings = hypothesis_settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestDerivedPriority = DerivedPriorityMachine.TestCase
+TestDerivedPriority.settings = hypothesis_settings(
+    max_examples=60, stateful_step_count=40, deadline=None
+)
