@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.bench.machine import describe
 from tests.bench.table import print_table, write_json
 
-GROUPS = ("flow", "latency", "log", "modbus", "opcua", "outage", "vision")
+GROUPS = ("flow", "latency", "log", "modbus", "opcua", "opcua_failover", "outage", "vision")
 
 
 def main() -> None:
