@@ -322,6 +322,47 @@ class Lightning(Record):
         return f"lightning warning {self.level}"
 
 
+class EnterpriseGrade(Record):
+    """Grade of the whole enterprise 企业分级, by the authority (鲁安发〔2023〕13号 item 24).
+
+    red 停产停业整顿, orange a full inspection each half-year, yellow and blue random checks. It is
+    no risk level; see UnitRisk.
+    """
+
+    kind: ClassVar[str] = "enterprise_grade"
+    codes: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "grade": {"红": "red", "橙": "orange", "黄": "yellow", "蓝": "blue",
+                  "红色": "red", "橙色": "orange", "黄色": "yellow", "蓝色": "blue"}
+    }  # fmt: skip
+
+    grade: Literal["red", "orange", "yellow", "blue"]
+    authority: Text | None = None
+    reason: Text | None = None
+
+    def summary(self) -> str:
+        """Grade."""
+        return f"the enterprise is graded {self.grade}"
+
+
+class UnitRisk(Record):
+    """Risk of one unit 风险分级单元, by dual prevention; no grade, though its colours are."""
+
+    kind: ClassVar[str] = "unit_risk"
+    codes: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "level": {"1": "major", "2": "larger", "3": "general", "4": "low",
+                  "重大": "major", "较大": "larger", "一般": "general", "低": "low",
+                  "重大风险": "major", "较大风险": "larger", "一般风险": "general", "低风险": "low"}
+    }  # fmt: skip
+
+    unit: Text
+    level: Literal["major", "larger", "general", "low"]
+    place: Text | None = None
+
+    def summary(self) -> str:
+        """Unit and level."""
+        return f"risk of {self.unit} is {self.level}"
+
+
 class Electricity(Record):
     """Electricity monitoring 电力监测: one reading of a meter."""
 
@@ -413,7 +454,7 @@ RECORDS: Mapping[str, type[Record]] = {
     record.kind: record
     for record in (
         Permit, GasAnalysis, Position, PositionCount, PositionAlarm, DualPrevention, Lightning,
-        Electricity, Welding, FireAlarm, Vibration, PictureAlarm,
+        EnterpriseGrade, UnitRisk, Electricity, Welding, FireAlarm, Vibration, PictureAlarm,
     )
 }  # fmt: skip
 """Record types by the word that stands in paths, topics and `intake.<word>`."""

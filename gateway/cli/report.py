@@ -21,6 +21,7 @@ from gateway.cli.query import moment
 if TYPE_CHECKING:
     from gateway.config.load import Site
     from gateway.rules.metrics import Report
+    from gateway.rules.risk import RiskView
 
 DAY_NS = 86_400 * 10**9
 EXAMPLE = """\b
@@ -37,7 +38,10 @@ Example:
 @click.option("--to", "to_ns", metavar="TIME", callback=moment, help="Only before this time.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(site: Path, from_ns: int | None, to_ns: int | None, as_json: bool) -> None:
-    """Report on the alarms of SITE: rates, floods, bad actors, chattering, stale ones, answers."""
+    """Report on the alarms of SITE: rates, floods, bad actors, chattering, stale ones, answers.
+
+    Below it: the grade of the enterprise and the risk of its units, as site systems said it.
+    """
     from buffer.contract import BufferPathError
     from gateway.config.load import ConfigError, load
     from gateway.runtime.clock import SystemClock
@@ -45,7 +49,8 @@ def command(site: Path, from_ns: int | None, to_ns: int | None, as_json: bool) -
     until_ns = to_ns if to_ns is not None else SystemClock().wall_ns()
     start_ns = from_ns if from_ns is not None else until_ns - DAY_NS
     try:
-        report = _report(load(site), start_ns, until_ns)
+        loaded = load(site)
+        report, risk = _report(loaded, start_ns, until_ns), _risk(loaded, until_ns)
     except (ConfigError, BufferPathError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -53,9 +58,9 @@ def command(site: Path, from_ns: int | None, to_ns: int | None, as_json: bool) -
         print(f"{site}: the log cannot be read: {error}", file=sys.stderr)
         sys.exit(1)
     if as_json:
-        print(json.dumps(_facts(report), ensure_ascii=False, indent=2))
+        print(json.dumps(_facts(report) | _risk_facts(risk), ensure_ascii=False, indent=2))
     else:
-        print("\n".join(_lines(report)))
+        print("\n".join([*_lines(report), *_risk_lines(risk)]))
 
 
 def _report(site: Site, start_ns: int, end_ns: int) -> Report:
@@ -78,6 +83,34 @@ def _report(site: Site, start_ns: int, end_ns: int) -> Report:
             if start_ns <= change.gateway_time_ns < end_ns:
                 metrics.feed(change)
     return metrics.report(start_ns, end_ns)
+
+
+def _risk(site: Site, end_ns: int) -> RiskView:
+    """What was said of grade and risk until then, from all that the log still holds."""
+    from buffer.contract import Stream
+    from buffer.inspection import Inspection
+    from gateway.rules.risk import GRADE_EVENT, UNIT_EVENT, RiskView
+    from gateway.wire.v1 import uplink_pb2 as wire
+
+    view = RiskView()
+    with Inspection(site.gateway.data_dir) as inspection:
+        for record in inspection.records(Stream.EVENT):
+            event = wire.Event.FromString(record.payload)
+            if event.kind in {GRADE_EVENT, UNIT_EVENT} and event.time_ns < end_ns:
+                view.feed(event.kind, dict(event.attributes), event.time_ns)
+    return view
+
+
+def _risk_facts(risk: RiskView) -> dict[str, Any]:
+    grade = risk.grade.value if risk.grade is not None else None
+    return {"enterprise_grade": grade, "unit_risks": {u: r.value for u, r in risk.units.items()}}
+
+
+def _risk_lines(risk: RiskView) -> list[str]:
+    grade = risk.grade.words if risk.grade is not None else "not known"
+    lines = [f"Grade of the enterprise 企业分级: {grade}"]
+    lines += [f"  risk of {unit} 风险等级: {level.words}" for unit, level in risk.units.items()]
+    return lines
 
 
 def _facts(report: Report) -> dict[str, Any]:

@@ -29,6 +29,8 @@ OWN: dict[str, dict[str, Any]] = {
     "position_alarm": {"alarm": "over_count", "area": "unit 1"},
     "dual_prevention": {"table": "risk_event", "parent": "u1", "name": "leak"},
     "lightning": {"level": "orange", "distance_km": 8},
+    "enterprise_grade": {"grade": "orange", "reason": "full inspection"},
+    "unit_risk": {"unit": "tank farm", "level": "major"},
     "electricity": {"meter": "M1", "power_kw": 12.5},
     "welding": {"machine": "W1", "on": True, "welder": "0017"},
     "fire_alarm": {"device": "D-12", "state": "fire"},
@@ -291,3 +293,17 @@ def test_every_mapping_sample_has_a_case() -> None:
     assert told == {path.name for path in CASES.glob("*.toml")}
     for path in CASES.glob("*.toml"):
         tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("kind", "said", "name", "word"), [
+    ("enterprise_grade", {"grade": "橙"}, "grade", "orange"),
+    ("enterprise_grade", {"grade": "红色"}, "grade", "red"),
+    ("unit_risk", {"unit": "u", "level": "1"}, "level", "major"),
+    ("unit_risk", {"unit": "u", "level": "低风险"}, "level", "low"),
+])  # fmt: skip
+def test_colours_and_levels_become_words(
+    kind: str, said: dict[str, Any], name: str, word: str
+) -> None:
+    (found,) = read(kind, row(kind) | said)
+    assert isinstance(found, Accepted)
+    assert found.event.attributes[name] == word
