@@ -34,7 +34,7 @@ UNKNOWN = "unknown 未知"
 def legend(profile: Profile, tag: str) -> str:
     """Say what the codes of a register mean, on one line; empty where they mean nothing."""
     return "; ".join(
-        (f"bits {part}: " if part else "")
+        (f"bit{'s' if '-' in part else ''} {part}: " if part else "")
         + ", ".join(f"{code} {word}" for code, word in sorted(table.items()))
         for part, table in _tables(profile, tag)
     )

@@ -40,6 +40,14 @@ def test_the_legend_goes_into_the_description_of_every_loop() -> None:
     assert any(said in line for line in config.own_lines())
 
 
+def test_groups_of_bits_are_told_apart() -> None:
+    assert legend(load("draeger-regard-7000"), "state").startswith(
+        "bit 0: 0 out of service 停用, 1 normal 正常; bit 1: 0 normal 正常, 1 test 测试; bit 2: "
+    )
+    assert "; bits 4-5: 0 normal 正常, 1 warning 异常" in legend(load("honeywell-midas"), "status")
+    assert legend(load("honeywell-midas"), "value") == ""
+
+
 def test_every_quality_that_a_shipped_profile_names_has_words_in_both_languages() -> None:
     for name in names():
         profile = load(name)
