@@ -34,6 +34,15 @@ from gateway.wire.v1 import uplink_pb2 as wire
 URGENT, BULK = "urgent", "bulk"
 """Lanes: alarms and events never wait behind telemetry and evidence, nor behind history."""
 INDEX_HEADER = "Plantgate-Index"
+INDEX_BYTES = 46_000
+"""Largest index: in base64 61,336 characters, with the other headers below the 64 KB that
+nats-server takes (error 10097)."""
+LINE_RANGES = 1000
+"""Most ranges in one line of the index."""
+_RANGE = 24
+"""Bytes of a range in an index, two numbers below 2^40 with their tags, or more."""
+_LINE = 128
+_CATALOGUE = 36
 _OVERHEAD = 256
 """Bytes of a record beside its payload, and of its line in the index: more than any was seen."""
 
@@ -69,6 +78,7 @@ class Batch:
     _batch: wire.JournalBatch = field(default_factory=wire.JournalBatch)
     _index: wire.JournalIndex = field(default_factory=wire.JournalIndex)
     _size: int = 0
+    _indexed: int = 0
     _done: list[Message] = field(default_factory=list)
 
     def fits(self, entry: Entry) -> bool:
@@ -86,8 +96,9 @@ class Batch:
         while start < len(entries) or faults:
             if self._size and self.limit - self._size < 2 * _OVERHEAD:
                 self._close()
+            self._make_room(speaker, len(work.catalogues))
             stop, size = start, 0
-            while stop < len(entries):
+            while stop < min(len(entries), start + LINE_RANGES):
                 more = len(entries[stop].payload) + _OVERHEAD
                 if (size or self._size) and self._size + size + more > self.limit:
                     break
@@ -96,6 +107,7 @@ class Batch:
             if stop > start or faults:
                 item = self._batch.works.add(**_of(speaker))
                 self._index.catalogues.extend(name for name, _ in work.catalogues)
+                self._indexed += _CATALOGUE * len(work.catalogues)
                 _push_into(item, work.stream, entries[start:stop])
                 _faults_into(item, work.stream, faults)
                 self._note(speaker, work.stream, entries[start:stop])
@@ -107,15 +119,19 @@ class Batch:
 
     def add_gaps(self, speaker: Speaker, work: Gaps) -> None:
         """Add what a gateway declared gone."""
-        item = self._batch.works.add(**_of(speaker))
-        item.gaps.stream = wire.Stream.ValueType(int(work.stream))
-        line = self._line(speaker, work.stream)
-        for start, stop in work.ranges:
-            item.gaps.ranges.add(start=start, stop=stop)
-            line.ranges.add(start=start, stop=stop)
-        self._size += _OVERHEAD + 32 * len(work.ranges)
-        if self._size >= self.limit:
-            self._close()
+        for first in range(0, len(work.ranges), LINE_RANGES):
+            self._make_room(speaker, 0)
+            item = self._batch.works.add(**_of(speaker))
+            item.gaps.stream = wire.Stream.ValueType(int(work.stream))
+            line = self._line(speaker, work.stream)
+            ranges = work.ranges[first : first + LINE_RANGES]
+            for start, stop in ranges:
+                item.gaps.ranges.add(start=start, stop=stop)
+                line.ranges.add(start=start, stop=stop)
+            self._size += _OVERHEAD + _RANGE * len(ranges)
+            self._indexed += _RANGE * len(ranges)
+            if self._size >= self.limit:
+                self._close()
 
     def add_status(self, speaker: Speaker, work: Seen) -> None:
         """Add a gateway's last status."""
@@ -152,7 +168,16 @@ class Batch:
             index = base64.b64encode(self._index.SerializeToString()).decode()
             name = hashlib.sha256(body).hexdigest()
             self._done.append(Message(self.lane, name, index, body))
-        self._batch, self._index, self._size = wire.JournalBatch(), wire.JournalIndex(), 0
+        self._batch, self._index = wire.JournalBatch(), wire.JournalIndex()
+        self._size = self._indexed = 0
+
+    def _make_room(self, speaker: Speaker, catalogues: int) -> None:
+        """Begin another message where the index might outgrow its header with one more line."""
+        line = (
+            len(speaker.gateway.encode()) + _LINE + _RANGE * LINE_RANGES + _CATALOGUE * catalogues
+        )
+        if self._indexed and self._indexed + line > INDEX_BYTES:
+            self._close()
 
     def _note(self, speaker: Speaker, stream: Stream, entries: Sequence[Entry]) -> None:
         if not entries:
@@ -161,10 +186,12 @@ class Batch:
         ranges = RangeSet((one.first, one.sequence + 1) for one in entries)
         for start, stop in ranges:
             line.ranges.add(start=start, stop=stop)
+        self._indexed += _RANGE * len(list(ranges))
         newest = max(entries, key=lambda one: one.sequence)
         line.head_sequence, line.head_hash = newest.sequence, newest.hash
 
     def _line(self, speaker: Speaker, stream: Stream) -> wire.JournalLine:
+        self._indexed += len(speaker.gateway.encode()) + _LINE
         return self._index.lines.add(
             gateway_id=speaker.gateway,
             log_id=speaker.log_id,

@@ -216,3 +216,26 @@ def test_what_left_before_it_was_read_is_a_hole() -> None:
     assert (fold.next, fold.holes) == (2, 0)
     fold.advance(4, 6)
     assert (fold.next, fold.holes) == (4, 1)
+
+
+def test_an_index_never_outgrows_its_header() -> None:
+    """Many gateways in one commit, and many ranges of one: nats-server takes 64 KB of headers."""
+    batch = Batch(BULK, 500_000)
+    speakers = [Speaker(f"SD-370800-{n:06d}-01", "91370800TEST", "t/1", bytes([n % 256]) * 16)
+                for n in range(1500)]  # fmt: skip
+    for speaker in speakers:
+        entries = alarms(1 << 39, [5])
+        batch.add_entries(speaker, Entries(1, Stream.ALARM, entries), entries)
+    scattered = [one for one in alarms(1 << 39, [0] * 4000) if one.sequence % 2]
+    batch.add_entries(speakers[0], Entries(1, Stream.ALARM, scattered), scattered)
+    gaps = [((1 << 39) + 2 * n, (1 << 39) + 2 * n + 1) for n in range(10_000)]
+    batch.add_gaps(speakers[1], Gaps(1, Stream.TELEMETRY, gaps))
+    messages = batch.messages()
+    assert all(len(message.header) < 62_000 for message in messages)
+    told = [line for message in messages for line in index_of(message.header).lines]
+    assert {line.gateway_id for line in told} == {speaker.gateway for speaker in speakers}
+    assert sum(len(line.ranges) for line in told) == 1500 + 2000 + 10_000
+    found = [item.work for message in messages for item in works_of(message.body)]
+    assert sum(len(work.entries) for work in found if isinstance(work, Entries)) == 3500
+    declared = [one for work in found if isinstance(work, Gaps) for one in work.ranges]
+    assert declared == gaps
