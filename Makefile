@@ -40,7 +40,7 @@ test: lint peers  ## lint, then every test, those against real counterparts incl
 bench: $(VENV)/.dev  ## measure the bars of ARCHITECTURE.md; writes build/bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-load: $(VENV)/.dev  ## simulated gateways against one receiver: memory, growth, herd (8 minutes); ARGS="herd": one round
+load: $(VENV)/.dev  ## simulated gateways against one receiver: memory, growth, herd (5 minutes); ARGS="tls postgres": these rounds
 	@$(BIN)/python -m tests.bench.load $(ARGS)
 
 outage-full: $(VENV)/.dev  ## the 60 s outage with SIGKILL, and the 45 s cold start, in full length

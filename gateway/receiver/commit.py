@@ -20,12 +20,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from drivers.contract import Clock
+from gateway.observe.log import logger
 from gateway.receiver.contract import Outcome, Seen, Store, StoreFailedError, Work
 
 QUEUE_BYTES = 64 * 1024 * 1024
 """Most payload waiting for the disk: 512 messages of the largest size that a gateway sends."""
 COMMIT_BYTES = 4 * 1024 * 1024
 """Most payload in one commit, so that an alarm waits for a short one only."""
+
+SLOW_SECONDS = 1.0
+"""A commit that takes so long is noted: everything waits for it, alarms too."""
 
 
 @dataclass(slots=True, eq=False)
@@ -113,6 +117,7 @@ class Committer:
         works += self._seen.values()
         self._seen.clear()
         loop = asyncio.get_running_loop()
+        began_ns = self._clock.monotonic_ns()
         try:
             outcomes = await loop.run_in_executor(
                 thread, self._store.apply, works, self._clock.wall_ns()
@@ -125,6 +130,9 @@ class Committer:
             self._on_failure(str(failure))
             return
         self.commits += 1
+        took_s = (self._clock.monotonic_ns() - began_ns) / 1e9
+        if took_s >= SLOW_SECONDS:  # whoever asks why alarms are late finds it here
+            logger("receiver").warning("store.slow", seconds=round(took_s, 2), works=len(group))
         for item, outcome in zip(group, outcomes, strict=False):
             self.records_bytes += item.size_bytes
             if not item.done.done():
