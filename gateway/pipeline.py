@@ -33,6 +33,7 @@ from gateway.rules.declarations import STATE as DECLARATIONS_STATE
 from gateway.rules.declarations import Declaration
 from gateway.rules.desk import Command, Entry
 from gateway.rules.judge import FLOOD, FLOOD_OVER, Judge
+from gateway.rules.mirror import RULE as MIRRORED
 from gateway.runtime.wake import sleep_until_or
 from gateway.wire.v1 import uplink_pb2 as wire
 
@@ -314,7 +315,8 @@ class Pipeline:
     async def _accept_event(self, item: SourceEvent) -> Receipt:
         changes = self._judged(item)
         if changes:
-            followed = self._work.opened(changes) if self._work is not None else _NO_STATE
+            own = [change for change in changes if change.rule != MIRRORED]
+            followed = self._work.opened(own) if self._work is not None else _NO_STATE
             self._store_alarms(changes, followed)
             self._store_notes()
             for change in changes:

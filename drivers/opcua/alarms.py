@@ -30,8 +30,14 @@ FIELDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("acknowledged", ("AckedState", "Id")),
     ("retain", ("Retain",)),
     ("branch", ("BranchId",)),
+    ("condition_id", ()),
+    ("shelving", ("ShelvingState", "CurrentState", "Id")),
+    ("suppressed", ("SuppressedState", "Id")),
+    ("out_of_service", ("OutOfServiceState", "Id")),
+    ("latched", ("LatchedState", "Id")),
 )
-"""Attribute name, and browse path from the event's type (OPC 10000-5, 6.4.2; 10000-9, 5.5.2)."""
+"""Attribute name, and browse path from the event's type (OPC 10000-5, 6.4.2; 10000-9, 5.5.2 and
+5.8.2). No path: the condition's own node (attribute NodeId of ConditionType)."""
 
 EVENT_HANDLE = 0xFFFF_FFFF
 """Client handle of the monitored item of events; points count from 0."""

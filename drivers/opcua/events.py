@@ -133,6 +133,13 @@ class EventMaker:
             dict(found) | {"refreshed": refreshed, "received_ns": now_ns},
         )
 
+    def refresh(self, now_ns: int, *, begins: bool) -> SourceEvent:
+        """The server begins or has ended to say once more which alarms stand."""
+        words = "says once more which alarms stand" if begins else "has said which alarms stand"
+        return self._event(
+            "opcua.refresh", now_ns, f"{self._device}: the server {words}.", {"begins": begins}
+        )
+
     def no_alarms(self, now_ns: int, why: str) -> SourceEvent:
         """The server offers no events, or will not say which alarms stand."""
         return self._event(

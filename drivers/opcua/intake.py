@@ -186,6 +186,8 @@ class Intake:
         for event in events:
             if event.type_number in (REFRESH_START, REFRESH_END):
                 self._refreshing = event.type_number == REFRESH_START
+                told = device.events.refresh(now_ns, begins=self._refreshing)
+                receipts.append(await self._emit(told))
             elif event.type_number == REFRESH_REQUIRED:
                 self.refresh_wanted.set()
             else:

@@ -34,10 +34,12 @@ _LIMITS = (11714, 11705, 12165, 11712, 24104, 11710)
 _SERVER, _BASE_EVENT_TYPE = 2253, 2041
 _TYPE_OF_FIELD = {
     "ConditionName": 2782, "Retain": 2782, "BranchId": 2782,
-    "AckedState": 2881, "ActiveState": 2915,
+    "AckedState": 2881, "ActiveState": 2915, "ShelvingState": 2915, "SuppressedState": 2915,
+    "OutOfServiceState": 2915, "LatchedState": 2915,
 }  # fmt: skip
 """ConditionType, AcknowledgeableConditionType, AlarmConditionType, where a field is declared."""
 
+_CONDITION_TYPE = 2782
 _EVENT_QUEUE = 10_000
 
 VALUE, DATA_TYPE, VALUE_RANK, ACCESS_LEVEL = 13, 14, 15, 18
@@ -256,6 +258,11 @@ async def watch_events(link: Link, subscription: int) -> ItemResult:
     filter_ = ua.EventFilter()
     for _, path in FIELDS:
         operand = ua.SimpleAttributeOperand()
+        if not path:
+            operand.TypeDefinitionId = ua.NodeId(_CONDITION_TYPE)
+            operand.AttributeId = ua.AttributeIds.NodeId
+            filter_.SelectClauses.append(operand)
+            continue
         # BaseEventType's own fields, else those of AcknowledgeableConditionType's subtypes
         operand.TypeDefinitionId = ua.NodeId(_TYPE_OF_FIELD.get(path[0], _BASE_EVENT_TYPE))
         operand.BrowsePath = [ua.QualifiedName(name, 0) for name in path]

@@ -39,6 +39,7 @@ from gateway.rules.alarm_states import (
     owes,
 )
 from gateway.rules.desk_policy import DeskPolicy
+from gateway.rules.mirror import RULE as MIRRORED
 
 PREFIX = "alarm.desk/"
 _JOIN = "\x1f"
@@ -219,6 +220,21 @@ class AlarmDesk:
             changes.append(change)
         return changes
 
+    # -- the control system --------------------------------------------------------------------
+
+    def mirror(self, change: AlarmChange) -> None:
+        """Keep a record of an alarm of the control system as it is: its state is not ours."""
+        key = change.source, change.condition
+        active = change.state in {
+            AlarmState.UNACKNOWLEDGED_ACTIVE, AlarmState.ACKNOWLEDGED_ACTIVE,
+        }  # fmt: skip
+        entry = self._entries.get(key)
+        before = entry is not None and entry.active
+        self._owed = Owed.NOTHING
+        self._keep(key, change, active=active)
+        if active != before:
+            self._count(key, 1 if active else -1)
+
     # -- people ----------------------------------------------------------------------------
 
     def command(
@@ -235,6 +251,11 @@ class AlarmDesk:
         last = entry.last if entry is not None else known
         if last is None:
             raise CommandError(f"there is no alarm {command.condition} of {command.source}")
+        if last.rule == MIRRORED:
+            raise CommandError(
+                f"{command.source} {command.condition} is an alarm of the control system:"
+                f" {command.verb.value} it there; this gateway never does"
+            )
         active = entry.active if entry is not None else False
         try:
             state = self._following(key, last.state, command.verb, active=active)

@@ -28,6 +28,8 @@ from gateway.rules.gathering import Gatherings, GatheringSpec
 from gateway.rules.headcount import HeadcountAlarms
 from gateway.rules.limits import LimitAlarms, Standing
 from gateway.rules.metrics import Flood, FloodWatch, Thresholds, is_raise
+from gateway.rules.mirror import KINDS as MIRROR_KINDS
+from gateway.rules.mirror import Mirror, key_of
 from gateway.rules.not_judged import NotJudged, carrying
 from gateway.rules.open_alarm import OpenAlarm, encode_open
 from gateway.rules.rulebook import Rule
@@ -91,6 +93,7 @@ class Judge:
         self._waiting: deque[AlarmChange] = deque()  # found, and not through the desk yet
         self._waiting_keys: set[tuple[str, str]] = set()
         self._waiting_ns = 0
+        self._mirror = Mirror(lambda: [e.last for e in self._desk.entries()], new_id)
         self._limits = LimitAlarms(points, new_id=new_id, restored=self._standing("limit."))
         self._headcount = HeadcountAlarms(
             new_id=new_id, restored=self._standing("headcount.over_count")
@@ -230,6 +233,18 @@ class Judge:
             found = found[:PART]
         return changes + self._through(found, now_ns)
 
+    def _mirrored(self, event: SourceEvent, now_ns: int) -> list[AlarmChange]:
+        """Take what the control system says of its own alarms."""
+        key = key_of(event)
+        entry = self._desk.entry(*key) if key is not None else None
+        changes = self._mirror.feed(event, entry.last if entry is not None else None)
+        for change in changes:
+            self._desk.mirror(change)
+            if self._floods is not None and is_raise(change):
+                for flood in self._floods.raised("", now_ns):
+                    self._note_flood(flood, "begins")
+        return changes
+
     def _through(self, found: Sequence[AlarmChange], now_ns: int) -> list[AlarmChange]:
         changes = self._desk.feed(found, self.declarations.of)
         for change in changes:
@@ -263,10 +278,11 @@ class Judge:
 
     def feed_event(self, event: SourceEvent, *, now_ns: int) -> list[AlarmChange]:
         """Judge an event of a source. Raises ValueError if an over-count event is malformed."""
+        mirrored = self._mirrored(event, now_ns) if event.kind in MIRROR_KINDS else []
         found = self._headcount.feed(event, now_ns=now_ns)
         found += self._areas.feed_event(event, now_ns=now_ns)
         found += self._gatherings.feed_event(event, now_ns=now_ns)
-        return self._taken(found, now_ns) if found else found
+        return mirrored + self._taken(found, now_ns) if found else mirrored
 
     def next_deadline_ns(self) -> int | None:
         """Monotonic time at which `tick` has something to do, or None."""
