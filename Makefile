@@ -46,9 +46,11 @@ load: $(VENV)/.dev  ## simulated gateways against one receiver: memory, growth, 
 outage-full: $(VENV)/.dev  ## the 60 s outage with SIGKILL, and the 45 s cold start, in full length
 	PLANTGATE_FULL=1 $(PYTEST) tests/e2e/test_outage.py -q -s -p no:randomly --timeout=600
 
-fuzz: $(VENV)/.dev  ## a million hostile answers for each Modbus and OPC UA parser; ARGS="--frames N --seed N"
+fuzz: $(VENV)/.dev  ## a million hostile inputs for each parser of Modbus, OPC UA, serial lines, intake; ARGS="--frames N --seed N"
 	@$(BIN)/python -m tests.drivers.modbus.fuzz $(ARGS)
 	@$(BIN)/python -m tests.drivers.opcua.fuzz $(ARGS)
+	@$(BIN)/python -m tests.drivers.serial_line.fuzz $(ARGS)
+	@$(BIN)/python -m tests.drivers.intake.fuzz $(ARGS)
 
 soak: $(VENV)/.dev  ## a day of a plant on loopback, a fault a minute (1,440; half an hour); ARGS="--faults N --seed N"
 	@$(BIN)/python -m tests.soak $(ARGS)
