@@ -68,10 +68,11 @@ class VideoSource:
         self._decoded = 0
         self._opened = 0
         self._refused: str | None = None
+        self._thread = threading.Thread(target=self._read_for_ever, name="frames", daemon=True)
 
     def start(self) -> None:
         """Begin to open and read, in the background."""
-        threading.Thread(target=self._read_for_ever, name="frames", daemon=True).start()
+        self._thread.start()
 
     def request(self) -> None:
         """Ask for one frame, the next that arrives; gives the previous one back."""
@@ -106,6 +107,14 @@ class VideoSource:
     def close(self) -> None:
         """Stop reading. Returns at once; the descriptor stays open for an abandoned reader."""
         self._stop.set()
+
+    def ended(self, timeout_s: float) -> bool:
+        """Wait for a closed reader to end; False if it hangs in native code.
+
+        A process that ends while it reads is aborted by FFmpeg's destructors.
+        """
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def _read_for_ever(self) -> None:
         failures = 0

@@ -167,6 +167,7 @@ def _write_picture(url: str, user: str, password_file: str, name: str) -> int:
             time.sleep(0.02)
     finally:
         source.close()
+        source.ended(_PICTURE_S)
     height, width = frame.image.shape[:2]
     done, jpeg = cv2.imencode(".jpg", frame.image)
     try:

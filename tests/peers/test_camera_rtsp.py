@@ -8,6 +8,7 @@ import os
 import signal
 import statistics
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -144,3 +145,24 @@ async def test_a_camera_that_dies_and_restarts_comes_back(clip: Path) -> None:
         )
         assert seen.error is None
     assert 0.0 not in goods(seen)
+
+
+async def test_a_camera_is_probed_and_gives_a_picture_to_draw_on(
+    clip: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "password"
+    secret.write_text(PASSWORD, encoding="utf-8")
+    login = ("--user", "admin", "--password", PASSWORD)
+    picture = tmp_path / "unit1.jpg"
+    async with rtsp_camera(clip, 0, *login) as (_, url):
+        probing = await asyncio.create_subprocess_exec(
+            *(str(Path(sys.executable).parent / "plantgate"), "probe", "camera", url),
+            *("--user", "admin", "--password-file", str(secret), "--picture", str(picture)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output = (await probing.communicate())[0].decode()
+    assert probing.returncode == 0, output
+    assert f"{url}  200 OK  video H264" in output
+    assert "768 x 576 pixels" in output
+    assert picture.read_bytes()[:3] == b"\xff\xd8\xff"
