@@ -127,15 +127,15 @@ def test_mistakes_end_with_2_and_say_what(
     assert not Path("x.toml").exists()
 
 
-def test_a_serial_line_is_played_as_one_server_with_its_units(site: Path) -> None:
+def test_a_serial_line_is_played_as_modbus_tcp(site: Path) -> None:
     serial = 'serial = "/dev/ttyS9"\ntransport = "rtu"\nbaud = 19200'
-    site.write_text(SITE.replace('host = "10.20.30.40"', serial))
+    site.write_text(SITE.replace('host = "10.20.30.40"', serial, 1))
     (said,) = translate(load(site), Where(offset=5)).problems[:1]
     assert "device gds-1 is at /dev/ttyS9 by rtu: use --write-site" in said
     found = translate(load(site), Where(anywhere=True))
     assert found.problems == []
     assert found.notes[0] == "device gds-1: /dev/ttyS9 by rtu is played as Modbus TCP"
-    assert [device.server for device in found.devices[:2]] == ["/dev/ttyS9"] * 2
+    assert found.devices[0].server == "/dev/ttyS9"
     new, _ = rewritten(tomllib.loads(site.read_text()), {"gds-1": 40001})
     assert new["device"][0] == {
         "name": "gds-1", "driver": "modbus", "unit": 17, "points": "gds.csv",

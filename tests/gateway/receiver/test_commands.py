@@ -67,10 +67,13 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
                 assert held >= acknowledged
                 await gateway.push(Stream.EVENT, made.event())
                 await gateway.acknowledged(1)
-                for start in range(life * 1000, life * 1000 + 1000, 20):
+                middle = life * 1000 + 500
+                for start in range(life * 1000, middle, 20):
                     await gateway.push(Stream.TELEMETRY, *records[start : start + 20])
-                while len(acknowledged) < life * 1000 + 200:
+                while len(acknowledged) < life * 500 + 200:
                     acknowledged |= await gateway.acknowledged(1)
+                for start in range(middle, middle + 500, 20):  # of these nothing is heard any more
+                    await gateway.push(Stream.TELEMETRY, *records[start : start + 20])
                 process.kill()
                 process.wait()
     with receive(tmp_path) as (process, target):
