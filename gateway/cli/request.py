@@ -17,90 +17,87 @@ import click
 
 from gateway.cli.query import moment
 
-EXAMPLE = """\b
-Example:
-  plantgate request --store received --gateway SD-370800-000123-01 period telemetry \\
-      --from 2026-05-01T08:00Z --to 2026-05-01T09:00Z
-"""
+Command = Callable[..., None]
 
 
-@click.group("request", epilog=EXAMPLE)
-@click.option("--store", "folder", required=True, metavar="DIR", type=click.Path(path_type=Path),
-              help="The receiver's --store, or its --files where that is PostgreSQL.")  # fmt: skip
-@click.option("--gateway", required=True, metavar="ID", help="The gateway that is asked.")
-@click.option("--destination", default="", metavar="NAME",
-              help="Its stream for this destination, where it sends a filtered one.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.pass_context
-def command(
-    ctx: click.Context, folder: Path, gateway: str, destination: str, *, as_json: bool
-) -> None:
-    """Ask a gateway for records, a catalogue, its status, a file or a picture."""
-
-    def ask(**what: str | int) -> None:
-        _ask(folder, {"gateway": gateway, "destination": destination, **what}, as_json=as_json)
-
-    ctx.obj = ask
+def _asking(function: Command) -> Command:
+    """Give a command the options that all of them have."""
+    for option in reversed((
+        click.option("--store", "folder", required=True, metavar="DIR",
+                     type=click.Path(path_type=Path),
+                     help="The receiver's --store, or its --files where that is PostgreSQL."),
+        click.option("--gateway", required=True, metavar="ID", help="The gateway that is asked."),
+        click.option("--destination", default="", metavar="NAME",
+                     help="Its stream for this destination, where it sends a filtered one."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+    )):  # fmt: skip
+        function = option(function)
+    return function
 
 
-@command.command("status")
-@click.pass_obj
-def status(ask: Callable[..., None]) -> None:
+def _example(words: str) -> str:
+    return f"\b\nExample:\n  plantgate request {words} \\\n      --store received --gateway SD-01"
+
+
+@click.group("request", epilog=_example("status"))
+def command() -> None:
+    """Ask a gateway for records, a catalogue, its status or a file."""
+
+
+@command.command("status", epilog=_example("status"))
+@_asking
+def status(**options: Any) -> None:  # noqa: ANN401  # the options that all commands have
     """Have it send its status now (`plantgate query --gateways` shows it)."""
-    ask(what="status")
+    _ask(options, what="status")
 
 
 _STREAM = click.Choice(["alarm", "event", "telemetry", "evidence"])
 
 
-@command.command("resend")
+@command.command("resend", epilog=_example("resend telemetry 100 200"))
 @click.argument("stream", type=_STREAM)
 @click.argument("first", type=click.IntRange(1))
 @click.argument("last", type=click.IntRange(1))
-@click.pass_obj
-def resend(ask: Callable[..., None], stream: str, first: int, last: int) -> None:
+@_asking
+def resend(stream: str, first: int, last: int, **options: Any) -> None:  # noqa: ANN401  # as above
     """Have records FIRST to LAST of a stream sent again."""
-    ask(what="resend", stream=stream, first=first, last=last)
+    _ask(options, what="resend", stream=stream, first=first, last=last)
 
 
-@command.command("period")
+@command.command(
+    "period", epilog=_example("period alarm --from 2026-05-01T08:00Z --to 2026-05-01T09:00Z")
+)
 @click.argument("stream", type=_STREAM)
 @click.option("--from", "from_ns", required=True, callback=moment, help="ISO 8601; UTC if it "
               "names no offset.")  # fmt: skip
 @click.option("--to", "to_ns", required=True, callback=moment)
-@click.pass_obj
-def period(ask: Callable[..., None], stream: str, from_ns: int, to_ns: int) -> None:
+@_asking
+def period(stream: str, from_ns: int, to_ns: int, **options: Any) -> None:  # noqa: ANN401  # as above
     """Have what was recorded in a period sent again, in whole groups."""
-    ask(what="period", stream=stream, from_ns=from_ns, to_ns=to_ns)
+    _ask(options, what="period", stream=stream, from_ns=from_ns, to_ns=to_ns)
 
 
-@command.command("catalogue")
+@command.command("catalogue", epilog=_example("catalogue SHA256"))
 @click.argument("sha256")
-@click.pass_obj
-def catalogue(ask: Callable[..., None], sha256: str) -> None:
+@_asking
+def catalogue(sha256: str, **options: Any) -> None:  # noqa: ANN401  # as above
     """Have a catalogue of points sent again."""
-    ask(what="catalogue", sha256=sha256)
+    _ask(options, what="catalogue", sha256=sha256)
 
 
-@command.command("evidence")
+@command.command("evidence", epilog=_example("evidence SHA256"))
 @click.argument("sha256")
-@click.pass_obj
-def evidence(ask: Callable[..., None], sha256: str) -> None:
+@_asking
+def evidence(sha256: str, **options: Any) -> None:  # noqa: ANN401  # as above
     """Have a picture or clip sent that was withheld, or lost here."""
-    ask(what="evidence", sha256=sha256)
+    _ask(options, what="evidence", sha256=sha256)
 
 
-@command.command("snapshot")
-@click.argument("camera")
-@click.pass_obj
-def snapshot(ask: Callable[..., None], camera: str) -> None:
-    """Have a picture of a camera taken now and sent as evidence."""
-    ask(what="snapshot", camera=camera)
-
-
-def _ask(folder: Path, asked: dict[str, Any], *, as_json: bool) -> None:
+def _ask(options: dict[str, Any], **what: str | int) -> None:
     from gateway.control.client import NotAnsweredError, RefusedError, ask
 
+    folder, as_json = options["folder"], options["as_json"]
+    asked = {"gateway": options["gateway"], "destination": options["destination"], **what}
     try:
         answer = ask(folder, {"ask": "request", **asked})
     except NotAnsweredError:

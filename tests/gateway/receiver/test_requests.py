@@ -35,8 +35,8 @@ class Said:
 async def asked(folder: Path, *arguments: str) -> Said:
     """Run `plantgate request` as a person would."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway.cli.main", "request", "--store", str(folder),
-        "--gateway", "SD-1", *arguments, stdout=PIPE, stderr=PIPE,
+        sys.executable, "-m", "gateway.cli.main", "request", *arguments, "--store", str(folder),
+        "--gateway", "SD-1", stdout=PIPE, stderr=PIPE,
     )  # fmt: skip
     stdout, stderr = await process.communicate()
     return Said(process.returncode or 0, stdout.decode(), stderr.decode())
@@ -59,7 +59,7 @@ async def test_a_gateway_sends_again_what_is_asked_for_and_says_so(
         await until(lambda: 9 in log.cursor("province", Stream.ALARM))
         sent = gateway.uplink.statistics()["sent_records"]
 
-        one = await asked(folder, "--json", "resend", "alarm", "3", "5")
+        one = await asked(folder, "resend", "alarm", "3", "5", "--json")
         assert one.exit_code == 0, one.stderr
         assert json.loads(one.stdout) == {
             "accepted": True, "message": "3 records will be sent again"
@@ -67,18 +67,18 @@ async def test_a_gateway_sends_again_what_is_asked_for_and_says_so(
         await until(lambda: gateway.uplink.statistics()["sent_records"] == sent + 3)
         status = await asked(folder, "status")
         assert (status.exit_code, status.stdout) == (0, "status sent\n")
-        other = await asked(folder, "snapshot", "unit1-east")
+        other = await asked(folder, "evidence", "0" * 64)
         assert other.exit_code == 1
         assert "the gateway refused" in other.stderr
         assert gateway.kinds().count("uplink.request") == 3, "each is an event at the gateway"
         log.put(Stream.TELEMETRY, *payloads(1))
-        nobody = await asked(folder, "--destination", "county", "status")
+        nobody = await asked(folder, "status", "--destination", "county")
         assert nobody.stderr == (
             "plantgate request: gateway SD-1 (destination county) is not connected to this"
             " receiver\n"
         )
         status_of = {"ask": "request", "what": "status", "gateway": "SD-1"}
-        many = [await asyncio.to_thread(ask, folder, status_of) for _ in range(8)]
+        many = [await asyncio.to_thread(ask, folder, status_of) for _ in range(9)]
         assert "more than 10 requests a minute" in many[-1]["message"]
     absent = await asked(folder, "status")
     assert (absent.exit_code, absent.stderr) == (
