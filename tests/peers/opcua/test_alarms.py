@@ -9,9 +9,11 @@ import pytest
 
 from drivers.contract import SourceEvent
 from drivers.opcua import DRIVER
+from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.runtime.clock import SystemClock
 from tests.fakes.opcua_collector import Collector, points, running, until
 from tests.fakes.opcua_node import NodeServer, install_node_opcua, node, serving
+from tests.gateway.flow_rig import judge
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(120)]
 
@@ -57,3 +59,43 @@ async def test_alarms_come_with_their_states_and_standing_ones_again(shared: Nod
         shared.signal(signal.SIGHUP)  # 50: normal
         await until(lambda: alarms(again)[-1].attributes["active"] is False)
     assert driver.statistics()["alarms"] >= 2
+
+
+async def test_conditions_are_alarm_records_and_a_reconnect_makes_no_second_one(
+    shared: NodeServer,
+) -> None:
+    table, emit, rules = points((node("Level"), "float")), Collector(), judge()
+    taken, records = [0], list[AlarmChange]()
+
+    def states(collector: Collector) -> list[AlarmState]:
+        """States of the records of LevelAlarm so far, as the rules of the gateway make them."""
+        for event in collector.events[taken[0] :]:
+            made = rules.feed_event(event, now_ns=1)
+            records.extend(one for one in made if one.condition == "LevelAlarm")
+        taken[0] = len(collector.events)
+        return [one.state for one in records]
+
+    driver = DRIVER.open("dcs", shared.plain(alarms=True), table, SystemClock())
+    async with running(driver, emit):
+        await until(lambda: bool(emit.samples(100)))
+        shared.signal(signal.SIGHUP)  # 80: high
+        await until(lambda: AlarmState.UNACKNOWLEDGED_ACTIVE in states(emit))
+    raised = records[-1]
+    assert raised.source.startswith("dcs/")
+    assert raised.source.endswith("Tank1")
+    said = alarms(emit)[-1].attributes
+    assert str(said["condition_id"]).startswith("ns=")
+    before, again = len(records), Collector()
+    taken[0] = 0
+    driver = DRIVER.open("dcs", shared.plain(alarms=True), table, SystemClock())
+    async with running(driver, again):
+        await until(lambda: again.kinds().count("opcua.refresh") >= 2)
+        states(again)
+        assert len(records) == before, "the refresh made another record of a standing alarm"
+        shared.signal(signal.SIGHUP)  # 95: high high
+        count = len(alarms(again))
+        await until(lambda: len(alarms(again)) > count)
+        shared.signal(signal.SIGHUP)  # 50: normal
+        ended = {AlarmState.RETURNED_UNACKNOWLEDGED, AlarmState.NORMAL}
+        await until(lambda: states(again)[-1] in ended)
+    assert {one.alarm_id for one in records[before - 1 :]} == {raised.alarm_id}
