@@ -252,7 +252,10 @@ class Database:
         The hash of each row that precedes one that stays is kept, so that it can be verified.
         """
         table = TABLE[stream]
+        head = self.heads[stream]
         for kept in keep:
+            if kept - 1 <= head.base:
+                continue  # the first of this log id, or of a former one: nothing precedes it
             self.connection.execute(
                 f"INSERT OR IGNORE INTO meta SELECT ?, hash FROM {table} WHERE id = ?",
                 (_before(stream, kept), kept - 1),
@@ -263,13 +266,13 @@ class Database:
         ).fetchone()
         if row is None:
             return
-        self.set_meta(f"anchor_id.{stream.value}", row[0])
-        self.set_meta(f"anchor.{stream.value}", row[1])
+        if row[0] > head.base:  # else of a former log id, whose hashes precede nothing here
+            self.set_meta(f"anchor_id.{stream.value}", row[0])
+            self.set_meta(f"anchor.{stream.value}", row[1])
         self.connection.execute(
             f"DELETE FROM {table} WHERE id <= ? AND id NOT IN (SELECT value FROM json_each(?))",
             (last_id, json.dumps(list(keep))),
         )
-        head = self.heads[stream]
         head.first_id = self._first_id(stream, head.base, head.next_id - 1)
 
     def renumber(self, stream: Stream, from_id: int, log_id: bytes) -> None:
@@ -433,11 +436,13 @@ class Reader:
                 return
 
     def _hash_before(self, stream: Stream, row_id: int) -> bytes:
+        if row_id - 1 <= int(self.meta(f"base.{stream.value}", 0)):
+            return NO_HASH
         row = self._connection.execute(
             f"SELECT hash FROM {TABLE[stream]} WHERE id = ?",
             (row_id - 1,),
         ).fetchone()
-        if row is not None and row_id - 1 > int(self.meta(f"base.{stream.value}", 0)):
+        if row is not None:
             return bytes(row[0])
         if int(self.meta(f"anchor_id.{stream.value}", 0)) == row_id - 1:
             return bytes(self.meta(f"anchor.{stream.value}", NO_HASH))

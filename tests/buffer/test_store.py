@@ -141,6 +141,28 @@ async def test_new_log_id_carries_what_nobody_acknowledged(open_buffer: OpenBuff
         assert len(await everything(log, Stream.TELEMETRY)) == 3
 
 
+async def test_records_of_a_new_log_id_stay_intact_while_those_before_it_are_evicted(
+    open_buffer: OpenBuffer,
+) -> None:
+    quota = {**BufferConfig().quota_bytes, Stream.TELEMETRY: 2_000}
+    firsts = []
+    async with open_buffer(key_every_s=0, quota_bytes=quota, commit_ms=0) as log:
+        for value in range(4):
+            await add(log, float(value))
+        log.acknowledge("province", Stream.TELEMETRY, RangeSet([(1, 5)]))
+        log.renew_log_id("the receiver knows more")
+        for value in range(4, 40):
+            await add(log, float(value))
+            first, *others = await everything(log, Stream.TELEMETRY)
+            firsts.append(first.sequence)
+            check_chain([first, *others], NO_HASH if first.sequence == 1 else first.previous_hash)
+        last = log.bounds(Stream.TELEMETRY).next
+    assert firsts[0] == 1 < firsts[-1], "records from before and after were evicted"
+    async with open_buffer(key_every_s=0, quota_bytes=quota) as log:
+        assert log.bounds(Stream.TELEMETRY).next == last
+        assert not log.notes
+
+
 async def test_time_range_gives_whole_groups(open_buffer: OpenBuffer, clock: HandClock) -> None:
     async with open_buffer() as log:
         for second in range(6):
