@@ -19,7 +19,9 @@ from tests.fakes.opcua_node import NodeServer, install_node_opcua, node, serving
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(120)]
 
-PERIOD_MS = 50
+PERIOD_MS = 200
+"""Of changes that come close upon each other, because the server was held up, node-opcua tells some
+alone or not at all, to every client; on a busy machine that happened at 50 ms."""
 
 
 @contextmanager
@@ -61,12 +63,12 @@ async def test_the_other_takes_over_without_a_gap_and_without_a_value_twice(
         config = first.plain(endpoint="", endpoints=[first.endpoint, second.endpoint])
         driver = DRIVER.open("dcs", config, points((node("Double"), "float")), SystemClock())
         async with running(driver, emit) as task:
-            await until(lambda: len(emit.samples(100)) > 40)
+            await until(lambda: len(emit.samples(100)) > 15)
             harm(first)
             await until(lambda: task.done() or "opcua.failover" in emit.kinds(), seconds=40)
             await until(lambda: task.done() or "opcua.backfill" in emit.kinds(), seconds=40)
             count = len(emit.samples(100))
-            await until(lambda: task.done() or len(emit.samples(100)) > count + 40)
+            await until(lambda: task.done() or len(emit.samples(100)) > count + 15)
             assert not task.done()
         if harm is freeze:
             first.signal(signal.SIGCONT)
