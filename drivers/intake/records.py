@@ -166,6 +166,12 @@ class Permit(Record):
     camera: Text | None = None
     detectors: Text | None = None
     guardian_card: Text | None = None
+    height_m: Number | None = None
+    height_factors: Flag | None = None
+    communication: Flag | None = None
+    load_t: Number | None = None
+    depth_m: Number | None = None
+    pipe: Text | None = None
     upgraded: Flag | None = None
     changed: Flag | None = None
     cancelled: Flag | None = None
@@ -189,6 +195,7 @@ class GasAnalysis(Record):
     gas_type: Literal["toxic", "combustible", "oxygen"] | None = None
     stage: Literal["before", "during", "after"] | None = None
     place: Text | None = None
+    distance_m: Number | None = None
     analyst: Text | None = None
 
     @model_validator(mode="before")

@@ -78,12 +78,20 @@ def listed(data_dir: Path, as_json: bool) -> None:
 @click.option("--camera", default="", help="Code of the mobile camera 布控球.")
 @click.option("--detectors", default="", help="Codes of the portable detectors, with commas.")
 @click.option("--related", "related_tickets", default="", help="Permits that this one knows of.")
+@click.option("--height-m", type=float, default=None, help="Height of the work, m 作业高度.")
+@click.option("--height-factors", is_flag=True, help="One of the class B factors B类因素 applies.")
+@click.option("--communication", is_flag=True, help="People can talk to each other 通讯联络.")
+@click.option("--load-t", type=float, default=None, help="Load that is lifted, t 吊物质量.")
+@click.option("--depth-m", type=float, default=None, help="Depth of digging, m 挖掘深度.")
+@click.option("--pipe", default="", help="Pipe of a blind plate 盲板所在管道.")
 @click.option("--upgraded", is_flag=True, help="The grade was raised already 已升级管理.")
 @click.option("--status", default="approved", help="received or approved (the default).")
 @_OPERATOR
 def enter(data_dir: Path, ticket: str, operator: str, **fields: Any) -> None:  # noqa: ANN401 - click's
     """Enter a permit, or what changed in one."""
-    given = {name: value for name, value in fields.items() if value not in {"", False}}
+    given = {
+        k: value for k, value in fields.items() if value not in {"", None} and value is not False
+    }
     permit = {"ticket_no": ticket, **given}
     _moved(_ask(data_dir, {"ask": "permit.enter", "permit": permit, "operator": operator}))
 
@@ -100,10 +108,11 @@ def enter(data_dir: Path, ticket: str, operator: str, **fields: Any) -> None:  #
 @click.option("--unit", type=click.Choice(("%vol", "%LEL", "ppm", "mg/m3")), required=True)
 @click.option("--sampled", "time", default="", help="When, ISO 8601 with offset; else now.")
 @click.option("--place", default="", help="Where the sample was taken.")
+@click.option("--distance-m", type=float, default=None, help="From the point of the work, m.")
 @_OPERATOR
 def gas(data_dir: Path, ticket: str, operator: str, **fields: Any) -> None:  # noqa: ANN401 - click's
     """Enter a gas analysis 气体分析 of a permit."""
-    given = {name: value for name, value in fields.items() if value != ""}
+    given = {name: value for name, value in fields.items() if value not in {"", None}}
     analysis = {"permit": ticket, "analyst": operator, **given}
     _moved(_ask(data_dir, {"ask": "permit.gas", "analysis": analysis, "operator": operator}))
 

@@ -61,6 +61,7 @@ class PermitAreaConfig(Section):
 
     names: what permits and positioning call it.  zones: camera/zone whose people count.  guardian:
     camera/zone where the guardian 监护人 stands.  gas, wind, recording: points, device/tag.
+    explosive: a place with a danger of fire or explosion 火灾爆炸危险场所.
     """
 
     name: Name
@@ -75,6 +76,7 @@ class PermitAreaConfig(Section):
     max_people: int | None = Field(default=None, ge=1, le=1000)
     running_unit: bool = False
     oxygen_rich: bool = False
+    explosive: bool = False
     outdoor: bool = True
 
 
@@ -187,6 +189,7 @@ class WorkLoader:
             max_people=one.max_people,
             running_unit=one.running_unit,
             oxygen_rich=one.oxygen_rich,
+            explosive=one.explosive,
             outdoor=one.outdoor,
         )
 

@@ -47,7 +47,7 @@ def crossing(situation: Situation) -> Iterator[Finding]:
                     value=apart_m, limit=rule.value, unit="m", subject=other.ticket, stop=True,
                 )  # fmt: skip
         elif (
-            same and situation.permit.ticket < other.ticket and not _linked(situation.permit, other)
+            same and situation.permit.ticket < other.ticket and not linked(situation.permit, other)
         ):
             yield Finding(
                 "work_crossing", situation.rule("work.crossing"),
@@ -92,7 +92,8 @@ def _same_place(situation: Situation, other: Permit) -> bool:
     return bool(own & set(names))
 
 
-def _linked(one: Permit, other: Permit) -> bool:
+def linked(one: Permit, other: Permit) -> bool:
+    """Tell whether one of two permits names the other."""
     return other.ticket in one.codes("related_tickets") or one.ticket in other.codes(
         "related_tickets"
     )

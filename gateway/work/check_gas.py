@@ -26,8 +26,12 @@ def timing(situation: Situation) -> Iterator[Finding]:
         return
     begin_ns, code = _begin(situation)
     before = [a for a in situation.analyses if a.time_ns <= situation.now_ns]
-    newest_ns = max((a.time_ns for a in before), default=0)
+    near = [a for a in before if not _too_far(situation, a)]
+    newest_ns = max((a.time_ns for a in near), default=0)
     age_rule = situation.rule(f"{situation.kind.value}.analysis.age")
+    if before and not near:
+        yield _far(situation, before[-1])
+        return
     if not newest_ns:
         yield Finding(
             "analysis_missing", age_rule, "no gas was analysed before the start",
@@ -53,6 +57,37 @@ def timing(situation: Situation) -> Iterator[Finding]:
         )
         return
     yield from _daily(situation, newest_ns)
+
+
+def temporary_power(situation: Situation) -> Iterator[Finding]:
+    """Temporary power in a place with a danger of fire or explosion without an analysis (10)."""
+    area, permit = situation.area, situation.permit
+    if situation.kind is not Kind.TEMPORARY_POWER or not permit.state.working:
+        return
+    if area is not None and area.explosive and not situation.analyses:
+        yield Finding(
+            "analysis_missing", situation.rule("temporary_power.analysis"),
+            "temporary power where fire or explosion threatens, and no gas was analysed",
+            "火灾爆炸危险场所临时用电未进行气体分析", stop=True, gate=True,
+        )  # fmt: skip
+
+
+def _too_far(situation: Situation, analysis: Analysis) -> bool:
+    if situation.kind is not Kind.HOT_WORK or analysis.distance_m is None:
+        return False
+    return not situation.rule("hot_work.sampling.radius").holds(analysis.distance_m)
+
+
+def _far(situation: Situation, analysis: Analysis) -> Finding:
+    """Every sample was taken too far from the point of the work to say anything of it."""
+    rule, away_m = situation.rule("hot_work.sampling.radius"), analysis.distance_m or math.nan
+    return Finding(
+        "analysis_far", rule,
+        f"gas was sampled {number(away_m)} m from the point of the work, at most"
+        f" {number(rule.value)} m: sample there",
+        f"取样点距动火点{number(away_m)}米,应在{number(rule.value)}米范围内取样分析",
+        value=away_m, limit=rule.value, unit="m", stop=True, gate=True,
+    )  # fmt: skip
 
 
 def _begin(situation: Situation) -> tuple[int, str]:

@@ -26,7 +26,15 @@ from drivers.contract import Batch, Int32Array, SourceEvent
 from gateway.model.plan_cache import PlanCache
 from gateway.rules.open_alarm import StateError, checked_id
 from gateway.rules.rulebook import RuleBooks, local_date
-from gateway.work import check_cross, check_gas, check_people, check_permit, check_watch, report
+from gateway.work import (
+    check_cross,
+    check_gas,
+    check_people,
+    check_permit,
+    check_size,
+    check_watch,
+    report,
+)
 from gateway.work.almanac import Almanac
 from gateway.work.check_people import MAINTENANCE
 from gateway.work.facts import Facts, Scalar
@@ -52,9 +60,12 @@ from gateway.work.words import local
 CHECKS: Sequence[Check] = (
     check_permit.approval, check_permit.validity, check_permit.change, check_permit.grade,
     check_gas.timing, check_gas.results, check_gas.detectors, check_gas.record,
+    check_gas.temporary_power,
     check_people.guardian, check_people.people, check_people.equipment,
     check_watch.devices, check_watch.cameras, check_watch.recording, check_watch.wind,
     check_cross.crossing,
+    check_size.height_grade, check_size.communication, check_size.lifting_grade,
+    check_size.other_permit, check_size.one_plate,
 )  # fmt: skip
 """In this order findings of one look become alarms."""
 

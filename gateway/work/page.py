@@ -56,6 +56,8 @@ _LABELS = {
     "worker": ("作业人", "worker"), "contractor_name": ("承包商", "contractor"),
     "related_tickets": ("关联作业票", "related"), "risks": ("风险辨识", "risks"),
     "camera": ("移动摄像机", "camera"), "detectors": ("便携检测仪", "detectors"),
+    "height_m": ("作业高度 m", "height"), "load_t": ("吊物质量 t", "load"),
+    "depth_m": ("挖掘深度 m", "depth"), "pipe": ("管道", "pipe"),
     "plan_start": ("计划开始", "planned from"), "plan_end": ("计划结束", "planned to"),
     "actual_start": ("实际开始", "started"), "actual_end": ("实际结束", "ended"),
     "source_system": ("来源系统", "system"),

@@ -147,7 +147,10 @@ _NOT_SAID = {"sender", "content_sha256", "clock_ahead_s", "mapping_table"}
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """A gas analysis 气体分析 as sent. time_ns: when the sample was taken."""
+    """A gas analysis 气体分析 as sent.
+
+    time_ns: when the sample was taken.  distance_m: from the point of the work, None if unsaid.
+    """
 
     id: str
     ticket: str
@@ -160,6 +163,7 @@ class Analysis:
     place: str = ""
     analyst: str = ""
     digest: str = ""
+    distance_m: float | None = None
 
     @classmethod
     def of(cls, attributes: Mapping[str, Scalar], time_ns: int) -> Analysis:
@@ -170,8 +174,14 @@ class Analysis:
             raise PermitError("a gas analysis needs permit and value")
         text = {key: str(attributes.get(key, "")) for key in
                 ("id", "gas", "unit", "gas_type", "stage", "place", "analyst")}  # fmt: skip
-        digest = _digest({**text, "value": float(value)}, time_ns)
-        return cls(ticket=ticket, time_ns=time_ns, value=float(value), digest=digest, **text)
+        said: dict[str, Scalar] = {**text, "value": float(value)}
+        distance = attributes.get("distance_m")
+        distance_m = None if isinstance(distance, bool | str | None) else float(distance)
+        if distance_m is not None:
+            said["distance_m"] = distance_m
+        digest = _digest(said, time_ns)
+        return cls(ticket=ticket, time_ns=time_ns, value=float(value), digest=digest,
+                   distance_m=distance_m, **text)  # fmt: skip
 
     @property
     def oxygen(self) -> bool:

@@ -19,6 +19,7 @@ from gateway.work.words import local
 _FIELDS = (
     "ticket_no", "work", "level", "status", "place", "area", "hazard", "company", "content",
     "guardian", "worker", "contractor_name", "related_tickets", "risks", "camera", "detectors",
+    "height_m", "load_t", "depth_m", "pipe",
     "plan_start", "plan_end", "actual_start", "actual_end", "source_system",
 )  # fmt: skip
 

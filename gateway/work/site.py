@@ -25,6 +25,7 @@ class Area:
     counts: points with a headcount.  guardian: point that counts people in the guardian's zone.
     gases: points.  wind: point in m/s or Beaufort.  recording: point that is 0 while no recording
     runs.  max_people: the site's own limit.  running_unit: maintenance here is on a running unit.
+    explosive: a place with a danger of fire or explosion 火灾爆炸危险场所.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Area:
     max_people: int | None = None
     running_unit: bool = False
     oxygen_rich: bool = False
+    explosive: bool = False
     outdoor: bool = True
 
     def called(self, name: str) -> bool:
