@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 SEED   ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint peers bench proto lock clean outage-full chaos kills flood slow-link fuzz soak load cluster
+.PHONY: help demo test lint peers bench proto lock clean outage-full chaos kills flood slow-link fuzz soak load cluster rtsp
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -68,6 +68,9 @@ flood: $(VENV)/.dev  ## 10,000 alarms in a minute, then all at once: nothing los
 
 slow-link: $(VENV)/.dev  ## 2,000 points and alarms over 256 kbit/s, 300 ms, with and without 2 % loss (root, 6 min)
 	$(BIN)/python -m tests.chaos.slow_link $(ARGS)
+
+rtsp: $(VENV)/.dev peers  ## 200 faults of cameras over RTSP: seen, back, no leak (root, 15 min); ARGS="--rounds N --seed N"
+	$(BIN)/python -m tests.chaos.rtsp $(ARGS)
 
 cluster: $(VENV)/.dev  ## 200 gateways on JetStream x 3 and Patroni x 3, leaders killed (root, 4 min); ARGS="--seconds 600"
 	@tests/peers/install_nats.sh

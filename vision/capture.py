@@ -35,8 +35,9 @@ from vision.rtsp import Login, Outcome, describe
 
 TIMEOUT_MS = 3000
 SLOW_READ_NS = 2_000_000_000
-BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Waits between attempts to open; the last repeats. A camera reboots in 20 to 60 s."""
+BACKOFF_S = (0.5, 1.0, 2.0, 4.0)
+"""Waits between attempts to open; the last repeats. A camera reboots in 20 to 60 s, and opening takes
+2 to 3 s more: with 8 s the first good count came up to 11.7 s after the return (make rtsp)."""
 LOCKOUT_NS = 1_800_000_000_000
 """30 min: as long as recorders commonly lock an address out (their settings differ; not tested)."""
 LOOK_S = 0.5
@@ -244,6 +245,8 @@ class VideoSource:
         if not done or image is None or image.ndim != 3:
             return
         picture = np.asarray(image, np.uint8)
+        if self._buffer is not None and self._buffer.shape != picture.shape:
+            self._first = True  # the camera changed its resolution: boxes of before lie elsewhere
         self._buffer = picture
         self._decoded += 1
         first, self._first = self._first, False

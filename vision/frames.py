@@ -21,7 +21,7 @@ class Frame:
     received_ns: monotonic time at which it came out of the decoder.
     wall_ns: wall-clock time of the same moment, ns since 1970 UTC.
     first: what came before is no picture of the same scene a moment ago (start, reopened camera,
-        a file that begins again), so tracks must not continue into it.
+        another resolution, a file that begins again), so tracks must not continue into it.
     """
 
     image: Image

@@ -1,0 +1,112 @@
+"""A real RTSP camera that can be made to change its picture's size: GStreamer's server, live.
+
+Run with the system's interpreter (packages as for tests/peers/rtsp_server.py, x265enc is in
+gstreamer1.0-plugins-bad, x264enc in -ugly, jpegenc in -good):
+
+    /usr/bin/python3 tests/peers/live_camera.py --codec h264|h265|mjpeg [--port 0]
+        [--user admin --password secret]
+
+Sends a test picture of 640 x 360 whose corner is noise, 10 a second, a key frame every second.
+Prints `ready PORT` once it listens on 127.0.0.1; the mount is /live. A line `size W H` on standard
+input changes the size while clients look on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import gi  # type: ignore[import-not-found]  # of the system interpreter, not of the venv
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtsp", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import (  # type: ignore[import-not-found]  # as above  # noqa: E402
+    GLib,
+    Gst,
+    GstRtsp,
+    GstRtspServer,
+)
+
+ROLE = "viewer"
+ENCODERS = {
+    "h264": "x264enc tune=zerolatency speed-preset=ultrafast bitrate=600 key-int-max=10"
+    " ! rtph264pay name=pay0 pt=96 config-interval=-1",
+    "h265": "x265enc tune=zerolatency speed-preset=ultrafast bitrate=600 key-int-max=10"
+    " ! rtph265pay name=pay0 pt=96 config-interval=-1",
+    "mjpeg": "jpegenc quality=60 ! rtpjpegpay name=pay0 pt=26",
+}
+
+
+def caps(width: int, height: int) -> str:
+    """Raw video of a size."""
+    return f"video/x-raw,format=I420,width={width},height={height},framerate=10/1"
+
+
+class Camera:
+    """One mount, and the size filters of the media that run."""
+
+    def __init__(self, codec: str) -> None:
+        self.factory = GstRtspServer.RTSPMediaFactory()
+        self.factory.set_launch(
+            f'( videotestsrc is-live=true ! capsfilter name=size caps="{caps(640, 360)}"'
+            f" ! {ENCODERS[codec]} )"
+        )
+        self.factory.set_shared(True)
+        self._sizes: list[Gst.Element] = []
+        self.factory.connect("media-configure", self._configured)
+
+    def _configured(self, _: GstRtspServer.RTSPMediaFactory, media: GstRtspServer.RTSPMedia) -> None:
+        self._sizes = [media.get_element().get_by_name("size")]
+
+    def told(self, _: object, __: object) -> bool:
+        """Read one command."""
+        word, *numbers = sys.stdin.readline().split() or [""]
+        if word == "size":
+            for size in self._sizes:
+                size.set_property("caps", Gst.Caps.from_string(caps(*map(int, numbers))))
+        return bool(word)
+
+
+def protect(
+    server: GstRtspServer.RTSPServer, camera: Camera, user: str, password: str
+) -> None:
+    """Ask for a digest login."""
+    token = GstRtspServer.RTSPToken()
+    token.set_string("media.factory.role", ROLE)
+    auth = GstRtspServer.RTSPAuth()
+    auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
+    auth.add_digest(user, password, token)
+    server.set_auth(auth)
+    permissions = GstRtspServer.RTSPPermissions()
+    for permission in ("media.factory.access", "media.factory.construct"):
+        permissions.add_permission_for_role(ROLE, permission, True)
+    camera.factory.set_permissions(permissions)
+
+
+def main() -> None:
+    """Read the command line and serve until killed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--codec", choices=sorted(ENCODERS), required=True)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--user", default="")
+    parser.add_argument("--password", default="")
+    given = parser.parse_args()
+    Gst.init(None)
+    server = GstRtspServer.RTSPServer()
+    server.set_address("127.0.0.1")
+    server.set_service(str(given.port))
+    camera = Camera(given.codec)
+    if given.user:
+        protect(server, camera, given.user, given.password)
+    server.get_mount_points().add_factory("/live", camera.factory)
+    if not server.attach(None):
+        raise SystemExit(f"port {given.port} cannot be used")
+    GLib.io_add_watch(0, GLib.PRIORITY_DEFAULT, GLib.IO_IN | GLib.IO_HUP, camera.told)
+    sys.stdout.write(f"ready {server.get_bound_port()}\n")
+    sys.stdout.flush()
+    GLib.MainLoop().run()
+
+
+if __name__ == "__main__":
+    main()
