@@ -1,4 +1,4 @@
-"""Reads RTSP cameras and files with OpenCV's FFmpeg, in one background thread.
+"""Reads cameras (RTSP, HTTP) and files with OpenCV's FFmpeg, and folders of pictures, in a thread.
 
 Guarantees:
 
@@ -9,9 +9,11 @@ Guarantees:
 - A camera that hangs is noticed in at most 3 s by time-outs of FFmpeg. The first reads after a hang
   return old frames from buffers as though they were new (measured: a blocked read of 30 s returned
   True), so a read that took longer than 2 s is treated as the end of the connection.
-- A file is played at its own pace and begins again at its end.
+- A file is played at its own pace and begins again at its end; with `pace = "fast"` it waits for
+  nobody, and every frame of it is taken, the next when it is asked for.
 - A login that a camera refuses is not tried again for LOCKOUT_NS or until the password file holds
-  something else: recorders lock everybody out after a few. vision/rtsp.py asks before FFmpeg may.
+  something else: recorders lock everybody out after a few. vision/rtsp.py (or http_stream.py) asks
+  before FFmpeg may.
 - No text that leaves here holds a password.
 
 Constraint: OPENCV_FFMPEG_CAPTURE_OPTIONS must select TCP before cv2 is imported; vision/worker.py
@@ -25,23 +27,52 @@ import secrets
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
 from vision.config import CameraConfig, redacted, with_login
 from vision.frames import Frame, Image, LinkState
-from vision.rtsp import Login, Outcome, describe
+from vision.http_stream import ask
+from vision.picture_folder import PictureFolder
+from vision.rtsp import Login, Outcome
 
 TIMEOUT_MS = 3000
 SLOW_READ_NS = 2_000_000_000
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0)
-"""Waits between attempts to open; the last repeats. A camera reboots in 20 to 60 s, and opening takes
-2 to 3 s more: with 8 s the first good count came up to 11.7 s after the return (make rtsp)."""
+"""Waits between attempts to open; the last repeats. A camera reboots in 20 to 60 s, and opening
+takes 2 to 3 s more: with 8 s the first good count came up to 11.7 s late (make rtsp)."""
 LOCKOUT_NS = 1_800_000_000_000
 """30 min: as long as recorders commonly lock an address out (their settings differ; not tested)."""
 LOOK_S = 0.5
 """How often a reader that was refused looks whether the password has changed."""
+ASKED_S = 0.5
+"""How often a reader that waits to be asked shows that it lives."""
+
+
+class Video(Protocol):
+    """What is used of cv2.VideoCapture."""
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        """Tell whether it can be read."""
+        ...
+
+    def grab(self) -> bool:
+        """Go to the next frame."""
+        ...
+
+    def retrieve(self, buffer: Any) -> tuple[bool, Any]:  # noqa: ANN401 - cv2's own types
+        """Convert the frame to a picture."""
+        ...
+
+    def get(self, what: int) -> float:
+        """Read a property."""
+        ...
+
+    def release(self) -> None:
+        """Close it."""
+        ...
 
 
 class VideoSource:
@@ -181,7 +212,7 @@ class VideoSource:
             return ""
         login = Login(config.user, password) if config.user else None
         cnonce = secrets.token_hex(16)
-        found = describe(config.source, login, cnonce=cnonce, timeout_s=TIMEOUT_MS / 1000)
+        found = ask(config.source, login, cnonce=cnonce, timeout_s=TIMEOUT_MS / 1000)
         self._alive_ns = self._monotonic_ns()
         match found.outcome:
             case Outcome.OK:
@@ -204,11 +235,14 @@ class VideoSource:
 
     def _unopened(self) -> str:
         if self._config.is_file:
-            return "cannot be opened: it holds no video that can be decoded"
+            what = "picture" if Path(self._config.source).is_dir() else "video"
+            return f"cannot be opened: it holds no {what} that can be decoded"
         return "describes its stream and then does not deliver it"
 
-    def _open(self, password: str) -> cv2.VideoCapture:
+    def _open(self, password: str) -> Video:
         config = self._config
+        if config.is_file and Path(config.source).is_dir():
+            return PictureFolder(Path(config.source), config.folder_fps)
         if config.is_file:
             with Path(config.source).open("rb"):
                 pass  # the reason why a file cannot be read is lost inside FFmpeg
@@ -222,14 +256,17 @@ class VideoSource:
             ],
         )
 
-    def _read(self, capture: cv2.VideoCapture) -> None:
+    def _read(self, capture: Video) -> None:
         pace_ns = self._pace_ns(capture)
         due_ns = self._monotonic_ns()
         while not self._stop.is_set():
+            if self._config.is_fast and not self._wanted.wait(ASKED_S):
+                self._alive_ns = self._monotonic_ns()
+                continue
             asked_ns = self._monotonic_ns()
             grabbed = capture.grab()
             now_ns = self._alive_ns = self._monotonic_ns()
-            if not grabbed or (not pace_ns and now_ns - asked_ns > SLOW_READ_NS):
+            if not grabbed or (not self._config.is_file and now_ns - asked_ns > SLOW_READ_NS):
                 return
             self._received += 1
             self._last_frame_ns = now_ns
@@ -240,7 +277,7 @@ class VideoSource:
                 due_ns = max(due_ns + pace_ns, now_ns - pace_ns)
                 self._stop.wait(max(0.0, (due_ns - now_ns) / 1e9))
 
-    def _deliver(self, capture: cv2.VideoCapture, now_ns: int) -> None:
+    def _deliver(self, capture: Video, now_ns: int) -> None:
         done, image = capture.retrieve(self._buffer)
         if not done or image is None or image.ndim != 3:
             return
@@ -254,9 +291,9 @@ class VideoSource:
         self._frame = Frame(picture, self._received - 1, now_ns, self._wall_ns(), first)
         os.eventfd_write(self._ready, 1)
 
-    def _pace_ns(self, capture: cv2.VideoCapture) -> int:
+    def _pace_ns(self, capture: Video) -> int:
         """Time between two frames of a file; 0 for a camera, which sets the pace itself."""
-        if not self._config.is_file:
+        if not self._config.is_file or self._config.is_fast:
             return 0
         fps = float(capture.get(cv2.CAP_PROP_FPS))
-        return round(1e9 / fps) if 0.1 <= fps <= 240.0 else 40_000_000
+        return round(1e9 / fps) if 0.001 <= fps <= 240.0 else 40_000_000

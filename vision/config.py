@@ -86,8 +86,12 @@ class ZoneConfig(StrictModel):
 class CameraConfig(StrictModel):
     """One camera.
 
-    source: `rtsp://host/path` or the path of a video file, which is played in a loop at its own
-        pace. Name and password do not belong in it: give `user` and `password_file`.
+    source: `rtsp://host/path`; `http://host/path` of Motion JPEG or HTTP-FLV; or the path of a
+        video file or of a folder of pictures, which is played in a loop. Name and password do not
+        belong in it: give `user` and `password_file`.
+        Give the sub-stream 子码流 where there is one.
+    pace: of a file or folder: `real`, or `fast`, which takes every frame, as soon as the one before
+        is judged.  folder_fps: pictures a second of a folder.
     analyse_fps: frames analysed per second, at most; decoding follows the camera.
     score: confidence from which a detection may start a track; the best value differs by camera
         (0.35 to 0.50 were found on different views). 0.45 was chosen on one scene and counted
@@ -106,6 +110,8 @@ class CameraConfig(StrictModel):
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[^/\s][^/\n]*$")
     source: str = Field(min_length=1)
+    pace: Literal["real", "fast"] = "real"
+    folder_fps: float = Field(default=1.0, ge=0.01, le=60.0)
     user: str = ""
     password_file: str = ""
     analyse_fps: float = Field(default=4.0, ge=0.1, le=30.0)
@@ -130,12 +136,13 @@ class CameraConfig(StrictModel):
         if "://" not in source:
             return source
         parts = urlsplit(source)
-        if parts.scheme not in {"rtsp", "rtsps"}:
+        if parts.scheme not in {"rtsp", "rtsps", "http", "https"}:
             raise ValueError(
-                f"{parts.scheme}:// is not supported: give rtsp:// or the path of a file"
+                f"{parts.scheme}:// is not supported: give rtsp://, http:// (Motion JPEG or"
+                " HTTP-FLV), or the path of a video file or of a folder of pictures"
             )
         if not parts.hostname:
-            raise ValueError("the URL names no host: write rtsp://host:554/path")
+            raise ValueError(f"the URL names no host: write {parts.scheme}://host/path")
         if parts.username is not None or parts.password is not None:
             raise ValueError(
                 "name and password do not belong in the URL: give user and password_file"
@@ -148,14 +155,21 @@ class CameraConfig(StrictModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two zones of camera {self.name} are called {twice[0]!r}")
+        if self.pace == "fast" and not self.is_file:
+            raise ValueError("pace = fast is for files and folders: a camera sets its own pace")
         if bool(self.user) != bool(self.password_file):
             raise ValueError("user and password_file belong together: give both or neither")
         return self
 
     @property
     def is_file(self) -> bool:
-        """Tell whether the source is a video file, played in a loop."""
+        """Tell whether the source is a video file or a folder, played in a loop."""
         return "://" not in self.source
+
+    @property
+    def is_fast(self) -> bool:
+        """Tell whether a file waits for nobody."""
+        return self.pace == "fast" and self.is_file
 
     @property
     def items(self) -> tuple[str, ...]:

@@ -65,9 +65,10 @@ class CameraLoop:
         self._source.start()
         while not self._link.closed:
             now_ns = time.monotonic_ns()
-            if not requested and now_ns >= due_ns:
-                self._late += (now_ns - due_ns) // period_ns
-                due_ns += period_ns * (1 + (now_ns - due_ns) // period_ns)
+            if not requested and (now_ns >= due_ns or self._config.is_fast):
+                late = max(0, (now_ns - due_ns) // period_ns)
+                self._late += 0 if self._config.is_fast else late
+                due_ns += period_ns * (1 + late)
                 self._source.request()
                 requested = True
             until_ns = self._analyser.next_deadline_ns()

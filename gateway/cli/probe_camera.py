@@ -25,7 +25,8 @@ from pydantic import ValidationError
 
 from vision.config import CameraConfig
 from vision.discovery import MOST_BYTES, MULTICAST, TEMPLATES, Found, answers, question
-from vision.rtsp import Description, Login, Outcome, describe
+from vision.http_stream import ask
+from vision.rtsp import Description, Login, Outcome
 
 EXAMPLE = """\b
 Examples:
@@ -39,7 +40,7 @@ _ENDS = {Outcome.LOGIN_REFUSED, Outcome.LOGIN_WANTED, Outcome.NO_ANSWER}
 
 
 @click.command("camera", epilog=EXAMPLE)
-@click.argument("target", metavar="[rtsp://HOST/PATH | HOST[:PORT]]", default="")
+@click.argument("target", metavar="[rtsp://HOST/PATH | http://HOST/PATH | HOST[:PORT]]", default="")
 @click.option("--user", default="", help="Name of the login; give --password-file too.")
 @click.option("--password-file", default="", type=click.Path(dir_okay=False), help="Its password.")
 @click.option("--channel", default=1, show_default=True, type=click.IntRange(1, 999),
@@ -110,7 +111,7 @@ def _first_line(urls: list[tuple[str, str]], login: Login | None, timeout_s: flo
     """Ask for each and say what came of it; returns the first that is given."""
     first = ""
     for url, what in urls:
-        answer = describe(url, login, cnonce=secrets.token_hex(16), timeout_s=timeout_s)
+        answer = ask(url, login, cnonce=secrets.token_hex(16), timeout_s=timeout_s)
         print(_line(url, what, answer))
         if answer.outcome is Outcome.OK and not first:
             first = url
@@ -128,7 +129,7 @@ _END_WORDS = {
     Outcome.LOGIN_REFUSED: "The login is refused. It was tried once; recorders lock out whoever"
     " goes on, so correct it before you try again.",
     Outcome.LOGIN_WANTED: "It wants a login: give --user and --password-file.",
-    Outcome.NO_ANSWER: "Nothing answers RTSP there: is the address right, and RTSP switched on?",
+    Outcome.NO_ANSWER: "Nothing answers there: is the address right, is RTSP or HTTP on?",
 }
 
 

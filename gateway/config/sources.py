@@ -130,8 +130,8 @@ def camera(table: object, path: TomlPath, folder: Path, report: Report) -> Camer
         return None
     resolved = found.resolved(folder)
     before = len(report.problems)
-    if resolved.is_file and not Path(resolved.source).is_file():
-        report.wrong((*path, "source"), f"there is no video file {found.source}")
+    if resolved.is_file and not Path(resolved.source).exists():
+        report.wrong((*path, "source"), f"there is no video file or folder {found.source}")
     if resolved.password_file and not Path(resolved.password_file).is_file():
         report.wrong((*path, "password_file"), f"there is no file {found.password_file}")
     if not resolved.model_path.is_file():

@@ -7,7 +7,7 @@ H.265 without. Each in a network namespace of its own. Faults, in random order, 
 often: SIGKILL, SIGSTOP, an orderly restart, the line cut to 8 kbit/s (tc tbf), one byte in 200
 garbled (tests/fakes/garbling_relay.py), another size of picture in the middle of the stream.
 
-A fault is *seen* when the camera's headcount has bad quality; a change of size is no fault, so there
+A fault is *seen* when the camera's headcount has bad quality; a change of size is no fault: there
 only the time until the next good count matters. *Back* is the first good count of a picture that is
 younger than the end of the fault. Seconds include the one-second period of the counts and, for a
 camera that was killed, the start of the server.
@@ -76,7 +76,10 @@ def _start(lane: tuple[str, str, bool], rounds: int, seed: int, errors: Any) -> 
 
 def table(results: Sequence[Round]) -> list[str]:
     """A Markdown table: per kind of fault how many, and how long (median, most)."""
-    lines = ["| fault | times | seen s, median (most) | back s, median (most) |", "|---|---|---|---|"]
+    lines = [
+        "| fault | times | seen s, median (most) | back s, median (most) |",
+        "|---|---|---|---|",
+    ]
     for kind in sorted({one["kind"] for one in results}):
         mine = [one for one in results if one["kind"] == kind]
         seen = [one["seen_s"] for one in mine if one["seen_s"] is not None]
@@ -90,7 +93,10 @@ def table(results: Sequence[Round]) -> list[str]:
 
 def leaks(results: Sequence[Round]) -> list[str]:
     """A Markdown table of what each camera's process had open and used, first and last."""
-    lines = ["| camera | rounds | open files | threads | MB, 2nd quarter → last |", "|---|---|---|---|---|"]
+    lines = [
+        "| camera | rounds | open files | threads | MB, 2nd quarter → last |",
+        "|---|---|---|---|---|",
+    ]
     for name, mine in _by_lane(results).items():
         first, second, last = _quarters(mine)
         lines.append(
@@ -136,7 +142,7 @@ def _quarters(mine: list[Round]) -> tuple[list[Round], list[Round], list[Round]]
 
 
 def _median(mine: list[Round]) -> float:
-    return statistics.median(one["resident_bytes"] for one in mine)
+    return float(statistics.median(one["resident_bytes"] for one in mine))
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]  # ships no types
 
 from drivers.contract import Quality
 from tests.fakes.garbling_relay import GarblingRelay
@@ -113,7 +113,9 @@ class Lane:
     async def run(self, digest: bool, rounds: int) -> None:
         """Run the rounds; each prints a line."""
         async with AsyncExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plantgate-rtsp-")))
+            folder = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="plantgate-rtsp-"))
+            )
             stack.push_async_callback(self._server.end)
             stack.push_async_callback(self._relay.close)
             await self._up()
@@ -166,7 +168,9 @@ class Lane:
             process.memory_info().rss, int(seen.source.statistics()["starts"]),
         )  # fmt: skip
 
-    def _faults(self) -> dict[str, tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]]:
+    def _faults(
+        self,
+    ) -> dict[str, tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]]:
         """How each kind begins and ends."""
         return {
             "kill": (self._down, self._up),

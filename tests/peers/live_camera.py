@@ -56,7 +56,9 @@ class Camera:
         self._sizes: list[Gst.Element] = []
         self.factory.connect("media-configure", self._configured)
 
-    def _configured(self, _: GstRtspServer.RTSPMediaFactory, media: GstRtspServer.RTSPMedia) -> None:
+    def _configured(
+        self, _: GstRtspServer.RTSPMediaFactory, media: GstRtspServer.RTSPMedia
+    ) -> None:
         self._sizes = [media.get_element().get_by_name("size")]
 
     def told(self, _: object, __: object) -> bool:
@@ -68,9 +70,7 @@ class Camera:
         return bool(word)
 
 
-def protect(
-    server: GstRtspServer.RTSPServer, camera: Camera, user: str, password: str
-) -> None:
+def protect(server: GstRtspServer.RTSPServer, camera: Camera, user: str, password: str) -> None:
     """Ask for a digest login."""
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", ROLE)

@@ -62,7 +62,7 @@ def test_wrong_zones_are_named(changes: dict[str, Any], sentence: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"source": "http://127.0.0.1/x"}, "not supported"),
+        ({"source": "ftp://127.0.0.1/x"}, "not supported"),
         ({"source": "rtsp:///x"}, "no host"),
         ({"source": "rtsp://admin:secret@127.0.0.1/x"}, "do not belong in the URL"),
         ({"user": "admin"}, "belong together"),

@@ -101,7 +101,7 @@ def test_a_refused_login_is_not_tried_on_other_paths(tmp_path: Path) -> None:
         ([], "give a camera, or --discover to look for some"),
         (["192.0.2.1", "--discover"], "give a camera, or --discover to look for some"),
         (["192.0.2.1", "--user", "x"], "--user and --password-file belong together"),
-        (["http://192.0.2.1/"], "http:// is not supported: give rtsp://"),
+        (["ftp://192.0.2.1/"], "ftp:// is not supported: give rtsp://"),
         (["rtsp://u:p@192.0.2.1/"], "name and password do not belong in the URL"),
         (["192.0.2.1:0"], "a port is a number from 1 to 65535"),
         (["192.0.2.1:x"], "a port is a number from 1 to 65535"),
