@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 SEED   ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint peers bench proto lock clean outage-full chaos kills flood slow-link fuzz soak load cluster rtsp
+.PHONY: help demo test lint peers bench proto lock clean outage-full chaos kills flood slow-link fuzz soak load cluster rtsp alarm-quality
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -77,6 +77,9 @@ cluster: $(VENV)/.dev  ## 200 gateways on JetStream x 3 and Patroni x 3, leaders
 	@tests/peers/install_postgres.sh
 	@tests/peers/install_cluster.sh
 	@$(BIN)/python -m tests.chaos.cluster $(ARGS)
+
+alarm-quality: $(VENV)/.dev  ## false and missed vision alarms a camera-hour on bent real clips (6 min); ARGS="--way rain"
+	$(BIN)/python -m tests.vision.alarm_quality $(ARGS)
 
 proto: $(VENV)/.dev  ## regenerate gateway/wire/v1 from proto/
 	@deploy/proto.sh $(BIN) write
