@@ -1,9 +1,11 @@
-"""The site file and its point tables as bytes: to name a configuration, and to go back to it.
+"""Site file and the files it is made of, as bytes: to name a configuration, and to go back to it.
 
 Guarantees: `keep` leaves the configuration that runs in `config/current` of the data directory and
 the one that ran before it in `config/previous`, each with SHA256SUMS as sha256sum(1) prints it;
 keeping the same one again changes nothing. The digest of a configuration is the SHA-256 of that
-list. No secret is among the files: the site file names the files of secrets and holds none.
+list. The files are those of FILES: point tables, mappings, frames, the duty roster and the words of
+messages, the calendar and the gas table. No secret is among them: the site file names the files of
+secrets and holds none; certificates and models are not kept either.
 """
 
 from __future__ import annotations
@@ -11,13 +13,20 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SUMS = "SHA256SUMS"
 OUTSIDE = "outside"
-"""Folder for tables that do not lie in or below the folder of the site file."""
+"""Folder for files that do not lie in or below the folder of the site file."""
+FILES: Mapping[str, tuple[str, ...]] = {
+    "device": ("points", "mapping", "frame"),
+    "notify": ("roster", "templates"),
+    "work": ("calendar", "gases"),
+}
+"""By section, the keys that name a file of the configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,7 @@ def previous_folder(data_dir: Path) -> Path:
 
 
 def take(path: Path) -> Snapshot:
-    """Read the site file and the tables it names; what cannot be read is left out.
+    """Read the site file and the files it names (FILES); what cannot be read is left out.
 
     Whether the configuration is right is for `load` to say.
     """
@@ -73,20 +82,25 @@ def take(path: Path) -> Snapshot:
         raw = tomllib.loads(files[path.name].decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return Snapshot(files)
-    devices = raw.get("device", [])
     folder = path.absolute().parent
-    for device in devices if isinstance(devices, list) else []:
-        points = device.get("points") if isinstance(device, dict) else None
-        if isinstance(points, str) and points:
-            try:
-                files[_relative(folder, points)] = (folder / points).read_bytes()
-            except (OSError, ValueError):
-                continue
+    for name in _named(raw):
+        try:
+            files[_relative(folder, name)] = (folder / name).read_bytes()
+        except (OSError, ValueError):
+            continue
     return Snapshot(files)
 
 
-def _relative(folder: Path, points: str) -> str:
-    found = (folder / points).resolve()
+def _named(raw: Mapping[str, Any]) -> Iterator[str]:
+    for section, keys in FILES.items():
+        tables = raw.get(section, [])
+        for table in tables if isinstance(tables, list) else [tables]:
+            found = [table.get(key) for key in keys] if isinstance(table, dict) else []
+            yield from (name for name in found if isinstance(name, str) and name)
+
+
+def _relative(folder: Path, name: str) -> str:
+    found = (folder / name).resolve()
     if found.is_relative_to(folder.resolve()):
         return str(found.relative_to(folder.resolve()))
     tell_apart = hashlib.sha256(str(found).encode()).hexdigest()[:8]

@@ -36,6 +36,7 @@ class AlarmChange:
     rule: id and version of what judged; clause: its document and clause where it is a legal one.
     operator and reason: of a person's command.  declaration: id of the declared test or outage
     under which it happened (then it is no real alarm), or empty.  first_out: first of its group.
+    condition_id: of a control system's alarm, the NodeId of its condition.
     """
 
     alarm_id: bytes
@@ -60,6 +61,7 @@ class AlarmChange:
     declaration: str = ""
     first_out: bool = False
     clause: str = ""
+    condition_id: str = ""
 
     def encode(self, catalogue: bytes) -> bytes:
         """Wire encoding (plantgate.wire.v1.Alarm); `catalogue` names the points' catalogue."""

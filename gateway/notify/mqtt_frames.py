@@ -19,7 +19,7 @@ MOST_BYTES = 256
 REFUSALS: Mapping[int, str] = {
     1: "the broker does not speak MQTT 3.1.1", 2: "the broker refuses the client id",
     3: "the broker is not ready", 4: "the broker refuses user or password",
-    5: "the broker does not allow this client",
+    5: "the broker refuses user or password, or does not allow this client",
 }  # fmt: skip
 """Return codes of CONNACK, 3.2.2.3."""
 

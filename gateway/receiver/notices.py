@@ -23,7 +23,7 @@ Field = str | float | bool | None | dict[str, str]
 ALARM_HEADING = (
     "gateway", "time", "source", "condition", "state", "value", "limit", "unit", "quality",
     "priority", "text", "alarm_id", "historical", "evidence", "rule", "operator", "reason",
-    "declaration", "durable",
+    "declaration", "durable", "condition_id",
 )  # fmt: skip
 FAULT_HEADING = (
     "gateway", "time", "log_id", "stream", "sequence", "kind", "reason", "count", "hash",
@@ -88,6 +88,7 @@ def _alarm_row(
         alarm.reason,
         alarm.declaration,
         durable,
+        alarm.condition_id,
     ]
     yield dict(zip(ALARM_HEADING, fields, strict=True))
 

@@ -8,10 +8,13 @@ Guarantees:
   reconnect, a restart of the gateway make no second record; a raise after a return is a new id.
 - What was standing and is not said by a whole refresh has ended while nobody listened: it is
   recorded as normal.
+- A branch (10000-9, 5.5.2: an earlier state that nobody has acknowledged) is no alarm of its own:
+  as long as one is open the condition's alarm, once over, is returned and unacknowledged.
 - Severity (1 to 1000) becomes a priority 1 to 4 by PRIORITIES, our own choice: the standard leaves
   it to the site (10000-5, 6.4.2).
 
-Source is device/source name, condition the condition's name, with its branch where it has one.
+Source is device/source name, condition the condition's name; by 10000-9, 5.5.2 the two tell
+conditions apart for people. `condition_id` is the condition's node.
 """
 
 from __future__ import annotations
@@ -44,6 +47,8 @@ class Mirror:
         self._standing = standing
         self._new_id = new_id
         self._refreshed: dict[str, set[Key]] = {}  # by device, while a refresh goes on
+        self._branches: dict[Key, set[str]] = {}  # those that nobody has acknowledged
+        self._own: dict[Key, AlarmState] = {}  # without branches, where it is not normal
 
     def feed(self, event: SourceEvent, known: AlarmChange | None) -> list[AlarmChange]:
         """Take an event of a device; `known`: the last record of its alarm, see `key_of`."""
@@ -51,11 +56,14 @@ class Mirror:
             key = key_of(event)
             if key is None:
                 return []
-            self._refreshed.get(event.source, set()).add(key)
             change = self._change(event, key, known)
+            if self._may_end(event, change):
+                return []  # a branch may be said yet; the end of the refresh knows
+            self._refreshed.get(event.source, set()).add(key)
             return [change] if change is not None else []
         if event.kind == REFRESH and event.attributes.get("begins"):
             self._refreshed[event.source] = set()
+            self._forget_branches(event.source)
             return []
         said = self._refreshed.pop(event.source, None)  # a lost link breaks a refresh off
         return self._gone(event, said) if event.kind == REFRESH and said is not None else []
@@ -63,8 +71,10 @@ class Mirror:
     def _change(
         self, event: SourceEvent, key: Key, known: AlarmChange | None
     ) -> AlarmChange | None:
-        state = state_of(event.attributes)
+        state = self._state(event, key, known)
         priority = priority_of(event.attributes)
+        if branch_of(event) and known is not None:
+            priority = known.priority  # of now, not of then
         before = known.state if known is not None else AlarmState.NORMAL
         if state is before and (known is None or known.priority == priority):
             return None
@@ -85,7 +95,42 @@ class Mirror:
             gateway_time_ns=_received(event),
             rule=RULE,
             text=event.text,
+            condition_id=str(event.attributes.get("condition_id", "")),
         )
+
+    def _state(self, event: SourceEvent, key: Key, known: AlarmChange | None) -> AlarmState:
+        """State of the condition and its branches together."""
+        branch, said = branch_of(event), state_of(event.attributes)
+        if not branch:
+            self._own[key] = said
+            if said is AlarmState.NORMAL:
+                del self._own[key]
+            over = said in {AlarmState.NORMAL, AlarmState.LATCHED}
+            return AlarmState.RETURNED_UNACKNOWLEDGED if over and key in self._branches else said
+        unheard = self._branches.setdefault(key, set())
+        owed = event.attributes.get("acknowledged", True) is not True
+        (unheard.add if owed else unheard.discard)(branch)
+        if not unheard:
+            del self._branches[key]
+        before = known.state if known is not None else AlarmState.NORMAL
+        if before not in _RETURNED:
+            return before  # the condition's own state says more
+        if unheard:
+            return AlarmState.RETURNED_UNACKNOWLEDGED
+        return self._own.get(key, AlarmState.NORMAL)
+
+    def _may_end(self, event: SourceEvent, change: AlarmChange | None) -> bool:
+        if change is None or event.source not in self._refreshed:
+            return False
+        unheard = change.previous_state is AlarmState.RETURNED_UNACKNOWLEDGED
+        return unheard and change.state is AlarmState.NORMAL
+
+    def _forget_branches(self, device: str) -> None:
+        """A refresh says all that are open again."""
+        prefix = f"{device}/"
+        for kept in (self._branches, self._own):
+            for key in [key for key in kept if key[0].startswith(prefix)]:
+                del kept[key]
 
     def _gone(self, event: SourceEvent, said: set[Key]) -> list[AlarmChange]:
         prefix = f"{event.source}/"
@@ -115,10 +160,13 @@ def key_of(event: SourceEvent) -> Key | None:
         return None
     name = str(said.get("source_name") or said.get("source_node") or "")
     condition = str(said.get("condition") or said.get("condition_id") or "alarm")
-    branch = str(said.get("branch", ""))
-    if branch not in NO_BRANCH:
-        condition += f"#{branch}"
     return f"{event.source}/{name}", condition
+
+
+def branch_of(event: SourceEvent) -> str:
+    """Branch of a condition that an event is about; empty for the condition itself."""
+    branch = str(event.attributes.get("branch", ""))
+    return "" if branch in NO_BRANCH else branch
 
 
 def state_of(said: Said) -> AlarmState:

@@ -93,3 +93,42 @@ def test_an_alarm_is_told_over_a_kill_until_somebody_acknowledges(tmp_path: Path
         on_duty = world.plantgate("notify", "roster", str(world.site))
         assert "*  step 2: 李四 (sms), 李四 (horn)" in on_duty.stdout
         stop_clean(world, gateway)
+
+
+def test_another_roster_is_used_by_a_call_that_runs(tmp_path: Path) -> None:
+    """SIGHUP with a changed roster: the call stays open and goes on to whoever is on duty now."""
+    authority = Authority(tmp_path / "hook-ca")
+    with HookThread(authority) as hooks, Plant(2) as plant, Watched(tmp_path) as world:
+        settings = notify(tmp_path, hooks, authority).replace("rounds = 1", "rounds = 20")
+        roster = tmp_path / "roster.csv"
+        roster.write_text("级别,姓名,通知方式\n1,张三,sms\n", encoding="utf-8")
+        world.write_device(plant.port, "AT-101,holding,0,u16,,25", more=settings)
+        world.start_receiver()
+        gateway = world.start_gateway()
+        until(lambda: world.metric("flow_values") > 0, limit_s=40, what="values flow")
+        plant.set(0, 31)
+        until(lambda: hooks.hooks, limit_s=60, what="the first person is told")
+
+        roster.write_text("级别,姓名,通知方式\n1,王五,pager\n", encoding="utf-8")
+        gateway.send_signal(signal.SIGHUP)
+        until(lambda: _kinds(world).count("config.rejected") == 1, limit_s=60,
+              what="a roster with a notifier that does not exist is refused")  # fmt: skip
+        roster.write_text("级别,姓名,通知方式\n1,王五,sms\n", encoding="utf-8")
+        gateway.send_signal(signal.SIGHUP)
+        until(lambda: _kinds(world).count("config.applied") == 1, limit_s=60, what="applied")
+        until(lambda: genuine(hooks.hooks[-1])["person"] == "王五", limit_s=60, what="王五 is told")
+        said = [genuine(hook) for hook in list(hooks.hooks)]
+        people = [one["person"] for one in said]
+        assert people == sorted(people, key="张三王五".index), "somebody not on duty was told"
+        assert len({one["call"] for one in said}) == 1
+        kept = world.data / "config"
+        assert "王五" in (kept / "current" / "roster.csv").read_text(encoding="utf-8")
+        assert "张三" in (kept / "previous" / "roster.csv").read_text(encoding="utf-8")
+        assert "gds/AT-101" in world.plantgate("notify", "calls", str(world.data)).stdout
+        world.plantgate("alarm", "ack", str(world.data), "gds/AT-101", "--operator", "王芳")
+        assert world.plantgate("notify", "calls", str(world.data)).stdout == "0 calls\n"
+        stop_clean(world, gateway)
+
+
+def _kinds(world: Watched) -> list[str]:
+    return [event["kind"] for event in world.notices("events")]

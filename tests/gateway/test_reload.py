@@ -123,6 +123,21 @@ def test_the_files_before_are_kept(tmp_path: Path) -> None:
     assert take(tmp_path / "none.toml").files == {}
 
 
+def test_every_file_of_the_configuration_is_kept_and_no_secret(tmp_path: Path) -> None:
+    names = {"p.csv", "m.toml", "f.toml", "r.csv", "t.toml", "c.toml", "g.toml"}
+    for name in (*names, "tokens", "hook.key"):
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    site = tmp_path / "site.toml"
+    site.write_text(
+        '[notify]\nroster = "r.csv"\ntemplates = "t.toml"\n'
+        '[work]\ncalendar = "c.toml"\ngases = "g.toml"\n'
+        '[[device]]\npoints = "p.csv"\nmapping = "m.toml"\ntokens = "tokens"\n'
+        '[[device]]\nframe = "f.toml"\n[[notifier]]\nhmac_file = "hook.key"\n',
+        encoding="utf-8",
+    )
+    assert take(site).files.keys() == names | {"site.toml"}
+
+
 def limited(**changes: Limits) -> list[Point]:
     """The points of the rig; gds/<key> with other limits."""
     return [

@@ -84,6 +84,23 @@ log_type all
             self._process.wait(timeout=20)
             self._process = None
 
+    def kill(self) -> None:
+        """Kill the broker; what it had not written down is gone."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(timeout=20)
+        self._process = None
+
+    def freeze(self) -> None:
+        """Stop the broker's process where it is, connections open."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     async def publish(self, topic: str, *payloads: bytes) -> None:
         """Publish at QoS 1, as a site system would; returns when the broker has them."""
         async with aiomqtt.Client(

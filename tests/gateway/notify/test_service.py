@@ -12,7 +12,7 @@ from gateway.duty.desk import STATE, DutyDesk
 from gateway.duty.policy import CallPolicy
 from gateway.duty.roster import Roster
 from gateway.duty.words import Message, shipped_words
-from gateway.notify.contract import NotifyError
+from gateway.notify.contract import Notifier, NotifyError
 from gateway.notify.service import DutyService, Enterprise
 from gateway.pipeline import Pipeline
 from gateway.rules.alarm_states import AlarmEvent
@@ -60,8 +60,13 @@ class Bench:
         self.clock = HandClock()
         self.log = MemoryLog(clock=self.clock)
         self.boxes = {"horn": Box(), "sms": Box()}
+        self.notifiers: dict[str, Notifier] = {}  # real ones, instead of a box
         self.roster, self.policy = roster, policy or CallPolicy()
-        self.flow = self.make(lambda: pipeline(self.log, self.clock, judge(self.log.states(""))))
+        self.flow = self.make_again()
+
+    def make_again(self) -> Pipeline:
+        """Start on the log as it is."""
+        return self.make(lambda: pipeline(self.log, self.clock, judge(self.log.states(""))))
 
     def make(self, made: Callable[[], Pipeline]) -> Pipeline:
         self.flow = made()
@@ -69,7 +74,7 @@ class Bench:
         self.service = DutyService(
             DutyDesk(self.roster, self.policy),
             (shipped_words(), Enterprise("某化工", "91370800MA3C000000")),
-            dict(self.boxes), self.clock, lambda: b"\xbb" + ids()[1:],
+            {**self.boxes, **self.notifiers}, self.clock, lambda: b"\xbb" + ids()[1:],
         )  # fmt: skip
         self.service.begin(self.flow, self.log.states(STATE))
         self.flow.listener = self.service
@@ -154,7 +159,7 @@ async def test_a_kill_while_a_message_is_under_way_repeats_it_marked_and_nothing
     await bench.flow.settled()
     under_way = bench.boxes["sms"].sent[0].id
     bench.boxes = {"horn": Box(), "sms": Box()}
-    again = bench.make(lambda: pipeline(bench.log, bench.clock, judge(bench.log.states(""))))
+    again = bench.make_again()
     async with bench.running():
         await again.begin()
         await again.accept(batch({1: 31.0}))

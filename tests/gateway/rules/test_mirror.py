@@ -176,3 +176,104 @@ def test_any_history_gives_one_record_a_change_and_one_id_a_life(steps: list[obj
         took(rules, rules.feed_event(refresh(begins=False), now_ns=1))
         assert {e.last.source for e in rules.entries()} == {f"dcs/{name}" for name in kept}
     assert all(len(found) == 1 for found in ids.values())
+
+
+def test_a_branch_is_no_alarm_of_its_own_and_keeps_its_alarm_returned() -> None:
+    """As node-opcua says a return: the earlier state as a branch, then the condition itself."""
+    rules = judge()
+    [raised] = rules.feed_event(said(**RAISED), now_ns=1)
+    assert raised.condition_id == "ns=1;s=Tank1"
+    assert AlarmChange.decode(raised.encode(b"")).condition_id == "ns=1;s=Tank1"
+    assert rules.feed_event(said(**RAISED, branch="g=1", severity=900), now_ns=2) == []
+    [back] = rules.feed_event(said(**NORMAL), now_ns=3)
+    assert (back.state, back.alarm_id) == (S.RETURNED_UNACKNOWLEDGED, raised.alarm_id)
+    acknowledged = said(active=True, acknowledged=True, branch="g=1", severity=900)
+    [done] = rules.feed_event(acknowledged, now_ns=4)
+    assert (done.state, done.alarm_id, done.priority) == (S.NORMAL, raised.alarm_id, 2)
+
+
+def test_a_branch_that_is_all_that_is_left_raises_nothing() -> None:
+    rules = judge()
+    rules.feed_event(refresh(begins=True), now_ns=1)
+    [owed] = rules.feed_event(said(**RAISED, branch="g=1"), now_ns=2)
+    assert owed.state is S.RETURNED_UNACKNOWLEDGED
+    assert rules.feed_event(refresh(begins=False), now_ns=3) == []
+    [ended] = rules.feed_event(refresh(begins=True), now_ns=4) or rules.feed_event(
+        refresh(begins=False), now_ns=5
+    )
+    assert (ended.state, ended.alarm_id) == (S.NORMAL, owed.alarm_id)
+
+
+BRANCHED = st.lists(
+    st.sampled_from(["raised", "acknowledged", "returned", "heard", "refreshed", "restarted"]),
+    max_size=40,
+)
+
+
+class Branching:
+    """The rules beside a model: the condition, and earlier states that nobody has acknowledged."""
+
+    def __init__(self, random: Any) -> None:
+        self.random = random
+        self.rules, self.stored = judge(), dict[str, bytes]()
+        self.active, self.unheard = False, False
+        self.branches: list[str] = []
+        self.made = 0
+
+    def say(self, **what: Any) -> list[AlarmChange]:
+        changes = self.rules.feed_event(said(**what), now_ns=1)
+        for change in changes:
+            self.stored.update(self.rules.state_of(change))
+            raises = change.state is S.UNACKNOWLEDGED_ACTIVE
+            assert not raises or self.active, "something that is over was raised"
+        return changes
+
+    def raised(self) -> None:
+        self.active = self.unheard = True
+        self.say(**RAISED)
+
+    def acknowledged(self) -> None:
+        self.unheard = False
+        self.say(active=self.active, acknowledged=True)
+
+    def returned(self) -> None:
+        """As node-opcua says it: what is unheard becomes a branch, then the condition is over."""
+        self.active = False
+        if self.unheard:
+            self.made += 1
+            self.branches.append(f"g={self.made}")
+            self.say(**RAISED, branch=self.branches[-1])
+        self.acknowledged()
+
+    def heard(self) -> None:
+        if self.branches:
+            branch = self.branches.pop(self.random.randrange(len(self.branches)))
+            self.say(active=True, acknowledged=True, branch=branch)
+
+    def refreshed(self) -> None:
+        self.rules.feed_event(refresh(begins=True), now_ns=1)
+        told: list[dict[str, Any]] = [{**RAISED, "branch": branch} for branch in self.branches]
+        told.append({"active": self.active, "acknowledged": not self.unheard})
+        self.random.shuffle(told)
+        assert [change for what in told for change in self.say(**what)] == []
+        assert self.rules.feed_event(refresh(begins=False), now_ns=1) == []
+
+    def restarted(self) -> None:
+        self.rules = judge({name: value for name, value in self.stored.items() if value})
+        self.refreshed()
+
+    def wanted(self) -> list[AlarmState]:
+        if self.active:
+            return [S.UNACKNOWLEDGED_ACTIVE if self.unheard else S.ACKNOWLEDGED_ACTIVE]
+        return [S.RETURNED_UNACKNOWLEDGED] if self.branches else []
+
+
+@given(BRANCHED, st.randoms(use_true_random=False))
+@settings(max_examples=200, deadline=None)
+def test_any_history_with_branches_is_in_the_state_that_people_owe(
+    steps: list[str], random: Any
+) -> None:
+    scene = Branching(random)
+    for step in steps:
+        getattr(scene, step)()
+        assert states([entry.last for entry in scene.rules.entries()]) == scene.wanted()

@@ -5,7 +5,7 @@
 //
 // Further options: "anonymous", "maxSessions", "history" (variables are historised, the history is
 // in history.jsonl and outlives the process), "alarm" (an exclusive limit alarm on Level, which each
-// SIGHUP moves by 30 from 50 to 80, 95, 50 …), "conformance" (the conformance address space),
+// SIGHUP moves from 50 to 80, 95, 50 …; SIGUSR2 acknowledges its branches), "conformance" (the conformance address space),
 // "continueFrom" (first number of the changes), "perSubscription", "analog", "aligned" (changes are
 // numbered and stamped by the clock's multiples of the period, so that two servers hold the same, as
 // a redundant set does), "serviceLevel" (each SIGHUP takes it to 50 and back), "structures" (Tank and
@@ -219,13 +219,16 @@ function addAlarm(space, namespace, folder) {
   });
   const set = (value) => level.setValueFromSource({ dataType: "Double", value });
   set(50);
-  namespace.instantiateExclusiveLimitAlarm("ExclusiveLimitAlarmType", {
+  const alarm = namespace.instantiateExclusiveLimitAlarm("ExclusiveLimitAlarmType", {
     browseName: "LevelAlarm", conditionName: "LevelAlarm", conditionSource: source, inputNode: level, componentOf: source,
     highHighLimit: 90, highLimit: 70, lowLimit: 10, lowLowLimit: 5,
   });
   const steps = [80, 95, 50];
   let place = 0;
   process.on("SIGHUP", () => set(steps[place++ % steps.length]));
+  process.on("SIGUSR2", () => {
+    for (const branch of alarm.getBranches()) alarm.acknowledgeAndAutoConfirmBranch(branch, "seen");
+  });
 }
 
 main().catch((error) => { console.error(error); process.exit(1); });
