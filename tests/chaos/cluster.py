@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -29,6 +30,7 @@ import psycopg
 
 from buffer.ranges import RangeSet
 from gateway.receiver.journal.address import parse_journal
+from gateway.receiver.journal.consume import DURABLES
 from gateway.receiver.journal.line import Line
 from tests.e2e.world import free_ports, until
 from tests.peers import jetstream, postgres
@@ -206,7 +208,10 @@ class Campaign:
         result.load = json.loads(text.splitlines()[-1])
         result.forgotten = int(result.load["forgotten"])
         began = time.monotonic()
-        until(lambda: not self._left(), limit_s=DRAIN_S, what="an empty journal")
+        try:
+            until(lambda: not self._left(), limit_s=DRAIN_S, what="an empty journal")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {self._why_not()}") from None
         result.drained_s = round(time.monotonic() - began, 1)
         with psycopg.connect(self.store) as db:
             db.execute("SET search_path = plantgate")
@@ -247,6 +252,21 @@ class Campaign:
             first, last = line.call(line.extent)
             return last + 1 - first
 
+    def _why_not(self) -> str:
+        """Say what the journal, its consumers and the store know of what is left."""
+        with contextlib.closing(Line.open(parse_journal(self.journal), 60.0)) as line:
+            said = [f"journal holds {line.call(line.extent)}"]
+            for durable in DURABLES.values():
+                info = line.call(partial(line.jet.consumer_info, line.address.stream, durable))
+                said.append(
+                    f"{durable}: delivered {info.delivered}, ack floor {info.ack_floor},"
+                    f" {info.num_pending} pending, {info.num_ack_pending} unacknowledged,"
+                    f" {info.num_redelivered} again"
+                )
+        with psycopg.connect(self.store) as db:
+            held = db.execute("SELECT name, consumed::text FROM plantgate.journals").fetchall()
+        return "; ".join([*said, f"the store has {held}"])
+
 
 def run(campaign: Campaign, fleet: tuple[int, int, int], engines: dict[str, Engine]) -> Result:
     """Load for fleet = (gateways, points, seconds); kill in turn so long, all once, then judge."""
@@ -275,13 +295,19 @@ def main() -> None:
     parser.add_argument("--gateways", type=int, default=200)
     parser.add_argument("--points", type=int, default=100)
     parser.add_argument("--seconds", type=int, default=120)
+    parser.add_argument("--folder", type=Path, help="for logs and the ledger; it stays")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="plantgate-cluster-") as folder, \
-            contextlib.closing(jetstream.JetStream(3)) as jet, \
-            contextlib.closing(Patroni()) as store:  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        folder = options.folder
+        if folder is None:
+            prefix = "plantgate-cluster-"
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
+        folder.mkdir(exist_ok=True)
+        jet = stack.enter_context(contextlib.closing(jetstream.JetStream(3)))
+        store = stack.enter_context(contextlib.closing(Patroni()))
         jet.start()
         store.begin()
-        campaign = Campaign(Path(folder), jet.address, store.address)
+        campaign = Campaign(folder, jet.address, store.address)
         fleet = (options.gateways, options.points, options.seconds)
         result = run(campaign, fleet, {"JetStream leader": JetEngine(jet),
                                        "PostgreSQL leader": store})  # fmt: skip

@@ -3,8 +3,9 @@
 Guarantees: a message is acknowledged to JetStream only after the commit that holds all of it, and
 leaves the journal after that; what comes twice is stored once (postgres/store.py). What has no
 place in the store is set aside there, never dropped. While the store is away nothing is lost and
-the same messages are tried again. A store that was restored from a backup gets again what the
-journal still holds. Several consumers may run at once.
+the same messages are tried again. What JetStream counts as acknowledged and the store does not
+hold (it was restored from a backup, or failed over to a server that lacked the last commits) is
+taken from the journal once more, by its number. Several consumers may run at once.
 
     fetch ──▶ prove, number logs ──▶ one transaction ──▶ acknowledge ──▶ purge below the oldest open
 """
@@ -22,6 +23,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
+from buffer.ranges import RangeSet
 from drivers.contract import Clock
 from gateway.observe.log import logger
 from gateway.receiver.contract import (
@@ -48,6 +50,8 @@ ACK_WAIT_SECONDS = 30.0
 CATALOGUE_TRIES = 30
 """Deliveries, a second apart, after which a group without its catalogue is set aside."""
 PURGE_SECONDS = 5.0
+STUCK_SECONDS = 2 * ACK_WAIT_SECONDS
+"""After so long with the same oldest message, it is looked for by its number."""
 _PENDING = 1024
 _SUBSCRIBE_SECONDS = 5.0
 
@@ -56,8 +60,9 @@ _SUBSCRIBE_SECONDS = 5.0
 class _Taken:
     """A message in this transaction: its works, numbered, and what is to be set aside of it."""
 
-    message: Msg
     number: int
+    data: bytes
+    tries: int = 1
     items: list[Item] = field(default_factory=list)
     works: list[Work] = field(default_factory=list)
     aside: list[Aside] = field(default_factory=list)
@@ -66,8 +71,20 @@ class _Taken:
 class Consumer:
     """Consumes one lane. `run` until `stop`; both on the line's loop."""
 
-    def __init__(self, line: Line, lane: str, store: PostgresStore, clock: Clock) -> None:
+    def __init__(
+        self,
+        line: Line,
+        lane: str,
+        store: PostgresStore,
+        clock: Clock,
+        *,
+        catalogue_tries: int = CATALOGUE_TRIES,
+        stuck_s: float = STUCK_SECONDS,
+    ) -> None:
         """lane: URGENT or BULK, each apart, so that an alarm never waits behind history."""
+        self._catalogue_tries = catalogue_tries
+        self._stuck_s = stuck_s
+        self._oldest = 0, 0.0  # the purge's end, and since when it is that
         self._line = line
         self._lane = lane
         self._durable = DURABLES[lane]
@@ -97,22 +114,15 @@ class Consumer:
                 await self._reopen()
 
     async def _begin(self) -> None:
-        """Make the durable consumer, or set it back where the store misses what it gave out."""
-        stream = self._line.address.stream
-        first, _ = await self._line.extent()
-        consumed = await asyncio.to_thread(self._store.consumed, self._line.name)
-        consumed.add(0, max(1, first))  # what the journal no longer has cannot be had from it
-        wanted = consumed.contiguous_stop(0)
+        """Take what was given out in vain; make the durable consumer where it is missing."""
         try:
-            floor = (await self._line.jet.consumer_info(stream, self._durable)).ack_floor
-            if floor is None or floor.stream_seq in consumed:
-                return
-            logger("journal").warning("store.restored", wanted=wanted, given=floor.stream_seq)
-            await self._line.jet.delete_consumer(stream, self._durable)
+            await self._take_lost()
         except NotFoundError:
-            pass
+            wanted = (await self._consumed()).contiguous_stop(0)
+        else:
+            return
         await self._line.jet.add_consumer(
-            stream,
+            self._line.address.stream,
             ConsumerConfig(
                 durable_name=self._durable,
                 filter_subject=self._line.address.subject(self._lane),
@@ -123,6 +133,37 @@ class Consumer:
                 max_ack_pending=_PENDING,
             ),
         )
+
+    async def _consumed(self) -> RangeSet:
+        """Numbers that are in the store, or no longer in the journal."""
+        first, _ = await self._line.extent()
+        consumed = await asyncio.to_thread(self._store.consumed, self._line.name)
+        consumed.add(0, max(1, first))
+        return consumed
+
+    async def _take_lost(self) -> None:
+        """Store what JetStream counts as acknowledged and the store does not hold.
+
+        The floor is asked for first: what is below it was committed before it was acknowledged, by
+        this consumer or another, so the store holds it, unless it has lost it.
+        """
+        stream, subject = self._line.address.stream, self._line.address.subject(self._lane)
+        floor = (await self._line.jet.consumer_info(stream, self._durable)).ack_floor
+        stop = floor.stream_seq + 1 if floor is not None else 0
+        consumed, found = await self._consumed(), 0
+        while (at := consumed.contiguous_stop(0)) < stop:
+            try:
+                message = await self._line.jet.get_msg(stream, seq=at, subject=subject, next=True)
+            except NotFoundError:
+                break
+            number = message.seq or at
+            if at <= number < stop and number not in consumed:
+                taken = await asyncio.to_thread(_prove, number, message.data or b"", 1)
+                await asyncio.to_thread(self._commit, [taken])
+                found += 1
+            consumed.add(0, number + 1)  # holes before it are the other lane's
+        if found:
+            logger("journal").warning("store.had_lost", messages=found, below=stop)
 
     async def _subscribe(self) -> JetStreamContext.PullSubscription:
         async with asyncio.timeout(_SUBSCRIBE_SECONDS):
@@ -145,7 +186,11 @@ class Consumer:
                 await subscription.unsubscribe()
 
     async def _move(self, page: Sequence[Msg]) -> None:
-        taken = [await asyncio.to_thread(_prove, message) for message in page]
+        taken = [
+            await asyncio.to_thread(_prove, at.sequence.stream, message.data, at.num_delivered or 1)
+            for message in page
+            for at in [message.metadata]
+        ]
         try:
             done = await asyncio.to_thread(self._commit, taken)
         except StoreFailedError:
@@ -153,12 +198,12 @@ class Consumer:
                 for message in page:
                     await message.nak()
             raise
-        for one, whole in zip(taken, done, strict=True):
+        for message, whole in zip(page, done, strict=True):
             if whole:
-                await one.message.ack()
+                await message.ack()
                 self.messages += 1
             else:
-                await one.message.nak(delay=1)
+                await message.nak(delay=1)
 
     def _commit(self, taken: Sequence[_Taken]) -> list[bool]:
         """Store what can be stored; tells of each message whether all of it is dealt with."""
@@ -173,11 +218,11 @@ class Consumer:
         aside: list[Aside] = []
         for one in taken:
             needs = [name for _ in one.works for name in self._sort_out(one, next(outcomes))]
-            tries = one.message.metadata.num_delivered or 1
-            if needs and tries >= CATALOGUE_TRIES:
+            given_up = one.tries >= self._catalogue_tries
+            if needs and given_up:
                 text = f"catalogue {needs[0].hex()} never came"
-                one.aside.append(Aside(one.number, 0, "", text, one.message.data))
-            whole.append(not needs or tries >= CATALOGUE_TRIES)
+                one.aside.append(Aside(one.number, 0, "", text, one.data))
+            whole.append(not needs or given_up)
             aside += one.aside if whole[-1] else []
         if aside:
             logger("journal").error("journal.set_aside", count=len(aside), reason=aside[0].reason)
@@ -229,12 +274,15 @@ class Consumer:
         if loop.time() < self._purge_at:
             return
         self._purge_at = loop.time() + PURGE_SECONDS
-        stream = self._line.address.stream
-        consumed = await asyncio.to_thread(self._store.consumed, self._line.name)
-        first, _ = await self._line.extent()
-        consumed.add(0, max(1, first))
-        if (stop := consumed.contiguous_stop(0)) > first:
-            await self._line.jet.purge_stream(stream, seq=stop)
+        stop = (await self._consumed()).contiguous_stop(0)
+        first, last = await self._line.extent()
+        if stop > first:
+            await self._line.jet.purge_stream(self._line.address.stream, seq=stop)
+        if stop != self._oldest[0] or stop > last:
+            self._oldest = stop, loop.time()
+        elif loop.time() >= self._oldest[1] + self._stuck_s:
+            self._oldest = stop, loop.time()
+            await self._take_lost()
 
     async def _reopen(self) -> None:
         self._logs.clear()
@@ -248,13 +296,13 @@ class Consumer:
                 return
 
 
-def _prove(message: Msg) -> _Taken:
-    taken = _Taken(message, message.metadata.sequence.stream)
+def _prove(number: int, data: bytes, tries: int) -> _Taken:
+    taken = _Taken(number, data, tries)
     try:
-        taken.items = list(works_of(message.data))
+        taken.items = list(works_of(data))
     except DamagedError as error:
         taken.items = []
-        taken.aside.append(Aside(taken.number, 0, "", str(error), message.data))
+        taken.aside.append(Aside(number, 0, "", str(error), data))
     return taken
 
 

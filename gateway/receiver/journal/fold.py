@@ -57,9 +57,13 @@ class Fold:
         self._catalogues: dict[bytes, int] = {}
 
     def feed(self, number: int, index: wire.JournalIndex) -> None:
-        """Take the index of message `number`; numbers only grow (older ones are passed over)."""
+        """Take the index of message `number`; numbers only grow (older ones are passed over).
+
+        What was skipped has left the journal before it could be read: the reader misses none else.
+        """
         if number < self.next:
             return
+        self.holes += number > self.next
         self.next = number + 1
         for catalogue in index.catalogues:
             self._catalogues[catalogue] = number
@@ -74,12 +78,15 @@ class Fold:
             if len(parts) > MERGED:
                 _merge_older_half(parts)
 
-    def advance(self, first: int, last: int) -> None:
-        """Take note of what the journal holds: messages first to last.
+    def advance(self, first: int, last: int, asked: int) -> bool:
+        """Take note of what the journal holds, messages first to last; asked: `next` at the asking.
 
-        A journal that ends before what was read of it is another one: all is forgotten.
+        A journal that ends before what had been read of it by then is another one: all is
+        forgotten, and True says that it is to be read anew from `next`. What was read since the
+        asking proves nothing: it was published while the answer was on its way.
         """
-        if last + 1 < self.next:
+        forgotten = last + 1 < asked
+        if forgotten:
             self._logs.clear()
             self._left.clear()
             self._catalogues.clear()
@@ -100,6 +107,7 @@ class Fold:
             if not streams:
                 del self._logs[identity]
         self._catalogues = {one: at for one, at in self._catalogues.items() if at >= first}
+        return forgotten
 
     def settle(self, identity: Identity) -> None:
         """Forget what of a log has left the journal: whoever asks knows it from the store."""

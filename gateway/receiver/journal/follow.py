@@ -42,6 +42,7 @@ class Follower:
         self._line = line
         self._fold = Fold()
         self._grown = asyncio.Event()
+        self._anew = False  # the journal is another one: what is read now is not behind `next`
         self._reading: Future[None] | None = None
 
     def start(self) -> None:
@@ -72,8 +73,9 @@ class Follower:
     async def _tails(self, identities: list[Identity]) -> Waiting:
         try:
             async with asyncio.timeout(CATCH_UP_SECONDS):
+                asked = self._fold.next
                 first, last = await self._line.extent()
-                self._fold.advance(first, last)
+                self._anew |= self._fold.advance(first, last, asked)
                 while self._fold.next <= last:
                     self._grown.clear()
                     await self._grown.wait()
@@ -91,6 +93,7 @@ class Follower:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _read(self) -> None:
+        self._anew = False
         subscription = await self._line.jet.pull_subscribe(
             self._line.address.subject(),
             stream=self._line.address.stream,
@@ -111,7 +114,7 @@ class Follower:
 
     async def _pages(self, subscription: JetStreamContext.PullSubscription) -> None:
         expected = 1
-        while True:
+        while not self._anew:
             try:
                 page = await page_of(subscription, PAGE, 5)
             except NatsTimeoutError:
@@ -119,7 +122,7 @@ class Follower:
                 continue
             for message in page:
                 numbers = message.metadata.sequence
-                if numbers.consumer != expected:
+                if numbers.consumer != expected or self._anew:
                     return  # one was lost on its way: start anew behind the last that came
                 expected += 1
                 self._fold.feed(numbers.stream, _index(message))

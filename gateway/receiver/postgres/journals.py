@@ -1,7 +1,7 @@
 """What a PostgreSQL store knows of the receive journals that are moved into it.
 
 Guarantees: the numbers in `consumed` changed in the same transaction as the records of those
-messages; `put_aside` may be repeated.
+messages, or as what was set aside of them; `put_aside` may be repeated.
 """
 
 from __future__ import annotations
@@ -48,10 +48,14 @@ class Aside(NamedTuple):
 
 def note(db: Connection, arrived: Arrived, outcomes: Sequence[Outcome]) -> None:
     """Add numbers to a journal's; last in the transaction, because it orders the consumers."""
+    _add(db, arrived.journal, arrived.whole(outcomes))
+
+
+def _add(db: Connection, journal: str, numbers: RangeSet) -> None:
     db.execute(
         "INSERT INTO journals (name, consumed) VALUES (%s, %s::int8multirange)"
         " ON CONFLICT (name) DO UPDATE SET consumed = journals.consumed + excluded.consumed",
-        (arrived.journal, to_multirange(arrived.whole(outcomes))),
+        (journal, to_multirange(numbers)),
     )
 
 
@@ -62,7 +66,9 @@ def consumed(db: Connection, journal: str) -> RangeSet:
 
 
 def put_aside(db: Connection, journal: str, items: Sequence[Aside], now_ns: int) -> None:
-    """Keep what has no place in records."""
+    """Keep what has no place in records; the messages it came in are dealt with by that."""
+    numbers = RangeSet((item.number, item.number + 1) for item in items)
+    _add(db, journal, numbers)
     db.cursor().executemany(
         "INSERT INTO aside VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
         [

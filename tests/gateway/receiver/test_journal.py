@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -13,11 +14,23 @@ import pytest
 from psycopg import sql
 
 from buffer.contract import Stream
-from gateway.receiver.contract import Outcome, StoreFailedError, StorePathError, Work
+from gateway.receiver.check import check_push, volatile_key
+from gateway.receiver.contract import (
+    Entries,
+    Outcome,
+    Stored,
+    StoreFailedError,
+    StorePathError,
+    Work,
+)
+from gateway.receiver.corrections import Corrections
 from gateway.receiver.evidence import EvidenceFiles
 from gateway.receiver.journal.address import parse_journal
 from gateway.receiver.journal.consume import DURABLES, Consumer
 from gateway.receiver.journal.line import Line
+from gateway.receiver.journal.message import Speaker
+from gateway.receiver.journal.store import JournalStore, Speakers
+from gateway.receiver.notices import alarm_rows
 from gateway.receiver.postgres.journals import Arrived
 from gateway.receiver.postgres.store import PostgresStore
 from gateway.receiver.service import Receiver
@@ -69,12 +82,12 @@ async def receiver(journal: str, target: str, files: Path) -> AsyncIterator[str]
 
 @contextlib.asynccontextmanager
 async def consumer(
-    journal: str, target: str, kind: type[PostgresStore] = PostgresStore
+    journal: str, target: str, kind: type[PostgresStore] = PostgresStore, **how: Any
 ) -> AsyncIterator[None]:
     line = await asyncio.to_thread(Line.open, parse_journal(journal))
     stores = [await asyncio.to_thread(kind.open, target) for _ in DURABLES]
     consumers = [
-        Consumer(line, lane, store, SystemClock())
+        Consumer(line, lane, store, SystemClock(), **how)
         for lane, store in zip(DURABLES, stores, strict=True)
     ]
     runs = [line.begin(one.run()) for one in consumers]
@@ -305,6 +318,106 @@ async def test_another_record_of_one_identity_is_set_aside_and_noted(
 def _aside(target: str) -> list[bytes]:
     with psycopg.connect(target) as db:
         return [bytes(row[0]) for row in db.execute("SELECT content FROM plantgate.aside")]
+
+
+@contextlib.contextmanager
+def publisher(journal: str, *catalogues: bytes) -> Iterator[Callable[[Stream, wire.Record], None]]:
+    """Publish records as a receiver does that knows these catalogues, one message each."""
+    line, speakers = Line.open(parse_journal(journal)), Speakers()
+    speakers.learn(catalogues)
+    log = speakers.number(Speaker("G-1", "91370800TEST", "test/1", b"L" * 16))
+
+    def publish(stream: Stream, record: wire.Record) -> None:
+        push = wire.Push(stream=wire.Stream.ValueType(int(stream)), records=[record])
+        entries = check_push(push, b"B" * 16).entries
+        JournalStore(line, speakers).apply([Entries(log, stream, entries)], 1)
+
+    with contextlib.closing(line):
+        yield publish
+
+
+async def test_what_is_set_aside_leaves_the_journal_like_all_else(
+    journal: str, target: str
+) -> None:
+    """A group whose catalogue never comes must not keep what comes after it in the journal."""
+    telemetry = Telemetry()
+    record = telemetry.record(batch([1, 4], np.array([1.5, 2.5])))
+    with publisher(journal, telemetry.catalogue.hash) as publish:
+        await asyncio.to_thread(publish, Stream.TELEMETRY, record)
+        await asyncio.to_thread(publish, Stream.ALARM, Chain(Stream.ALARM).record(alarm("1")))
+    async with consumer(journal, target, catalogue_tries=2):
+        await until(lambda: bool(_aside(target)))
+        await until(lambda: not _left(journal))
+    assert stored(target) == [alarm("1")]
+
+
+class _Lossy(PostgresStore):
+    """A store that lacks its first commit, as one that was failed over to may."""
+
+    lost = False
+
+    def take(self, works: Sequence[Work], now_ns: int, arrived: Arrived) -> list[Outcome]:
+        """Commit all but the first time."""
+        if not type(self).lost:
+            type(self).lost = True
+            return [Stored() for _ in works]
+        return super().take(works, now_ns, arrived)
+
+
+@pytest.mark.parametrize("stuck_s", [1.0, 1e6], ids=["by itself", "by the next consumer"])
+async def test_what_the_store_lost_after_it_was_acknowledged_is_taken_again(
+    journal: str, target: str, stuck_s: float
+) -> None:
+    chain = Chain(Stream.ALARM)
+    first, second = chain.record(alarm("1")), chain.record(alarm("2"))
+    _Lossy.lost = False
+    with publisher(journal) as publish:
+        async with consumer(journal, target, _Lossy, stuck_s=stuck_s):
+            await asyncio.to_thread(publish, Stream.ALARM, first)
+            await until(lambda: _Lossy.lost)
+            await asyncio.to_thread(publish, Stream.ALARM, second)
+            await stored_in_time(target, 1)
+            if stuck_s == 1.0:
+                await stored_in_time(target, 2)
+    async with consumer(journal, target):
+        found = await stored_in_time(target, 2)
+        await until(lambda: not _left(journal))
+    assert found == [first.payload, second.payload]
+
+
+async def test_an_alarm_in_memory_only_comes_through_and_gives_way_to_its_record(
+    tmp_path: Path, journal: str, target: str
+) -> None:
+    payload = alarm("the disk takes nothing")
+    volatile = wire.VolatileAlarm(payload=payload, time_ns=7, monotonic_ns=3)
+    message = wire.GatewayMessage(volatile_alarms=wire.VolatileAlarms(alarms=[volatile]))
+    async with (
+        receiver(journal, target, tmp_path) as address,
+        WireGateway(address, lane=wire.LANE_PRIORITY) as gateway,
+    ):
+        for _ in range(2):  # over each new connection, until it is heard of
+            await gateway.send(message)
+            answer = await gateway.next()
+            assert list(answer.ack.volatile_keys) == [volatile_key(payload)], "replicated by now"
+        async with consumer(journal, target):
+            await until(lambda: _shown(target) == [("the disk takes nothing", False)])
+            await gateway.push(Stream.ALARM, Chain(Stream.ALARM).record(payload))
+            await gateway.acknowledged(1)
+            await until(lambda: _shown(target) == [("the disk takes nothing", True)])
+            await gateway.send(message)  # late, and by another way: it is no second alarm
+            await gateway.next()
+            await until(lambda: not _left(journal))
+    assert _shown(target) == [("the disk takes nothing", True)]
+
+
+def _shown(target: str) -> list[tuple[object, object]]:
+    """Text and `durable` of each alarm, as `plantgate query --alarms` shows them."""
+    with contextlib.closing(open_reader(target)) as reader:
+        return [
+            (row["text"], row["durable"])
+            for log in reader.logs()
+            for row in alarm_rows(reader, log, Corrections(reader))
+        ]
 
 
 async def test_a_store_restored_from_a_backup_asks_for_what_it_lost(

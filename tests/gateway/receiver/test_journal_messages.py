@@ -166,7 +166,7 @@ def test_the_fold_names_what_the_journal_holds(
         fold.feed(number - 1, _index(identity, stream, 1 << 30, 1 << 31))  # an old one: passed over
     for purge in sorted(purges):
         first = max(first, min(purge, len(pushes)) + 1)
-        fold.advance(first, len(pushes))
+        assert not fold.advance(first, len(pushes), fold.next)
     assert fold.next == len(pushes) + 1
     for identity, speaker in enumerate(SPEAKERS):
         tail = fold.of((speaker.gateway, speaker.log_id))
@@ -188,9 +188,9 @@ def test_another_journal_of_the_same_name_forgets_everything() -> None:
     fold = Fold()
     fold.feed(1, _index(0, Stream.ALARM, 1, 5))
     fold.feed(2, wire.JournalIndex(catalogues=[b"c"]))
-    fold.advance(1, 2)
+    assert not fold.advance(1, 2, asked=3)
     assert (len(fold), fold.catalogues()) == (1, frozenset([b"c"]))
-    fold.advance(1, 0)  # made anew
+    assert fold.advance(1, 0, asked=3), "made anew"
     assert (len(fold), fold.catalogues(), fold.next, fold.holes) == (0, frozenset(), 1, 1)
     fold.feed(1, _index(0, Stream.ALARM, 7, 8))
     assert list(fold.of((SPEAKERS[0].gateway, SPEAKERS[0].log_id)).ranges[Stream.ALARM]) == [(7, 8)]
@@ -212,10 +212,25 @@ def test_a_record_that_speaks_for_a_range_is_indexed_whole_and_comes_out_as_it_w
 def test_what_left_before_it_was_read_is_a_hole() -> None:
     fold = Fold()
     fold.feed(1, _index(0, Stream.ALARM, 1, 5))
-    fold.advance(2, 2)
+    fold.advance(2, 2, asked=2)
     assert (fold.next, fold.holes) == (2, 0)
-    fold.advance(4, 6)
+    fold.advance(4, 6, asked=2)
     assert (fold.next, fold.holes) == (4, 1)
+    fold.feed(6, _index(0, Stream.ALARM, 9, 10))
+    assert (fold.next, fold.holes) == (7, 2)
+
+
+def test_what_is_read_while_the_journal_is_asked_is_no_sign_of_another_one() -> None:
+    """The answer was on its way while messages 2 and 3 came: nothing of it may be forgotten."""
+    fold = Fold()
+    fold.feed(1, _index(0, Stream.ALARM, 1, 5))
+    asked = fold.next
+    fold.feed(2, _index(0, Stream.ALARM, 5, 6))
+    fold.feed(3, _index(0, Stream.ALARM, 6, 7))
+    assert not fold.advance(1, 1, asked)
+    tail = fold.of((SPEAKERS[0].gateway, SPEAKERS[0].log_id))
+    assert list(tail.ranges[Stream.ALARM]) == [(1, 7)]
+    assert (fold.next, fold.holes) == (4, 0)
 
 
 def test_an_index_never_outgrows_its_header() -> None:
