@@ -26,6 +26,7 @@ from buffer.contract import NO_HASH, Stream
 from buffer.ranges import RangeSet
 from drivers.contract import Clock
 from gateway.cli.load_records import SECOND_NS, Message, Telemetry, chained, pushed
+from gateway.uplink.channel import Parting
 from gateway.wire.v1 import uplink_pb2 as wire
 
 PATH = "/plantgate.wire.v1.Uplink/Exchange"
@@ -153,7 +154,9 @@ class LoadGateway:
             channel = self._channel()
             try:
                 method: Any = channel.stream_stream(PATH)
-                call: Call = method()
+                stream = method()
+                call: Call = stream
+                parting = Parting(stream)
                 promised = {stream: held.copy() for stream, held in self.promised.items()}
                 await call.write(self._hello(lane))
                 welcome = wire.ReceiverMessage.FromString(await call.read()).welcome
@@ -167,7 +170,7 @@ class LoadGateway:
                     self._counted.connected -= 1
             except* (grpc.aio.AioRpcError, asyncio.InvalidStateError, TypeError) as errors:
                 self._counted.reconnects += 1
-                self._counted.endings[_ending(errors)] += 1
+                self._counted.endings[_ending(errors, parting)] += 1
                 self._tries += 1
             finally:
                 await channel.close()
@@ -352,12 +355,13 @@ class _History:
             gateway._counted.drained_at_s.append(now_ns / SECOND_NS)  # noqa: SLF001
 
 
-def _ending(errors: BaseExceptionGroup[Exception]) -> str:
+def _ending(errors: BaseExceptionGroup[Exception], parting: Parting) -> str:
     first: BaseException = errors
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
     if isinstance(first, grpc.aio.AioRpcError):
-        return f"{first.code().name}: {first.details()}"[:120]
+        code, details = parting.words(first.code(), first.details())
+        return f"{code.name}: {details}"[:120]
     return f"{type(first).__name__}: {first}"[:120]
 
 

@@ -228,6 +228,8 @@ class UplinkConfig(Section):
     filter: what of them, where the line is thin.
     evidence: files it is sent unasked, none, thumbnail (JPEG of at most 20 kB), picture, or clip
     for all; evidence_bytes_per_day: at most so much of them, 0 for no limit. The rest on request.
+    copy_alarms: whether live alarms go a second time, on a connection of their own, where the round
+    trip is long: a lost packet then delays none of them.
     """
 
     name: Name
@@ -242,6 +244,7 @@ class UplinkConfig(Section):
     filter: FilterConfig | None = None
     evidence: Literal["none", "thumbnail", "picture", "clip"] = "clip"
     evidence_bytes_per_day: int = Field(default=0, ge=0)
+    copy_alarms: bool = True
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -25,6 +25,7 @@ from gateway.wire.v1 import uplink_pb2 as wire
 _LANES = {
     wire.LANE_PRIORITY: (Stream.ALARM, Stream.EVENT),
     wire.LANE_BULK: (Stream.TELEMETRY, Stream.EVIDENCE),
+    wire.LANE_COPY: (),  # it repeats what another lane has said
 }
 
 

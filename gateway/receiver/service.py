@@ -263,8 +263,8 @@ class Receiver:
             raise EndedError(grpc.StatusCode.PERMISSION_DENIED, reason)
         if len(hello.log_id) != 16 or len(hello.boot_id) != 16:
             raise broken("a log id and a boot id have 16 bytes each")
-        if hello.lane not in {wire.LANE_PRIORITY, wire.LANE_BULK}:
-            raise broken("a Hello names the priority or the bulk lane")
+        if hello.lane not in {wire.LANE_PRIORITY, wire.LANE_BULK, wire.LANE_COPY}:
+            raise broken("a Hello names the priority, the bulk or the copy lane")
         return hello
 
     def _certified(self, context: Context) -> tuple[frozenset[str] | None, bytes | None]:

@@ -1,4 +1,4 @@
-"""Uplink: keeps the two connections to one destination, and hands each commit to its lane.
+"""Uplink: keeps the connections to one destination, and hands each commit to its lane.
 
 Guarantees:
 
@@ -7,9 +7,10 @@ Guarantees:
   apart later, each after a random delay (full jitter); what only a human can change (a refused
   certificate) is tried again after up to 60 s, and `health` says why.
 - link.up and link.down are reported on change only.
-- Every commit costs at most one Push; nothing polls.
+- Every commit costs at most one Push; nothing polls. On a long line a third, light connection takes
+  copies of alarms (copies.py); nothing depends on it, and its state is nobody's alarm.
 
-`run` until cancelled; cancelling closes both connections. What was sent and not acknowledged is
+`run` until cancelled; cancelling closes all connections. What was sent and not acknowledged is
 sent again by the next run; the receiver drops what it has.
 """
 
@@ -32,7 +33,16 @@ from gateway.uplink.derived import DerivedLog
 from gateway.uplink.encode import GatewayIdentity, Moment
 from gateway.uplink.file_policy import FilePolicy
 from gateway.uplink.link import LaneLink, Surroundings
-from gateway.uplink.outputs import NOTICE, STREAMS, Counters, Lane, LogForked, SessionSettings
+from gateway.uplink.outputs import (
+    MAIN_LANES,
+    NOTICE,
+    STREAMS,
+    Counters,
+    Lane,
+    LogForked,
+    SendRecords,
+    SessionSettings,
+)
 from gateway.uplink.quarantine import Quarantine
 from gateway.uplink.renewal import watch
 from gateway.uplink.sent_log import SentLog
@@ -50,6 +60,9 @@ _PERMANENT_MS = 60_000.0
 _PERMANENT_COUNT = 3  # so often in a row; a proxy or receiver that restarts may say so once
 _STEADY_NS = 5_000_000_000  # a connection that lived so long starts the back-off anew
 _NOTICE_NS = 600_000_000_000  # the same words of the receiver are one event for so long
+_COPY_HEARTBEAT_MS = 10_000
+_COPY_SILENCE_MS = 30_000  # nothing is lost by a copy lane that is dead, so little is spent on it
+_COPY_REFUSED_MS = 600_000.0  # a receiver that knows no such lane will not learn it soon
 _RATE_NS = 1_000_000_000  # shortest span over which values per second are measured
 
 
@@ -79,7 +92,7 @@ class Patience:
 
 
 class Uplink:
-    """Both lanes to one destination.
+    """All lanes to one destination.
 
     events: called on the loop with kind, one clear sentence and flat attributes; it must not block.
     health: first word ok, degraded or failed, as sent in each heartbeat.
@@ -107,12 +120,21 @@ class Uplink:
             settings or SessionSettings(),
             history_share=config.history_share,
             rate_bytes_per_s=config.rate_bytes_per_s,
+            copy_alarms=config.copy_alarms,
             streams=frozenset(Stream[name.upper()] for name in config.streams),
         )
         policy = FilePolicy(config.evidence, config.evidence_bytes_per_day)
         self._derived = DerivedLog(log, config.name, choice, clock) if choice else None
         self._log: SentLog = self._derived or log
         self._around = Surroundings(config, identity, self._log, clock, settings, policy)
+        light = replace(
+            settings,
+            heartbeat_ms=_COPY_HEARTBEAT_MS,
+            silence_ms=_COPY_SILENCE_MS,
+            copy_alarms=False,
+        )
+        self._around_copies = replace(self._around, settings=light)
+        self._long_line = asyncio.Event()
         self._config = config
         self._streams = settings.streams
         self._clock = clock
@@ -146,8 +168,9 @@ class Uplink:
             async with asyncio.TaskGroup() as group:
                 if self._derived is not None:
                     group.create_task(self._derived.run())
-                for lane in Lane:
+                for lane in MAIN_LANES:
                     group.create_task(self._keep(lane))
+                group.create_task(self._keep_copies())
                 group.create_task(watch(self._config, self._clock, self._reconnect, self.report))
         finally:
             for stop in stops:
@@ -187,6 +210,7 @@ class Uplink:
             "acknowledged_records": sum(one.acknowledged_records for one in total),
             "rejected_records": sum(one.rejected_records for one in total),
             "gap_records": sum(one.gap_records for one in total),
+            "copied_alarm_records": self._counters[Lane.COPY].copied_records,
             "backlog_records": self._backlog_records(),
             "live_lag_ms": bulk.live_lag_ms,
             "window_bytes": bulk.window_bytes,
@@ -212,10 +236,22 @@ class Uplink:
             self.report("link.up", text, {"target": self._config.target})
 
     def relay(self, lane: Lane, message: wire.ReceiverMessage) -> None:
-        """Give a message to the other lane, if that is open."""
+        """Give a message to the other lane, if that is open and speaks for the same log."""
         other = self._links.get(Lane.BULK if lane is Lane.PRIORITY else Lane.PRIORITY)
-        if other is not None and other.is_open:
+        if other is not None and other.is_open and other.log_id == self._links[lane].log_id:
             other.feed(message)
+
+    def long_line(self) -> None:
+        """Have the copy lane made."""
+        self._long_line.set()
+
+    def copy(self, records: Sequence[Record]) -> None:
+        """Send alarms once more, if the copy lane is open and speaks for the same log."""
+        link = self._links.get(Lane.COPY)
+        if link is not None and link.is_open and link.log_id == self._links[Lane.PRIORITY].log_id:
+            send = SendRecords(Stream.ALARM, tuple(records), historical=False)
+            link.send_now([encode.push(send, self._around.identity.boot_id)])
+            self._counters[Lane.COPY].copied_records += len(records)
 
     def catalogue_wanted(self, catalogue: bytes) -> None:
         """Have the priority lane deliver a catalogue's event, now or when it is open again."""
@@ -303,19 +339,35 @@ class Uplink:
                 await self._derived.ready()
             for stream in STREAMS[lane]:
                 self._pass_over(stream)
-            link = LaneLink(lane, self._around, self, self._quarantine, self._counters[lane])
-            self._links[lane] = link
-            self._opened_ns.pop(lane, None)
-            try:
-                ended = await link.run()
-            finally:
-                del self._links[lane]
+            ended = await self._connect(lane, self._around)
             now_ns = self._clock.monotonic_ns()
             self._down(ended)
             self._reconnects += 1
             open_ns = now_ns - self._opened_ns.pop(lane, now_ns)
             delay_ms = patience.delay_ms(ended, open_ns=open_ns, now_ns=now_ns)
             await self._clock.sleep_until(now_ns + int(delay_ms * 1e6))
+
+    async def _keep_copies(self) -> None:
+        await self._long_line.wait()
+        patience = Patience(self._rng)
+        while True:
+            ended = await self._connect(Lane.COPY, self._around_copies)
+            now_ns = self._clock.monotonic_ns()
+            open_ns = now_ns - self._opened_ns.pop(Lane.COPY, now_ns)
+            delay_ms = patience.delay_ms(ended, open_ns=open_ns, now_ns=now_ns)
+            if ended.permanent:
+                delay_ms = _COPY_REFUSED_MS
+            await self._clock.sleep_until(now_ns + int(delay_ms * 1e6))
+
+    async def _connect(self, lane: Lane, around: Surroundings) -> Ended:
+        """Make one connection of a lane and serve it to its end."""
+        link = LaneLink(lane, around, self, self._quarantine, self._counters[lane])
+        self._links[lane] = link
+        self._opened_ns.pop(lane, None)
+        try:
+            return await link.run()
+        finally:
+            del self._links[lane]
 
     def _down(self, ended: Ended) -> None:
         if ended.unclear and self._state != (True, False):
@@ -357,7 +409,8 @@ class Uplink:
             self._wanted.clear()
 
     def _is_up(self) -> bool:
-        return len(self._links) == len(Lane) and all(link.is_open for link in self._links.values())
+        links = [self._links.get(lane) for lane in MAIN_LANES]
+        return all(link is not None and link.is_open for link in links)
 
     def _backlog_records(self) -> int:
         total = 0

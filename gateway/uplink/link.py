@@ -25,7 +25,15 @@ from buffer.ranges import RangeSet
 from drivers.contract import Clock
 from gateway.model.clock import ServerTime
 from gateway.uplink import encode
-from gateway.uplink.channel import METHOD, ChannelError, Destination, Ended, explain, open_channel
+from gateway.uplink.channel import (
+    METHOD,
+    ChannelError,
+    Destination,
+    Ended,
+    Parting,
+    explain,
+    open_channel,
+)
 from gateway.uplink.derived import DerivedLog
 from gateway.uplink.diagnose import refused_by
 from gateway.uplink.encode import GatewayIdentity, Moment
@@ -45,12 +53,14 @@ from gateway.uplink.outputs import (
     FindPeriod,
     Lane,
     LogForked,
+    LongLine,
     Opened,
     Output,
     PersistCursor,
     Relay,
     Report,
     RequestKey,
+    SendCopies,
     SendGaps,
     SendHello,
     SendPart,
@@ -94,6 +104,14 @@ class Hub(Protocol):
 
     def catalogue_delivered(self, catalogue: bytes) -> None:
         """Tell the bulk lane that the receiver has a catalogue."""
+        ...
+
+    def long_line(self) -> None:
+        """The round trip is long enough for a lane of copies."""
+        ...
+
+    def copy(self, records: Sequence[Record]) -> None:
+        """Send alarms once more on that lane, if it is open."""
         ...
 
     def log_forked(self, lane: Lane, found: LogForked) -> None:
@@ -168,6 +186,7 @@ class LaneLink:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_ns = 0
         self._call: Any = None
+        self._parting: Parting | None = None
 
     @property
     def is_open(self) -> bool:
@@ -183,6 +202,7 @@ class LaneLink:
         try:
             await self._read_heads()
             self._call = channel.stream_stream(METHOD)()
+            self._parting = Parting(self._call)
             async with asyncio.TaskGroup() as group:
                 tasks = [
                     group.create_task(self._write_messages()),
@@ -263,6 +283,8 @@ class LaneLink:
         except DecodeError:
             self.end(f"{destination.target} sent a message that is none of plantgate.wire.v1.")
             return
+        if self._parting is not None:
+            code, details = self._parting.words(code, details)
         ended = explain(code, details or "", destination)
         waiting = self.session.state is State.WAITING
         if waiting and code is grpc.StatusCode.UNAVAILABLE and not self._ended.done():
@@ -406,6 +428,10 @@ class LaneLink:
                 self._hub.relay(self.lane, message)
             case FindCatalogue(catalogue):
                 self._hub.catalogue_wanted(catalogue)
+            case SendCopies(records):
+                self._hub.copy(records)
+            case LongLine():
+                self._hub.long_line()
             case CatalogueDelivered(catalogue):
                 self._hub.catalogue_delivered(catalogue)
             case Report(kind, text, attributes):

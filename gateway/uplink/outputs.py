@@ -16,17 +16,22 @@ from gateway.wire.v1 import uplink_pb2 as wire
 
 
 class Lane(enum.IntEnum):
-    """The two connections to a destination; numbers are those of the wire."""
+    """The connections to a destination; numbers are those of the wire."""
 
     PRIORITY = 1
     BULK = 2
+    COPY = 3  # light; on long lines only
 
 
 STREAMS: Mapping[Lane, tuple[Stream, ...]] = {
     Lane.PRIORITY: (Stream.ALARM, Stream.EVENT),
     Lane.BULK: (Stream.TELEMETRY, Stream.EVIDENCE),
+    Lane.COPY: (),
 }
-"""Streams of each lane, in order of priority."""
+"""Streams of each lane, in order of priority. Copies of alarms belong to the priority lane, and so
+do their acknowledgements (Relay)."""
+MAIN_LANES = (Lane.PRIORITY, Lane.BULK)
+"""Those without which a destination is not up."""
 
 
 NOTICE = "uplink.notice"
@@ -42,6 +47,7 @@ class SessionSettings:
     stall_ms: records unacknowledged without any progress for that long, on a link that answers
     pings: the receiver is stuck, so reconnect.  window_ms: unacknowledged bytes are at most this
     much of the measured throughput, between window_floor_bytes and window_ceiling_bytes.
+    window_round_trips: where that is longer than window_ms, this many round trips instead.
     message_floor_bytes: half the smallest window, so that two messages keep a slow line busy.
     message_ceiling_bytes: larger ones gain nothing (1 MB messages are slower, measured).
     alarm_extra_bytes: by so much alarms may exceed a window that is full of events.
@@ -55,12 +61,16 @@ class SessionSettings:
     history_share: share of history in what live telemetry leaves; evidence has the rest.
     rate_bytes_per_s: limit on bulk, 0 for none.
     streams: what the destination takes; nothing is said of the others.
+    copy_alarms: whether live alarms go a second time on long lines (gateway/uplink/copies.py).
+    long_line_ms: shortest round trip of such a line; below it even two lost packets in a row cost
+    less than 0.5 s.
     """
 
     heartbeat_ms: int = 3_000
     silence_ms: int = 10_000
     stall_ms: int = 60_000
     window_ms: int = 250
+    window_round_trips: float = 1.5
     window_floor_bytes: int = 8 * 1024
     window_ceiling_bytes: int = 4 * 1024 * 1024
     message_floor_bytes: int = 4 * 1024
@@ -74,6 +84,8 @@ class SessionSettings:
     history_share: float = 0.5
     rate_bytes_per_s: int = 0
     streams: frozenset[Stream] = frozenset(Stream)
+    copy_alarms: bool = True
+    long_line_ms: int = 50
 
 
 @dataclass(slots=True)
@@ -85,6 +97,7 @@ class Counters:
     sent_historical_records: int = 0
     acknowledged_records: int = 0
     acknowledged_bytes: int = 0
+    copied_records: int = 0
     rejected_records: int = 0
     gap_records: int = 0
     live_lag_ms: float = 0.0
@@ -114,6 +127,18 @@ class SendRecords:
     historical: bool
     withheld: bool = False
     thumbnail: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class SendCopies:
+    """Alarms once more, on the copy lane if that is open; not in any ledger."""
+
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LongLine:
+    """The line is long enough for a copy lane to be worth its connection; said once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +291,8 @@ class Close:
 Output = (
     SendHello
     | SendRecords
+    | SendCopies
+    | LongLine
     | SendGaps
     | SendStatus
     | SendPart

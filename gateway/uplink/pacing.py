@@ -44,6 +44,7 @@ class Window:
         self._best = 0.0
         self._previous_best = 0.0
         self.shortest_ns: int | None = None  # round trip of the line
+        self.round_trips = 0  # how many were measured
         self.in_flight_bytes = 0
         self.limit_bytes = settings.window_floor_bytes
 
@@ -99,12 +100,14 @@ class Window:
 
     def round_trip(self, took_ns: int) -> None:
         """Note a round trip; the shortest of the session counts as the line's own."""
+        self.round_trips += 1
         if self.shortest_ns is None or took_ns < self.shortest_ns:
             self.shortest_ns = took_ns
 
     def _resize(self) -> None:
         settings = self._settings
-        span_ns = max(settings.window_ms * _MILLISECOND_NS, 3 * (self.shortest_ns or 0) // 2)
+        round_trips_ns = settings.window_round_trips * (self.shortest_ns or 0)
+        span_ns = max(settings.window_ms * _MILLISECOND_NS, round_trips_ns)
         wanted = int(self.throughput * span_ns / _SECOND_NS)
         self.limit_bytes = min(max(wanted, settings.window_floor_bytes), self._cap_bytes)
 

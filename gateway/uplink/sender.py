@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from buffer.contract import Bounds, Record, Stream
 from buffer.ranges import RangeSet
 from gateway.uplink.chasers import Chasers
+from gateway.uplink.copies import Copies
 from gateway.uplink.evidence import EvidenceSender
 from gateway.uplink.file_policy import FilePolicy, file_of
 from gateway.uplink.ledger import Flight, Ledger, wire_bytes
@@ -79,6 +80,8 @@ class Sender:
         self.sent_ns = 0
         self.progress_ns = 0
         self._chasers = Chasers()
+        copies = settings.copy_alarms and Stream.ALARM in settings.streams
+        self._copies = Copies(settings.long_line_ms) if copies and self._is_priority() else None
         self._live_due_ns = 0  # until then few live records may wait for more
 
     def opened(self, now_ns: int) -> None:
@@ -94,7 +97,8 @@ class Sender:
     def due_ns(self, now_ns: int) -> int | None:
         """When something at hand may go that may not go yet; None if nothing waits for time."""
         if self._lane is not Lane.BULK:
-            return self._chasers.next_ns()
+            copies = self._copies.next_ns() if self._copies else None
+            return min((one for one in (self._chasers.next_ns(), copies) if one), default=None)
         ready_ns = self.pace.ready_ns
         due: list[int] = []
         if self.live[Stream.TELEMETRY].head() is not None:
@@ -182,13 +186,16 @@ class Sender:
     def pump(self, now_ns: int) -> list[Output]:
         """Send what may be sent now, and ask for what comes next."""
         out: list[Output] = []
-        while now_ns >= self.pace.ready_ns or self._lane is Lane.PRIORITY:
+        while now_ns >= self.pace.ready_ns or self._is_priority():
             step = self._step(now_ns)
             if not step:
                 break
             out += step
         if self._chasers.take(now_ns):
             out.append(self.ping(now_ns))
+        if self._copies is not None:
+            acknowledged = self.ledgers[Stream.ALARM].acknowledged
+            out += self._copies.due(now_ns, self.window, acknowledged)
         most = _FETCH_MESSAGES * self.window.message_bytes
         for stream in self.ledgers:
             for queue in (self.live[stream], self._past[stream]):
@@ -239,6 +246,9 @@ class Sender:
         alone = not (evidence if history else self._ready(past))
         self._shares.used(history=history, size_bytes=used, alone=alone)
         return out
+
+    def _is_priority(self) -> bool:
+        return self._lane is Lane.PRIORITY
 
     def _few(self, live: Queue) -> bool:
         """Tell whether all live records are at hand and make less than a message."""
@@ -322,6 +332,8 @@ class Sender:
         )
         if stream is Stream.ALARM:
             self._chasers.alarm_sent(now_ns, self.window.shortest_ns)
+            if self._copies is not None and not historical:
+                self._copies.alarms_sent(records, now_ns, self.window)
         out: list[Output] = [SendRecords(stream, tuple(records), historical)]
         if stream is Stream.EVIDENCE:
             self.evidence.begin(newest)

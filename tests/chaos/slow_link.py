@@ -40,6 +40,7 @@ from buffer.store import Buffer
 from gateway.model.event import gap_event
 from gateway.runtime.clock import SystemClock
 from gateway.uplink.client import GatewayIdentity, Uplink
+from gateway.uplink.outputs import SessionSettings
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.bench.signals import seconds
 from tests.fakes.certificates import Authority, Pair
@@ -70,6 +71,7 @@ class Figures:
     loss: float
     alarms: int
     alarms_missing: int
+    alarms_copied: int
     alarm_p50_s: float
     alarm_p99_s: float
     alarm_most_s: float
@@ -85,8 +87,9 @@ class Figures:
     packets_dropped: int
 
 
-async def gateway(folder: Path, seconds_long: int) -> None:
-    """The gateway's side; prints how many alarms it made once they are acknowledged."""
+async def gateway(folder: Path, options: argparse.Namespace) -> None:
+    """The gateway's side; prints how many alarms it made and copied, once all are there."""
+    seconds_long: int = options.seconds
     backlog = BACKLOG_PER_S * seconds_long
     clock, boot = SystemClock(), os.urandom(16)
     points, good = np.arange(POINTS, dtype=np.int32), np.zeros(POINTS, np.uint16)
@@ -112,7 +115,9 @@ async def gateway(folder: Path, seconds_long: int) -> None:
         own = Pair(folder / "SD-1.pem", folder / "SD-1.key")
         uplink = Uplink(
             Destination(f"{ADDRESSES[1]}:{PORT}", ca=folder / "test-ca.pem",
-                        certificate=own.certificate, key=own.key, insecure=False),
+                        certificate=own.certificate, key=own.key, insecure=False,
+                        copy_alarms=not options.no_copies),
+            settings=SessionSettings(window_round_trips=options.window_round_trips),
             log=log, clock=clock, rng=random.Random(1),
             identity=GatewayIdentity("SD-1", "91370800XXXXXXXXXX", "plantgate/0", boot),
             events=lambda kind, text, _: print(kind, text, file=sys.stderr),
@@ -132,7 +137,7 @@ async def gateway(folder: Path, seconds_long: int) -> None:
             while clock.monotonic_ns() < deadline_ns and not _alarms_gone(log):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
             await bare
-            print(await made)
+            print(await made, int(uplink.statistics()["copied_alarm_records"]))
             sending.cancel()
 
 
@@ -189,8 +194,9 @@ def _alarms_gone(log: Buffer) -> bool:
     return log.cursor("province", Stream.ALARM).contiguous_stop(bounds.first) >= bounds.next
 
 
-def one_round(folder: Path, line: Line, seconds_long: int) -> Figures:
+def one_round(folder: Path, line: Line, options: argparse.Namespace) -> Figures:
     """Run one round in namespaces of its own."""
+    seconds_long: int = options.seconds
     authority = Authority(folder)
     pair = authority.issue("receiver", address=ADDRESSES[1])
     authority.issue_gateway("SD-1")
@@ -212,7 +218,9 @@ def one_round(folder: Path, line: Line, seconds_long: int) -> Figures:
         try:
             done = subprocess.run(
                 ["ip", "netns", "exec", left, sys.executable, "-m", "tests.chaos.slow_link",
-                 "--gateway", str(folder), "--seconds", str(seconds_long)],
+                 "--gateway", str(folder), "--seconds", str(seconds_long),
+                 "--window-round-trips", str(options.window_round_trips),
+                 *(["--no-copies"] if options.no_copies else [])],
                 cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True,
                 timeout=seconds_long + 240,
             )  # fmt: skip
@@ -221,11 +229,12 @@ def one_round(folder: Path, line: Line, seconds_long: int) -> Figures:
                 process.send_signal(signal.SIGTERM)
                 process.wait(30)
         backlog = BACKLOG_PER_S * seconds_long
-        return _figures(folder, line, (int(done.stdout), backlog), link)
+        alarms, copied = map(int, done.stdout.split())
+        return _figures(folder, line, (alarms, copied, backlog), link)
 
 
-def _figures(folder: Path, line: Line, made: tuple[int, int], link: SlowLink) -> Figures:
-    database, (alarms, backlog) = folder / "store/receiver.db", made
+def _figures(folder: Path, line: Line, made: tuple[int, int, int], link: SlowLink) -> Figures:
+    database, (alarms, copied, backlog) = folder / "store/receiver.db", made
     bare = sorted(json.loads((folder / "bare.json").read_text(encoding="ascii")))
     with contextlib.closing(sqlite3.connect(database)) as db:
         rows = db.execute(
@@ -235,7 +244,8 @@ def _figures(folder: Path, line: Line, made: tuple[int, int], link: SlowLink) ->
     telemetry = [(one, past) for stream, one, past in rows if stream == Stream.TELEMETRY]
     live = sorted(one for one, past in telemetry if not past)
     return Figures(
-        line.loss, alarms, alarms - len(late), _rank(late, 0.5), _rank(late, 0.99), late[-1],
+        line.loss, alarms, alarms - len(late), copied,
+        _rank(late, 0.5), _rank(late, 0.99), late[-1],
         sum(one > BAR_S for one in late), _rank(bare, 0.5), _rank(bare, 0.99),
         sum(one > BAR_S for one in bare),
         len(live), _rank(live, 0.99), len(telemetry) - len(live),
@@ -254,6 +264,9 @@ def main() -> int:
     parser.add_argument("--gateway", type=Path)
     parser.add_argument("--bare-sink", type=Path)
     parser.add_argument("--loss", type=float, action="append", help="ratio; default 0 and 0.02")
+    parser.add_argument("--no-copies", action="store_true", help="alarms go once, as before")
+    parser.add_argument("--window-round-trips", type=float,
+                        default=SessionSettings().window_round_trips)  # fmt: skip
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.bare_sink:
@@ -261,13 +274,13 @@ def main() -> int:
         options.bare_sink.write_text(json.dumps(late), encoding="ascii")
         return 0
     if options.gateway:
-        asyncio.run(gateway(options.gateway, options.seconds))
+        asyncio.run(gateway(options.gateway, options))
         return 0
     failed = False
     for loss in options.loss or (0.0, 0.02):
         with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
             line = Line(bits_per_s=256_000, delay_ms=150, loss=loss)
-            found = one_round(Path(folder), line, options.seconds)
+            found = one_round(Path(folder), line, options)
         print(json.dumps(asdict(found)) if options.json else found, flush=True)
         failed |= found.alarms_missing > 0 or (not loss and found.alarm_p99_s > BAR_S)
     print(time.strftime("%Y-%m-%d"), "failed" if failed else "held")

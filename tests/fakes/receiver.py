@@ -4,6 +4,8 @@ State is what it has stored; verbs say what goes wrong:
 
     async with FakeReceiver() as receiver:
         receiver.freeze()                # reads and answers nothing, connections stay
+    receiver.freeze(1)               # those of one lane only
+    receiver.lanes = {1, 2}          # it knows no others
         receiver.acknowledging = False   # stores and answers pings, but acknowledges nothing
         receiver.refuse(Stream.EVENT, 3) # Reject instead of storing
         await receiver.stop(); await receiver.start()     # same port, same store
@@ -96,6 +98,8 @@ class FakeReceiver:
         self.acknowledging = True
         self.refused: dict[tuple[Stream, int], str] = {}
         self.cut_after_parts: int | None = None
+        self.lanes = {1, 2, 3}
+        self._frozen: set[int] = set()
 
     @property
     def target(self) -> str:
@@ -160,13 +164,19 @@ class FakeReceiver:
         await self.stop()
         await self.start()
 
-    def freeze(self) -> None:
-        """Read and answer nothing from now on."""
+    def freeze(self, *lanes: int) -> None:
+        """Read and answer nothing from now on, on these lanes or all."""
+        self._frozen.update(lanes or self.lanes)
         self._thawed.clear()
 
     def thaw(self) -> None:
         """Go on."""
+        self._frozen.clear()
         self._thawed.set()
+
+    async def _free(self, lane: int) -> None:
+        if lane in self._frozen:
+            await self._thawed.wait()
 
     def refuse(self, stream: Stream, sequence: int, reason: str = "not for us") -> None:
         """Reject one record."""
@@ -195,16 +205,18 @@ class FakeReceiver:
 
     async def _exchange(self, requests: AsyncIterator[wire.GatewayMessage], context: Any) -> None:
         hello = (await anext(requests)).hello
-        await self._thawed.wait()
+        await self._free(hello.lane)
         await self._check_identity(hello, context)
         self.hellos.append(hello)
+        if hello.lane not in self.lanes:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no such lane")
         held = self.logs.setdefault(hello.log_id, Held())
         place = id(context)
         try:
             await context.write(self._welcome(held))
             self._contexts[place] = (context, hello)
             async for message in requests:
-                await self._thawed.wait()
+                await self._free(hello.lane)
                 for answer in self._take(held, hello, message):
                     await context.write(answer)
                 if self.cut_after_parts == 0:

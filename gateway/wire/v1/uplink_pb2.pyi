@@ -5,7 +5,8 @@ The wire between a gateway and a receiver. The schema only ever grows: no field 
 retyped or removed (tests/gateway/test_wire.py compares it with the last released descriptor).
 
 One gateway opens two connections to a destination, each with one Exchange:
-LANE_PRIORITY carries alarms, events, heartbeats; LANE_BULK carries telemetry and evidence.
+LANE_PRIORITY carries alarms, events, heartbeats; LANE_BULK carries telemetry and evidence. On a
+long line a third, LANE_COPY, carries live alarms a second time; each record is stored once.
 """
 
 from collections import abc as _abc
@@ -54,12 +55,14 @@ class _LaneEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Lane.ValueType],
     LANE_UNSPECIFIED: _Lane.ValueType  # 0
     LANE_PRIORITY: _Lane.ValueType  # 1
     LANE_BULK: _Lane.ValueType  # 2
+    LANE_COPY: _Lane.ValueType  # 3
 
 class Lane(_Lane, metaclass=_LaneEnumTypeWrapper): ...
 
 LANE_UNSPECIFIED: Lane.ValueType  # 0
 LANE_PRIORITY: Lane.ValueType  # 1
 LANE_BULK: Lane.ValueType  # 2
+LANE_COPY: Lane.ValueType  # 3
 Global___Lane: _TypeAlias = Lane  # noqa: Y015
 
 class _Role:

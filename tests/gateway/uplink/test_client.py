@@ -39,6 +39,7 @@ class Destination:
     streams: tuple[str, ...] = ("alarm", "event", "telemetry", "evidence")
     evidence: str = "clip"
     evidence_bytes_per_day: int = 0
+    copy_alarms: bool = False
 
 
 @dataclass

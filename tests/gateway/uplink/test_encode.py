@@ -28,6 +28,7 @@ class Destination:
     rate_bytes_per_s: int = 0
     evidence: str = "clip"
     evidence_bytes_per_day: int = 0
+    copy_alarms: bool = False
     streams: tuple[str, ...] = ("alarm", "event", "telemetry", "evidence")
 
 
