@@ -33,6 +33,7 @@ from gateway.pipeline import Pipeline
 from gateway.rules.judge import DESK_STATE
 from gateway.runtime.clock import SystemClock, boot_id
 from gateway.runtime.memory import one_arena, settle
+from gateway.sources.album import Album
 from gateway.sources.build import (
     POINT_IDS_STATE,
     make_duty,
@@ -72,6 +73,7 @@ class Parts:
     work: WorkFlow | None
     timekeeper: Timekeeper
     duty: DutyService | None
+    album: Album
 
 
 async def run(
@@ -138,9 +140,10 @@ async def _build(
     for kind, text, attributes in rule_notes(site):
         pipeline.note(kind, "rules", text, attributes)
     timekeeper = Timekeeper(boot_id(), clock, buffer, pipeline.note)
-    uplinks = _uplinks(site, buffer, pipeline, health, timekeeper)
+    album = Album(pipeline)
+    uplinks = _uplinks(site, buffer, pipeline, health, (timekeeper, album))
     applying = reloader(buffer, pipeline, clock)
-    return Parts(pipeline, sources, uplinks, applying, work, timekeeper, duty)
+    return Parts(pipeline, sources, uplinks, applying, work, timekeeper, duty, album)
 
 
 def _observed(buffer: Buffer, parts: Parts, health: Health) -> Metrics:
@@ -161,24 +164,19 @@ def _observed(buffer: Buffer, parts: Parts, health: Health) -> Metrics:
 async def _run_parts(parts: Parts, metrics: Metrics, clock: Clock, stop: asyncio.Event) -> None:
     pipeline, uplinks = parts.pipeline, parts.uplinks
     async with asyncio.TaskGroup() as back:
+        keep = partial(keep_running, note=pipeline.note, clock=clock)
         sending = [
-            back.create_task(
-                keep_running(f"uplink {name}", uplink.run, note=pipeline.note, clock=clock)
-            )
-            for name, uplink in uplinks.items()
+            back.create_task(keep(f"uplink {name}", one.run)) for name, one in uplinks.items()
         ]
         if parts.duty is not None:
-            telling = keep_running("notify", parts.duty.run, note=pipeline.note, clock=clock)
-            sending.append(back.create_task(telling))
+            sending.append(back.create_task(keep("notify", parts.duty.run)))
         watching = [back.create_task(pipeline.run()), back.create_task(parts.timekeeper.run())]
         async with asyncio.TaskGroup() as front:
             running = RunningSources(front, pipeline, metrics, clock)
-            pipeline.capture = running.capture
+            pipeline.capture, parts.album.look_at = running.capture, running.look
             running.start(parts.sources)
             apply = partial(parts.reloader.run, running)
-            applying = front.create_task(
-                keep_running("reload", apply, note=pipeline.note, clock=clock)
-            )
+            applying = front.create_task(keep("reload", apply))
             await stop.wait()
             await end([applying])
             await running.end()
@@ -189,11 +187,11 @@ async def _run_parts(parts: Parts, metrics: Metrics, clock: Clock, stop: asyncio
 
 
 def _uplinks(
-    site: Site, buffer: Buffer, pipeline: Pipeline, health: Health, timekeeper: Timekeeper
+    site: Site, buffer: Buffer, pipeline: Pipeline, health: Health, own: tuple[Timekeeper, Album]
 ) -> dict[str, Uplink]:
     if not site.uplinks:
         return {}
     from gateway.uplink.build import Around, make_uplinks
 
-    around = Around(SOFTWARE, timekeeper.clock, timekeeper.heard)
+    around = Around(SOFTWARE, own[0].clock, own[0].heard, own[1])
     return make_uplinks(site, buffer, pipeline, health, around)

@@ -16,6 +16,21 @@ ROOT = Path(__file__).resolve().parents[1]
 MISSING = "vtest.avi is missing: run `plantgate demo --fetch`, or set PLANTGATE_SHARED"
 
 
+def drawn_clip(target: Path, frames: int = 40, fps: float = 10.0) -> Path:
+    """Write a film of a square that walks over a grey yard; nobody is in it."""
+    import cv2
+    import numpy as np
+
+    writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*"MJPG"), fps, (320, 240))
+    ground = np.random.default_rng(7).integers(80, 176, (240, 320, 3), np.uint8)
+    for number in range(frames):
+        picture = ground.copy()
+        picture[100:140, 6 * number : 6 * number + 40] = (0, 200, 255)
+        writer.write(picture)
+    writer.release()
+    return target
+
+
 def find_clip() -> Path | None:
     """Path of vtest.avi, or None if it is nowhere."""
     shared = Path(os.environ.get("PLANTGATE_SHARED", ROOT.parent / "shared"))

@@ -123,6 +123,26 @@ def _clip(order: _Order) -> Clip:
     return Clip(order.name, avi(pictures) if pictures else b"", len(pictures), span_ns / 1e9)
 
 
+def middle_picture(content: bytes) -> bytes:
+    """JPEG from the middle of an AVI file as `avi` makes them; empty where it is none, or torn."""
+    if content[:4] != b"RIFF" or content[8:12] != b"AVI ":
+        return b""
+    at, stop = 12, len(content)
+    pictures: list[tuple[int, int]] = []
+    while at + 8 <= stop:
+        name, size = struct.unpack_from("<4sI", content, at)
+        if name == b"LIST" and content[at + 8 : at + 12] == b"movi":
+            at += 12  # its chunks follow
+            continue
+        if name == b"00dc" and at + 8 + size <= stop:
+            pictures.append((at + 8, size))
+        at += 8 + size + size % 2
+    if not pictures:
+        return b""
+    start, size = pictures[len(pictures) // 2]
+    return content[start : start + size]
+
+
 def avi(pictures: Sequence[Picture]) -> bytes:
     """Put JPEG pictures of one size into an AVI file; at least one."""
     first, last = pictures[0], pictures[-1]

@@ -62,6 +62,25 @@ class Capture(Message):
     alarm_id: str = Field(pattern=r"^[0-9a-f]{32}$")
 
 
+class Look(Message):
+    """To the worker: give one picture of now; `Seen` with this number answers."""
+
+    type: Literal["look"] = "look"
+    number: int
+
+
+class Seen(Message):
+    """From the worker: the picture (blob, JPEG) that was asked for, or one clause why not.
+
+    wall_ns: wall-clock time of its frame, 0 where there is none.
+    """
+
+    type: Literal["seen"] = "seen"
+    number: int
+    wall_ns: int = 0
+    text: str = ""
+
+
 class Started(Message):
     """From the worker, once the model is loaded."""
 
@@ -104,7 +123,7 @@ class Failed(Message):
     text: str
 
 
-AnyMessage = Configure | Stop | Capture | Started | Sample | Happened | Failed
+AnyMessage = Configure | Stop | Capture | Look | Seen | Started | Sample | Happened | Failed
 _ADAPTER: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="type")])
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from vision.analyser import Analyser, LinkChange, Output, ViewChange
 from vision.clip import AVI, Clip, Picture, Ring
 from vision.config import CameraConfig
-from vision.events import Capture, Happened, Sample, Stop
+from vision.events import Capture, Happened, Look, Sample, Seen, Stop
 from vision.frames import Frame, FrameSource
 from vision.health import VIEW_WORDS_ZH
 from vision.link import Link
@@ -27,7 +27,13 @@ HANG_NS = 15_000_000_000
 MOST_ABANDONED = 3
 """Readers abandoned before the process gives up and lets itself be restarted."""
 
+LOOK_NS = 4_000_000_000
+"""How long a picture that was asked for waits for a frame. Half of what a platform's operator waits
+for the whole answer (gateway/receiver/requests.py)."""
+
 _ITEMS = {"helmet": ("a helmet", "未戴安全帽"), "workwear": ("work wear", "未穿工作服")}
+
+_NEVER_NS = 1 << 63
 
 Attributes = Mapping[str, str | int | float | bool]
 _NONE: Attributes = {}
@@ -54,6 +60,7 @@ class CameraLoop:
         self._source = open_source()
         self._ring = Ring(config.clip_before_s, config.clip_after_s, config.clip_fps)
         self._clips = config.clip_before_s + config.clip_after_s > 0
+        self._looks: dict[int, int] = {}  # number of who asked for a picture -> until when
         self._abandoned = 0
         self._late = 0
 
@@ -71,7 +78,7 @@ class CameraLoop:
                 due_ns += period_ns * (1 + late)
                 self._source.request()
                 requested = True
-            until_ns = self._analyser.next_deadline_ns()
+            until_ns = min(self._analyser.next_deadline_ns(), *self._looks.values(), _NEVER_NS)
             if not requested:
                 until_ns = min(until_ns, due_ns)
             if self._wait(until_ns - now_ns):
@@ -92,6 +99,8 @@ class CameraLoop:
         for message in messages:
             if isinstance(message, Capture):
                 self._capture(message.alarm_id)
+            if isinstance(message, Look):
+                self._looks[message.number] = time.monotonic_ns() + LOOK_NS
         return self._link.closed or any(isinstance(message, Stop) for message in messages)
 
     def _capture(self, alarm_id: str) -> None:
@@ -129,6 +138,15 @@ class CameraLoop:
         self._keep(frame)
         for output in self._analyser.feed(frame, now_ns=time.monotonic_ns()):
             self._send(output, frame)
+        if self._looks:
+            self._show(self._picture(frame), frame.wall_ns, "it could not be encoded")
+
+    def _show(self, picture: bytes, wall_ns: int, why_not: str) -> None:
+        """Answer all who asked for a picture."""
+        for number in self._looks:
+            text = "" if picture else why_not
+            self._link.send(Seen(number=number, wall_ns=wall_ns, text=text, blob=picture))
+        self._looks.clear()
 
     def _tick(self) -> bool:
         """Send what is due; replaces a reader that hangs. False if a new one was started."""
@@ -138,6 +156,9 @@ class CameraLoop:
             self._send(output, None)
         for clip in self._ring.due(now_ns):
             self._send_clip(clip)
+        if self._looks and now_ns >= min(self._looks.values()):
+            because = f": {link.problem}" if link.problem else ""
+            self._show(b"", 0, f"no frame came for {LOOK_NS / 1e9:g} s{because}")
         if now_ns - link.alive_ns <= HANG_NS:
             return True
         self._abandoned += 1

@@ -19,6 +19,11 @@ from pathlib import Path
 _CHUNK_BYTES = 1 << 20
 
 
+def evidence_path(folder: Path, name: str) -> Path:
+    """Where the complete file is, or will be, below DIR/evidence; name: SHA-256 in hex."""
+    return folder / name[:2] / name
+
+
 class EvidenceFiles:
     """The files below one folder."""
 
@@ -29,8 +34,7 @@ class EvidenceFiles:
 
     def path(self, sha256: bytes) -> Path:
         """Return where the complete file is, or will be."""
-        name = sha256.hex()
-        return self._folder / name[:2] / name
+        return evidence_path(self._folder, sha256.hex())
 
     def complete(self, sha256: bytes) -> bool:
         """Tell whether the whole file is here."""

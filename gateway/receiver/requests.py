@@ -66,7 +66,8 @@ class Requests:
             raise ValueError(text) from None
         finally:
             del self._waiting[request.request_id]
-        return {"accepted": result.accepted, "message": result.message}
+        said = {"accepted": result.accepted, "message": result.message}
+        return {**said, "sha256": result.sha256.hex()} if result.sha256 else said
 
     def answered(self, gateway: str, result: wire.RequestResult) -> None:
         """Take a gateway's answer; one that nobody waits for is only logged."""
@@ -104,7 +105,7 @@ def request_of(asked: Mapping[str, Any]) -> wire.Request:
         case "evidence":
             return wire.Request(evidence=_digest(asked))
         case "snapshot":
-            return wire.Request(snapshot=str(asked["camera"]))
+            return wire.Request(snapshot=_camera(asked))
         case other:
             raise ValueError(f"there is no request {other!r}")
 
@@ -114,6 +115,13 @@ def _stream(asked: Mapping[str, Any]) -> wire.Stream.ValueType:
     if name not in Stream.__members__:
         raise ValueError(f"there is no stream {name.lower()!r}")
     return wire.Stream.ValueType(int(Stream[name]))
+
+
+def _camera(asked: Mapping[str, Any]) -> str:
+    name = str(asked["camera"]).strip()
+    if not name:
+        raise ValueError("the request names no camera")
+    return name
 
 
 def _digest(asked: Mapping[str, Any]) -> bytes:

@@ -8,6 +8,8 @@ Guarantees:
   quality on all points of the camera, one event and a DeviceError, so the supervisor starts it
   again. Silence is measured only while waiting for it: a slow buffer is not the child's fault.
 - An over-count alarm that stood when the child died is handed to the next one, which clears it.
+- A picture that is asked for (`look`) is of a frame that came after the question, drawn and blurred
+  as evidence is; where there is none within LOOK_S, that is a NoPictureError with one sentence.
 - No password passes through here; the child reads the password file.
 """
 
@@ -26,6 +28,7 @@ import numpy as np
 
 import vision
 from drivers.contract import Batch, Clock, DeviceError, Emit, Quality, SourceEvent
+from gateway.model.sight import NoPictureError, Sight
 from vision.config import CameraConfig
 from vision.events import (
     AnyMessage,
@@ -33,9 +36,11 @@ from vision.events import (
     Configure,
     Failed,
     Happened,
+    Look,
     MessageDecoder,
     ProtocolError,
     Sample,
+    Seen,
     Started,
     Stop,
     encode,
@@ -45,6 +50,9 @@ from vision.tags import camera_tags
 SILENCE_S = 10.0
 STARTUP_S = 60.0
 """First message: imports and the model take 1 s alone, tens of seconds on a box that boots."""
+
+LOOK_S = 6.0
+"""The child answers a question for a picture within 4 s, if it answers at all."""
 
 _GRACE_S = 1.0
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -79,6 +87,8 @@ class CameraSource:
         self._points = np.array(ids, np.int32)
         self._further = len(camera_tags(config)) - len(config.zones) - 1
         self._active = set(active)
+        self._looks: dict[int, asyncio.Future[Seen]] = {}
+        self._look = 0
         self._writer: asyncio.StreamWriter | None = None
         self._sequence = 0
         self._starts = 0
@@ -110,6 +120,26 @@ class CameraSource:
         clips = self._config.clip_before_s + self._config.clip_after_s > 0
         return 2 if clips else 1
 
+    async def look(self) -> Sight:
+        """Have a picture taken now. Raises NoPictureError."""
+        name = self._config.name
+        if self._writer is None or self._writer.is_closing():
+            raise NoPictureError(f"camera {name} is not being read just now")
+        self._look += 1
+        number = self._look
+        answer = self._looks[number] = asyncio.get_running_loop().create_future()
+        self._writer.write(encode(Look(number=number)))
+        try:
+            async with asyncio.timeout(LOOK_S):
+                seen = await answer
+        except TimeoutError:
+            raise NoPictureError(f"camera {name} has not answered within {LOOK_S:g} s") from None
+        finally:
+            del self._looks[number]
+        if not seen.blob:
+            raise NoPictureError(f"camera {name} gives no picture: {seen.text.rstrip('.')}")
+        return Sight(name, seen.blob, seen.wall_ns)
+
     async def _session(self, emit: Emit) -> None:
         try:
             ours, theirs = socket.socketpair()
@@ -136,6 +166,9 @@ class CameraSource:
             await self._translate(reader, emit)
         finally:
             self._writer = None
+            for answer in self._looks.values():
+                if not answer.done():
+                    answer.set_result(Seen(number=0, text="its process has ended"))
             try:
                 await _end(process, writer)
             finally:
@@ -204,6 +237,10 @@ class CameraSource:
                         message.blob,
                     )
                 )
+            case Seen():
+                answer = self._looks.get(message.number)
+                if answer is not None and not answer.done():
+                    answer.set_result(message)
             case Started():
                 await self._announce(message, emit)
             case _:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Protocol, runtime_checkable
 
 from drivers.contract import Clock, Driver
+from gateway.model.sight import NoPictureError, Sight
 from gateway.observe.metrics import Metrics
 from gateway.pipeline import Pipeline
 from gateway.sources.keep import end, keep_running
@@ -24,6 +25,10 @@ class Witness(Protocol):
 
     def capture(self, alarm_id: bytes) -> int:
         """Order picture and clip for an alarm; tells how many files will come."""
+        ...
+
+    async def look(self) -> Sight:
+        """Have a picture taken now; raises NoPictureError."""
         ...
 
 
@@ -62,3 +67,12 @@ class RunningSources:
         """Order picture and clip of a camera for an alarm; tells how many files will come."""
         source = self._sources.get(camera)
         return source.capture(alarm_id) if isinstance(source, Witness) else 0
+
+    async def look(self, camera: str) -> Sight:
+        """Have a camera's picture taken now; raises NoPictureError."""
+        source: object = self._sources.get(camera)
+        if isinstance(source, Witness):
+            return await source.look()
+        there = sorted(name for name, one in self._sources.items() if isinstance(one, Witness))
+        known = f"there are {', '.join(there)}" if there else "this gateway has none"
+        raise NoPictureError(f"there is no camera {camera!r} here; {known}")

@@ -16,6 +16,7 @@ from gateway.observe.log import logger
 from gateway.pipeline import Pipeline
 from gateway.runtime.clock import boot_id
 from gateway.uplink.client import GatewayIdentity, Uplink
+from gateway.uplink.pictures import PictureSource
 from gateway.uplink.thin import Choice
 
 _LOG = logger("app")
@@ -28,6 +29,7 @@ class Around:
     software: str
     clock: Clock
     times: Callable[[ServerTime], None]
+    pictures: PictureSource
 
 
 def make_uplinks(
@@ -57,6 +59,7 @@ def make_uplinks(
             choice=_choice(uplink),
             times=around.times,
             volatile=buffer,
+            pictures=around.pictures,
         )
         for uplink in site.uplinks
     }

@@ -26,13 +26,15 @@ from buffer.contract import Log, Record, Stream, VolatileRecord, VolatileSource
 from buffer.ranges import RangeSet
 from drivers.contract import Clock
 from gateway.model.clock import ServerTime
+from gateway.model.sight import Sight
 from gateway.runtime.backoff import FullJitter
 from gateway.uplink import encode
 from gateway.uplink.channel import Destination, Ended
 from gateway.uplink.derived import DerivedLog
 from gateway.uplink.encode import GatewayIdentity, Moment
 from gateway.uplink.file_policy import FilePolicy
-from gateway.uplink.link import LaneLink, Surroundings
+from gateway.uplink.hub import Surroundings
+from gateway.uplink.link import LaneLink
 from gateway.uplink.outputs import (
     MAIN_LANES,
     NOTICE,
@@ -43,6 +45,7 @@ from gateway.uplink.outputs import (
     SendRecords,
     SessionSettings,
 )
+from gateway.uplink.pictures import Answer, Pictures, PictureSource
 from gateway.uplink.quarantine import Quarantine
 from gateway.uplink.renewal import watch
 from gateway.uplink.sent_log import SentLog
@@ -98,6 +101,7 @@ class Uplink:
     health: first word ok, degraded or failed, as sent in each heartbeat.
     choice: what of the log this destination is sent, by a stream of its own; None for all of it.
     times: called with what the receiver says the time is.
+    pictures: the gateway's cameras; None where it has none.
     volatile: tells of alarms that the disk does not take; None where nothing does.
     """
 
@@ -115,6 +119,7 @@ class Uplink:
         times: Callable[[ServerTime], None] = lambda _: None,
         volatile: VolatileSource | None = None,
         choice: Choice | None = None,
+        pictures: PictureSource | None = None,
     ) -> None:
         settings = replace(
             settings or SessionSettings(),
@@ -135,6 +140,7 @@ class Uplink:
         )
         self._around_copies = replace(self._around, settings=light)
         self._long_line = asyncio.Event()
+        self._pictures = Pictures(pictures, policy, clock, self._no_files_of, self._picture_taken)
         self._config = config
         self._streams = settings.streams
         self._clock = clock
@@ -171,6 +177,7 @@ class Uplink:
                 for lane in MAIN_LANES:
                     group.create_task(self._keep(lane))
                 group.create_task(self._keep_copies())
+                group.create_task(self._pictures.run())
                 group.create_task(watch(self._config, self._clock, self._reconnect, self.report))
         finally:
             for stop in stops:
@@ -292,6 +299,10 @@ class Uplink:
             self._noticed = {**self._noticed, text: now_ns} if len(self._noticed) < 100 else {}
         self._events(kind, text, {"uplink": self._config.name, **attributes})
 
+    def picture_wanted(self, camera: str, answer: Answer) -> None:
+        """Have a picture taken for this destination."""
+        self._pictures.want(camera, answer)
+
     def status(self, ping: int, moment: Moment) -> wire.GatewayMessage:
         """Make the heartbeat."""
         backlog = self._backlog_records()
@@ -322,6 +333,18 @@ class Uplink:
         """Those that this destination takes: the record of another would never come after it."""
         derived = self._derived
         return [one for one in records if derived is None or derived.takes_alarm(one.payload)]
+
+    def _no_files_of(self, camera: str) -> str:
+        """Why this destination never gets a file of a camera, in a clause; or nothing."""
+        if Stream.EVIDENCE not in self._streams:
+            return "this destination does not take the stream of evidence"
+        if self._derived is not None and not self._derived.takes_source(camera):
+            return f"camera {camera} is not in what this destination is sent"
+        return ""
+
+    def _picture_taken(self, sight: Sight, sha256: bytes) -> None:
+        text = f"A picture of camera {sight.camera} was taken for {self.name} and is sent there."
+        self.report("uplink.snapshot", text, {"camera": sight.camera, "sha256": sha256.hex()})
 
     def _volatile_told(self, records: Sequence[VolatileRecord], volatile: bool) -> None:
         if not volatile:

@@ -318,8 +318,12 @@ class DerivedLog:
             file = wire.EvidenceFile.FromString(record.payload)
         except DecodeError:
             return True
-        chosen = self._chosen.get(self._newest())
-        return chosen is None or chosen.takes_name(file.source) is not False
+        return self.takes_source(file.source)
+
+    def takes_source(self, name: str) -> bool:
+        """Tell whether evidence of a source is sent."""
+        chosen = self._chosen.get(self._newest()) if self._choice.selects else None
+        return chosen is None or chosen.takes_name(name) is not False
 
     def _newest(self) -> bytes:
         """Newest catalogue of the log, empty where there is none."""

@@ -141,7 +141,10 @@ def part(send: SendPart) -> wire.GatewayMessage:
 def result(send: SendResult) -> wire.GatewayMessage:
     """Answer to a Request."""
     message = wire.RequestResult(
-        request_id=send.request_id, accepted=send.accepted, message=send.message
+        request_id=send.request_id,
+        accepted=send.accepted,
+        message=send.message,
+        sha256=send.sha256,
     )
     return wire.GatewayMessage(result=message)
 

@@ -2,8 +2,8 @@
 
 Guarantees: a record of evidence always goes; only its file may be withheld, and the record says so.
 A file that was asked for (`grant`) goes whatever its kind and the day's bytes, and goes on after a
-cut link until the receiver has all of it. It outlives sessions; a restart of the gateway begins the
-day's count anew.
+cut link until the receiver has all of it; a picture that was asked for (`expect`) goes whatever its
+kind. It outlives sessions; a restart of the gateway begins the day's count anew.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from buffer.contract import Record
 from buffer.ranges import RangeSet
 from gateway.wire.v1 import uplink_pb2 as wire
+from vision.clip import AVI
 
 KINDS = ("none", "thumbnail", "picture", "clip")
 """In this order each sends what the one before does: nothing, small pictures, pictures, all."""
@@ -31,6 +32,7 @@ class FilePolicy:
         self._day = 0
         self._used_bytes = 0
         self._begun = RangeSet()
+        self._expected: set[bytes] = set()
 
     def forget(self) -> None:
         """Forget sequences: the log has a new id."""
@@ -44,8 +46,11 @@ class FilePolicy:
         file = file_of(record)
         if file is None:
             return False
-        if (now_ns // _DAY_NS) != self._day:
-            self._day, self._used_bytes = now_ns // _DAY_NS, 0
+        if file.sha256 in self._expected:
+            self._expected.discard(file.sha256)
+            self._granted.add(sequence)
+            return False
+        self._begin_day(now_ns)
         picture = file.media_type.startswith("image/")
         wanted = self._kind == "clip" or (picture and self._kind == "picture")
         room = self._bytes_per_day - self._used_bytes
@@ -55,10 +60,38 @@ class FilePolicy:
         self._begun.add(sequence)
         return False
 
+    def _begin_day(self, now_ns: int) -> None:
+        if (now_ns // _DAY_NS) != self._day:
+            self._day, self._used_bytes = now_ns // _DAY_NS, 0
+
     def wants_thumbnail(self, record: Record) -> bool:
         """Tell whether a small picture goes in place of a withheld file."""
         file = file_of(record)
-        return file is not None and self._kind != "none" and file.media_type.startswith("image/")
+        if file is None or self._kind == "none":
+            return False
+        return file.media_type.startswith("image/") or file.media_type == AVI
+
+    def refuses_pictures(self, now_ns: int) -> str:
+        """Why no picture is taken for this destination, in a clause; nothing where one may be."""
+        self._begin_day(now_ns)
+        if self._kind == "none":
+            return 'this destination is sent no files (evidence = "none" at the gateway)'
+        if self._bytes_per_day and self._used_bytes >= self._bytes_per_day:
+            return f"the {self._bytes_per_day} bytes of files that a day may take are used up"
+        return ""
+
+    def expect(self, sha256: bytes, size_bytes: int, now_ns: int) -> str:
+        """Have a file sent whose record comes next, whatever its kind, and count its bytes.
+
+        Returns why it has no room in this day's bytes, in a clause; nothing where it has.
+        """
+        self._begin_day(now_ns)
+        room = self._bytes_per_day - self._used_bytes
+        if self._bytes_per_day and size_bytes > room:
+            return f"the picture takes {size_bytes} bytes, and {room} of this day's are left"
+        self._used_bytes += size_bytes
+        self._expected.add(sha256)
+        return ""
 
     def grant(self, sequence: int) -> None:
         """Send this record's file: the receiver asked for it."""

@@ -13,8 +13,9 @@ import sqlite3
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -22,13 +23,10 @@ from google.protobuf.message import DecodeError
 
 from buffer.contract import Bounds, BufferPathError, Record, Stream
 from buffer.ranges import RangeSet
-from drivers.contract import Clock
-from gateway.model.clock import ServerTime
 from gateway.uplink import encode
 from gateway.uplink.channel import (
     METHOD,
     ChannelError,
-    Destination,
     Ended,
     Parting,
     explain,
@@ -36,9 +34,10 @@ from gateway.uplink.channel import (
 )
 from gateway.uplink.derived import DerivedLog
 from gateway.uplink.diagnose import refused_by
-from gateway.uplink.encode import GatewayIdentity, Moment
-from gateway.uplink.file_policy import THUMBNAIL_BYTES, FilePolicy
+from gateway.uplink.encode import Moment
+from gateway.uplink.file_policy import THUMBNAIL_BYTES
 from gateway.uplink.find_file import find_record
+from gateway.uplink.hub import Hub, Surroundings
 from gateway.uplink.lineage import OwnPast, checkpoints_of
 from gateway.uplink.outputs import (
     STREAMS,
@@ -67,10 +66,9 @@ from gateway.uplink.outputs import (
     SendRecords,
     SendResult,
     SendStatus,
-    SessionSettings,
+    TakePicture,
 )
 from gateway.uplink.quarantine import Quarantine
-from gateway.uplink.sent_log import SentLog
 from gateway.uplink.server_time import PingTimes
 from gateway.uplink.session import LaneSession, State
 from gateway.uplink.thumbnail import thumbnail
@@ -81,70 +79,6 @@ Errand = Fetch | FetchPart | FetchThumbnail | FindEvidence | FindPeriod
 _NOBODY_NS = 1_000_000  # a timer is never set closer than this
 _PICTURE_BYTES = 16 << 20  # largest picture that a small one is made of
 _CHECKPOINTS = 16  # most that are looked up in a stream
-
-
-class Hub(Protocol):
-    """What a link needs of the Uplink that owns it: the other lane, and the world."""
-
-    def opened(self, lane: Lane) -> None:
-        """The receiver welcomed this lane."""
-        ...
-
-    def acknowledged(self) -> None:
-        """The cursor moved."""
-        ...
-
-    def relay(self, lane: Lane, message: wire.ReceiverMessage) -> None:
-        """Give a message to the lane that is not this one."""
-        ...
-
-    def catalogue_wanted(self, catalogue: bytes) -> None:
-        """Have the priority lane deliver the event that announces this catalogue."""
-        ...
-
-    def catalogue_delivered(self, catalogue: bytes) -> None:
-        """Tell the bulk lane that the receiver has a catalogue."""
-        ...
-
-    def long_line(self) -> None:
-        """The round trip is long enough for a lane of copies."""
-        ...
-
-    def copy(self, records: Sequence[Record]) -> None:
-        """Send alarms once more on that lane, if it is open."""
-        ...
-
-    def log_forked(self, lane: Lane, found: LogForked) -> None:
-        """Give the log a new id; every connection must then be made anew."""
-        ...
-
-    def report(self, kind: str, text: str, attributes: dict[str, Any]) -> None:
-        """Record an event."""
-        ...
-
-    def status(self, ping: int, moment: Moment) -> wire.GatewayMessage:
-        """Make the heartbeat."""
-        ...
-
-    def heard_time(self, said: ServerTime) -> None:
-        """The receiver told what time it is."""
-        ...
-
-    def volatile_stored(self, keys: Sequence[bytes]) -> None:
-        """The receiver has stored alarms that are in memory only here."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every link of one uplink works with."""
-
-    destination: Destination
-    identity: GatewayIdentity
-    log: SentLog
-    clock: Clock
-    settings: SessionSettings
-    policy: FilePolicy = field(default_factory=FilePolicy)
 
 
 class LaneLink:
@@ -426,22 +360,34 @@ class LaneLink:
                 self._hub.opened(self.lane)
             case Relay(message):
                 self._hub.relay(self.lane, message)
-            case FindCatalogue(catalogue):
-                self._hub.catalogue_wanted(catalogue)
             case SendCopies(records):
                 self._hub.copy(records)
             case LongLine():
                 self._hub.long_line()
-            case CatalogueDelivered(catalogue):
-                self._hub.catalogue_delivered(catalogue)
             case Report(kind, text, attributes):
                 self._hub.report(kind, text, dict(attributes))
             case RequestKey():
                 self._around.log.request_key()
+            case _:
+                self._tell_hub_rarely(output)
+
+    def _tell_hub_rarely(self, output: Output) -> None:
+        match output:
+            case FindCatalogue(catalogue):
+                self._hub.catalogue_wanted(catalogue)
+            case CatalogueDelivered(catalogue):
+                self._hub.catalogue_delivered(catalogue)
             case LogForked():
                 self._hub.log_forked(self.lane, output)
+            case TakePicture(request_id, camera):
+                self._hub.picture_wanted(camera, partial(self._answer, request_id))
             case _:
                 raise TypeError(f"no way to carry out {output}")
+
+    def _answer(self, request_id: int, accepted: bool, message: str, sha256: bytes) -> None:
+        """Answer a request later than in its turn; nobody hears it where the link is gone."""
+        if not self._ended.done():
+            self._send(encode.result(SendResult(request_id, accepted, message, sha256)))
 
     def _state(self, stream: Stream) -> wire.StreamState:
         bounds: Bounds = self._around.log.bounds(stream)
@@ -493,6 +439,3 @@ class LaneLink:
 
     def _moment(self) -> Moment:
         return Moment(self._around.clock.wall_ns(), self._now_ns())
-
-
-__all__ = ["Hub", "LaneLink", "Surroundings"]

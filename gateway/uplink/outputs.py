@@ -173,6 +173,7 @@ class SendResult:
     request_id: int
     accepted: bool
     message: str
+    sha256: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +243,14 @@ class FindEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class TakePicture:
+    """Have a camera's picture taken, stored and sent; the shell answers the request itself."""
+
+    request_id: int
+    camera: str
+
+
+@dataclass(frozen=True, slots=True)
 class FetchThumbnail:
     """Make a small picture of a record's file; answer with `thumbnail_made`."""
 
@@ -306,6 +315,7 @@ Output = (
     | FindPeriod
     | FindEvidence
     | FetchThumbnail
+    | TakePicture
     | LogForked
     | Report
     | Relay

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from gateway.uplink.outputs import FindCatalogue, FindEvidence, Output, SendResult
+from gateway.uplink.outputs import FindCatalogue, FindEvidence, Output, SendResult, TakePicture
 from gateway.wire.v1 import uplink_pb2 as wire
 
 REQUESTS_PER_MINUTE = 10
@@ -28,6 +28,14 @@ class RequestLimit:
         return True
 
 
+def asked_for(request: wire.Request) -> dict[str, str | int]:
+    """Attributes of the event that puts a request on record."""
+    attributes: dict[str, str | int] = {"request_id": request.request_id}
+    if request.HasField("snapshot"):
+        attributes["camera"] = request.snapshot[:64]
+    return attributes
+
+
 def plain_answer(request: wire.Request) -> list[Output]:
     """Answer what needs no look at a stream, or refuse it."""
     number = request.request_id
@@ -38,6 +46,6 @@ def plain_answer(request: wire.Request) -> list[Output]:
         case "evidence":
             return [FindEvidence(number, request.evidence)]
         case "snapshot":
-            return [SendResult(number, accepted=False, message="not built yet")]
+            return [TakePicture(number, request.snapshot)]
         case _:
             return [SendResult(number, accepted=False, message="no such request")]

@@ -56,7 +56,7 @@ from gateway.uplink.outputs import (
     SessionSettings,
 )
 from gateway.uplink.quarantine import Quarantine
-from gateway.uplink.requests import REQUESTS_PER_MINUTE, RequestLimit, plain_answer
+from gateway.uplink.requests import REQUESTS_PER_MINUTE, RequestLimit, asked_for, plain_answer
 from gateway.uplink.sender import Sender
 from gateway.wire.v1 import uplink_pb2 as wire
 
@@ -443,7 +443,7 @@ class LaneSession:
             return [Relay(message)]
         if not self._requests.takes(now_ns):
             return [SendResult(number, False, f"more than {REQUESTS_PER_MINUTE} requests a minute")]
-        audit = Report("uplink.request", f"The receiver requested {what}.", {"request_id": number})
+        audit = Report("uplink.request", f"The receiver requested {what}.", asked_for(request))
         return [audit, *self._answer(what, request, now_ns)]
 
     def _answer(self, what: str | None, request: wire.Request, now_ns: int) -> list[Output]:

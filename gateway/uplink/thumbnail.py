@@ -1,4 +1,6 @@
-"""A small picture in place of one that is withheld. Blocking: call from a thread.
+"""A small picture in place of a picture or clip that is withheld. Blocking: call from a thread.
+
+Of a clip it is the picture in its middle, which is about when it was ordered.
 
 OpenCV is imported here and only when a destination's policy needs it.
 """
@@ -7,14 +9,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from vision.clip import middle_picture
+
 WIDTHS = (480, 320, 240, 160)
 QUALITIES = (75, 55, 35)
 
 
 def thumbnail(content: bytes, most_bytes: int) -> bytes:
-    """JPEG of at most most_bytes; empty where the content is no picture, or none fits."""
+    """JPEG of at most most_bytes; empty where the content is no picture or clip, or none fits."""
     import cv2
 
+    content = middle_picture(content) or content
     picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
     if picture is None:
         return b""

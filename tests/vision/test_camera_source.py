@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 
 from drivers.contract import Quality
+from gateway.model.sight import NoPictureError
 from gateway.runtime.clock import SystemClock
 from gateway.sources.camera import CameraSource, camera_tags
+from tests.clips import drawn_clip
 from tests.vision.recorder import Recorder, camera, points_of, running
 from vision.config import DEFAULT_MODEL
 from vision.events import Failed, MessageDecoder, Stop, encode
@@ -49,6 +51,50 @@ def gone(pid: int, wait_s: float = 0.0) -> bool:
         return bool(select.select([descriptor], [], [], wait_s)[0])
     finally:
         os.close(descriptor)
+
+
+async def test_a_picture_that_is_asked_for_is_of_now(tmp_path: Path) -> None:
+    source = camera(str(drawn_clip(tmp_path / "yard.avi")), analyse_fps=4)
+    async with running(source) as seen:
+        with pytest.raises(NoPictureError, match="camera cam is not being read"):
+            await seen.source.look()
+        await seen.until(lambda: seen.source.statistics().get("frames_decoded", 0) > 0)
+        newest_ns = seen.batches[-1].source_time_ns
+        async with asyncio.TaskGroup() as group:
+            both = [group.create_task(seen.source.look()) for _ in range(2)]
+        after = await seen.source.look()
+    first, second = (one.result() for one in both)
+    assert first.camera == "cam"
+    assert first.content == second.content, "both are shown the next frame"
+    assert isinstance(newest_ns, int)
+    assert newest_ns < first.wall_ns < after.wall_ns
+    shown = cv2.imdecode(np.frombuffer(first.content, np.uint8), cv2.IMREAD_COLOR)
+    assert np.asarray(shown).shape == (240, 320, 3)
+    with pytest.raises(NoPictureError, match="camera cam is not being read"):
+        await seen.source.look()
+
+
+async def test_a_camera_without_frames_says_why_there_is_no_picture(tmp_path: Path) -> None:
+    async with running(camera(str(tmp_path / "nothing.avi"))) as seen:
+        await seen.until(lambda: len(seen.batches) > 0)
+        with pytest.raises(NoPictureError) as refused:
+            await seen.source.look()
+    assert str(refused.value).startswith("camera cam gives no picture: no frame came for 4 s: ")
+    assert "nothing.avi" in str(refused.value)
+
+
+async def test_a_frozen_or_dying_process_leaves_nobody_waiting(tmp_path: Path) -> None:
+    async with running(camera(str(drawn_clip(tmp_path / "yard.avi"))), silence_s=60.0) as seen:
+        await seen.until(lambda: len(seen.batches) > 0)
+        pid = seen.source.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(NoPictureError, match="has not answered within 6 s"):
+            await seen.source.look()
+        asyncio.get_running_loop().call_soon(os.kill, pid, signal.SIGKILL)
+        with pytest.raises(NoPictureError, match="its process has ended"):
+            await seen.source.look()
+        await seen.until(lambda: seen.error is not None)
 
 
 async def test_counts_arrive_as_batches_and_too_many_people_as_an_event(vtest: Path) -> None:

@@ -15,6 +15,7 @@ from buffer.ranges import RangeSet
 from gateway.runtime.clock import SystemClock
 from gateway.uplink.client import GatewayIdentity, Uplink
 from gateway.uplink.outputs import SessionSettings
+from gateway.uplink.pictures import PictureSource
 from gateway.uplink.thin import Choice
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.certificates import Authority
@@ -69,6 +70,7 @@ async def running(
     log: Log,
     settings: SessionSettings = QUICK,
     choice: Choice | None = None,
+    pictures: PictureSource | None = None,
 ) -> AsyncIterator[Running]:
     events: list[tuple[str, str, dict[str, Any]]] = []
     uplink = Uplink(
@@ -80,6 +82,7 @@ async def running(
         rng=random.Random(1),
         settings=settings,
         choice=choice,
+        pictures=pictures,
     )
     async with asyncio.TaskGroup() as group:
         task = group.create_task(uplink.run())

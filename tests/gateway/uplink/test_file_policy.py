@@ -10,6 +10,8 @@ import cv2
 import grpc
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from buffer.contract import Stream
 from gateway.receiver.evidence import EvidenceFiles
@@ -19,6 +21,7 @@ from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.small_log import SmallLog
 from tests.gateway.receiver.conftest import RunReceiver, run_receiver
 from tests.gateway.uplink.test_client import Destination, running, until
+from vision.clip import AVI, Picture, avi, middle_picture
 
 __all__ = ["run_receiver"]
 DAY_NS = 86_400 * 1_000_000_000
@@ -80,6 +83,50 @@ def test_a_small_picture_is_small_and_a_picture() -> None:
     assert cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR) is not None
     assert thumbnail(b"no picture", THUMBNAIL_BYTES) == b""
     assert thumbnail(b"", THUMBNAIL_BYTES) == b""
+
+
+def filmed(count: int = 9) -> bytes:
+    """A clip whose pictures grow brighter, from black to white."""
+    pictures = []
+    for number in range(count):
+        grey = np.full((480, 640, 3), 255 * number // (count - 1), np.uint8)
+        done, encoded = cv2.imencode(".jpg", grey)
+        assert done
+        pictures.append(Picture(encoded.tobytes(), number * 500_000_000, 640, 480))
+    return avi(pictures)
+
+
+def test_the_small_picture_of_a_clip_is_the_one_in_its_middle() -> None:
+    small = thumbnail(filmed(), THUMBNAIL_BYTES)
+    assert 0 < len(small) <= THUMBNAIL_BYTES
+    shown = cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR)
+    assert shown is not None
+    assert abs(int(np.asarray(shown).mean()) - 127) <= 2
+    assert thumbnail(filmed()[:300], THUMBNAIL_BYTES) == b"", "torn before its first picture"
+
+
+SHORT_CLIP = filmed(3)
+
+
+@given(cut=st.integers(0, 60_000), at=st.integers(0, 60_000), value=st.binary(max_size=12))
+def test_no_bytes_break_the_reader_of_clips(cut: int, at: int, value: bytes) -> None:
+    spoiled = (SHORT_CLIP[:at] + value + SHORT_CLIP[at + len(value) :])[: cut or None]
+    assert middle_picture(spoiled) in spoiled
+
+
+async def test_a_withheld_clip_leaves_a_small_picture_at_the_receiver(
+    tmp_path: Path, run_receiver: RunReceiver
+) -> None:
+    log = SmallLog()
+    name = await put(log, filmed(), AVI)
+    async with contextlib.AsyncExitStack() as stack:
+        receiving = await stack.enter_async_context(run_receiver(tmp_path / "store"))
+        policy = Destination(receiving.target, evidence="picture")
+        await stack.enter_async_context(running(policy, log))
+        await until(lambda: not log.cursor("province", Stream.EVIDENCE).missing(1, 2))
+    files = EvidenceFiles(tmp_path / "store" / "evidence")
+    assert 0 < len(files.thumbnail(name).read_bytes()) <= THUMBNAIL_BYTES
+    assert not files.complete(name)
 
 
 async def test_a_withheld_picture_comes_on_request_though_the_line_is_cut_in_between(

@@ -30,6 +30,7 @@ from gateway.uplink.outputs import (
     SendResult,
     SendStatus,
     SessionSettings,
+    TakePicture,
 )
 from gateway.uplink.quarantine import Quarantine
 from gateway.uplink.session import LaneSession, State
@@ -435,7 +436,8 @@ def test_requests_are_answered_allow_listed_and_limited() -> None:
     period = wire.ResendPeriod(stream=wire.STREAM_ALARM, from_ns=1, to_ns=2)
     played.feed(request=wire.Request(request_id=5, resend_period=period))
     said = {one.request_id: one.accepted for one in played.outputs if isinstance(one, SendResult)}
-    assert said == {1: True, 2: False, 3: False, 4: True}
+    assert said == {1: True, 3: False, 4: True}
+    assert played.of(TakePicture) == [TakePicture(2, "unit1")]
     assert played.of(FindCatalogue) == [FindCatalogue(CATALOGUE)]
     assert played.of(FindPeriod) == [FindPeriod(5, Stream.ALARM, 1, 2)]
     assert len(played.of(Report)) == 5, "each is audited"
