@@ -16,7 +16,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -113,7 +113,7 @@ def quality_word(code: int) -> str:
     return f"{severity}:0x{code:04X}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Batch:
     """Samples of one poll or one notification, as columns of equal length n.
 
@@ -127,14 +127,17 @@ class Batch:
 
     Arrays are never changed after construction. A points array that does not change between
     polls should be the same object: later stages plan once per array object.
+
+    Final holds for the type checker; `frozen` would hold at run time too, but makes each Batch
+    four times as dear (0.70 instead of 0.18 µs, measured), and arrays cannot be frozen by it.
     """
 
-    points: Int32Array
-    values: Values
-    quality: UInt16Array
-    source_time_ns: Int64Array | int
-    gateway_time_ns: int
-    sequence: int
+    points: Final[Int32Array]
+    values: Final[Values]
+    quality: Final[UInt16Array]
+    source_time_ns: Final[Int64Array | int]
+    gateway_time_ns: Final[int]
+    sequence: Final[int]
 
     def __len__(self) -> int:
         """Count of samples."""

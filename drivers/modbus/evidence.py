@@ -109,8 +109,11 @@ def interpret(
         columns = judge.judged(columns, 0)
     found = {
         number: (float(value), quality)
-        for column in columns
-        for number, value, quality in zip(*(part.tolist() for part in column), strict=True)
+        for ids, values, marks in columns
+        if not isinstance(values, tuple)  # strings say nothing about an address base
+        for number, value, quality in zip(
+            ids.tolist(), values.tolist(), marks.tolist(), strict=True
+        )
     }
     return [
         Sample(point.tag, *found[point.id], span, _words(span, memory)) for point, span in moved

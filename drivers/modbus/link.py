@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol, cast
 
 from drivers.contract import Clock
@@ -51,7 +51,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         self._transport: Pipe | None = None
         self._reason = ""
         self._received = memoryview(bytearray(_RECEIVE_BYTES))
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[list[int]] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -59,30 +59,27 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         """Why the connection ended; empty while it has not."""
         return self._reason
 
-    async def exchange(
+    def exchange(
         self, wanted: Sequence[Request], buffer: bytearray, offsets: Sequence[int]
-    ) -> list[int]:
-        """Send all requests, wait for all answers; returns an Outcome or exception code for each.
+    ) -> Awaitable[list[int]]:
+        """Send all requests; wait for all answers by `await`, at once.
 
-        A device that stays silent leaves the rest unanswered and the exchange `lost`. Raises
-        LinkLostError when the connection ends first; what had arrived until then is in `buffer`
-        and in the exchange's outcomes.
+        Gives an Outcome or exception code for each. A device that stays silent leaves the rest
+        unanswered and the exchange `lost`. Raises LinkLostError when the connection ends first;
+        what had arrived until then is in `buffer` and in the exchange's outcomes. No coroutine:
+        what is awaited is the one future that the last answer completes.
         """
         exchange = self._exchange
         sends = exchange.begin(wanted, buffer, offsets, self._clock.monotonic_ns())
         if self._transport is None or self._reason:
             raise LinkLostError(self._reason or "the link is not open")
+        waiter = self._waiter = self._loop.create_future()
         self._transport.write(sends)
-        if not exchange.done:
-            self._waiter = self._loop.create_future()
+        if exchange.done:
+            waiter.set_result(exchange.outcomes)
+        elif self._timer is None:
             self._arm()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        if self._reason:
-            raise LinkLostError(self._reason)
-        return exchange.outcomes
+        return waiter
 
     def close(self) -> None:
         """Drop the connection at once; nothing is flushed, as nothing was to be written."""
@@ -139,8 +136,14 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        if self._reason:
+            waiter.set_exception(LinkLostError(self._reason))
+            waiter.exception()  # so that one whom a cancellation reaches first leaves no complaint
+        else:
+            waiter.set_result(self._exchange.outcomes)
 
     # The one timer: armed for the oldest outstanding request, moved only when it fires.
 

@@ -168,9 +168,9 @@ class Judge:
         for points, values, quality in columns:
             if points is self._ids:
                 floats = cast("Float64Array", values)
-                found.append(Column(points, *self.apply(floats, quality, now_ns)))
+                found.append((points, *self.apply(floats, quality, now_ns)))
             else:
-                found.append(Column(points, values, quality))
+                found.append((points, values, quality))
         return found
 
     def apply(

@@ -36,12 +36,8 @@ class Piece(NamedTuple):
     swapped: bool
 
 
-class Texts(NamedTuple):
-    """Decoded strings; as many of each."""
-
-    points: Int32Array
-    values: tuple[str, ...]
-    quality: UInt16Array
+Texts = tuple[Int32Array, tuple[str, ...], UInt16Array]
+"""Decoded strings: points, values, quality; as many of each."""
 
 
 class TextColumn:
@@ -69,7 +65,7 @@ class TextColumn:
                 else:
                     quality[at] = Quality.BAD_SENSOR_FAULT
             texts.append(text)
-        return Texts(self.points, tuple(texts), quality)
+        return self.points, tuple(texts), quality
 
     def _bytes(self, piece: Piece) -> bytes:
         size = piece.characters + (piece.characters & 1)

@@ -14,12 +14,12 @@ decode's, what is illegal learn's, when a silent unit is asked again silence's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 from drivers.contract import Clock, DriverPoint, Quality
 from drivers.modbus.codec import read
 from drivers.modbus.config import ModbusAddress, ModbusConfig, resolve
-from drivers.modbus.decode import Decoder, Layout, Value
+from drivers.modbus.decode import Column, Decoder, Layout, Value
 from drivers.modbus.exchange import Exchanging, Outcome
 from drivers.modbus.learn import Lessons, Search, covering
 from drivers.modbus.link import Link, LinkLostError
@@ -119,31 +119,34 @@ class Unit:
         decoder = self._decoder
         self._outcomes = []
         try:
-            self._outcomes = await self._read(link)
-            if any(self._outcomes):
+            if self._mute or self._unsure is not None:
+                self._outcomes = await self._read_in_turn(link)
+            else:
+                self._outcomes = await link.exchange(
+                    self._requests, decoder.buffer, decoder.offsets
+                )
+            all_read = not any(self._outcomes)
+            if not all_read:
                 await self._mend(link, end_ns)
-                decoder = self._decoder
         except LinkLostError:
             # Values that were read before the link went are values; the rest is said to be bad.
             outcomes = self._outcomes or self._exchange.outcomes
             if len(outcomes) == len(self.blocks) and Outcome.READ in outcomes:
                 await self.emit(self._decoder, _failed(outcomes))
             raise
-        outcomes = self._outcomes
-        failed: Mapping[int, Quality] = _NOTHING_FAILED
         self.heard = True
+        if all_read and not silence.count and not silence.retry_at_ns:
+            await self.emit(decoder, _NOTHING_FAILED)
+            return
+        outcomes = self._outcomes
         if any(outcomes):
             self.heard = not self._silent_words.issuperset(outcomes)
-            failed = _failed(outcomes)
-            self._note_silence()
-        elif silence.retry_at_ns or silence.count:
-            self._note_silence()
-        await self.emit(decoder, failed)
+        self._note_silence()
+        await self.emit(self._decoder, _failed(outcomes))
 
     async def all_bad(self, quality: Quality) -> None:
         """Emit every point without a value."""
-        layout = self.layout
-        await self._outlet.columns([*layout.all_bad(quality), *layout.texts_bad(quality)])
+        await self._outlet.columns(self.layout.all_bad(quality))
 
     def statistics(self) -> Mapping[str, float]:
         """Counters of this unit on a shared bus, each under its unit id."""
@@ -157,27 +160,25 @@ class Unit:
 
     # One poll.
 
-    async def emit(self, decoder: Decoder, failed: Mapping[int, Quality]) -> None:
-        """Emit what was decoded, judged by what the device says about itself."""
-        columns, judge = decoder.decode(failed), self._judge
-        if decoder.text is not None:
-            await self._outlet.columns([decoder.text.decode(failed)])
-        if judge is None:
-            await self._outlet.columns(columns)
-            return
+    def emit(self, decoder: Decoder, failed: Mapping[int, Quality]) -> Awaitable[object]:
+        """Emit by `await` what was decoded, judged by what the device says about itself."""
+        columns = decoder.decode(failed)
+        if self._judge is None:
+            return self._outlet.columns(columns)
+        return self._emit_judged(self._judge, columns)
+
+    async def _emit_judged(self, judge: Judge, columns: Sequence[Column]) -> None:
         await self._outlet.columns(judge.judged(columns, self._clock.monotonic_ns()))
         for notice in judge.notices():
             tags = ",".join(self._tags.of(notice.ids[:_TAGS_IN_ATTRIBUTES]))
             about: Attributes = {"tags": tags, "count": len(notice.ids)}
             await self._outlet.say(notice.kind, f"{self.where}: {notice.text}.", about)
 
-    async def _read(self, link: Link) -> list[int]:
-        """Read every block, or, where some stay silent, those whose turn it is and those last."""
+    async def _read_in_turn(self, link: Link) -> list[int]:
+        """Read, where some blocks stay silent, those whose turn it is and those last."""
         decoder = self._decoder
         if self._unsure is not None and (code := await self._realign(link, self._unsure)):
             return [code] * len(self.blocks)
-        if not self._mute:
-            return await link.exchange(self._requests, decoder.buffer, decoder.offsets)
         now_ns, mute = self._clock.monotonic_ns(), self._mute
         order = [at for at in range(len(self.blocks)) if at not in mute]
         order += sorted(

@@ -51,9 +51,9 @@ def _decoder(values: Sequence[Value], image: bytes) -> tuple[Decoder, list[Block
 def _by_id(columns: Sequence[Column]) -> dict[int, tuple[Any, int]]:
     return {
         point: (values, quality)
-        for column in columns
+        for ids, column, marks in columns
         for point, values, quality in zip(
-            column.points.tolist(), column.values.tolist(), column.quality.tolist(), strict=True
+            ids.tolist(), np.asarray(column).tolist(), marks.tolist(), strict=True
         )
     }
 
@@ -146,12 +146,12 @@ def test_order_of_points_does_not_depend_on_the_plan() -> None:
     bad = {Span(Area.HOLDING, 7, 1), Span(Area.HOLDING, 200, 1)}
     blocks = plan(layout.spans(), Limits(), bad)
     columns = Decoder(layout, blocks).decode({})
-    assert columns[0].points is layout.points[ValueKind.FLOAT]
-    assert columns[0].points.tolist() == list(range(1, 301))
-    refused = [at for at in range(300) if columns[0].quality[at]]
+    assert columns[0][0] is layout.points[ValueKind.FLOAT]
+    assert columns[0][0].tolist() == list(range(1, 301))
+    refused = [at for at in range(300) if columns[0][2][at]]
     assert refused == [7, 200]
-    assert set(columns[0].quality[refused].tolist()) == {Quality.BAD_ILLEGAL_ADDRESS}
-    assert np.isnan(columns[0].values[refused]).all()
+    assert set(columns[0][2][refused].tolist()) == {Quality.BAD_ILLEGAL_ADDRESS}
+    assert np.isnan(np.asarray(columns[0][1])[refused]).all()
 
 
 def test_a_failed_block_carries_no_value_of_an_earlier_poll() -> None:
@@ -188,8 +188,8 @@ def test_values_that_cannot_be_added_are_judged_one_by_one() -> None:
 def test_quality_that_says_nothing_new_is_shared_and_values_are_not() -> None:
     decoder, _ = _decoder([Value(1, Span(Area.HOLDING, 0, 1), "u16", "ABCD")], b"\0\1")
     first, second = decoder.decode({})[0], decoder.decode({})[0]
-    assert first.quality is second.quality
-    assert first.values is not second.values
+    assert first[2] is second[2]
+    assert first[1] is not second[1]
 
 
 def test_a_device_without_a_legal_address_still_has_its_columns() -> None:
@@ -200,7 +200,7 @@ def test_a_device_without_a_legal_address_still_has_its_columns() -> None:
     ]
     columns = Decoder(Layout(values), []).decode({})
     assert {quality for _, quality in _by_id(columns).values()} == {Quality.BAD_ILLEGAL_ADDRESS}
-    assert np.isnan(columns[0].values).all()
+    assert np.isnan(columns[0][1]).all()
 
 
 def test_all_bad_names_every_point() -> None:

@@ -93,10 +93,11 @@ def test_registers_become_the_points_that_the_document_means(name: str, index: i
         columns = decoder.decode({})
         if judge is not None:
             columns = judge.judged(columns, int(second * 1e9))
-    (column,) = columns
-    assert column.points is layout.points[ValueKind.FLOAT]
+    ((ids, numbers, marks),) = columns
+    assert not isinstance(numbers, tuple)
+    assert ids is layout.points[ValueKind.FLOAT]
     found = {}
-    for number, value, quality in zip(*(part.tolist() for part in column), strict=True):
+    for number, value, quality in zip(ids.tolist(), numbers.tolist(), marks.tolist(), strict=True):
         row = rows[number - 1]
         scaled = value * row.settings.scale + row.settings.offset
         found[row.tag] = (scaled, quality_word(quality))

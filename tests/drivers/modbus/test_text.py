@@ -18,10 +18,10 @@ def _read(registers: bytes, word: str, order: str = "ABCD") -> tuple[str, int]:
     layout = Layout([Value(7, Span(Area.HOLDING, 0, len(registers) // 2), word, order)])
     decoder = Decoder(layout, plan(layout.spans(), Limits()))
     decoder.buffer[: len(registers)] = registers
-    assert decoder.text is not None
-    column = decoder.text.decode({})
-    assert column.points.tolist() == [7]
-    return column.values[0], int(column.quality[0])
+    ((points, values, quality),) = decoder.decode({})
+    assert points.tolist() == [7]
+    assert isinstance(values, tuple)
+    return values[0], int(quality[0])
 
 
 @pytest.mark.parametrize(
