@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from drivers.opcua.wire import NODE_ID, CodecError, Cursor
+from drivers.opcua.wire import NODE_ID, VARIANT, CodecError, Cursor
 
 _INT32 = 6
 T = TypeVar("T")
@@ -35,8 +35,12 @@ def _read(cursor: Cursor, nodes: int, built_in: int, read: Callable[[Cursor], T]
 def _read_one(cursor: Cursor, built_in: int, read: Callable[[Cursor], T]) -> T | None:
     start = cursor.position
     value = None
-    if cursor.u8() & 0x01 and cursor.u8() == built_in:
-        value = read(cursor)
+    if cursor.u8() & 0x01:
+        encoding = cursor.u8()
+        while encoding == VARIANT:  # a Variant in a Variant says what the inner one does
+            encoding = cursor.u8()
+        if encoding == built_in:
+            value = read(cursor)
     cursor.position = start
     cursor.skip_data_value(0)
     return value

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import compress
@@ -32,17 +32,15 @@ from drivers.contract import SEVERITY_MASK, Int64Array, Quality, UInt16Array, Va
 from drivers.opcua import wire
 from drivers.opcua.convert import BLANKS, EPOCH_TICKS, MAX_TICKS, blank, convert
 from drivers.opcua.loose import Loose, read_loose
-from drivers.opcua.structures import ABSENT, Element, FieldTable, Reader, Refusal, StructureError
+from drivers.opcua.spread import Bools, Handles, Items, judge_arrays, spread
+from drivers.opcua.structures import ABSENT, FieldTable
 from drivers.opcua.wire import CodecError, Cursor
 
-Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
-Handles = npt.NDArray[np.uint32]
 
 _LEAD = 4  # bytes of a client handle; a DataValue by itself has none
 _FIRST_WINDOW = 64
 _SHORT_RUN = 8
-_CHANGED = 0x8000  # StructureChanged (OPC 10000-4, 7.39.1): know the type anew before reading
 _OVERFLOW_MASK, _OVERFLOW = 0x0C80, 0x0480  # InfoType DataValue with bit 7 (OPC 10000-4, 7.39.1)
 
 _NULL = 0
@@ -80,8 +78,8 @@ class DataChange:
 
     columns: at most one per kind.  overflowed: handles whose queue at the server ran over.
     misfits: handles whose value did not fit.  unknown: items with a handle we never gave.
-    reasons: why a field of a structure could not be read, by handle.  doubted: handles of watched
-        structures whose definition may be out of date.
+    reasons: why a value could not be read, by handle, where that can be said.  doubted: handles of
+        watched structures whose definition may be out of date.
     """
 
     columns: tuple[Column, ...]
@@ -134,7 +132,7 @@ def decode_data_change(
     if loose.index:
         handles[loose.index] = loose.handle
     items = _items(groups, loose, handles, now_ns)
-    return _columns(groups, loose, _spread(body, groups, loose, items, fields), kinds)
+    return _columns(groups, loose, _shaped(body, groups, loose, items, fields), kinds)
 
 
 def decode_data_values(
@@ -156,11 +154,11 @@ def decode_data_values(
         handles = np.repeat(handles, count)
     groups, loose = _scan(cursor, count, 0)
     items = _items(groups, loose, handles, now_ns)
-    spread = _spread(cursor.content, groups, loose, items, fields)
-    return _columns(groups, loose, spread, kinds)
+    items = _shaped(cursor.content, groups, loose, items, fields)
+    return _columns(groups, loose, items, kinds)
 
 
-def _items(groups: list[_Group], loose: Loose, handles: Handles, now_ns: int) -> _Items:
+def _items(groups: list[_Group], loose: Loose, handles: Handles, now_ns: int) -> Items:
     count = len(handles)
     status = np.zeros(count, np.uint32)
     source_ns = np.full(count, now_ns, np.int64)
@@ -171,103 +169,20 @@ def _items(groups: list[_Group], loose: Loose, handles: Handles, now_ns: int) ->
     if loose.index:
         status[loose.index] = loose.status
         source_ns[loose.index] = [time or now_ns for time in loose.source_ns]
-    return _Items(handles, status, source_ns)
+    return Items(handles, status, source_ns, np.zeros(count, np.bool_))
 
 
-@dataclass(frozen=True, slots=True)
-class _Items:
-    """What all items have. refused: places of structures whose value is none."""
-
-    handles: Handles
-    status: npt.NDArray[np.uint32]
-    source_ns: Int64Array
-    refused: tuple[int, ...] = ()
-    reasons: dict[int, str] = field(default_factory=dict)
-    doubted: set[int] = field(default_factory=set)
-
-
-def _spread(
-    body: bytes, groups: list[_Group], loose: Loose, items: _Items, fields: FieldTable | None
-) -> _Items:
-    """Give each field of a structure that is a point an item of its own, behind the others.
-
-    The first takes the place of the structure itself.
-    """
+def _shaped(
+    body: bytes, groups: list[_Group], loose: Loose, items: Items, fields: FieldTable | None
+) -> Items:
+    judge_arrays(loose, items, fields)
     if not fields:
         return items
-    handles = items.handles
-    known = handles < len(fields.structured)
-    known[known] = fields.structured[handles[known]]
-    if not known.any():
-        return items
-    nothing = _without_value(groups, len(handles))
-    at = {index: place for place, index in enumerate(loose.index)}
-    origins: list[int] = []
-    more: list[int] = []
-    refused: list[int] = []
-    for index in np.flatnonzero(known).tolist():
-        place, readers = at.get(index), fields.readers(int(handles[index]))
-        values: list[tuple[int, Element | None]]
-        if nothing[index]:
-            values = [(handle, ABSENT) for handle, _ in readers]
-        else:
-            start = loose.variant[place] if place is not None else -1
-            values = _read_fields(body, start, index, readers, items)
-        if place is not None:
-            loose.value[place] = values[0][1]
-        elif values[0][1] is None:
-            refused.append(index)
-        for handle, value in values[1:]:
-            loose.index.append(len(handles) + len(more))
-            loose.value.append(value)
-            more.append(handle)
-            origins.append(index)
-    return _Items(
-        np.concatenate((handles, np.array(more, np.uint32))),
-        np.concatenate((items.status, items.status[origins])),
-        np.concatenate((items.source_ns, items.source_ns[origins])),
-        tuple(refused),
-        items.reasons,
-        items.doubted,
-    )
-
-
-def _without_value(groups: list[_Group], count: int) -> Bools:
-    nothing = np.zeros(count, np.bool_)
+    nothing = np.zeros(len(items.handles), np.bool_)
     for group in groups:
         if group.built_in == _NULL:
             nothing[group.index] = True
-    return nothing
-
-
-def _read_fields(
-    body: bytes,
-    start: int,
-    index: int,
-    readers: Sequence[tuple[int, Reader]],
-    items: _Items,
-) -> list[tuple[int, Element | None]]:
-    """Read the fields of one structure; None, and the reason noted, where one is not to be had.
-
-    start: of its Variant; -1 where the value is of fixed size, and so no structure.
-    """
-    values: list[tuple[int, Element | None]] = []
-    refusal: Refusal | None = None
-    if start < 0:
-        refusal = Refusal("its value is no structure: leave column `field` empty")
-    elif int(items.status[index]) & _CHANGED:
-        refusal = Refusal("the server says that its structure has changed", doubted=True)
-    for handle, reader in readers:
-        value: Element | None = None
-        cursor = Cursor(body, max(start, 0))
-        try:
-            value = (refusal or reader).read(cursor, cursor.u8())
-        except StructureError as error:
-            items.reasons[handle] = str(error)
-            if error.doubted:
-                items.doubted.add(int(items.handles[index]))
-        values.append((handle, value))
-    return values
+    return spread(body, nothing, loose, items, fields)
 
 
 def _scan(cursor: Cursor, count: int, lead: int) -> tuple[list[_Group], Loose]:
@@ -401,7 +316,7 @@ def _place_times(group: _Group, source_ns: Int64Array, now_ns: int) -> None:
     source_ns[group.index] = times
 
 
-def _columns(groups: list[_Group], loose: Loose, items: _Items, kinds: Bytes) -> DataChange:
+def _columns(groups: list[_Group], loose: Loose, items: Items, kinds: Bytes) -> DataChange:
     handles = items.handles
     known = handles < len(kinds)
     kind_of = np.full(len(handles), 0xFF, np.uint8)
@@ -413,8 +328,7 @@ def _columns(groups: list[_Group], loose: Loose, items: _Items, kinds: Bytes) ->
     absent = [i for i, value in zip(loose.index, loose.value, strict=True) if value == ABSENT]
     if absent:
         _worsen(quality, np.array(absent), Quality.BAD_WAITING)
-    misfit = np.zeros(len(handles), np.bool_)
-    misfit[list(items.refused)] = True
+    misfit = items.refused.copy()
     columns = []
     for kind in ValueKind:
         chosen = kind_of == kind
@@ -460,7 +374,7 @@ def _values(
             built_in, octets = value
             converted, wrong = convert(np.frombuffer(octets, _NUMPY[built_in]), built_in, kind)
             values[index] = converted[0]
-            misfit[index] = wrong is not None and bool(wrong[0])
+            misfit[index] |= wrong is not None and bool(wrong[0])
         elif kind is ValueKind.TEXT and value is not None:
             values[index] = value
         else:
@@ -473,7 +387,7 @@ def _column(
     chosen: Bools,
     values: npt.NDArray[Any],
     quality: UInt16Array,
-    items: _Items,
+    items: Items,
 ) -> Column:
     rows = slice(None) if chosen.all() else chosen
     return Column(

@@ -46,7 +46,7 @@ class Device:
 
     last_value_ns: wall clock of the last values received, or None before the first ever.
     misfits: handles of points whose values were said not to fit their type.
-    unread: why a field of a structure could not be read, by handle, as it was last told.
+    unread: why a field of a structure or an array could not be read, by handle, as last told.
     leaders: the handles that are watched: all points, but of the fields of one structure the first.
     fellows: all handles that a leader of fields brings values of, its own first.
     fields: how the fields are read; definitions.py fills it.
@@ -94,7 +94,8 @@ class Device:
         self.fellows = _fellows(self.points)
         led = {h for handles in self.fellows.values() for h in handles[1:]}
         self.leaders = [handle for handle in range(count) if handle not in led]
-        self.fields = FieldTable(count)
+        elements = [h for h, point in enumerate(self.points) if point.address.index]
+        self.fields = FieldTable(count, elements)
         redundant = len(self.config.servers) > 1
         self.repeats = RepeatFilter(count) if redundant else EchoFilter(count)
 

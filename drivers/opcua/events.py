@@ -108,11 +108,11 @@ class EventMaker:
         )
 
     def unread(self, now_ns: int, tags: Sequence[str], node: str, why: str) -> SourceEvent:
-        """Fields of a structure that cannot be read."""
+        """Fields of a structure, or an element of an array, that cannot be read."""
         return self._event(
             "device.config_error",
             now_ns,
-            f"{self._device}: no value for {_named(tags)}, fields of {node}: {why}.",
+            f"{self._device}: no value for {_named(tags)} at {node}: {why}.",
             {"points": len(tags)},
         )
 

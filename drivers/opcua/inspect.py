@@ -1,12 +1,12 @@
 """Looks at a server without subscribing: what it offers, its limits, its nodes. Only reads.
 
 Guarantees: endpoints are asked for without a session, so that also a server that refuses us is
-described; browsing is paced and bounded in depth and count; nothing is trusted or written.
+described; browsing is bounded in depth and count, and paced: one request at a time, a pause before
+each; nothing is trusted or written.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import asyncua.ua
+from asyncua.common.utils import Buffer
 
-from drivers.contract import DeviceError
+from drivers.contract import Clock, DeviceError
 from drivers.opcua import services
 from drivers.opcua.client import Link, quiet_library
 from drivers.opcua.config import OpcUaConfig
@@ -36,6 +37,7 @@ _TYPE_OF_NUMBER = {
     1: "bool", 8: "int", 9: "uint", 12: "text", 14: "text", 16: "text", 20: "text", 21: "text",
 }  # fmt: skip
 _REFERENCES_PER_NODE = 1000
+_LABEL = "plantgate probe"
 _CALL_NODES = 50
 
 
@@ -84,10 +86,11 @@ class Found:
 async def probe(config: OpcUaConfig, now_ns: int) -> Probe:
     """Ask one server for all of it; raises DeviceError only where nobody answers."""
     quiet_library()
-    link = Link(config, config.servers[0], "plantgate probe")
+    link = Link(config, config.servers[0], _LABEL)
     endpoints = tuple(_endpoint(found) for found in await link.endpoints())
     try:
-        async with _opened(config, now_ns) as inside:
+        inside = Link(config, config.servers[0], _LABEL)
+        async with _opened(inside, now_ns):
             state, level = await services.server_health(inside)
             around = await services.surroundings(inside)
     except DeviceError as error:
@@ -97,13 +100,25 @@ async def probe(config: OpcUaConfig, now_ns: int) -> Probe:
 
 
 @contextlib.asynccontextmanager
-async def _opened(config: OpcUaConfig, now_ns: int) -> AsyncIterator[Link]:
-    link = Link(config, config.servers[0], "plantgate probe")
+async def _opened(link: Link, now_ns: int) -> AsyncIterator[None]:
     try:
         await link.open(now_ns)
-        yield link
+        yield
     finally:
         await link.close()
+
+
+class _PacedLink(Link):
+    """A link that pauses before each request, so that a server's plant has time of its own."""
+
+    def __init__(self, config: OpcUaConfig, pause_s: float, clock: Clock) -> None:
+        super().__init__(config, config.servers[0], _LABEL)
+        self._clock = clock
+        self._pause_ns = round(pause_s * 1e9)
+
+    async def ask(self, request: object, seconds: float | None = None) -> Buffer:
+        await self._clock.sleep_until(self._clock.monotonic_ns() + self._pause_ns)
+        return await super().ask(request, seconds)
 
 
 def _endpoint(found: asyncua.ua.EndpointDescription) -> Endpoint:
@@ -129,7 +144,7 @@ def _endpoint(found: asyncua.ua.EndpointDescription) -> Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """How to browse: globs over paths (any fits), depth, most variables, pause between calls."""
+    """How to browse: globs over paths (any fits), depth, most variables, pause before each call."""
 
     globs: Sequence[str] = ("*",)
     depth: int = 8
@@ -137,14 +152,15 @@ class Walk:
     pause_s: float = 0.02
 
 
-async def browse(config: OpcUaConfig, walk: Walk, now_ns: int) -> list[Found]:
+async def browse(config: OpcUaConfig, walk: Walk, clock: Clock) -> list[Found]:
     """Walk a server from its Objects folder; variables whose path fits, in order of the walk.
 
     A structure gives one row for each of its fields. Raises DeviceError.
     """
     quiet_library()
     found: list[Found] = []
-    async with _opened(config, now_ns) as link:
+    link = _PacedLink(config, walk.pause_s, clock)
+    async with _opened(link, clock.wall_ns()):
         around = await services.surroundings(link)
         size = min(_CALL_NODES, around.limits.browse_per_call or _CALL_NODES)
         asker = TypeAsker(link, around.limits)
@@ -154,7 +170,6 @@ async def browse(config: OpcUaConfig, walk: Walk, now_ns: int) -> list[Found]:
             below: list[tuple[Place, str]] = []
             for chunk in chunks(level, size):
                 children = await _children(link, [place for place, _ in chunk])
-                await asyncio.sleep(walk.pause_s)
                 for (_, path), named in zip(chunk, children, strict=True):
                     fresh = [child for child in named if child.place not in seen]
                     seen.update(child.place for child in fresh)
@@ -162,7 +177,6 @@ async def browse(config: OpcUaConfig, walk: Walk, now_ns: int) -> list[Found]:
                     variables = [c for c in fresh if c.variable and _fits(path, c, walk)]
                     for few in chunks(variables, _CALL_NODES):
                         rows = await _described(link, asker, few)
-                        await asyncio.sleep(walk.pause_s)
                         found += [
                             Found(f"{path}/{child.name}", node, *rest)
                             for child, *rest in rows

@@ -237,7 +237,7 @@ class Intake:
             await self._emit(device.events.misfits(now_ns, tags))
 
     async def _tell_unread(self, reasons: dict[int, str]) -> None:
-        """Say which fields of structures give no value, and why, when that is new."""
+        """Say which points give no value, and why, when that is new."""
         device = self._device
         fresh = {h: why for h, why in sorted(reasons.items()) if device.unread.get(h) != why}
         device.unread |= fresh

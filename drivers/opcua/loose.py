@@ -21,13 +21,14 @@ class Loose:
     """Items of variable size, read one by one.
 
     value: text, or (built-in type, bytes) of an array's only element; None fits no kind.
-    variant: where the Variant's encoding byte stands.
+    variant: where the Variant's encoding byte stands.  arrays: which are arrays.
     """
 
     index: list[int] = field(default_factory=list)
     handle: list[int] = field(default_factory=list)
     value: list[Element | None] = field(default_factory=list)
     variant: list[int] = field(default_factory=list)
+    arrays: list[bool] = field(default_factory=list)
     status: list[int] = field(default_factory=list)
     source_ns: list[int] = field(default_factory=list)
 
@@ -38,7 +39,12 @@ def read_loose(body: bytes, position: int, lead: int, index: int, loose: Loose) 
     handle = cursor.u32() if lead else 0
     mask = cursor.u8()
     variant = cursor.position
-    value = _read_text(cursor, cursor.u8()) if mask & 1 else None
+    encoding, value = 0, None
+    if mask & 1:
+        encoding = cursor.u8()
+        if encoding == wire.VARIANT:  # one in another is read as the inner one
+            encoding = cursor.u8()
+        value = _read_value(cursor, encoding)
     status = cursor.u32() if mask & 0x02 else 0
     source = ticks_to_ns(cursor.i64()) if mask & 0x04 else 0
     if mask & 0x10:
@@ -50,22 +56,21 @@ def read_loose(body: bytes, position: int, lead: int, index: int, loose: Loose) 
     loose.handle.append(handle)
     loose.value.append(value)
     loose.variant.append(variant)
+    loose.arrays.append(encoding & _ARRAY != 0)
     loose.status.append(status)
     loose.source_ns.append(source or server)
     return cursor.position
 
 
-def _read_text(cursor: Cursor, encoding: int) -> Element | None:
-    """Read a text variant, or the one element that an index range has left of an array.
+def _read_value(cursor: Cursor, encoding: int) -> Element | None:
+    """Read a text, a number that stood in a Variant of its own, or an array's only element.
 
-    A Variant in a Variant is read as the inner one. Anything else is passed over and gives None.
+    Anything else is passed over and gives None.
     """
-    if encoding == wire.VARIANT:
-        encoding = cursor.u8()
-        size = wire.FIXED_SIZES.get(encoding, 0)
-        if size:
-            first = cursor.skip(size)
-            return encoding, cursor.content[first : first + size]
+    size = wire.FIXED_SIZES.get(encoding, 0)
+    if size:
+        first = cursor.skip(size)
+        return encoding, cursor.content[first : first + size]
     if encoding & _ARRAY:
         return _read_element(cursor, encoding)
     if encoding & _MATRIX:

@@ -19,7 +19,7 @@ import numpy as np
 from drivers.contract import Int64Array
 from drivers.opcua import services
 from drivers.opcua.client import Link
-from drivers.opcua.codec import Bools, Column, DataChange, decode_data_values
+from drivers.opcua.codec import Column, DataChange, decode_data_values
 from drivers.opcua.device import Device
 from drivers.opcua.faults import TOO_MUCH_AT_ONCE, StatusError
 from drivers.opcua.intake import Intake
@@ -27,6 +27,7 @@ from drivers.opcua.ledger import Entry, Ledger
 from drivers.opcua.nodes import NodeFinder
 from drivers.opcua.publish import ServiceFaultError, read_read_response
 from drivers.opcua.services import Item
+from drivers.opcua.spread import Bools
 from drivers.opcua.state import SavedSubscription
 
 _CHUNK = 1000

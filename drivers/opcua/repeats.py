@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from drivers.contract import Int64Array, UInt16Array, UInt64Array
-from drivers.opcua.codec import Bools, Column, Handles
+from drivers.opcua.codec import Column
+from drivers.opcua.spread import Bools, Handles
 
 _KEPT = 16
 """Samples a point, on average, that are remembered: a stand-by server may be some behind."""

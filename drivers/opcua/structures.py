@@ -14,7 +14,7 @@ dimensions) and 5.2.2.15 (ExtensionObject). What a field may be: OPC 10000-3, 8.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -391,13 +391,15 @@ class FieldTable:
     """Which handles stand for structures, and how the fields of each are read.
 
     A structure is watched once, under the handle of the first point that is a field of it.
-    structured: bool[n], by handle.
+    structured: bool[n], by handle.  elements: bool[n], which are read as one element of an array.
     """
 
-    __slots__ = ("_readers", "structured")
+    __slots__ = ("_readers", "elements", "structured")
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, elements: Sequence[int] = ()) -> None:
         self.structured: npt.NDArray[np.bool_] = np.zeros(count, np.bool_)
+        self.elements: npt.NDArray[np.bool_] = np.zeros(count, np.bool_)
+        self.elements[list(elements)] = True
         self._readers: dict[int, tuple[tuple[int, Reader], ...]] = {}
 
     def __bool__(self) -> bool:

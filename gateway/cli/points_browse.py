@@ -60,7 +60,7 @@ def command(  # click's options
     config = login(url, **options)
     walk = Walk(globs or ("*",), depth, most)
     try:
-        found = asyncio.run(browse(config, walk, SystemClock().wall_ns()))
+        found = asyncio.run(browse(config, walk, SystemClock()))
     except DeviceError as error:
         print(f"plantgate points browse: {error}", file=sys.stderr)
         sys.exit(1)

@@ -182,6 +182,23 @@ class OpcUaServer:
         data_value = ua.DataValue(ua.Variant(value, kind), ua.StatusCode(status), moment)
         await self._server.write_attribute_value(node_id, data_value)
 
+    async def retype(self, name: str, variant: str, value: object) -> None:
+        """Give a variable another data type, an array's rank if it is one, and a value of it.
+
+        In between it has none: asyncua takes a value of another type only after none.
+        """
+        assert self._server is not None, "the fake server is not running"
+        node_id, _ = self._variables[name]
+        kind = getattr(ua.VariantType, variant)
+        node: Any = self._server.get_node(node_id)
+        rank = ua.Variant(1 if isinstance(value, list) else -1, ua.VariantType.Int32)
+        data_type = ua.Variant(ua.NodeId(kind.value), ua.VariantType.NodeId)
+        await self.set(name, value, status=0x8032_0000)  # BadWaitingForInitialData
+        await node.write_attribute(ua.AttributeIds.DataType, ua.DataValue(data_type))
+        await node.write_attribute(ua.AttributeIds.ValueRank, ua.DataValue(rank))
+        self._variables[name] = (node_id, kind)
+        await self.set(name, value)
+
     async def set_service_level(self, level: int) -> None:
         """Say how healthy this server is, 0 to 255."""
         assert self._server is not None, "the fake server is not running"

@@ -63,3 +63,8 @@ def test_hostile_bytes_raise_only_the_named_error(body: bytes, nodes: int) -> No
     for read in (read_ranks, read_type_numbers):
         with contextlib.suppress(CodecError):
             assert len(read(Cursor(body), nodes)) == nodes
+
+
+def test_a_variant_in_a_variant_says_what_the_inner_one_does() -> None:
+    twice = b"\x03\x18\x18\x06\x02\x00\x00\x00" + bytes(4)
+    assert read_ranks(Cursor(struct.pack("<i", 1) + twice), 1) == [2]

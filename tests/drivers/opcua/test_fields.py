@@ -64,12 +64,10 @@ async def test_fields_of_the_servers_own_status(reading: str) -> None:
         assert {sample[1] for sample in emit.samples(place)} == {Quality.BAD_CONFIG_ERROR}
     assert emit.samples(107)[0][:2] == (0.0, Quality.GOOD)
     told = " ".join(event.text for event in emit.events)
-    assert "no value for T3, fields of i=2256: type BuildInfo has no field 'NoSuch'" in told
+    assert "no value for T3 at i=2256: type BuildInfo has no field 'NoSuch'" in told
     assert "BuildInfo is a structure: name one of its fields" in told
     assert "State is Int32, which has no fields" in told
-    assert (
-        "no value for T6, fields of nsu=urn:plantgate:fake;s=D0: its value is no structure" in told
-    )
+    assert "no value for T6 at nsu=urn:plantgate:fake;s=D0: its value is no structure" in told
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drivers.opcua.codec import decode_data_change
-from tests.drivers.opcua.fuzz import KINDS, NOW_NS, PARSERS, compare, run
+from tests.drivers.opcua.fuzz import KINDS, NOW_NS, PARSERS, TABLE, compare, run
 
 ua: Any = asyncua.ua
 
@@ -30,4 +30,4 @@ def test_times_are_those_of_asyncua_as_near_as_both_can_say(ticks: int) -> None:
     body = struct.pack("<i", 4) + items + struct.pack("<i", -1)
     read = struct_from_binary(ua.DataChangeNotification, Buffer(body))
     told = [(one.ClientHandle, one.Value) for one in read.MonitoredItems]
-    compare(decode_data_change(body, KINDS, NOW_NS), told)
+    compare(decode_data_change(body, KINDS, NOW_NS, TABLE), told)

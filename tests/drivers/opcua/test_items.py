@@ -215,3 +215,44 @@ def test_old_values_and_odd_offsets_are_no_shift() -> None:
     for second in range(60):
         now_ns = NOW_NS + second * 10**9
         assert watch.feed(np.full(20, NOW_NS - 8 * HOUR_NS - 25 * 60 * 10**9), now_ns) is None
+
+
+async def test_a_node_of_another_data_type_has_its_value_or_is_bad() -> None:
+    """Asyncua's server leaves an index range aside: an element of its arrays is never guessed."""
+    table = rows(
+        {"node": OpcUaServer.node("D0"), "type": "float"},
+        {"node": OpcUaServer.node("D0"), "type": "int"},
+        {"node": OpcUaServer.node("D0"), "type": "text"},
+        {"node": OpcUaServer.node("D0"), "type": "text", "index": "0"},
+        {"node": OpcUaServer.node("D1"), "type": "float"},
+    )
+    bad = int(Quality.BAD_CONFIG_ERROR)
+    steps: tuple[tuple[str, object, tuple[Any, ...]], ...] = (
+        ("Int32", 7, (7.0, 7, "7", bad)),
+        ("Double", 7.5, (7.5, bad, "7.5", bad)),
+        ("Double", [1.5, 2.5], (bad, bad, bad, bad)),
+        ("String", "abc", (bad, bad, "abc", bad)),
+        ("UInt64", 2**64 - 1, (1.8446744073709552e19, bad, "18446744073709551615", bad)),
+        ("Boolean", True, (1.0, 1, "true", bad)),
+    )
+    emit = Collector()
+
+    def arrived(wanted: tuple[Any, ...]) -> bool:
+        last = [emit.samples(100 + i)[-1:] for i in range(len(wanted))]
+        told = [(None if one[0][1] else one[0][0]) for one in last if one]
+        return told == [None if one is bad else one for one in wanted]
+
+    async with OpcUaServer(2) as server:
+        driver = DRIVER.open("dcs", config(server.endpoint), table, SystemClock())
+        async with running(driver, emit):
+            await until(lambda: bool(emit.samples(104)))
+            for variant, value, wanted in steps:
+                await server.retype("D0", variant, value)
+                await until(partial(arrived, wanted))
+            await server.set("D1", 3.5)
+            await until(lambda: emit.samples(104)[-1][0] == 3.5)
+    for place in range(4):
+        had = {0, *(wanted[place] for _, _, wanted in steps)} - {bad}
+        for value, quality, _ in emit.samples(100 + place):
+            assert quality in (bad, 0x8032) or (quality == GOOD and value in {*had, "0.0"})
+    assert {quality for _, quality, _ in emit.samples(104)} == {GOOD}

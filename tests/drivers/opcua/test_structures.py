@@ -120,11 +120,11 @@ def notification(*items: tuple[int, bytes, int]) -> bytes:
     return struct.pack("<i", len(items)) + body + struct.pack("<i", -1)
 
 
-def table(**paths: str) -> FieldTable:
+def table(elements: tuple[int, ...] = (), **paths: str) -> FieldTable:
     """Handles 0 to n-1 are fields of the structure under handle 0: Int32 a, Double b, String c."""
     fields = (Field("a", 6), Field("b", 11), Field("c", 12))
     book = TypeBook({(3, 1): Structure("Tank", (3, 2), 0, fields)}, {(3, 2): (3, 1)})
-    made = FieldTable(len(paths) + 1)
+    made = FieldTable(len(paths) + 1, elements)
     root = book.structures[3, 1]
     made.set(
         0,
@@ -189,7 +189,7 @@ def test_one_item_brings_all_its_points_between_others() -> None:
         (b"\x16\x01\x03\x02\x00\x00", 0, Quality.BAD_WAITING, None),
         (
             b"\x96" + struct.pack("<i", 2) + TANK[1:] * 2, 0, Quality.BAD_CONFIG_ERROR,
-            "is an array of 2 structures: name one in column `index`",
+            "is an array: name one element in column `index`",
         ),
     ],
 )  # fmt: skip
@@ -209,9 +209,12 @@ def test_what_is_no_value_of_the_type_is_bad_and_stops_nothing(
     assert bool(change.doubted) == (why is not None and any(w in why for w in definitions))
 
 
-def test_the_only_element_of_an_array_is_the_structure() -> None:
-    body = notification((0, b"\x96" + struct.pack("<i", 1) + TANK[1:], 0))
-    assert rows(decode_data_change(body, KINDS, NOW_NS, table(x="a", y="b")))[1] == [(2.5, 0)]
+def test_the_only_element_of_an_array_is_the_structure_where_one_is_asked_for() -> None:
+    body = notification((0, b"\x96" + struct.pack("<i", 1) + TANK[1:], 0), (0, TANK, 0))
+    found = rows(decode_data_change(body, KINDS, NOW_NS, table((0,), x="a", y="b")))
+    assert found[1] == [(2.5, 0), (pytest.approx(np.nan, nan_ok=True), Quality.BAD_CONFIG_ERROR)]
+    found = rows(decode_data_change(body, KINDS, NOW_NS, table(x="a", y="b")))
+    assert [quality for _, quality in found[1]] == [Quality.BAD_CONFIG_ERROR, 0]
 
 
 def test_types_that_hold_themselves_end_in_a_sentence() -> None:

@@ -9,7 +9,8 @@
 // "continueFrom" (first number of the changes), "perSubscription", "analog", "aligned" (changes are
 // numbered and stamped by the clock's multiples of the period, so that two servers hold the same, as
 // a redundant set does), "serviceLevel" (each SIGHUP takes it to 50 and back), "structures" (Tank and
-// Tanks, of the types in tank.NodeSet2.xml, count with the changes; Loose is of an abstract type), "requests" (the
+// Tanks, of the types in tank.NodeSet2.xml, count with the changes; Loose is of an abstract type), "retype" (each SIGHUP
+// gives Changing another data type, and with "structures" Shape another structure), "requests" (the
 // name of every request as this server has decrypted it, with the methods of a call, one a line in
 // requests.txt).
 //
@@ -107,6 +108,7 @@ async function main() {
     });
   }
   if (options.alarm) addAlarm(space, namespace, folder);
+  if (options.retype) addRetyped(space, namespace, folder);
   const held = fs.openSync(path.join(options.folder, "held.jsonl"), "a");
   const variables = Object.entries(kinds).map(([name, [type, value, write]]) => {
     const node = namespace.addVariable({
@@ -206,6 +208,57 @@ function addStructures(space, namespace, folder, history) {
       { dataType: type, arrayType: ua.VariantArrayType.Array, value: [value(n), value(n + 1000)] }, good, now);
     loose.setValueFromSource({ dataType: type, value: space.constructExtensionObject(sensor, one("loose", n)) }, good, now);
   };
+}
+
+// Changing holds one after another of what `retyped` lists, under the data type and rank of each.
+const retyped = [
+  ["Int32", 5], ["Double", 5.5], ["Double", new Float64Array([1.5, 2.5, 3.5])], ["String", "abc"],
+  ["Int64", int64(-9007199254740993n)], ["Double", new Float64Array([9.5])], ["Boolean", true],
+  ["String", ["x", "yes", "z"]], ["ByteString", Buffer.from("abc")], ["Int32", 6],
+];
+function become(node, dataType) {
+  node.dataType = ua.resolveNodeId(dataType);
+  node._basicDataType = null; // which node-opcua keeps
+}
+function addRetyped(space, namespace, folder) {
+  const node = namespace.addVariable({
+    componentOf: folder, browseName: "Changing", nodeId: "s=Changing", dataType: "Int32", minimumSamplingInterval: 0,
+  });
+  let place = 0;
+  const set = () => {
+    const [dataType, value] = retyped[place++ % retyped.length];
+    const array = dataType !== "Int64" && !Buffer.isBuffer(value) && typeof value === "object";
+    become(node, dataType);
+    node.valueRank = array ? 1 : -1;
+    node.arrayDimensions = array ? [value.length] : null;
+    const arrayType = array ? ua.VariantArrayType.Array : ua.VariantArrayType.Scalar;
+    node.setValueFromSource({ dataType: ua.DataType[dataType], arrayType, value }, good, new Date());
+  };
+  set();
+  process.on("SIGHUP", set);
+  if (!options.structures) return;
+  const types = space.getNamespaceIndex("urn:plantgate:tank");
+  const [sensor, tank] = [3001, 3003].map((number) => space.findNode(`ns=${types};i=${number}`));
+  const one = (name, value) => ({ name, value, delay: 250 });
+  const shapes = [
+    { type: "ExtensionObject", value: () => space.constructExtensionObject(sensor, one("first", 1.5)) },
+    { type: "ExtensionObject", value: () => space.constructExtensionObject(tank, {
+      level: 2.5, state: 1, main: one("main", 0.5), sensors: [], reading: { number: 1 }, count: int64(3n), samples: new Int16Array([]),
+    }) },
+    { type: "Double", value: () => 3.5 },
+    { type: "ExtensionObject", value: () => space.constructExtensionObject(sensor, one("last", 4.5)) },
+  ];
+  const shape = namespace.addVariable({
+    componentOf: folder, browseName: "Shape", nodeId: "s=Shape", dataType: "Structure", minimumSamplingInterval: 0,
+  });
+  let at = 0;
+  const turn = () => {
+    const { type, value } = shapes[at++ % shapes.length];
+    become(shape, type === "Double" ? type : "Structure");
+    shape.setValueFromSource({ dataType: ua.DataType[type], value: value() }, good, new Date());
+  };
+  turn();
+  process.on("SIGHUP", turn);
 }
 
 function addAlarm(space, namespace, folder) {

@@ -38,7 +38,7 @@ def table(*rows: dict[str, str]) -> list[DriverPoint[OpcUaAddress]]:
 
 
 async def found(peer: NodeServer, *globs: str) -> list[Found]:
-    return await browse(peer.plain(), Walk(globs), SystemClock().wall_ns())
+    return await browse(peer.plain(), Walk(globs), SystemClock())
 
 
 async def as_asyncua_reads(peer: NodeServer, names: list[str]) -> dict[str, Any]:

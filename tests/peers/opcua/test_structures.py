@@ -124,7 +124,7 @@ async def test_one_item_serves_all_fields_and_a_wrong_one_stops_none(shared: Nod
         }  # fmt: skip
     told = [event.text for event in emit.events if event.kind == "device.config_error"]
     assert any("type TankType has no field 'Lvel'; it has Level, State, Note" in t for t in told)
-    assert any("is an array of 2 structures: name one in column `index`" in text for text in told)
+    assert any("is an array: name one element in column `index`" in text for text in told)
     assert any("its value is no structure" in text for text in told)
     assert any("T6" in text and "64-bit" in text for text in told)
 
@@ -169,7 +169,7 @@ async def test_our_own_end_loses_no_change_of_a_structure(
 
 async def test_browsing_lists_the_fields_and_what_it_lists_can_be_read(shared: NodeServer) -> None:
     walk = Walk(tuple(f"/Objects/Plant/{name}" for name in ("Tank", "Tanks", "Loose")))
-    found = await browse(shared.plain(), walk, SystemClock().wall_ns())
+    found = await browse(shared.plain(), walk, SystemClock())
     single = [(one.field, one.type) for one in found if one.path == "/Objects/Plant/Tank"]
     assert single == [
         ("Level", "float"), ("State", "float"), ("Note", "text"), ("Main.Name", "text"),
