@@ -180,6 +180,7 @@ class Log(NamedTuple):
     """One log of one gateway: its number in the store, the gateway's id, the log id.
 
     status: last plantgate.wire.v1.Status said of it.  derived: what it is if not the log itself.
+    held_only: the gateway's own log, which forgets what was delivered and is old.
     """
 
     number: int
@@ -187,6 +188,7 @@ class Log(NamedTuple):
     log_id: bytes
     status: bytes = b""
     derived: Derived = PLAIN
+    held_only: bool = False
 
 
 class StoredRecord(NamedTuple):
@@ -246,6 +248,10 @@ class PointNames:
     hazards: dict[int, str] = field(default_factory=dict)
 
 
+NEWEST = (1 << 62) - 1
+"""A sequence that no record reaches: up to the newest."""
+
+
 class Reader(Protocol):
     """The reading side: ends at the newest record that was there when a question began."""
 
@@ -257,8 +263,14 @@ class Reader(Protocol):
         """Logs by gateway id, then in order of first sight; of one gateway if it is named."""
         ...
 
-    def records(self, log: Log, stream: Stream) -> Iterator[StoredRecord]:
-        """Records of one stream in order of sequence, up to the newest one there now."""
+    def records(
+        self, log: Log, stream: Stream, first: int = 1, last: int = NEWEST
+    ) -> Iterator[StoredRecord]:
+        """Records first..last of one stream in order of sequence, up to the newest there now."""
+        ...
+
+    def stamp(self, log: Log, stream: Stream, first: int) -> StoredRecord | None:
+        """The first record at or after a sequence, which may lack its payload; None if none is."""
         ...
 
     def points(self, catalogue: bytes) -> PointNames | None:

@@ -69,9 +69,16 @@ class Unread:
     reasons: set[str] = field(default_factory=set)
 
 
-def samples(reader: Reader, log: Log, wanted: Wanted, unread: Unread) -> Iterator[Samples]:
+def samples(
+    reader: Reader,
+    log: Log,
+    wanted: Wanted,
+    unread: Unread,
+    sequences: tuple[int, int] = (1, 1 << 62),
+) -> Iterator[Samples]:
     """Samples of one log in order of sequence; adds to `unread` what cannot be read.
 
+    sequences: first and last (inclusive) record to read; it begins with the group of the first.
     Of a derived stream only what the log that it was made of does not say itself in this store.
     """
     decoder = BlockDecoder()
@@ -82,7 +89,7 @@ def samples(reader: Reader, log: Log, wanted: Wanted, unread: Unread) -> Iterato
     points: PointNames | None = None
     told = told_twice(reader, log, Stream.TELEMETRY)
     following = 0  # sequence that continues what the decoder holds; 0 for none
-    for record in reader.records(log, Stream.TELEMETRY):
+    for record in _from_key(reader, log, sequences):
         is_key = record.sequence == record.group
         if is_key:
             if record.catalogue not in catalogues:
@@ -109,6 +116,13 @@ def samples(reader: Reader, log: Log, wanted: Wanted, unread: Unread) -> Iterato
             part = wanted.cut(_corrected(batch, record.time_ns, shifts_ns), ids)
             if part is not None:
                 yield Samples(part, points, record.historical)
+
+
+def _from_key(reader: Reader, log: Log, sequences: tuple[int, int]) -> Iterator[StoredRecord]:
+    first, last = sequences
+    begins = reader.stamp(log, Stream.TELEMETRY, first) if first > 1 else None
+    first = first if begins is None else begins.group
+    return reader.records(log, Stream.TELEMETRY, first, last)
 
 
 def _corrected(batch: ColumnBatch, commit_ns: int, shifts_ns: tuple[int, int]) -> ColumnBatch:

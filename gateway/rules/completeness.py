@@ -178,8 +178,11 @@ class PointScores:
         self._changed_ns: dict[int, int] = {}
         self.points: dict[int, PointScore] = {}
 
-    def feed(self, batch: ColumnBatch) -> None:
-        """Take one batch."""
+    def feed(self, batch: ColumnBatch, *, counted: bool = True) -> None:
+        """Take one batch; one that is not counted only says since when values stand still."""
+        if not counted:
+            self._flat(batch, np.broadcast_to(np.asarray(batch.source_time_ns), len(batch)))
+            return
         count = len(batch)
         times = np.broadcast_to(np.asarray(batch.source_time_ns, np.int64), count)
         kinds = np.where(batch.gateway_time_ns - times > self._late_ns, "late", "good").astype(

@@ -49,6 +49,7 @@ from gateway.uplink.pictures import Answer, Pictures, PictureSource
 from gateway.uplink.quarantine import Quarantine
 from gateway.uplink.renewal import watch
 from gateway.uplink.sent_log import SentLog
+from gateway.uplink.site_score import SiteScore
 from gateway.uplink.thin import Choice
 from gateway.uplink.volatile import VolatileOutbox
 from gateway.wire.v1 import uplink_pb2 as wire
@@ -140,6 +141,7 @@ class Uplink:
         )
         self._around_copies = replace(self._around, settings=light)
         self._long_line = asyncio.Event()
+        self._score = SiteScore(log, clock, config.name, settings.streams)
         self._pictures = Pictures(pictures, policy, clock, self._no_files_of, self._picture_taken)
         self._config = config
         self._streams = settings.streams
@@ -178,6 +180,7 @@ class Uplink:
                     group.create_task(self._keep(lane))
                 group.create_task(self._keep_copies())
                 group.create_task(self._pictures.run())
+                group.create_task(self._score.run())
                 group.create_task(watch(self._config, self._clock, self._reconnect, self.report))
         finally:
             for stop in stops:
@@ -195,7 +198,9 @@ class Uplink:
     def health(self) -> tuple[bool, str]:
         """Tell whether both lanes are up, and if not, why, in one sentence."""
         if self._is_up():
-            return True, f"connected to {self._config.target}"
+            words = self._score.words(self._refused())
+            of_it = f"; acknowledged of this hour: {words}" if words else ""
+            return True, f"connected to {self._config.target}{of_it}"
         return False, self._reason
 
     async def drained(self) -> None:
@@ -222,7 +227,11 @@ class Uplink:
             "live_lag_ms": bulk.live_lag_ms,
             "window_bytes": bulk.window_bytes,
             "in_flight_bytes": bulk.in_flight_bytes,
+            **self._score.statistics(self._refused()),
         }
+
+    def _refused(self) -> dict[Stream, RangeSet]:
+        return {stream: self._quarantine.ranges(stream) for stream in Stream}
 
     # ---- Hub: what links tell ------------------------------------------------------------
 

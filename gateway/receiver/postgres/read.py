@@ -16,6 +16,7 @@ from buffer.contract import Stream
 from buffer.ranges import RangeSet
 from gateway.receiver.check import VolatileEntry
 from gateway.receiver.contract import (
+    NEWEST,
     Derived,
     Log,
     PointNames,
@@ -73,12 +74,14 @@ class PostgresReader:
             for number, name, log_id, status, *derived in rows
         ]
 
-    def records(self, log: Log, stream: Stream) -> Iterator[StoredRecord]:
-        """Records of one stream in order of sequence, up to the newest one there now."""
+    def records(
+        self, log: Log, stream: Stream, first: int = 1, last: int = NEWEST
+    ) -> Iterator[StoredRecord]:
+        """Records first..last of one stream in order of sequence, up to the newest there now."""
         key = stream_key(log.number, stream)
         newest = self._ask("SELECT head_sequence FROM streams WHERE stream_key = %s", key)
-        end = newest[0][0] if newest else 0
-        last = 0
+        end = min(newest[0][0], last) if newest else 0
+        last = max(first, 1) - 1
         while last < end:
             page = self._ask(
                 "SELECT sequence, group_sequence, historical, catalogue, time_ns, received_ns,"
@@ -95,6 +98,17 @@ class PostgresReader:
                 return
             last = page[-1][0]
             yield from map(StoredRecord._make, page)
+
+    def stamp(self, log: Log, stream: Stream, first: int) -> StoredRecord | None:
+        """The first record at or after a sequence, without its payload; None if none is."""
+        rows = self._ask(
+            "SELECT sequence, group_sequence, historical, catalogue, time_ns, received_ns,"
+            " samples, ''::bytea, monotonic_ns, boot_id, synchronised, source_first"
+            " FROM records WHERE stream_key = %s AND sequence >= %s ORDER BY sequence LIMIT 1",
+            stream_key(log.number, stream),
+            first,
+        )
+        return StoredRecord._make(rows[0]) if rows else None
 
     def points(self, catalogue: bytes) -> PointNames | None:
         """Names of a catalogue's points; None if the store does not hold it."""

@@ -15,6 +15,7 @@ from buffer.contract import Stream
 from buffer.ranges import RangeSet
 from gateway.receiver.check import VolatileEntry
 from gateway.receiver.contract import (
+    NEWEST,
     Derived,
     Log,
     PointNames,
@@ -64,13 +65,16 @@ class SqliteReader:
             for number, name, log_id, status, *derived in rows
         ]
 
-    def records(self, log: Log, stream: Stream) -> Iterator[StoredRecord]:
-        """Records of one stream in order of sequence, up to the newest one there now."""
+    def records(
+        self, log: Log, stream: Stream, first: int = 1, last: int = NEWEST
+    ) -> Iterator[StoredRecord]:
+        """Records first..last of one stream in order of sequence, up to the newest there now."""
         base = stream_key(log.number, stream) << 40
         (end,) = self._db.execute(
-            "SELECT max(id) FROM records WHERE id BETWEEN ? AND ?", (base, base + _SEQUENCES)
+            "SELECT max(id) FROM records WHERE id BETWEEN ? AND ?",
+            (base + max(first, 1), base + min(last, _SEQUENCES)),
         ).fetchone()
-        last = base
+        last = base + max(first, 1) - 1
         while end is not None and last < end:
             page = self._db.execute(
                 "SELECT id, group_sequence, historical, catalogue, time_ns,"
@@ -82,9 +86,24 @@ class SqliteReader:
             if not page:
                 return
             last = page[-1][0]
-            for number, group, historical, *rest, first, synchronised in page:
-                row = (number - base, group, bool(historical), *rest, bool(synchronised), first)
+            for number, group, historical, *rest, covers, synchronised in page:
+                row = (number - base, group, bool(historical), *rest, bool(synchronised), covers)
                 yield StoredRecord._make(row)
+
+    def stamp(self, log: Log, stream: Stream, first: int) -> StoredRecord | None:
+        """The first record at or after a sequence, without its payload; None if none is."""
+        base = stream_key(log.number, stream) << 40
+        row = self._db.execute(
+            "SELECT id, group_sequence, historical, catalogue, time_ns, received_ns, samples,"
+            " monotonic_ns, boot_id, source_first, synchronised FROM records"
+            " WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 1",
+            (base + first, base + _SEQUENCES),
+        ).fetchone()
+        if row is None:
+            return None
+        number, group, historical, *head, monotonic_ns, boot_id, covers, synchronised = row
+        of_it = (number - base, group, bool(historical), *head, b"", monotonic_ns, boot_id)
+        return StoredRecord._make((*of_it, bool(synchronised), covers))
 
     def points(self, catalogue: bytes) -> PointNames | None:
         """Names of a catalogue's points; None if the store does not hold it."""
