@@ -43,7 +43,8 @@ from gateway.sources.build import (
     make_work,
     open_cameras,
     open_devices,
-    rule_notes,
+    open_recordings,
+    start_notes,
 )
 from gateway.sources.keep import end, keep_running
 from gateway.sources.reload import Reloader
@@ -124,26 +125,23 @@ async def _build(
     catalogue = Catalogue.of(site.points(ids))
     judge = make_judge(site, catalogue, buffer.states(DESK_STATE))
     sources |= open_cameras(site, catalogue, judge, clock)
-    normaliser = Normaliser(catalogue.points)
     work, work_lost = make_work(site, catalogue, buffer.state, clock)
-    pipeline = Pipeline(buffer, catalogue.without_points(), normaliser, judge, clock, work)
+    scales, bare = Normaliser(catalogue.points), catalogue.without_points()
+    pipeline = Pipeline(buffer, bare, scales, judge, clock, work)
+    sources |= open_recordings(site, catalogue, pipeline.recorded, clock)
     if catalogue.hash in buffer.catalogue_records():
         buffer.set_catalogue(catalogue.hash)
     else:
         await pipeline.announce({POINT_IDS_STATE: encode_ids(ids)})
-    if work_lost:
-        pipeline.note("work.state_lost", "gateway", work_lost, {})
     duty = make_duty(site, buffer, pipeline, clock)
     await pipeline.begin()
-    for note in buffer.notes:
-        pipeline.note("buffer.repaired", "buffer", note, {})
-    for kind, text, attributes in rule_notes(site):
-        pipeline.note(kind, "rules", text, attributes)
+    for kind, source, text, attributes in start_notes(site, buffer.notes, work_lost):
+        pipeline.note(kind, source, text, attributes)
     timekeeper = Timekeeper(boot_id(), clock, buffer, pipeline.note)
     album = Album(pipeline)
     uplinks = _uplinks(site, buffer, pipeline, health, (timekeeper, album))
-    applying = reloader(buffer, pipeline, clock)
-    return Parts(pipeline, sources, uplinks, applying, work, timekeeper, duty, album)
+    again = reloader(buffer, pipeline, clock)
+    return Parts(pipeline, sources, uplinks, again, work, timekeeper, duty, album)
 
 
 def _observed(buffer: Buffer, parts: Parts, health: Health) -> Metrics:

@@ -16,7 +16,7 @@ Only this module feeds the rules, so their state has one writer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -292,6 +292,11 @@ class Pipeline:
         if not changes and state:  # the desk knew already; what the monitor knows must stay
             self.note("work.known", found[0].source, found[0].text, {}, state)
         return bool(changes)
+
+    @property
+    def recorded(self) -> Callable[[], Collection[str]] | None:
+        """What names the cameras that work wants recorded now; None where no work is watched."""
+        return self._work.monitor.recorded if self._work is not None else None
 
     def position_of(self, source: str) -> str:
         """Operator position 操作岗位 of a source, or empty."""

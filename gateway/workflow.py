@@ -26,6 +26,7 @@ from gateway.work.life import Action
 from gateway.work.monitor import WorkMonitor
 from gateway.work.outputs import Now, Output, WorkAlarm, WorkEvent, WorkRecord
 from gateway.work.page import page
+from gateway.work.recordings import GAP
 
 STATE = "work.monitor"
 CLOSING_STATE = "work.closing"
@@ -88,8 +89,8 @@ class WorkFlow:
         return self.monitor.feed_event(item, self.now)
 
     def state_with(self, item: SourceEvent) -> State:
-        """State to store with the record of an event: of permits, which must survive."""
-        if item.kind in {"intake.permit", "intake.gas_analysis"}:
+        """State to store with the record of an event: of permits and of gaps of recordings."""
+        if item.kind in {"intake.permit", "intake.gas_analysis", GAP}:
             return {STATE: self.monitor.state()}
         return {}
 

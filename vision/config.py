@@ -90,6 +90,9 @@ class CameraConfig(StrictModel):
         video file or of a folder of pictures, which is played in a loop. Name and password do not
         belong in it: give `user` and `password_file`.
         Give the sub-stream 子码流 where there is one.
+    record: when the camera's stream is copied to the disk: `work` from the start of a permit that
+        it watches to its end, `always`, `never`.  record_source: the stream to copy, where it is
+        not `source`: the main stream 主码流.
     pace: of a file or folder: `real`, or `fast`, which takes every frame, as soon as the one before
         is judged.  folder_fps: pictures a second of a folder.
     analyse_fps: frames analysed per second, at most; decoding follows the camera.
@@ -112,6 +115,8 @@ class CameraConfig(StrictModel):
     source: str = Field(min_length=1)
     pace: Literal["real", "fast"] = "real"
     folder_fps: float = Field(default=1.0, ge=0.01, le=60.0)
+    record: Literal["never", "work", "always"] = "never"
+    record_source: str = ""
     user: str = ""
     password_file: str = ""
     analyse_fps: float = Field(default=4.0, ge=0.1, le=30.0)
@@ -130,7 +135,7 @@ class CameraConfig(StrictModel):
         default=(), validation_alias=AliasChoices("zone", "zones")
     )
 
-    @field_validator("source")
+    @field_validator("source", "record_source")
     @classmethod
     def _known_source(cls, source: str) -> str:
         if "://" not in source:
@@ -155,6 +160,8 @@ class CameraConfig(StrictModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two zones of camera {self.name} are called {twice[0]!r}")
+        if self.record != "never" and self.recorded.is_file:
+            raise ValueError("record copies a camera's stream, and the source is a file already")
         if self.pace == "fast" and not self.is_file:
             raise ValueError("pace = fast is for files and folders: a camera sets its own pace")
         if bool(self.user) != bool(self.password_file):
@@ -165,6 +172,11 @@ class CameraConfig(StrictModel):
     def is_file(self) -> bool:
         """Tell whether the source is a video file or a folder, played in a loop."""
         return "://" not in self.source
+
+    @property
+    def recorded(self) -> CameraConfig:
+        """The same camera, its source the stream that is recorded."""
+        return self.model_copy(update={"source": self.record_source or self.source})
 
     @property
     def is_fast(self) -> bool:

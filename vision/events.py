@@ -123,7 +123,50 @@ class Failed(Message):
     text: str
 
 
-AnyMessage = Configure | Stop | Capture | Look | Seen | Started | Sample | Happened | Failed
+class RecordOrder(Message):
+    """First message to a recorder (vision/recorder.py).
+
+    folder: of this camera's files.  since_ns, why: see vision.recording.Cutter.  reserve_bytes:
+    free space of the disk below which nothing is written.
+    """
+
+    type: Literal["record"] = "record"
+    camera: CameraConfig
+    folder: str
+    since_ns: int
+    why: str
+    segment_s: float = Field(gt=0)
+    reserve_bytes: int = Field(ge=0)
+
+
+class Recording(Message):
+    """From a recorder, once a second: its heartbeat.
+
+    running: pictures reach the disk.  problem: one sentence if they do not.  written_ns:
+    wall-clock time of the last picture on the disk.  files: closed so far.
+    """
+
+    type: Literal["recording"] = "recording"
+    running: bool
+    problem: str
+    written_ns: int
+    written_bytes: int
+    files: int
+
+
+AnyMessage = (
+    Configure
+    | Stop
+    | Capture
+    | Look
+    | Seen
+    | Started
+    | Sample
+    | Happened
+    | Failed
+    | RecordOrder
+    | Recording
+)
 _ADAPTER: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="type")])
 
 

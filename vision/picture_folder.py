@@ -40,7 +40,7 @@ class PictureFolder:
                 return True
         return False
 
-    def retrieve(self, _buffer: Image | None = None) -> tuple[bool, Image | None]:
+    def retrieve(self, _buffer: Image | None = None, _flag: int = 0) -> tuple[bool, Image | None]:
         """Give the picture."""
         return self._picture is not None, self._picture
 

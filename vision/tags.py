@@ -13,12 +13,20 @@ if TYPE_CHECKING:
 ANALYSED_FPS = "analysed_fps"
 """The achieved rate of analysis, frames per second."""
 
+RECORDING = "recording"
+"""1 while the camera is recorded, 0 while it is not; of cameras with `record`."""
+
 SAMPLES_PER_S = 1.0
 """Values per second of each point, whatever the rate of analysis (SAMPLE_NS in vision/zones.py)."""
 
 
+def all_tags(camera: CameraConfig) -> list[str]:
+    """Tags of everything that speaks for a camera: analysis, and recording where it has one."""
+    return [*camera_tags(camera), *([RECORDING] if camera.record != "never" else [])]
+
+
 def camera_tags(camera: CameraConfig) -> list[str]:
-    """Tags of a camera's points.
+    """Tags of the points that a camera's analysis gives.
 
     `<zone>.headcount` 人数 for each zone, then for each item that a zone requires
     `<zone>.no_<item>` (people seen to lack it) and `<zone>.<item>_undecided` (people of whom it

@@ -17,8 +17,9 @@ from typing import Any
 import click
 
 from gateway.config.capacity import Forecast, forecast, shortfall
-from gateway.config.load import ConfigError, ConfigProblem, Device, Site, camera_tags, load
+from gateway.config.load import ConfigError, ConfigProblem, Device, Site, load
 from gateway.runtime.clock import SystemClock
+from vision.tags import all_tags
 
 EXAMPLE = """\b
 Example:
@@ -83,7 +84,7 @@ def _summary(site: Site, expected: Forecast) -> str:
         lines.append(f"  {device.name}: {_device_line(device)}")
         lines += [f"    {line}" for line in _own_lines(device)]
     lines += [
-        f"  {camera.name}: camera, {_count(len(camera_tags(camera)), 'point')},"
+        f"  {camera.name}: camera, {_count(len(all_tags(camera)), 'point')},"
         f" {_count(len(camera.zones), 'zone')}, {camera.analyse_fps:g} frames/s analysed"
         for camera in site.cameras
     ]
@@ -168,7 +169,7 @@ def _facts(site: Site, expected: Forecast) -> dict[str, Any]:
             for device in site.devices
         ],
         "cameras": [
-            {"name": camera.name, "points": len(camera_tags(camera)), "zones": len(camera.zones)}
+            {"name": camera.name, "points": len(all_tags(camera)), "zones": len(camera.zones)}
             for camera in site.cameras
         ],
         "uplinks": [

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.config.problems import ConfigProblem
-from gateway.config.site import Site, camera_tags
-from vision.tags import SAMPLES_PER_S
+from gateway.config.site import Site
+from vision.tags import SAMPLES_PER_S, all_tags
 
 BYTES_PER_VALUE = 0.5
 DEAR_BYTES_PER_VALUE = 2.0
@@ -49,7 +49,7 @@ def forecast(site: Site) -> Forecast:
         else:
             rate += len(device.rows) * 1000.0 / period_ms
     for camera in site.cameras:
-        rate += len(camera_tags(camera)) * SAMPLES_PER_S
+        rate += len(all_tags(camera)) * SAMPLES_PER_S
     per_day = rate * BYTES_PER_VALUE * DAY_S
     days = site.buffer.telemetry_quota_gb * GIB / per_day if per_day else None
     return Forecast(rate, per_day, days, tuple(unknown))

@@ -19,7 +19,7 @@ from gateway.config.site import Device, Site
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-RESTART_SECTIONS = ("gateway", "metrics", "buffer", "log", "uplink", "work", "notify")
+RESTART_SECTIONS = ("gateway", "metrics", "recording", "buffer", "log", "uplink", "work", "notify")
 """Sections whose change is not applied to a running gateway."""
 
 
@@ -36,6 +36,7 @@ class Fingerprint:
         sections = {
             "gateway": _of_models([site.gateway]),
             "metrics": _of_models([site.metrics]),
+            "recording": _of_models([site.recording]),
             "buffer": _of_models([site.buffer]),
             "log": _of_models([site.log]),
             "uplink": _of_models(site.uplinks),

@@ -38,6 +38,7 @@ from gateway.config.model import (
     LogConfig,
     MetricsConfig,
     PlaceConfig,
+    RecordingConfig,
     RuleConfig,
     Section,
     UplinkConfig,
@@ -45,7 +46,7 @@ from gateway.config.model import (
 from gateway.config.problems import ConfigError, ConfigProblem, Report
 from gateway.config.rules import site_rules
 from gateway.config.sections import entries, section
-from gateway.config.site import Device, Site, camera_tags, point_names, with_state_dir
+from gateway.config.site import Device, Site, point_names, with_state_dir
 from gateway.config.toml_lines import TomlPath, locate
 from gateway.rules.condition_spec import AlarmSpec
 from gateway.runtime.clock import SystemClock
@@ -60,8 +61,8 @@ MAX_BYTES = 16 << 20
 
 WORK_SECTIONS = ("work", "permit_area", "permit_device")
 SECTIONS = ("gateway", "device", "camera", "uplink", "hazard", "place", "equipment", "metrics",
-            "buffer", "log", "rule", "alarms", "alarm", "area", "gathering", "notify", "notifier",
-            *WORK_SECTIONS)  # fmt: skip
+            "buffer", "recording", "log", "rule", "alarms", "alarm", "area", "gathering", "notify",
+            "notifier", *WORK_SECTIONS)  # fmt: skip
 _PLACE = re.compile(r"^(.*) \(at (?:line (\d+), column \d+|end of document)\)$", re.DOTALL)
 
 _REASONS = {
@@ -112,6 +113,7 @@ class _Loader:
         """Load everything; None when a section that must be there is not."""
         gateway = self._gateway()
         metrics = self._one(MetricsConfig, "metrics")
+        recording = self._one(RecordingConfig, "recording")
         buffer = self._one(BufferSettings, "buffer")
         log = self._one(LogConfig, "log")
         alarms = self._one(AlarmsConfig, "alarms")
@@ -140,6 +142,8 @@ class _Loader:
         notify = self._notify(devices, now_ns)
         if gateway is None or metrics is None or buffer is None or log is None or alarms is None:
             return None
+        if recording is None:
+            return None
         return Site(
             path=self._path,
             gateway=gateway,
@@ -150,6 +154,7 @@ class _Loader:
             places=tuple(place for _, place in places),
             equipment=tuple(item for _, item in equipment),
             metrics=metrics,
+            recording=recording,
             buffer=buffer,
             log=log,
             alarms=alarms,
@@ -284,4 +289,4 @@ def _failed(path: Path, message: str, line: int = 0) -> ConfigError:
     return ConfigError([ConfigProblem(str(path), line, "", message)])
 
 
-__all__ = ["ConfigError", "ConfigProblem", "Device", "Site", "camera_tags", "load"]
+__all__ = ["ConfigError", "ConfigProblem", "Device", "Site", "load"]

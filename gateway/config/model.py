@@ -295,6 +295,22 @@ class MetricsConfig(Section):
         return split_address(self.listen)[1]
 
 
+class RecordingConfig(Section):
+    """[recording]: how long and how much of cameras with `record` is kept.
+
+    folder: of the files; data_dir/recordings unless given.  quota_gb: in 2^30 bytes, for all
+    cameras together.  retention_days: GB 30871-2022, 5.2.11 and the site's own rules ask for a
+    month or more.  segment_s: length of a file.  reserve_gb: free space below which nothing is
+    recorded, because alarms need the disk more.
+    """
+
+    folder: str = ""
+    quota_gb: Quota = 100.0
+    retention_days: float = Field(default=30.0, ge=30, le=3660, allow_inf_nan=False)
+    segment_s: float = Field(default=300.0, ge=10, le=3600, allow_inf_nan=False)
+    reserve_gb: float = Field(default=1.0, ge=0, le=1 << 20, allow_inf_nan=False)
+
+
 class BufferSettings(Section):
     """[buffer]: how long and how much is kept. Quotas in GB (2^30 bytes) for each stream.
 

@@ -18,6 +18,7 @@ from gateway.config.model import (
     LogConfig,
     MetricsConfig,
     PlaceConfig,
+    RecordingConfig,
     UplinkConfig,
 )
 from gateway.config.problems import ConfigProblem
@@ -26,7 +27,7 @@ from gateway.rules.area_count import AreaSpec
 from gateway.rules.condition_spec import AlarmSpec
 from gateway.rules.gathering import GatheringSpec
 from gateway.rules.rulebook import RuleBooks
-from vision.tags import ANALYSED_FPS, camera_tags
+from vision.tags import ANALYSED_FPS, RECORDING, all_tags
 
 if TYPE_CHECKING:
     from gateway.config.notify import NotifyParts
@@ -80,6 +81,7 @@ class Site:
     places: tuple[PlaceConfig, ...]
     equipment: tuple[EquipmentConfig, ...]
     metrics: MetricsConfig
+    recording: RecordingConfig
     buffer: BufferSettings
     log: LogConfig
     alarms: AlarmsConfig
@@ -104,9 +106,9 @@ class Site:
         """All points; ids by point name, as `assign_ids(known, site.point_names())` gives them."""
         points = [point for device in self.devices for point in device.points(ids)]
         for camera in self.cameras:
-            for tag in camera_tags(camera):
+            for tag in all_tags(camera):
                 name = f"{camera.name}/{tag}"
-                unit = "1/s" if tag == ANALYSED_FPS else "persons"
+                unit = {ANALYSED_FPS: "1/s", RECORDING: ""}.get(tag, "persons")
                 points.append(Point(ids[name], name, unit=unit))
         return points
 
@@ -114,7 +116,7 @@ class Site:
 def point_names(devices: Iterable[Device], cameras: Iterable[CameraConfig]) -> list[str]:
     """Names of the points of devices and cameras, in their order."""
     names = [name for device in devices for name in device.names()]
-    return names + [f"{cam.name}/{tag}" for cam in cameras for tag in camera_tags(cam)]
+    return names + [f"{cam.name}/{tag}" for cam in cameras for tag in all_tags(cam)]
 
 
 def with_state_dir(device: Device, data_dir: Path) -> Device:
@@ -164,4 +166,4 @@ def _point(number: int, name: str, row: PointRow[Any], kind: ValueKind) -> Point
     )
 
 
-__all__ = ["Device", "Site", "camera_tags"]
+__all__ = ["Device", "Site"]

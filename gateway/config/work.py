@@ -22,6 +22,7 @@ from gateway.config.toml_lines import TomlPath
 from gateway.work.almanac import Almanac, CalendarError, parse_almanac
 from gateway.work.gases import GasError, GasTable, parse_gases, shipped_gases
 from gateway.work.site import Area, GasPoint, Holds, PermitDevice, WorkSite
+from vision.tags import RECORDING
 
 if TYPE_CHECKING:
     from vision.config import CameraConfig
@@ -60,7 +61,8 @@ class PermitAreaConfig(Section):
     """[[permit_area]]: a place where permits apply, and what sees and measures it.
 
     names: what permits and positioning call it.  zones: camera/zone whose people count.  guardian:
-    camera/zone where the guardian 监护人 stands.  gas, wind, recording: points, device/tag.
+    camera/zone where the guardian 监护人 stands.  gas, wind, recording: points, device/tag; the
+    last is `CAMERA/recording` of its first camera that has `record`, unless given.
     explosive: a place with a danger of fire or explosion 火灾爆炸危险场所.
     """
 
@@ -131,6 +133,11 @@ class WorkLoader:
         self._rows = {
             f"{device.name}/{row.tag}": row.settings for device in devices for row in device.rows
         }
+        self._recorded = {
+            camera.name: f"{camera.name}/{RECORDING}"
+            for camera in cameras
+            if camera.record != "never"
+        }
         self._zones: dict[str, tuple[str, ...]] = {
             camera.name: tuple(zone.name for zone in camera.zones) for camera in cameras
         }
@@ -173,7 +180,8 @@ class WorkLoader:
                     (*path, "wind"),
                     f"{one.wind} has the unit {shown(wind_unit)}: it must be m/s or Beaufort",
                 )
-        if one.recording:
+        recorded = [self._recorded[name] for name in one.cameras if name in self._recorded]
+        if one.recording and one.recording not in self._recorded.values():
             self._known((*path, "recording"), one.recording)
         return Area(
             name=one.name,
@@ -185,7 +193,7 @@ class WorkLoader:
             gases=self._gas_points(path, one.gas),
             wind=one.wind,
             wind_unit=wind_unit,
-            recording=one.recording,
+            recording=one.recording or next(iter(recorded), ""),
             max_people=one.max_people,
             running_unit=one.running_unit,
             oxygen_rich=one.oxygen_rich,

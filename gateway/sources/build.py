@@ -8,7 +8,7 @@ Parts that are not configured are not imported.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.workflow import WorkFlow
 
 ALARM_ID_BYTES = 16
+GIB, DAY_NS = 1 << 30, 86_400_000_000_000
 AREA_KINDS = ("high_risk", "running_maintenance")
 POINT_IDS_STATE = "point_ids"
 """Name of the id table in the state of the log."""
@@ -147,16 +148,49 @@ def open_cameras(
     cameras = [camera for camera in site.cameras if only is None or camera.name in only]
     if not cameras:
         return {}
-    from gateway.sources.camera import CameraSource
+    from gateway.sources.camera import CameraSource, camera_tags
 
     sources: dict[str, Driver] = {}
+    ids = {point.name: point.id for point in catalogue.points}
     for camera in cameras:
-        prefix = f"{camera.name}/"
-        named = ((point.name, point.id) for point in catalogue.points)
-        tags = {name.removeprefix(prefix): i for name, i in named if name.startswith(prefix)}
+        tags = {tag: ids[f"{camera.name}/{tag}"] for tag in camera_tags(camera)}
         standing = judge.standing_zones(camera.name)
         sources[camera.name] = CameraSource(camera, tags, clock, active=standing)
     return sources
+
+
+def open_recordings(
+    site: Site,
+    catalogue: Catalogue,
+    recorded: Callable[[], Collection[str]] | None,
+    clock: Clock,
+    only: Collection[str] | None = None,
+) -> dict[str, Driver]:
+    """Recordings of cameras with `record`. recorded: which the work wants now, if there is any."""
+    cameras = [camera for camera in site.cameras if camera.record != "never"]
+    if not cameras:
+        return {}
+    from gateway.sources.recording import RecordingRules, RecordingSource
+    from vision.shelf import Shelf
+    from vision.tags import RECORDING
+
+    ids = {point.name: point.id for point in catalogue.points}
+    asked = site.recording
+    folder = site.folder / asked.folder if asked.folder else site.gateway.data_dir / "recordings"
+    shelf = Shelf(folder, round(asked.quota_gb * GIB), round(asked.retention_days * DAY_NS))
+    rules = RecordingRules(asked.segment_s, round(asked.reserve_gb * GIB))
+
+    def wanted(name: str, always: bool) -> bool:
+        return always or (recorded is not None and name in recorded())
+
+    return {
+        f"{camera.name}/{RECORDING}": RecordingSource(
+            camera, ids[f"{camera.name}/{RECORDING}"], clock, shelf, rules,
+            partial(wanted, camera.name, camera.record == "always"),
+        )
+        for camera in cameras
+        if only is None or camera.name in only
+    }  # fmt: skip
 
 
 def rule_notes(site: Site) -> list[tuple[str, str, dict[str, str]]]:
@@ -177,6 +211,18 @@ def rule_notes(site: Site) -> list[tuple[str, str, dict[str, str]]]:
             },
         )
         for rule in site.rules.changed()
+    ]
+
+
+def start_notes(
+    site: Site, repaired: Sequence[str], work_lost: str
+) -> list[tuple[str, str, str, dict[str, str]]]:
+    """What is to be said at start: kind, source, text, attributes of an event."""
+    nothing: dict[str, str] = {}
+    return [
+        *([("work.state_lost", "gateway", work_lost, nothing)] if work_lost else []),
+        *(("buffer.repaired", "buffer", note, nothing) for note in repaired),
+        *((kind, "rules", text, attributes) for kind, text, attributes in rule_notes(site)),
     ]
 
 

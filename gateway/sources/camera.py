@@ -2,8 +2,7 @@
 
 Guarantees:
 
-- The camera's process is a child that never outlives `run`: Stop, then SIGTERM, then SIGKILL, in at
-  most 3 s; if the gateway itself is killed, the closed socket ends the child.
+- The camera's process is a child that never outlives `run` (child.py).
 - A child that dies, or is silent for 10 s (it sends every second, so it is frozen), gives bad
   quality on all points of the camera, one event and a DeviceError, so the supervisor starts it
   again. Silence is measured only while waiting for it: a slow buffer is not the child's fault.
@@ -16,34 +15,23 @@ Guarantees:
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import socket
-import sys
-from asyncio.subprocess import Process
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 
-import vision
 from drivers.contract import Batch, Clock, DeviceError, Emit, Quality, SourceEvent
 from gateway.model.sight import NoPictureError, Sight
+from gateway.sources.child import Child, child
 from vision.config import CameraConfig
 from vision.events import (
     AnyMessage,
     Capture,
     Configure,
-    Failed,
     Happened,
     Look,
-    MessageDecoder,
-    ProtocolError,
     Sample,
     Seen,
     Started,
-    Stop,
-    encode,
 )
 from vision.tags import camera_tags
 
@@ -53,10 +41,6 @@ STARTUP_S = 60.0
 
 LOOK_S = 6.0
 """The child answers a question for a picture within 4 s, if it answers at all."""
-
-_GRACE_S = 1.0
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-_FOLDER = str(Path(vision.__file__).resolve().parent.parent)
 
 
 class CameraSource:
@@ -89,7 +73,7 @@ class CameraSource:
         self._active = set(active)
         self._looks: dict[int, asyncio.Future[Seen]] = {}
         self._look = 0
-        self._writer: asyncio.StreamWriter | None = None
+        self._child: Child | None = None
         self._sequence = 0
         self._starts = 0
         self._worker: dict[str, float] = {}
@@ -114,21 +98,21 @@ class CameraSource:
 
     def capture(self, alarm_id: bytes) -> int:
         """Order a picture now and a clip of before and after; tells how many files will come."""
-        if self._writer is None or self._writer.is_closing():
+        if self._child is None or self._child.closing:
             return 0
-        self._writer.write(encode(Capture(alarm_id=alarm_id.hex())))
+        self._child.send(Capture(alarm_id=alarm_id.hex()))
         clips = self._config.clip_before_s + self._config.clip_after_s > 0
         return 2 if clips else 1
 
     async def look(self) -> Sight:
         """Have a picture taken now. Raises NoPictureError."""
         name = self._config.name
-        if self._writer is None or self._writer.is_closing():
+        if self._child is None or self._child.closing:
             raise NoPictureError(f"camera {name} is not being read just now")
         self._look += 1
         number = self._look
         answer = self._looks[number] = asyncio.get_running_loop().create_future()
-        self._writer.write(encode(Look(number=number)))
+        self._child.send(Look(number=number))
         try:
             async with asyncio.timeout(LOOK_S):
                 seen = await answer
@@ -141,79 +125,24 @@ class CameraSource:
         return Sight(name, seen.blob, seen.wall_ns)
 
     async def _session(self, emit: Emit) -> None:
-        try:
-            ours, theirs = socket.socketpair()
-        except OSError as error:
-            raise DeviceError(f"no socket for it: {error.strerror}.") from error
-        try:
-            process = await self._start(theirs)
-        except OSError as error:
-            ours.close()
-            raise DeviceError(f"it cannot be started: {error.strerror}.") from error
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        self.pid = process.pid
-        self._starts += 1
-        writer: asyncio.StreamWriter | None = None
-        try:
-            reader, writer = await asyncio.open_unix_connection(sock=ours)
-            order = Configure(camera=self._config, active=sorted(self._active))
-            writer.write(encode(order))
-            self._writer = writer
-            await self._translate(reader, emit)
-        finally:
-            self._writer = None
-            for answer in self._looks.values():
-                if not answer.done():
-                    answer.set_result(Seen(number=0, text="its process has ended"))
-            try:
-                await _end(process, writer)
-            finally:
-                if writer is None:
-                    ours.close()
-                else:
-                    writer.close()
-
-    async def _start(self, theirs: socket.socket) -> Process:
-        path = os.pathsep.join(filter(None, (_FOLDER, os.environ.get("PYTHONPATH"))))
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-P", "-m", "vision.worker", "--fd", str(theirs.fileno())),
-            stdin=asyncio.subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, "PYTHONPATH": path, **_ONE_THREAD},
-            start_new_session=True,
-        )
-
-    async def _translate(self, reader: asyncio.StreamReader, emit: Emit) -> None:
         """Pass messages on until the child is lost; always ends with DeviceError."""
-        decoder = MessageDecoder()
+        order = Configure(camera=self._config, active=sorted(self._active))
         patience_s = max(STARTUP_S, self._silence_s)
-        reason = "it ended without a word"
-        while True:
+        async with child("vision.worker", order) as running:
+            self.pid = running.pid
+            self._starts += 1
+            self._child = running
             try:
-                async with asyncio.timeout(patience_s):
-                    received = await reader.read(65536)
-            except TimeoutError:
-                raise DeviceError(f"it was silent for {patience_s:g} s.") from None
-            except OSError:
-                received = b""
-            if not received:
-                raise DeviceError(f"{reason}.")
-            try:
-                messages = decoder.feed(received)
-            except ProtocolError as error:
-                raise DeviceError(f"it sent {error}.") from error
-            for message in messages:
-                if isinstance(message, Failed):
-                    reason = message.text.rstrip(".")
-                else:
-                    await self._pass_on(message, emit)
-                if isinstance(message, Sample):
-                    patience_s = self._silence_s
+                while True:
+                    for message in await running.receive(patience_s):
+                        await self._pass_on(message, emit)
+                        if isinstance(message, Sample):
+                            patience_s = self._silence_s
+            finally:
+                self._child = None
+                for answer in self._looks.values():
+                    if not answer.done():
+                        answer.set_result(Seen(number=0, text="its process has ended"))
 
     async def _pass_on(self, message: AnyMessage, emit: Emit) -> None:
         name = self._config.name
@@ -299,25 +228,6 @@ class CameraSource:
         )
         self._sequence += 1
         return batch
-
-
-async def _end(process: Process, writer: asyncio.StreamWriter | None) -> None:
-    """Make sure that the child is gone, in at most 3 s; a second cancellation kills at once."""
-    try:
-        if process.returncode is None and writer is not None:
-            writer.write(encode(Stop()))
-        for signal_child in (process.terminate, process.kill):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_GRACE_S):
-                    await process.wait()
-                return
-            with contextlib.suppress(ProcessLookupError):
-                signal_child()
-        await process.wait()
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
 
 
 __all__ = ["CameraSource", "camera_tags"]

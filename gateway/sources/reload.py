@@ -39,6 +39,7 @@ from gateway.sources.build import (
     make_judge,
     open_cameras,
     open_devices,
+    open_recordings,
     rule_notes,
 )
 from gateway.sources.running import RunningSources
@@ -160,6 +161,9 @@ class Reloader:
         sources.start(following.devices)
         cameras = open_cameras(following.site, catalogue, judge, self._clock, difference.starting)
         sources.start(cameras)
+        recorded = self._pipeline.recorded
+        sources.start(open_recordings(following.site, catalogue, recorded, self._clock,
+                                      difference.starting))  # fmt: skip
         self._running = following.fingerprint
         self._say_applied(following)
         for kind, text, attributes in rule_notes(following.site):

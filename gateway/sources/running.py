@@ -56,8 +56,12 @@ class RunningSources:
             )
 
     async def end(self, names: Iterable[str] | None = None) -> None:
-        """End some sources, or all; those that are not running are passed over."""
-        chosen = list(self._tasks) if names is None else [n for n in names if n in self._tasks]
+        """End some sources, or all; those that are not running are passed over.
+
+        With a camera ends its recording, a source called `<camera>/recording`.
+        """
+        ending = None if names is None else set(names)
+        chosen = [n for n in self._tasks if ending is None or n.partition("/")[0] in ending]
         await end([self._tasks[name] for name in chosen])
         for name in chosen:
             del self._tasks[name], self._sources[name]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gateway.rules.rulebook import Rule
 from gateway.work.facts import ITEM_ZH
-from gateway.work.permit import Kind
-from gateway.work.site import Area
+from gateway.work.permit import Kind, Permit
+from gateway.work.site import Area, WorkSite
 from gateway.work.situation import FAR_NS, Finding, Situation
 from gateway.work.words import number
 
@@ -16,6 +16,21 @@ MAINTENANCE = frozenset({Kind.UNPLANNED_MAINTENANCE, Kind.PLUGGING, Kind.TANK_CL
                          Kind.LIFTING, Kind.HEIGHT})  # fmt: skip
 """Kinds that are maintenance 检维修 where they are done on a running unit; the site says so by
 `running_unit` of the area."""
+
+
+def maintenance_at(site: WorkSite, permits: Iterable[Permit], place: str) -> bool:
+    """Tell whether people are at maintenance 检维修 under a permit at a place, or in an area.
+
+    An area of kind running_maintenance says by its kind that the unit runs.
+    """
+    for permit in permits:
+        if not permit.state.working or permit.kind not in MAINTENANCE:
+            continue
+        area = site.area(permit.text("area"), permit.text("place"))
+        names = {permit.text("place"), permit.text("area")}
+        if place in (names | {area.place, area.name} if area is not None else names) - {""}:
+            return True
+    return False
 
 
 def guardian(situation: Situation) -> Iterator[Finding]:

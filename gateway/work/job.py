@@ -91,6 +91,16 @@ class Span:
         self.last, self.last_ns = value, time_ns
 
 
+@dataclass(frozen=True, slots=True)
+class RecordingGap:
+    """A camera recorded nothing from one time to another."""
+
+    camera: str
+    from_ns: int
+    to_ns: int
+    why: str
+
+
 @dataclass(slots=True)
 class Job:
     """One ticket.
@@ -111,6 +121,7 @@ class Job:
     violations: list[Violation] = field(default_factory=list)
     spans: dict[str, Span] = field(default_factory=dict)
     people_most: dict[str, int] = field(default_factory=dict)
+    gaps: list[RecordingGap] = field(default_factory=list)
     expected: int = 0
     over_ns: int = 0
     revision: int = 0
@@ -152,6 +163,7 @@ def to_plain(job: Job) -> dict[str, Any]:
         "violations": [_violation_to_plain(v) for v in job.violations],
         "spans": {name: asdict(span) for name, span in job.spans.items()},
         "people_most": job.people_most,
+        "gaps": [asdict(gap) for gap in job.gaps],
         "over_ns": job.over_ns,
         "revision": job.revision,
         "recorded": job.recorded,
@@ -170,6 +182,7 @@ def from_plain(raw: Mapping[str, Any]) -> Job:
     job.violations = [_violation_from_plain(row) for row in raw["violations"]]
     job.spans = {name: Span(**row) for name, row in raw["spans"].items()}
     job.people_most = dict(raw["people_most"])
+    job.gaps = [RecordingGap(**row) for row in raw.get("gaps", ())]  # older states have none
     return job
 
 

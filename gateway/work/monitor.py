@@ -33,10 +33,10 @@ from gateway.work import (
     check_permit,
     check_size,
     check_watch,
+    recordings,
     report,
-)
+)  # fmt: skip
 from gateway.work.almanac import Almanac
-from gateway.work.check_people import MAINTENANCE
 from gateway.work.facts import Facts, Scalar
 from gateway.work.gases import GasTable
 from gateway.work.job import (
@@ -135,6 +135,9 @@ class WorkMonitor:
             return self._permit(Version.of(said, event.time_ns), now)
         if event.kind == "intake.gas_analysis":
             return self._analysis(Analysis.of(said, event.time_ns), said, now)
+        if event.kind == recordings.GAP:
+            recordings.note(self._site, self._jobs.values(), event)
+            return []
         if self._facts.event(event.kind, event.source, said, event.time_ns, now.mono_ns):
             return self.tick(now)
         return []
@@ -199,19 +202,13 @@ class WorkMonitor:
         return job.permit.said if job is not None and job.permit is not None else None
 
     def maintenance_at(self, place: str) -> bool:
-        """Tell whether people are at maintenance 检维修 under a permit at a place, or in an area.
+        """Tell whether people are at maintenance 检维修 under a permit at a place or in an area."""
+        permits = [job.permit for job in self._jobs.values() if job.permit is not None]
+        return check_people.maintenance_at(self._site, permits, place)
 
-        An area of kind running_maintenance says by its kind that the unit runs.
-        """
-        for job in self._jobs.values():
-            permit = job.permit
-            if permit is None or not permit.state.working or permit.kind not in MAINTENANCE:
-                continue
-            area = self._site.area(permit.text("area"), permit.text("place"))
-            names = {permit.text("place"), permit.text("area")}
-            if place in (names | {area.place, area.name} if area is not None else names) - {""}:
-                return True
-        return False
+    def recorded(self) -> frozenset[str]:
+        """Cameras that are to be recorded now."""
+        return recordings.wanted(self._site, self._jobs.values())
 
     @property
     def standing(self) -> int:

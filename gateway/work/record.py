@@ -2,6 +2,7 @@
 
 Guarantees: it names every violation with rule, clause, times and the SHA-256 of its evidence; every
 break, every span in which a camera of the area did not see the work is in the timeline as an alarm;
+so is every gap of a recording;
 evidence that was ordered and never came is counted (`evidence_missing`). Nothing is left out to
 make it shorter but lines of the timeline beyond `MOST_ENTRIES` (job.py), which is said.
 """
@@ -61,6 +62,9 @@ def record_of(job: Job, situation: Situation) -> dict[str, Any]:
             {"camera": v.subject, "from": local(v.raised_ns), "to": local(v.returned_ns),
              "why": v.en}
             for v in gaps
+        ] + [
+            {"camera": g.camera, "from": local(g.from_ns), "to": local(g.to_ns), "why": g.why}
+            for g in job.gaps
         ],
         "evidence_missing": job.expected,
         "timeline": [

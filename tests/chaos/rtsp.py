@@ -9,8 +9,8 @@ garbled (tests/fakes/garbling_relay.py), another size of picture in the middle o
 
 A fault is *seen* when the camera's headcount has bad quality; a change of size is no fault: there
 only the time until the next good count matters. *Back* is the first good count of a picture that is
-younger than the end of the fault. Seconds include the one-second period of the counts and, for a
-camera that was killed, the start of the server.
+younger than the end of the fault; a camera that was killed is back when it listens. Seconds include
+the one-second period of the counts.
 
 Leaks, by rule stated here: the camera's process is the same from first to last; its open files and
 threads after a fault are, in the last quarter, at no time more than the most of the first quarter;
@@ -116,7 +116,8 @@ def wrong(results: Sequence[Round]) -> list[str]:
     for one in results:
         for key, word in (("seen_s", "seen"), ("back_s", "back")):
             if one[key] is not None and one[key] > BAR_S:
-                found.append(f"{one['lane']}: {one['kind']} {word} after {one[key]:.1f} s")
+                text = f"{one['lane']}: {one['kind']} {word} after {one[key]:.1f} s"
+                found.append(" ".join([text, one["said"]]).strip())
     for name, mine in _by_lane(results).items():
         first, second, last = _quarters(mine)
         if mine[-1]["starts"] != 1:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,6 +42,8 @@ SIZES = ((640, 360), (320, 240), (480, 272))
 class Round:
     """One fault. seen_s: until quality was bad (None: nothing should be); back_s: until good.
 
+    A wait is given up after LONGEST_S; said: quality and events of the camera then.
+
     open_files, threads, resident_bytes: of the camera's process after it. starts: of that process.
     """
 
@@ -53,6 +55,7 @@ class Round:
     threads: int
     resident_bytes: int
     starts: int
+    said: str
 
 
 class Server:
@@ -103,8 +106,9 @@ class Server:
 class Lane:
     """One camera under faults."""
 
-    def __init__(self, name: str, server: Server, seed: int) -> None:
+    def __init__(self, name: str, server: Server, seed: int, kinds: Sequence[str] = KINDS) -> None:
         self._name = name
+        self._kinds = kinds
         self._server = server
         self._relay = GarblingRelay(seed)
         self._random = random.Random(seed)
@@ -131,7 +135,7 @@ class Lane:
             kinds: list[str] = []
             for _ in range(rounds):
                 if not kinds:
-                    kinds = self._random.sample(KINDS, len(KINDS))
+                    kinds = self._random.sample(self._kinds, len(self._kinds))
                 await asyncio.sleep(self._random.uniform(0.5, 2.0))
                 result = await self._round(kinds.pop(), seen)
                 print(json.dumps(asdict(result)), flush=True)
@@ -147,25 +151,26 @@ class Lane:
         if kind == "resolution":
             await asyncio.sleep(1.0)
         else:
-            await seen.until(lambda: any(q != Quality.GOOD for q in seen.qualities()))
+            await _patiently(seen, lambda: any(q != Quality.GOOD for q in seen.qualities()))
             seen_s = time.monotonic() - began
             await asyncio.sleep(self._random.uniform(0.0, 6.0))
-        ended, ended_ns = time.monotonic(), time.time_ns()
         await end()
+        ended, ended_ns = time.monotonic(), time.time_ns()
         seen.batches.clear()
-        await seen.until(
+        given_up = await _patiently(
+            seen,
             lambda: any(
                 b.quality[0] == Quality.GOOD
                 and isinstance(b.source_time_ns, int)
                 and b.source_time_ns > ended_ns
                 for b in seen.batches
-            )
+            ),
         )
         back_s = time.monotonic() - ended
         process = psutil.Process(seen.source.pid)
         return Round(
             self._name, kind, seen_s, back_s, process.num_fds(), process.num_threads(),
-            process.memory_info().rss, int(seen.source.statistics()["starts"]),
+            process.memory_info().rss, int(seen.source.statistics()["starts"]), given_up,
         )  # fmt: skip
 
     def _faults(
@@ -219,6 +224,16 @@ class Lane:
         return
 
 
+async def _patiently(seen: Recorder, condition: Callable[[], bool]) -> str:
+    """Wait; what the camera said last if it was in vain."""
+    try:
+        await seen.until(condition)
+    except TimeoutError:
+        texts = " ".join(event.text for event in seen.events[-3:])
+        return f"quality {seen.qualities()[-1]:#06x}; {texts}"
+    return ""
+
+
 def _tc(verb: str, *what: str) -> None:
     subprocess.run(["tc", "qdisc", verb, "dev", "lo", "root", *what], check=True)
 
@@ -231,8 +246,10 @@ def main() -> None:
     parser.add_argument("--digest", action="store_true")
     parser.add_argument("--rounds", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--only", choices=KINDS, action="append")
     given = parser.parse_args()
-    lane = Lane(given.name, Server(given.codec, given.digest), given.seed)
+    server = Server(given.codec, given.digest)
+    lane = Lane(given.name, server, given.seed, given.only or KINDS)
     asyncio.run(lane.run(given.digest, given.rounds))
 
 

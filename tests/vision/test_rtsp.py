@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.rtsp_camera import RtspCamera
-from vision.capture import LOCKOUT_NS, VideoSource
+from vision.capture import VideoSource
 from vision.config import CameraConfig
+from vision.opening import AGAIN_NS, LOCKOUT_NS, Door
 from vision.rtsp import (
     Challenge,
     Description,
@@ -218,3 +220,39 @@ async def test_a_refused_login_is_left_alone_for_half_an_hour(tmp_path: Path) ->
             assert camera.logins[2], "the new password"
         finally:
             source.close()
+
+
+def test_a_login_that_was_taken_before_is_tried_three_times(tmp_path: Path) -> None:
+    """An answer that a bad line garbled refuses what is right: half an hour would be too long."""
+
+    async def scenario() -> None:
+        secret = tmp_path / "password"
+        secret.write_text("right\n")
+        now_ns = [0]
+        async with RtspCamera(login=("admin", "right")) as camera:
+            config = CameraConfig(
+                name="cam", source=f"rtsp://127.0.0.1:{camera.port}/x", user="admin",
+                password_file=str(secret),
+            )  # fmt: skip
+            door = Door(config, lambda: now_ns[0])
+            video = await asyncio.to_thread(door.open)
+            assert not isinstance(video, str) or not door.refused
+            camera.login = ("admin", "another")
+            camera.logins.clear()
+            waited = []
+            for attempt in range(3):
+                said = await asyncio.to_thread(door.open)
+                assert isinstance(said, str)
+                assert door.refused
+                assert ("took before" in said) == (attempt < 2), said
+                began_ns, step_ns = now_ns[0], AGAIN_NS if attempt < 2 else LOCKOUT_NS
+
+                def step(step_ns: int = step_ns, began_ns: int = began_ns) -> None:
+                    now_ns[0] += step_ns - 1 if not (now_ns[0] - began_ns) else 1
+
+                await asyncio.to_thread(door.sit_out, threading.Event(), step)
+                waited.append(now_ns[0] - began_ns)
+            assert camera.logins == [False, False, False]
+            assert waited == [AGAIN_NS, AGAIN_NS, LOCKOUT_NS]
+
+    asyncio.run(scenario())

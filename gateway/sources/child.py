@@ -1,0 +1,131 @@
+"""A child process that is talked to over one socketpair in the messages of vision/events.py.
+
+Guarantees: the child never outlives the block it was opened in: Stop, then SIGTERM, then SIGKILL,
+in at most 3 s; if the gateway itself is killed, the closed socket ends the child. What a child does
+wrong is one DeviceError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import vision
+from drivers.contract import DeviceError
+from vision.events import AnyMessage, Failed, MessageDecoder, ProtocolError, Stop, encode
+
+_GRACE_S = 1.0
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+_FOLDER = str(Path(vision.__file__).resolve().parent.parent)
+
+
+class Child:
+    """A running child."""
+
+    def __init__(
+        self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.pid = process.pid
+        self._reader = reader
+        self._writer = writer
+        self._decoder = MessageDecoder()
+        self._reason = "it ended without a word"
+
+    @property
+    def closing(self) -> bool:
+        """Tell whether nothing can be sent any more."""
+        return self._writer.is_closing()
+
+    def send(self, message: AnyMessage) -> None:
+        """Send one message, in the background."""
+        self._writer.write(encode(message))
+
+    async def receive(self, patience_s: float) -> list[AnyMessage]:
+        """Messages as they come, after at most patience_s; DeviceError once the child is lost."""
+        try:
+            async with asyncio.timeout(patience_s):
+                received = await self._reader.read(65536)
+        except TimeoutError:
+            raise DeviceError(f"it was silent for {patience_s:g} s.") from None
+        except OSError:
+            received = b""
+        if not received:
+            raise DeviceError(f"{self._reason}.")
+        try:
+            messages = self._decoder.feed(received)
+        except ProtocolError as error:
+            raise DeviceError(f"it sent {error}.") from error
+        for message in messages:
+            if isinstance(message, Failed):
+                self._reason = message.text.rstrip(".")
+        return [message for message in messages if not isinstance(message, Failed)]
+
+
+@asynccontextmanager
+async def child(module: str, order: AnyMessage) -> AsyncIterator[Child]:
+    """Start `python -m module --fd N`, give it its order, and make sure of its end."""
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError as error:
+        raise DeviceError(f"no socket for it: {error.strerror}.") from error
+    try:
+        process = await _start(module, theirs)
+    except OSError as error:
+        ours.close()
+        raise DeviceError(f"it cannot be started: {error.strerror}.") from error
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    writer: asyncio.StreamWriter | None = None
+    try:
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        writer.write(encode(order))
+        yield Child(process, reader, writer)
+    finally:
+        try:
+            await _end(process, writer)
+        finally:
+            if writer is None:
+                ours.close()
+            else:
+                writer.close()
+
+
+async def _start(module: str, theirs: socket.socket) -> Process:
+    path = os.pathsep.join(filter(None, (_FOLDER, os.environ.get("PYTHONPATH"))))
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-P", "-m", module, "--fd", str(theirs.fileno())),
+        stdin=asyncio.subprocess.DEVNULL,
+        pass_fds=[theirs.fileno()],
+        env={**os.environ, "PYTHONPATH": path, **_ONE_THREAD},
+        start_new_session=True,
+    )
+
+
+async def _end(process: Process, writer: asyncio.StreamWriter | None) -> None:
+    """Make sure that the child is gone, in at most 3 s; a second cancellation kills at once."""
+    try:
+        if process.returncode is None and writer is not None:
+            writer.write(encode(Stop()))
+        for signal_child in (process.terminate, process.kill):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GRACE_S):
+                    await process.wait()
+                return
+            with contextlib.suppress(ProcessLookupError):
+                signal_child()
+        await process.wait()
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()

@@ -1,0 +1,282 @@
+"""Recording: what is written plays, whatever interrupts it, and what is missing is said."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vision.fmp4 import TICKS_PER_S
+from vision.nal import H264, H265, JPEG, is_key, parameters, split
+from vision.recording import GAP_NS, Action, Begin, Cutter, End, Gap, Packet, Write, jpeg_size
+from vision.shelf import Kept, Shelf, what_goes
+
+S_NS = 1_000_000_000
+START_NS = 1_790_000_000 * S_NS
+FPS = 10
+
+
+@pytest.fixture(scope="module")
+def streams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[bytes]]:
+    """Six seconds of pictures of each codec as a camera sends them, a key picture every second."""
+    folder = tmp_path_factory.mktemp("streams")
+    made = {}
+    for codec, encoder, suffix in (
+        (H264, ["libx264", "-bf", "0", "-x264-params", "aud=1"], "h264"),
+        (H265, ["libx265", "-x265-params", "log-level=none:bframes=0:aud=1"], "hevc"),
+        (JPEG, ["mjpeg"], "mjpeg"),
+    ):
+        target = folder / f"stream.{suffix}"
+        subprocess.run(
+            ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", f"testsrc=size=160x120:rate={FPS}",
+             "-t", "6", "-pix_fmt", "yuvj420p" if codec == JPEG else "yuv420p", "-g", str(FPS),
+             "-c:v", *encoder, "-f", suffix, str(target)],
+            check=True,
+        )  # fmt: skip
+        made[codec] = pictures(codec, target.read_bytes())
+        assert len(made[codec]) == 6 * FPS
+    return made
+
+
+def pictures(codec: str, stream: bytes) -> list[bytes]:
+    """Cut an elementary stream before each access unit delimiter, or JPEG."""
+    mark = {H264: b"\x00\x00\x00\x01\x09", H265: b"\x00\x00\x00\x01\x46", JPEG: b"\xff\xd8\xff"}
+    first, *rest = stream.split(mark[codec])
+    assert not first
+    return [mark[codec] + part for part in rest]
+
+
+def packet(content: bytes, number: int, start_ns: int = START_NS) -> Packet:
+    at_ns = number * S_NS // FPS
+    return Packet(content, at_ns, at_ns, start_ns + at_ns)
+
+
+def record(
+    codec: str, packets: list[Packet], segment_s: float = 60.0, since_ns: int = START_NS
+) -> list[Action]:
+    """All actions of one recording."""
+    cutter = Cutter(segment_s, since_ns, "it began")
+    cutter.stream(codec, 160, 120)
+    actions = [action for one in packets for action in cutter.feed(one)]
+    return actions + cutter.interrupt("it is over")
+
+
+def files(actions: list[Action]) -> dict[str, bytes]:
+    """Files that come of actions."""
+    found: dict[str, bytes] = {}
+    name = ""
+    for action in actions:
+        if isinstance(action, Begin):
+            name = action.name
+            found[name] = action.content
+        elif isinstance(action, Write):
+            found[name] += action.content
+    return found
+
+
+def played(content: bytes, folder: Path) -> tuple[str, int, float]:
+    """Codec, pictures that decode without an error, and seconds of a file."""
+    path = folder / "file.mp4"
+    path.write_bytes(content)
+    asked = subprocess.run(
+        ["ffprobe", "-v", "error", "-count_frames", "-show_entries",
+         "stream=codec_name,nb_read_frames,width,height,duration", "-of", "csv=p=0", str(path)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert asked.stderr == ""
+    codec, width, height, seconds, count = asked.stdout.strip().split(",")
+    assert (width, height) == ("160", "120")
+    return codec, int(count), float(seconds)
+
+
+@pytest.mark.parametrize("codec", [H264, H265, JPEG])
+def test_a_recording_plays_and_lasts_as_long_as_it_did(
+    codec: str, streams: dict[str, list[bytes]], tmp_path: Path
+) -> None:
+    actions = record(codec, [packet(one, n) for n, one in enumerate(streams[codec])])
+    ((name, content),) = files(actions).items()
+    assert name == "2026-09-21/20260921T141320.000Z.mp4"
+    found, count, seconds = played(content, tmp_path)
+    assert found == {H264: "h264", H265: "hevc", JPEG: "mjpeg"}[codec]
+    assert count == 6 * FPS
+    assert seconds == pytest.approx(6.0, abs=0.2)
+    assert not any(isinstance(action, Gap) for action in actions)
+
+
+@pytest.mark.parametrize("codec", [H264, H265, JPEG])
+def test_what_was_written_up_to_a_kill_plays(
+    codec: str, streams: dict[str, list[bytes]], tmp_path: Path
+) -> None:
+    actions = record(codec, [packet(one, n) for n, one in enumerate(streams[codec])])
+    begin, first, second = actions[:3]
+    assert isinstance(begin, Begin)
+    assert isinstance(first, Write)
+    assert isinstance(second, Write)
+    torn = begin.content + first.content + second.content[: len(second.content) // 2]
+    count = (
+        len(played(begin.content + first.content, tmp_path))
+        and played(begin.content + first.content, tmp_path)[1]
+    )
+    assert count >= 2 * FPS - 1
+    path = tmp_path / "torn.mp4"
+    path.write_bytes(torn)
+    counted = subprocess.run(
+        ["ffprobe", "-v", "quiet", "-count_frames", "-show_entries", "stream=nb_read_frames",
+         "-of", "csv=p=0", str(path)], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(counted.stdout) >= count
+
+
+def test_files_are_cut_at_key_pictures_and_lack_none(
+    streams: dict[str, list[bytes]], tmp_path: Path
+) -> None:
+    packets = [packet(one, n) for n, one in enumerate(streams[H264])]
+    found = files(record(H264, packets[3:], segment_s=1.5))
+    assert len(found) == 3  # of 5 seconds from the first key picture on
+    assert sum(played(content, tmp_path)[1] for content in found.values()) == 5 * FPS
+    assert list(found) == sorted(found)
+
+
+def test_other_parameters_begin_another_file(streams: dict[str, list[bytes]]) -> None:
+    packets = [packet(one, n) for n, one in enumerate(streams[H264])]
+    changed = bytearray(packets[30].content)
+    sps = split(packets[30].content)[1]
+    place = packets[30].content.index(sps)
+    changed[place + 3] += 1  # another level
+    packets[30] = Packet(bytes(changed), *(packets[30].media_ns, packets[30].received_ns),
+                         packets[30].wall_ns)  # fmt: skip
+    assert is_key(H264, split(packets[30].content))
+    assert parameters(H264, split(packets[30].content)) != parameters(
+        H264, split(packets[20].content)
+    )
+    assert len(files(record(H264, packets))) == 3  # the old parameters come back with the next key
+
+
+def test_an_interruption_is_a_gap_with_its_reason(streams: dict[str, list[bytes]]) -> None:
+    cutter = Cutter(60.0, START_NS - 9 * S_NS, "the camera had to be opened first")
+    cutter.stream(JPEG, 160, 120)
+    actions: list[Action] = []
+
+    def feed(number: int) -> None:
+        for action in cutter.feed(packet(streams[JPEG][0], number)):
+            actions.append(action)
+            if isinstance(action, Write):
+                cutter.written(action.until_ns)
+
+    for number in range(50):
+        feed(number)
+    for action in cutter.interrupt("the camera stopped delivering"):
+        actions.append(action)
+        if isinstance(action, Write):
+            cutter.written(action.until_ns)
+    for number in range(150, 200):
+        feed(number)
+    early, late = [action for action in actions if isinstance(action, Gap)]
+    assert (early.from_ns, early.to_ns) == (START_NS - 9 * S_NS, START_NS)
+    assert early.why == "the camera had to be opened first"
+    assert late.to_ns == START_NS + 15 * S_NS
+    assert late.from_ns == pytest.approx(START_NS + 5 * S_NS, abs=S_NS // 5)
+    assert late.why == "the camera stopped delivering"
+    assert sum(isinstance(action, End) for action in actions) == 1
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("feed"), st.booleans(), st.integers(1, 4_000)),
+            st.tuples(st.sampled_from(["interrupt", "lose"]), st.just(False), st.just(0)),
+        ),
+        max_size=60,
+    )
+)
+def test_files_are_well_formed_whatever_happens(steps: list[tuple[str, bool, int]]) -> None:
+    """Begin, then writes, then one end; nothing is written outside; every hole is a gap."""
+    key = b"\x00\x00\x00\x01\x67\x42\x00\x0a\x01\x00\x00\x00\x01\x68\xce\x01\x00\x00\x01\x65\x88"
+    other = b"\x00\x00\x00\x01\x41\x9a"
+    cutter = Cutter(5.0, START_NS, "it began")
+    cutter.stream(H264, 160, 120)
+    now_ns, is_open, until_ns = 0, False, START_NS
+    for what, is_key_picture, step_ms in steps:
+        now_ns += step_ms * 1_000_000
+        if what == "feed":
+            content = key if is_key_picture else other
+            actions = cutter.feed(Packet(content, now_ns, now_ns, START_NS + now_ns))
+        elif what == "interrupt":
+            actions = cutter.interrupt("gone")
+        else:
+            cutter.lose("disk full")
+            is_open, actions = False, []
+        for action in actions:
+            match action:
+                case Gap():
+                    assert not is_open
+                    assert (action.from_ns, action.to_ns) == (until_ns, START_NS + now_ns)
+                    assert action.to_ns - action.from_ns > GAP_NS
+                case Begin():
+                    assert not is_open
+                    is_open = True
+                case Write():
+                    assert is_open
+                    assert until_ns <= action.until_ns <= START_NS + now_ns
+                    until_ns = action.until_ns
+                    cutter.written(until_ns)
+                case End():
+                    assert is_open
+                    is_open = False
+
+
+def test_the_size_of_a_jpeg(streams: dict[str, list[bytes]]) -> None:
+    assert jpeg_size(streams[JPEG][0]) == (160, 120)
+    assert jpeg_size(b"\xff\xd8") is None
+    assert jpeg_size(b"") is None
+    assert TICKS_PER_S == 90_000
+
+
+kept = st.builds(
+    Kept,
+    st.integers(0, 99).map(lambda n: Path(f"cam/{n}.mp4")),
+    st.integers(0, 100),
+    st.integers(0, 50),
+)
+
+
+@given(st.lists(kept, unique_by=lambda one: one.path), st.integers(0, 500), st.integers(0, 100))
+def test_what_goes_is_the_oldest_and_no_more_than_must(
+    all_kept: list[Kept], quota: int, retention: int
+) -> None:
+    old, early = what_goes(all_kept, quota, retention, now_ns=100)
+    assert all(100 - one.ended_ns > retention for one in old)
+    stay = [one for one in all_kept if one not in old and one not in early]
+    assert all(100 - one.ended_ns <= retention for one in stay)
+    assert sum(one.size for one in stay) <= quota
+    if early:
+        assert max(one.ended_ns for one in early) <= min((o.ended_ns for o in stay), default=100)
+        assert sum(one.size for one in stay) + early[-1].size > quota
+
+
+def test_a_shelf_names_what_a_crash_left_and_deletes_the_oldest(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, quota_bytes=25, retention_ns=10**18)
+    for camera, day, name in (
+        ("a", "2026-01-01", "1.mp4"),
+        ("b", "2026-01-02", "2.mp4"),
+        ("a", "2026-01-03", "3.mp4.part"),
+    ):
+        path = tmp_path / camera / day / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"0123456789")
+    import os
+
+    for number, path in enumerate(sorted(tmp_path.glob("*/*/*"), key=lambda one: one.name)):
+        os.utime(path, ns=(number * S_NS, number * S_NS))
+    assert shelf.adopt("a") == 2 * S_NS
+    assert shelf.adopt("a") == 0
+    gone = shelf.tidy(now_ns=3 * S_NS)
+    assert gone is not None
+    assert (gone.files, gone.bytes, gone.first_ns) == (1, 10, 0)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*/*")) == [
+        "a/2026-01-03/3.mp4", "b/2026-01-02/2.mp4",
+    ]  # fmt: skip
+    assert shelf.tidy(now_ns=3 * S_NS) is None

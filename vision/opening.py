@@ -1,0 +1,176 @@
+"""Opens a camera, a file or a folder with OpenCV, and says exactly why it cannot.
+
+Guarantees:
+
+- A login that a camera refuses is not tried again for LOCKOUT_NS or until the password file holds
+  something else: recorders lock everybody out after a few. vision/rtsp.py (or http_stream.py) asks
+  before FFmpeg may.
+- Only a login that the camera took before is tried TRIES times in all: an answer that a bad line
+  garbled, or a camera that has just been switched on, refuses what is right.
+- Every wait inside FFmpeg is bounded by TIMEOUT_MS; asking takes at most some three times that.
+- No text that leaves here holds a password.
+
+Constraint: OPENCV_FFMPEG_CAPTURE_OPTIONS must select TCP before cv2 is imported.
+UDP loses packets, and half pictures count people wrongly.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+
+from vision.config import CameraConfig, redacted, with_login
+from vision.http_stream import ask
+from vision.picture_folder import PictureFolder
+from vision.rtsp import Login, Outcome
+
+TIMEOUT_MS = 3000
+LOCKOUT_NS = 1_800_000_000_000
+"""30 min: as long as recorders commonly lock an address out (their settings differ; not tested)."""
+TRIES, AGAIN_NS = 3, 5_000_000_000
+"""Recorders commonly allow 5 or more."""
+LOOK_S = 0.5
+"""How often a reader that was refused looks whether the password has changed."""
+
+
+class Video(Protocol):
+    """What is used of cv2.VideoCapture."""
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        """Tell whether it can be read."""
+        ...
+
+    def grab(self) -> bool:
+        """Go to the next frame."""
+        ...
+
+    def retrieve(self, buffer: Any = None, flag: int = 0) -> tuple[bool, Any]:  # noqa: ANN401 - cv2
+        """Convert the frame to a picture."""
+        ...
+
+    def get(self, what: int) -> float:
+        """Read a property."""
+        ...
+
+    def release(self) -> None:
+        """Close it."""
+        ...
+
+
+class Door:
+    """Opens one camera, again and again.
+
+    raw: packets as the camera sends them instead of pictures (OpenCV's CAP_PROP_FORMAT -1).
+    """
+
+    def __init__(
+        self, config: CameraConfig, monotonic_ns: Callable[[], int], *, raw: bool = False
+    ) -> None:
+        self._config = config
+        self._monotonic_ns = monotonic_ns
+        self._raw = raw
+        self._refused: str | None = None
+        self._taken: str | None = None
+        self._refusals = 0
+
+    @property
+    def refused(self) -> bool:
+        """Tell whether the camera refused the login when it was last asked."""
+        return self._refused is not None
+
+    def open(self) -> Video | str:
+        """Open it; a sentence without full stop if that cannot be done."""
+        where = redacted(self._config.source)
+        try:
+            password = self._password()
+            if problem := self._asked(where, password):
+                return problem
+            video = self._opened(password)
+        except OSError as error:
+            return f"{error.filename or where} cannot be read: {error.strerror}"
+        except UnicodeDecodeError:
+            return f"{self._config.password_file} cannot be read: it is not UTF-8"
+        if video.isOpened():
+            return video
+        video.release()
+        return f"{where} {self._unopened()}"
+
+    def sit_out(self, stop: threading.Event, lives: Callable[[], None]) -> None:
+        """Wait until a refused login may be tried again, or stop. lives: called meanwhile."""
+        again = self._refused == self._taken and self._refusals < TRIES
+        until_ns = self._monotonic_ns() + (AGAIN_NS if again else LOCKOUT_NS)
+        while not stop.wait(LOOK_S):
+            lives()
+            try:
+                changed = self._password() != self._refused
+            except (OSError, UnicodeDecodeError):
+                changed = False  # half written, or taken away: nothing new to try
+            if changed or self._monotonic_ns() >= until_ns:
+                break
+        self._refused = None
+
+    def _password(self) -> str:
+        name = self._config.password_file
+        return Path(name).read_text(encoding="utf-8").rstrip("\r\n") if name else ""
+
+    def _asked(self, where: str, password: str) -> str:
+        """Ask a camera what it has; a sentence if it does not give it, else nothing."""
+        config = self._config
+        if config.is_file:
+            return ""
+        login = Login(config.user, password) if config.user else None
+        cnonce = secrets.token_hex(16)
+        found = ask(config.source, login, cnonce=cnonce, timeout_s=TIMEOUT_MS / 1000)
+        match found.outcome:
+            case Outcome.OK:
+                self._taken, self._refusals = password, 0
+                return ""
+            case Outcome.LOGIN_REFUSED:
+                self._refused = password
+                self._refusals += 1
+                if password == self._taken and self._refusals < TRIES:
+                    return (
+                        f"{where} refuses the login of {config.user} ({found.text}), which it took"
+                        f" before: attempt {self._refusals} of {TRIES}"
+                    )
+                return (
+                    f"{where} refuses the login of {config.user} ({found.text}); the next attempt"
+                    f" is in {LOCKOUT_NS // 60_000_000_000} minutes or when {config.password_file}"
+                    " changes, because recorders lock out whoever goes on trying"
+                )
+            case Outcome.LOGIN_WANTED:
+                return f"{where} wants a login ({found.text}): give user and password_file"
+            case Outcome.NO_SUCH_PATH:
+                return f"{where} has no stream of this path ({found.text})"
+            case Outcome.NO_ANSWER:
+                return f"{where} does not answer: {found.text}"
+            case Outcome.OTHER:
+                return f"{where} gives no stream: {found.text}"
+
+    def _unopened(self) -> str:
+        if self._config.is_file:
+            what = "picture" if Path(self._config.source).is_dir() else "video"
+            return f"cannot be opened: it holds no {what} that can be decoded"
+        return "describes its stream and then does not deliver it"
+
+    def _opened(self, password: str) -> Video:
+        config = self._config
+        if config.is_file and Path(config.source).is_dir():
+            return PictureFolder(Path(config.source), config.folder_fps)
+        if config.is_file:
+            with Path(config.source).open("rb"):
+                pass  # the reason why a file cannot be read is lost inside FFmpeg
+        options = [
+            *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS),
+            *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS),
+            *(cv2.CAP_PROP_N_THREADS, 1),
+            *((cv2.CAP_PROP_FORMAT, -1) if self._raw else ()),
+        ]
+        return cv2.VideoCapture(
+            with_login(config.source, config.user, password), cv2.CAP_FFMPEG, options
+        )
