@@ -154,19 +154,9 @@ class Recording(Message):
     files: int
 
 
-AnyMessage = (
-    Configure
-    | Stop
-    | Capture
-    | Look
-    | Seen
-    | Started
-    | Sample
-    | Happened
-    | Failed
-    | RecordOrder
-    | Recording
-)
+ToChild = Configure | RecordOrder | Stop | Capture | Look
+FromChild = Started | Sample | Happened | Seen | Recording | Failed
+AnyMessage = ToChild | FromChild
 _ADAPTER: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="type")])
 
 
