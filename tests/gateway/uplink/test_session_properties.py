@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from buffer.contract import Bounds, Record, Stream
 from buffer.ranges import RangeSet
+from gateway.uplink.copies import ROUND_TRIPS
 from gateway.uplink.ledger import wire_bytes
 from gateway.uplink.outputs import (
     STREAMS,
@@ -30,6 +31,7 @@ from gateway.uplink.outputs import (
     LogForked,
     Output,
     PersistCursor,
+    SendCopies,
     SendGaps,
     SendPart,
     SendRecords,
@@ -42,7 +44,7 @@ from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.small_log import BOOT_ID, CATALOGUE, SmallLog
 
 NAME = "province"
-SETTINGS = SessionSettings(small_backlog_records=3, staged_bytes=6_000)
+SETTINGS = SessionSettings(small_backlog_records=3, staged_bytes=6_000, long_line_ms=0)
 SECOND = 1_000_000_000
 
 
@@ -64,7 +66,9 @@ class LaneMachine(RuleBasedStateMachine):
         self.session: LaneSession | None = None
         self.to_read: deque[Fetch | FetchPart] = deque()
         self.to_receiver: deque[Output] = deque()
+        self.copies: deque[SendCopies] = deque()
         self.sent: Tally[tuple[Stream, int]] = Tally()
+        self.copied: Tally[int] = Tally()
         self.allowed: Tally[tuple[Stream, int]] = Tally()
         self.unacknowledged: dict[tuple[Stream, int], int] = {}
         self.lacks_catalogue = False
@@ -88,6 +92,9 @@ class LaneMachine(RuleBasedStateMachine):
                 case SendRecords():
                     self.note_sent(output)
                     self.to_receiver.append(output)
+                case SendCopies(records):
+                    self.note_copied(records)
+                    self.copies.append(output)
                 case SendGaps() | SendStatus() | SendPart():
                     self.to_receiver.append(output)
                 case Fetch() | FetchPart():
@@ -124,6 +131,15 @@ class LaneMachine(RuleBasedStateMachine):
         for before, after in pairwise(send.records):
             assert after.first == before.sequence + 1
 
+    def note_copied(self, records: tuple[Record, ...]) -> None:
+        assert records
+        for record in records:
+            assert record.stream is Stream.ALARM
+            assert self.sent[Stream.ALARM, record.sequence], "a copy follows what was sent"
+            assert (Stream.ALARM, record.sequence) in self.unacknowledged
+            self.copied[record.sequence] += 1
+            assert self.copied[record.sequence] <= self.sent[Stream.ALARM, record.sequence]
+
     # ---- what happens --------------------------------------------------------------------
 
     @rule(
@@ -149,6 +165,8 @@ class LaneMachine(RuleBasedStateMachine):
         self.to_receiver.clear()
         self.wanted.clear()
         self.sent.clear()
+        self.copied.clear()
+        self.copies.clear()
         self.allowed.clear()
         self.unacknowledged.clear()
         self.session = LaneSession(
@@ -160,6 +178,9 @@ class LaneMachine(RuleBasedStateMachine):
             quarantine=self.quarantine,
             counters=Counters(),
         )
+        if self.lane is Lane.PRIORITY:  # a long line from the first: alarms are copied
+            for _ in range(ROUND_TRIPS):
+                self.session._sender.window.round_trip(0)
         self.carry_out(self.session.start(now_ns=self.now_ns))
 
     @rule(window=st.sampled_from([0, 4096, 20_000]))
@@ -213,6 +234,13 @@ class LaneMachine(RuleBasedStateMachine):
         if forgets and self.seed % 3 == 0:
             for stream in Stream:
                 self.stored[stream].pop(max(self.stored[stream], default=0), None)
+
+    @rule()
+    @precondition(lambda self: self.copies and self.session)
+    def receive_copy(self) -> None:
+        """A copy comes by its own connection, before or after what it is a copy of."""
+        records = self.copies.popleft().records
+        self.take(Stream.ALARM, records, self.refused[Stream.ALARM])
 
     def take(self, stream: Stream, records: tuple[Record, ...], refuses: set[int]) -> None:
         ranges = RangeSet()
