@@ -53,6 +53,27 @@ class Call(Protocol):
         ...
 
 
+class OneWriter:
+    """A stream that several tasks write to, one after the other.
+
+    Two writes under way at once end the whole stream: gRPC's core takes one at a time
+    (GRPC_CALL_ERROR_TOO_MANY_OPERATIONS), which grpc.aio calls INTERNAL, an internal error.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._turn = asyncio.Lock()
+
+    async def write(self, message: bytes) -> None:
+        """Send one message when those before it are sent."""
+        async with self._turn:
+            await self._call.write(message)
+
+    async def read(self) -> bytes:
+        """Receive one message."""
+        return await self._call.read()
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """What is simulated.
@@ -155,7 +176,7 @@ class LoadGateway:
             try:
                 method: Any = channel.stream_stream(PATH)
                 stream = method()
-                call: Call = stream
+                call = OneWriter(stream)
                 parting = Parting(stream)
                 promised = {stream: held.copy() for stream, held in self.promised.items()}
                 await call.write(self._hello(lane))

@@ -7,13 +7,17 @@ import contextlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buffer.block import BlockDecoder
 from buffer.contract import Stream
+from gateway.cli.load_fleet import OneWriter
 from gateway.cli.load_records import Plan, Telemetry
 from gateway.receiver.check import check_push
 from gateway.receiver.stores import open_reader
@@ -68,3 +72,36 @@ async def test_a_fleet_is_stored_whole(tmp_path: Path, run_receiver: object, bac
             assert [start for start, _ in ranges] == [1]
         assert sum(map(len, held)) >= result["live_records"] + result["history_records"]
         assert all(not reader.faults(log) for log in logs)
+
+
+async def test_tasks_that_write_at_once_do_not_end_their_stream() -> None:
+    """With a reader that is slower than both; without turns gRPC ends it with INTERNAL."""
+
+    async def read_slowly(_requests: object, context: Any) -> None:
+        for _ in range(40):
+            await context.read()
+            await asyncio.sleep(0.01)
+
+    untyped: Any = grpc
+    handler = untyped.stream_stream_rpc_method_handler(read_slowly)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        (untyped.method_handlers_generic_handler("a.B", {"C": handler}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        method: Any = channel.stream_stream("/a.B/C")
+        call = method()
+        writer = OneWriter(call)
+
+        async def write(size_bytes: int) -> None:
+            for _ in range(20):
+                await writer.write(bytes(size_bytes))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(write(100_000))
+            group.create_task(write(100))
+        assert await writer.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK
+    await server.stop(None)
