@@ -34,6 +34,8 @@ from gateway.rules.declarations import Declaration
 from gateway.rules.desk import Command, Entry
 from gateway.rules.judge import FLOOD, FLOOD_OVER, Judge
 from gateway.rules.mirror import RULE as MIRRORED
+from gateway.rules.risk import STATE as RISK_STATE
+from gateway.rules.risk_flow import RiskFlow
 from gateway.runtime.wake import sleep_until_or
 from gateway.wire.v1 import uplink_pb2 as wire
 
@@ -100,6 +102,7 @@ class Pipeline:
         self._judge = judge
         self._clock = clock
         self._work = work
+        self.risk = RiskFlow(log.state(RISK_STATE))
         self.capture: Callable[[str, bytes], int] = _no_camera
         self.listener: Listener | None = None
         self._earlier = asyncio.Event()
@@ -166,7 +169,7 @@ class Pipeline:
             now_ns=self._clock.monotonic_ns(),
             declared=self._log.state(DECLARATIONS_STATE),
         )
-        for complaint in self._judge.complaints:
+        for complaint in (*self._judge.complaints, *self.risk.complaints):
             self.note("alarms.state_lost", "gateway", complaint, {})
         if changes:
             self._store_alarms(changes)
@@ -176,7 +179,8 @@ class Pipeline:
     def statistics(self) -> dict[str, float]:
         """Counters since start, for metrics."""
         counted = {name: float(count) for name, count in asdict(self.counters).items()}
-        return {**counted, "alarms_standing": float(self._judge.standing)}
+        risk = {f"risk_{name}": count for name, count in self.risk.view.statistics().items()}
+        return {**counted, "alarms_standing": float(self._judge.standing), **risk}
 
     @property
     def catalogue_hash(self) -> bytes:
@@ -331,7 +335,8 @@ class Pipeline:
         if self._work is not None and outputs:
             await self._work.carry_out(outputs, self)
         payload = event(item.kind, item.source, item.time_ns, item.text, item.attributes)
-        stored = self._store(Stream.EVENT, payload, state)
+        stored = self._store(Stream.EVENT, payload, {**state, **self.risk.feed(item)})
+        self.risk.tell()
         if self._work is not None:
             if item.kind == PERMIT:  # limits of people hold only while there is a permit
                 wall_ns = self._clock.wall_ns()

@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "notify": "Who is told of alarms: calls that run, who is on duty, a message to try.",
     "declare": "Declare tests and outages of detectors to a gateway that runs here.",
     "report": "Report on a site's alarms: rates, floods, bad actors, answers.",
+    "risk": "Grade of the enterprise, risk of its units, and what they raise.",
     "handling": "Follow alarms of vision and special work from new to closed.",
     "permit": "List, enter and end special-work permits of a gateway that runs here.",
     "completeness": "Score what is missing, late or not good, at either end.",

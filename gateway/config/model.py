@@ -190,6 +190,27 @@ class RuleConfig(Section):
 StreamName = Literal["alarm", "event", "telemetry", "evidence"]
 
 
+class RaisedConfig(Section):
+    """[uplink.filter.raised]: less is left out while grade or risk is high.
+
+    grade: from which grade of the enterprise 企业分级 on (red, orange, yellow).  unit_risk: from
+    which risk 风险等级 of any unit on (major, larger, general).  every_s, deadband_percent,
+    on_change: what then holds instead of the filter's own; it must leave out less.
+    """
+
+    grade: Literal["red", "orange", "yellow"] | None = None
+    unit_risk: Literal["major", "larger", "general"] | None = None
+    every_s: float | None = Field(default=None, ge=0, le=86_400, allow_inf_nan=False)
+    deadband_percent: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
+    on_change: Literal[False] | None = None
+
+    @model_validator(mode="after")
+    def _raises(self) -> Self:
+        if self.grade is None and self.unit_risk is None:
+            raise ValueError("give grade or unit_risk: from which on less is left out")
+        return self
+
+
 class FilterConfig(Section):
     """[uplink.filter]: what a destination with a thin line is sent, by a stream of its own.
 
@@ -197,6 +218,7 @@ class FilterConfig(Section):
     tables.  on_change: telemetry only where a value changed by more than the point's deadband, or
     by deadband_percent of its range where that is more.  every_s: at most one value of a point in
     so many seconds.  Changes of quality, crossed limits and alarms are always sent.
+    raised: what holds instead while grade or risk is high.
     """
 
     points: tuple[Annotated[str, Field(min_length=1, max_length=128)], ...] = ()
@@ -205,6 +227,24 @@ class FilterConfig(Section):
     on_change: bool = False
     deadband_percent: float = Field(default=0.0, ge=0, le=100, allow_inf_nan=False)
     every_s: float = Field(default=0.0, ge=0, le=86_400, allow_inf_nan=False)
+    raised: RaisedConfig | None = None
+
+    @model_validator(mode="after")
+    def _is_less(self) -> Self:
+        raised = self.raised
+        if raised is None:
+            return self
+        for name in ("every_s", "deadband_percent"):
+            own, closer = getattr(self, name), getattr(raised, name)
+            if closer is not None and closer >= own:
+                raise ValueError(
+                    f"raised.{name} is {closer:g} and must be less than the filter's own {own:g}"
+                )
+        if raised.on_change is not None and not self.on_change:
+            raise ValueError("raised.on_change = false changes nothing: the filter has none")
+        if raised.every_s is raised.deadband_percent is raised.on_change is None:
+            raise ValueError("raised changes nothing: give every_s, deadband_percent or on_change")
+        return self
 
     @model_validator(mode="after")
     def _filters(self) -> Self:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from drivers.contract import Clock
 from gateway.control.alarms import handlers
+from gateway.control.risk import risk_handlers
 from gateway.control.server import Handler
 from gateway.pipeline import Pipeline
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def commands(pipeline: Pipeline, work: WorkFlow | None, clock: Clock) -> dict[str, Handler]:
     """Make the handlers of alarms, and of permits where special work is watched."""
-    found = handlers(pipeline, clock)
+    found = {**handlers(pipeline, clock), **risk_handlers(pipeline)}
     if work is not None:
         from gateway.control.handling import handling_handlers
         from gateway.control.permits import PermitDesk

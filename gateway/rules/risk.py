@@ -5,16 +5,22 @@ authority's word on the enterprise (鲁安发〔2023〕13号 item 24), `RiskLeve
 one unit. The newest word by its own time holds, in whatever order they come; a deleted one is gone.
 Nothing is computed here: what nobody said is not known.
 
-Fed with the events `intake.enterprise_grade` and `intake.unit_risk`. Pure.
+Fed with the events `intake.enterprise_grade` and `intake.unit_risk`; kept over a restart in the
+log's state (STATE). What it raises: gateway/uplink/reporting.py. Pure.
 """
 
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+from gateway.rules.open_alarm import StateError
 
 GRADE_EVENT, UNIT_EVENT = "intake.enterprise_grade", "intake.unit_risk"
+STATE = "risk.view"
+KINDS = frozenset({GRADE_EVENT, UNIT_EVENT})
 Scalar = str | int | float | bool
 
 
@@ -31,6 +37,11 @@ class EnterpriseGrade(enum.Enum):
         """For a person."""
         return _GRADES[self]
 
+    @property
+    def rank(self) -> int:
+        """1 for the highest, red, to 4."""
+        return list(EnterpriseGrade).index(self) + 1
+
 
 class RiskLevel(enum.Enum):
     """风险等级 of a unit, 1 重大 to 4 低."""
@@ -44,6 +55,11 @@ class RiskLevel(enum.Enum):
     def words(self) -> str:
         """For a person."""
         return _LEVELS[self]
+
+    @property
+    def rank(self) -> int:
+        """1 for the highest, major, to 4."""
+        return list(RiskLevel).index(self) + 1
 
 
 _GRADES = {
@@ -68,11 +84,30 @@ class _Said:
 
 
 class RiskView:
-    """What is known of grade and levels."""
+    """What is known of grade and levels. restored: an earlier `state()`, else StateError."""
 
-    def __init__(self) -> None:
+    def __init__(self, restored: bytes = b"") -> None:
         self._grade: _Said | None = None
         self._units: dict[str, _Said] = {}
+        if restored:
+            self._restore(restored)
+
+    def _restore(self, restored: bytes) -> None:
+        try:
+            raw = json.loads(restored)
+            grade = raw["grade"]
+            self._grade = _Said(**grade) if grade is not None else None
+            self._units = {str(unit): _Said(**said) for unit, said in raw["units"].items()}
+            known = (self.grade, self.units)  # words that are none raise here
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StateError(f"grade and risk cannot be read: {error}") from error
+        del known
+
+    def state(self) -> bytes:
+        """Encode what must survive a restart."""
+        grade = asdict(self._grade) if self._grade is not None else None
+        units = {unit: asdict(said) for unit, said in self._units.items()}
+        return json.dumps({"grade": grade, "units": units}, ensure_ascii=False).encode()
 
     def feed(self, kind: str, said: Mapping[str, Scalar], time_ns: int) -> bool:
         """Take an event; tells whether it meant anything. time_ns: the event's own time."""
@@ -93,6 +128,12 @@ class RiskView:
         if self._grade is None or self._grade.deleted:
             return None
         return EnterpriseGrade(self._grade.word)
+
+    def statistics(self) -> dict[str, float]:
+        """For metrics: grade 1 (red) to 4 (blue), 0 where nobody said it, and units by level."""
+        levels = list(self.units.values())
+        found = {f"units_{level.value}": float(levels.count(level)) for level in RiskLevel}
+        return {"grade": float(self.grade.rank if self.grade is not None else 0), **found}
 
     @property
     def units(self) -> dict[str, RiskLevel]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from buffer.store import Buffer
 from drivers.contract import Clock
@@ -14,9 +14,11 @@ from gateway.model.clock import ServerTime
 from gateway.observe.health import Health
 from gateway.observe.log import logger
 from gateway.pipeline import Pipeline
+from gateway.rules.risk import EnterpriseGrade, RiskLevel, RiskView
 from gateway.runtime.clock import boot_id
 from gateway.uplink.client import GatewayIdentity, Uplink
 from gateway.uplink.pictures import PictureSource
+from gateway.uplink.reporting import Closer, Reporting
 from gateway.uplink.thin import Choice
 
 _LOG = logger("app")
@@ -47,7 +49,7 @@ def make_uplinks(
         software=around.software,
         boot_id=boot_id(),
     )
-    return {
+    uplinks = {
         uplink.name: Uplink(
             uplink,
             log=buffer,
@@ -63,6 +65,36 @@ def make_uplinks(
         )
         for uplink in site.uplinks
     }
+    for config in site.uplinks:
+        _follow_risk(config, uplinks[config.name], pipeline)
+    return uplinks
+
+
+def _follow_risk(config: UplinkConfig, uplink: Uplink, pipeline: Pipeline) -> None:
+    """Have a destination reported to more closely while grade or risk is high."""
+    normal, raised = _choice(config), config.filter.raised if config.filter is not None else None
+    if normal is None or raised is None:
+        return
+    closer = replace(
+        normal,
+        on_change=normal.on_change if raised.on_change is None else raised.on_change,
+        deadband_percent=_given(raised.deadband_percent, normal.deadband_percent),
+        every_ns=round(_given(raised.every_s, normal.every_ns / 1e9) * 1e9),
+    )
+    grade = EnterpriseGrade(raised.grade) if raised.grade else None
+    unit_risk = RiskLevel(raised.unit_risk) if raised.unit_risk else None
+    reporting = Reporting(normal, Closer(closer, grade, unit_risk))
+
+    def heard(view: RiskView) -> None:
+        turn = reporting.feed(view)
+        if turn is not None:
+            uplink.choose(turn.choice, turn.why, raised=turn.raised)
+
+    pipeline.risk.follow(config.name, heard, lambda: reporting.raised)
+
+
+def _given(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
 
 
 def _choice(uplink: UplinkConfig) -> Choice | None:

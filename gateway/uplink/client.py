@@ -190,6 +190,16 @@ class Uplink:
         for link in self._links.values():
             link.end("The certificate was renewed.")
 
+    def choose(self, choice: Choice, why: str, *, raised: bool) -> None:
+        """Send by another choice from now on, and put that on record. Only where there is one."""
+        if self._derived is None:
+            raise ValueError(f"uplink {self._config.name} has no filter")
+        self._derived.choose(choice)
+        often = "more closely 加密上报" if raised else "as usual again 恢复正常上报"
+        text = f"Uplink {self._config.name} reports {often}: {why}; left out now: {choice.words()}."
+        self.report("uplink.reporting", text, {"raised": raised, "why": why})
+        self._end_outdated()
+
     @property
     def name(self) -> str:
         """Name of the destination."""

@@ -43,6 +43,7 @@ RECENT = 64
 PAGE_RECORDS = 500
 STATE = "derived/"
 _RETRY_NS = 1_000_000_000
+_END = 1 << 62
 _FILTERED = (Stream.ALARM, Stream.EVIDENCE)
 _MADE = (*_FILTERED, Stream.TELEMETRY)
 
@@ -82,6 +83,15 @@ class DerivedLog:
     def words(self) -> str:
         """What is left out, in words."""
         return self._choice.words()
+
+    def choose(self, choice: Choice) -> None:
+        """Take another choice from now on: under a new log id, from what is acknowledged."""
+        if choice == self._choice:
+            return
+        self._choice = choice
+        self._chosen = {}  # a table that is being made goes into the one before
+        self._id = self._source_id = b""  # `run` takes a new one, and stores it before it is used
+        self._wake.set()
 
     @property
     def source_log_id(self) -> bytes:
@@ -333,17 +343,18 @@ class DerivedLog:
     async def _know(self, records: Iterable[Record]) -> None:
         """Have the catalogues at hand that these records are judged by."""
         needed: dict[bytes, None] = {}
+        tables = self._chosen
         for record in records:
             if record.stream is not Stream.TELEMETRY:
                 needed[self._newest()] = None
             elif record.group == record.sequence:
                 needed[record.catalogue] = None
         for name in needed:
-            if name not in self._chosen:
-                self._chosen[name] = await self._table(name)
-        for name in [one for one in self._chosen if one not in needed]:
-            if len(self._chosen) > CATALOGUES:
-                del self._chosen[name]
+            if name not in tables:
+                tables[name] = await self._table(name)
+        for name in [one for one in tables if one not in needed]:
+            if len(tables) > CATALOGUES:
+                del tables[name]
 
     async def _table(self, name: bytes) -> Chosen:
         """Choice over a catalogue; where that is not held everything passes."""
@@ -399,6 +410,10 @@ class DerivedLog:
         except NotStoredError:
             return False
         self._id, self._starts = log_id, starts
+        for stream, start in starts.items():  # nothing of it was received under the new id
+            kept = self._source.cursor(self._name, stream).copy()
+            kept.discard(start, _END)
+            self._source.replace_cursor(self._name, stream, kept)
         return True
 
     async def _find_end(self, stream: Stream) -> None:

@@ -81,7 +81,7 @@ class Choice:
             parts.append(f"only changes beyond the deadband{least}")
         if self.every_ns:
             parts.append(f"at most one sample in {self.every_ns / 1e9:g} s")
-        return "; ".join(parts)
+        return "; ".join(parts) or "nothing"
 
     def takes_point(self, point: wire.Point) -> bool:
         """Tell whether a point of a catalogue is chosen."""

@@ -7,6 +7,9 @@ with a moved clock (tests/bench/outage.py). Of each round the stages are shown: 
 was read, until the gateway's commit began, and from there to the receiver's commit (so both syncs
 and the line are in the last one), beside what a sync of this disk takes in that very round.
 
+The line of the second round is limited (`rate_bytes_per_s`) so that the backlog lasts DRAINING_S:
+else a backlog that is cheap to write is gone before enough alarms are measured.
+
 `python -m tests.bench latency` takes 3 to 4 minutes; PLANTGATE_BACKLOG_HOURS sizes the backlog.
 """
 
@@ -34,6 +37,7 @@ POINTS = 5000
 CHANGES = 150
 LIMIT = 500
 HOURS = float(os.environ.get("PLANTGATE_BACKLOG_HOURS", "24"))
+DRAINING_S = 60  # CHANGES alarms take 20 s, and live data have their part of the line
 STEP_S = 0.13  # no multiple of the poll period
 DRAINED = 10  # records: live data are always under way
 ALARMS = "SELECT payload, time_ns, received_ns FROM records WHERE (id >> 40) % 4 = 0"
@@ -68,13 +72,14 @@ def syncing(folder: Path) -> Iterator[Syncs]:
         thread.join()
 
 
-def write_site(world: World, port: int) -> None:
+def write_site(world: World, port: int, rate_bytes_per_s: int = 0) -> None:
     """One device of POINTS u16 registers; the first CHANGES of them have a limit."""
     lines = ["name,area,address,type,high"]
     lines += [f"r{i},holding,{i},u16,{LIMIT if i < CHANGES else ''}" for i in range(POINTS)]
     (world.folder / "points.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     world.write_site(
-        f"""
+        f"""rate_bytes_per_s = {rate_bytes_per_s}
+
 [[device]]
 name = "gds"
 driver = "modbus"
@@ -167,6 +172,8 @@ def _draining(folder: Path) -> Row:
         until(lambda: 0 < backlog(world) < float("inf"), limit_s=60, what="the gateway runs")
         stop(gateway)
         filled = asyncio.run(fill(world.data, HOURS))
+        rate_bytes_per_s = filled.payload_bytes // DRAINING_S
+        write_site(world, plant.port, rate_bytes_per_s)
         world.start_gateway()
         until(lambda: 0 < backlog(world) < float("inf"), limit_s=60, what="the gateway runs")
         time.sleep(3)
@@ -179,7 +186,8 @@ def _draining(folder: Path) -> Row:
         took_s, left = time.monotonic() - began, backlog(world)
         what = "the same while a backlog drains, p99"
         beside = (
-            f"; backlog {filled.records:,} records, {filled.payload_bytes / 1e6:.0f} MB,"
+            f"; backlog {filled.records:,} records, {filled.payload_bytes / 1e6:.0f} MB, on a line"
+            f" limited to {rate_bytes_per_s / 1e3:.0f} kB/s,"
             f" {left:,.0f} left after {took_s:.0f} s"
         )
         return _row(world, what, changed_ns, syncs, beside)

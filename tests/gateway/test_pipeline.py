@@ -86,7 +86,8 @@ async def test_a_batch_is_stored_whole_though_it_raises_an_alarm(
     [raised] = await alarms(log)
     assert (raised.source, raised.condition, raised.state) == ("gds/a", "high", ACTIVE)
     assert (raised.value, raised.limit, raised.unit) == (11.0, 10.0, "ppm")
-    assert flow.statistics() == {
+    counted = {k: v for k, v in flow.statistics().items() if not k.startswith("risk_")}
+    assert counted == {
         "batches": 1, "values": 3, "bad_values": 0, "alarms_raised": 1, "alarms_returned": 0,
         "events": 0, "not_stored": 0, "alarms_standing": 1,
     }  # fmt: skip

@@ -12,10 +12,14 @@ import pytest
 from click.testing import CliRunner
 
 from buffer.memory import MemoryLog
+from drivers.contract import SourceEvent
 from gateway.cli.main import main
 from gateway.control.alarms import handlers
 from gateway.control.client import NotAnsweredError, RefusedError, ask
+from gateway.control.risk import risk_handlers
 from gateway.control.server import SOCKET, ControlServer
+from gateway.rules.risk import RiskView
+from gateway.rules.risk_flow import RiskFlow
 from tests.gateway.flow_rig import HandClock, alarms, batch, events, pipeline
 
 
@@ -82,3 +86,37 @@ async def test_bytes_that_are_no_request_get_an_error_and_the_next_is_served(
         answer = await asyncio.to_thread(speak)
         assert answer in {b"", b'{"ok": false, "error": "no such command"}\n'}
         assert (await asked(tmp_path, {"ask": "alarm.list"}))["alarms"] == []
+
+
+async def test_grade_and_risk_are_shown_kept_over_a_restart_and_told_to_who_follows(
+    tmp_path: Path,
+) -> None:
+    clock = HandClock()
+    log = MemoryLog(clock=clock)
+    flow, heard = pipeline(log, clock), list[str]()
+
+    def hear(view: RiskView) -> None:
+        heard.append(view.grade.value if view.grade is not None else "")
+
+    flow.risk.follow("province", hear, lambda: True)
+    said: list[tuple[str, dict[str, str | int | float | bool]]] = [
+        ("intake.enterprise_grade", {"grade": "orange"}),
+        ("intake.unit_risk", {"unit": "罐区", "level": "major"}),
+        ("intake.lightning", {"level": "red"}),
+    ]
+    for kind, attributes in said:
+        await (await flow.accept(SourceEvent(kind, "risk", clock.wall_ns(), "", attributes)))
+    assert heard == ["", "orange", "orange"]
+    again = pipeline(log, clock)  # from what the log holds
+    async with ControlServer(tmp_path, risk_handlers(again)):
+        shown = await asyncio.to_thread(CliRunner().invoke, main, ["risk", str(tmp_path)])
+        answer = await asked(tmp_path, {"ask": "risk.show"})
+    assert "企业分级: orange 橙" in shown.output
+    assert "risk of 罐区 风险等级: major 重大风险（红）" in shown.output
+    assert "Reported to more closely 加密上报: nobody" in shown.output
+    assert (answer["enterprise_grade"], answer["unit_risks"]) == ("orange", {"罐区": "major"})
+    assert again.statistics()["risk_grade"] == 2
+    assert again.statistics()["risk_units_major"] == 1
+    lost = RiskFlow(b'{"grade": {"word": "pink", "time_ns": 1, "deleted": false}, "units": {}}')
+    assert lost.view.grade is None
+    assert "cannot be read" in lost.complaints[0]

@@ -126,6 +126,40 @@ async def test_alarms_of_elsewhere_are_covered_by_the_next_and_kept_for_nobody()
         assert again.sequence == 6
 
 
+async def test_a_choice_that_changes_while_it_runs_loses_nothing_and_can_change_back() -> None:
+    log = MemoryLog(clock=SystemClock())
+    await announce(log)
+    await measure(log, 1.0, 1.5)
+    log.request_key()
+    await measure(log, 2.0, 2.5)
+    async with following(log) as derived:
+        first_id = derived.log_id
+        await settled(derived, 4)
+        derived.acknowledge("county", Stream.TELEMETRY, RangeSet([(1, 4)]))
+        derived.choose(Choice(hazards=("h1",)))
+        assert derived.log_id == b""
+        await derived.ready()
+        second_id = derived.log_id
+        assert second_id != first_id
+        await measure(log, 3.0, 3.0)
+        await settled(derived, 7)
+        told = await whole(derived, Stream.TELEMETRY, 1 << 20)
+        assert told[0].first == 3, "the key of the group that was open"
+        assert [one.samples for one in told] == [1, 1, 1, 1], (
+            "nothing of the chosen point is left out"
+        )
+        derived.choose(CHOICE)
+        await derived.ready()
+        assert derived.log_id not in {first_id, second_id}
+        await measure(log, 3.5)
+        await until(lambda: derived.bounds(Stream.TELEMETRY).first == 3)
+    kinds = [
+        wire.Event.FromString(record.payload).kind
+        for record in await log.read(Stream.EVENT, 1, last=1 << 40, max_bytes=1 << 40)
+    ]
+    assert kinds.count("uplink.derived") == 3
+
+
 async def test_another_filter_is_another_stream_from_where_the_first_was_acknowledged() -> None:
     log = MemoryLog(clock=SystemClock())
     await announce(log)
@@ -224,3 +258,51 @@ async def test_one_receiver_takes_a_log_and_what_is_made_of_it_and_prints_it_onc
         lines.clear()
         print_notices(reader, Query(), "alarms", lines.append)
         assert len("".join(lines).splitlines()) == 1 + 2
+
+
+async def test_a_receiver_gets_more_while_the_grade_is_high_and_less_again_after(
+    tmp_path: Path,
+) -> None:
+    """Over the real wire: what is chosen changes twice while the uplink runs, nothing is lost."""
+    authority = Authority(tmp_path)
+    own = authority.issue_gateway("SD-1")
+    log = MemoryLog(clock=SystemClock(), boot_id=BOOT_ID)
+    await announce(log)
+    sparse = Choice(points=("gds-1/A",), on_change=True)  # of a deadband of 2
+    store, values = tmp_path / "one", [1.0, 1.5, 2.0]
+
+    def done() -> bool:
+        stop = log.bounds(Stream.TELEMETRY).next
+        return log.cursor("county", Stream.TELEMETRY).contiguous_stop(1) == stop
+
+    async with contextlib.AsyncExitStack() as stack:
+        port = await stack.enter_async_context(receiving(store, authority, "127.0.0.1:0"))
+        destination = Destination(
+            f"127.0.0.1:{port}", name="county", ca=authority.ca, certificate=own.certificate,
+            key=own.key, insecure=False,
+        )  # fmt: skip
+        gateway = await stack.enter_async_context(running(destination, log, choice=sparse))
+        for turn in (None, Choice(points=("gds-1/A",)), sparse):
+            if turn is not None:
+                gateway.uplink.choose(turn, "the grade is red", raised=turn is not sparse)
+            log.request_key()
+            await measure(log, *values)
+            log.request_key()
+            await measure(log, 1.0)
+            await until(done)
+    turns = [said for kind, _, said in gateway.events if kind == "uplink.reporting"]
+    assert [said["raised"] for said in turns] == [True, False]
+    with contextlib.closing(open_reader(str(store))) as reader:
+        logs = reader.logs()
+        assert {fault.kind for one in logs for fault in reader.faults(one)} == {"new_log"}
+        by_filter = {one.log_id: one.derived.filter for one in logs}
+        found = {
+            (one.sequence, by_filter[held.log_id] == sparse.words())
+            for held in logs
+            for one in reader.records(held, Stream.TELEMETRY)
+            if one.samples
+        }
+    assert len(by_filter) == 3
+    close = {number for number, as_usual in found if not as_usual}
+    assert close >= {5, 6, 7, 8}, "all of the chosen point while the grade is high"
+    assert {2, 3, 10, 11} & {number for number, as_usual in found if as_usual} == set()
