@@ -82,6 +82,18 @@ def period(stream: str, from_ns: int, to_ns: int, **options: Any) -> None:  # no
     _ask(options, what="period", stream=stream, from_ns=from_ns, to_ns=to_ns)
 
 
+@command.command(
+    "unthinned", epilog=_example("unthinned --from 2026-05-01T08:00Z --to 2026-05-01T09:00Z")
+)
+@click.option("--from", "from_ns", required=True, callback=moment, help="ISO 8601; UTC if it "
+              "names no offset.")  # fmt: skip
+@click.option("--to", "to_ns", required=True, callback=moment)
+@_asking
+def unthinned(from_ns: int, to_ns: int, **options: Any) -> None:  # noqa: ANN401  # as above
+    """Have every sample of a thinned stream sent, of the points it takes, in whole groups."""
+    _ask(options, what="unthinned", from_ns=from_ns, to_ns=to_ns)
+
+
 @command.command("catalogue", epilog=_example("catalogue SHA256"))
 @click.argument("sha256")
 @_asking

@@ -329,13 +329,27 @@ def runs(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
             start = index
 
 
+def _fuller(other: Log, log: Log) -> bool:
+    """Tell whether `other` says in full what `log` says of one log to one destination.
+
+    gateway/uplink/unthinned.py names its streams DESTINATION/raw/RANGE; of two the first counts.
+    """
+    one, two = other.derived, log.derived
+    destination, raw, _ = two.destination.partition("/raw/")
+    return (
+        one.source_log_id == two.source_log_id
+        and one.destination.startswith(f"{destination}/raw/")
+        and (not raw or other.number < log.number)
+    )
+
+
 def told_twice(reader: Reader, log: Log, stream: Stream) -> RangeSet:
-    """Sequences of a derived stream that the log it was made of holds here itself; else none."""
+    """Sequences of a derived stream that are held here in full: by the log itself, or unthinned."""
     found = RangeSet()
     if not log.derived.source_log_id:
         return found
     for source in reader.logs(log.gateway):
-        if source.log_id == log.derived.source_log_id:
+        if source.log_id == log.derived.source_log_id or _fuller(source, log):
             found.update(reader.acknowledged(source, stream))
             for start, stop in reader.gaps(source, stream):
                 found.discard(start, stop)

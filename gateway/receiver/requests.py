@@ -95,11 +95,9 @@ def request_of(asked: Mapping[str, Any]) -> wire.Request:
             span = wire.Range(start=first, stop=last + 1)
             return wire.Request(resend=wire.Resend(stream=_stream(asked), ranges=[span]))
         case "period":
-            from_ns, to_ns = int(asked["from_ns"]), int(asked["to_ns"])
-            if from_ns > to_ns:
-                raise ValueError("the period ends before it begins")
-            period = wire.ResendPeriod(stream=_stream(asked), from_ns=from_ns, to_ns=to_ns)
-            return wire.Request(resend_period=period)
+            return wire.Request(resend_period=_period(asked, _stream(asked)))
+        case "unthinned":
+            return wire.Request(unthinned=_period(asked, wire.STREAM_TELEMETRY))
         case "catalogue":
             return wire.Request(catalogue=_digest(asked))
         case "evidence":
@@ -108,6 +106,13 @@ def request_of(asked: Mapping[str, Any]) -> wire.Request:
             return wire.Request(snapshot=_camera(asked))
         case other:
             raise ValueError(f"there is no request {other!r}")
+
+
+def _period(asked: Mapping[str, Any], stream: wire.Stream.ValueType) -> wire.ResendPeriod:
+    from_ns, to_ns = int(asked["from_ns"]), int(asked["to_ns"])
+    if from_ns > to_ns:
+        raise ValueError("the period ends before it begins")
+    return wire.ResendPeriod(stream=stream, from_ns=from_ns, to_ns=to_ns)
 
 
 def _stream(asked: Mapping[str, Any]) -> wire.Stream.ValueType:

@@ -51,6 +51,7 @@ from gateway.uplink.renewal import watch
 from gateway.uplink.sent_log import SentLog
 from gateway.uplink.site_score import SiteScore
 from gateway.uplink.thin import Choice
+from gateway.uplink.unthinned import Unthinned
 from gateway.uplink.volatile import VolatileOutbox
 from gateway.wire.v1 import uplink_pb2 as wire
 
@@ -143,6 +144,7 @@ class Uplink:
         self._long_line = asyncio.Event()
         self._score = SiteScore(log, clock, config.name, settings.streams)
         self._pictures = Pictures(pictures, policy, clock, self._no_files_of, self._picture_taken)
+        self._unthinned = Unthinned(log, choice, self._around, self.report, self.catalogue_wanted)
         self._config = config
         self._streams = settings.streams
         self._clock = clock
@@ -180,6 +182,8 @@ class Uplink:
                     group.create_task(self._keep(lane))
                 group.create_task(self._keep_copies())
                 group.create_task(self._pictures.run())
+                group.create_task(self._unthinned.look())
+                group.create_task(self._unthinned.run())
                 group.create_task(self._score.run())
                 group.create_task(watch(self._config, self._clock, self._reconnect, self.report))
         finally:
@@ -294,6 +298,7 @@ class Uplink:
     def catalogue_delivered(self, catalogue: bytes) -> None:
         """Tell the bulk lane."""
         self._wanted.pop(catalogue, None)
+        self._unthinned.catalogue_delivered(catalogue)
         link = self._links.get(Lane.BULK)
         if link is not None:
             link.catalogue_delivered(catalogue)
@@ -321,6 +326,10 @@ class Uplink:
     def picture_wanted(self, camera: str, answer: Answer) -> None:
         """Have a picture taken for this destination."""
         self._pictures.want(camera, answer)
+
+    def unthinned_wanted(self, period: wire.ResendPeriod, answer: Answer) -> None:
+        """Have a period sent to this destination with every sample."""
+        self._unthinned.want(period, answer)
 
     def status(self, ping: int, moment: Moment) -> wire.GatewayMessage:
         """Make the heartbeat."""

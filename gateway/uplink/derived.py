@@ -80,6 +80,11 @@ class DerivedLog:
         self._ready = asyncio.Event()
 
     @property
+    def name(self) -> str:
+        """Name that this stream has at the receiver: of its destination."""
+        return self._name
+
+    @property
     def words(self) -> str:
         """What is left out, in words."""
         return self._choice.words()

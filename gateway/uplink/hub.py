@@ -61,6 +61,10 @@ class Hub(Protocol):
         """Have a camera's picture taken, and say what came of it."""
         ...
 
+    def unthinned_wanted(self, period: wire.ResendPeriod, answer: Answer) -> None:
+        """Have a period sent with every sample, and say whether that can be."""
+        ...
+
     def status(self, ping: int, moment: Moment) -> wire.GatewayMessage:
         """Make the heartbeat."""
         ...

@@ -66,6 +66,7 @@ from gateway.uplink.outputs import (
     SendRecords,
     SendResult,
     SendStatus,
+    SendUnthinned,
     TakePicture,
 )
 from gateway.uplink.quarantine import Quarantine
@@ -346,7 +347,7 @@ class LaneLink:
                     self._around.identity,
                     lane=self.lane,
                     log_id=self.log_id,
-                    destination=self._around.destination.name if derived else "",
+                    destination=derived.name if derived else "",
                     left_out=derived.words if derived else "",
                     source_log_id=derived.source_log_id if derived else b"",
                     streams=[self._state(stream) for stream in Stream],
@@ -379,6 +380,8 @@ class LaneLink:
                 self._hub.catalogue_delivered(catalogue)
             case LogForked():
                 self._hub.log_forked(self.lane, output)
+            case SendUnthinned(request_id, period):
+                self._hub.unthinned_wanted(period, partial(self._answer, request_id))
             case TakePicture(request_id, camera):
                 self._hub.picture_wanted(camera, partial(self._answer, request_id))
             case _:

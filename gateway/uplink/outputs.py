@@ -251,6 +251,14 @@ class TakePicture:
 
 
 @dataclass(frozen=True, slots=True)
+class SendUnthinned:
+    """Have a period of a thinned stream sent in full; the shell answers the request itself."""
+
+    request_id: int
+    period: wire.ResendPeriod
+
+
+@dataclass(frozen=True, slots=True)
 class FetchThumbnail:
     """Make a small picture of a record's file; answer with `thumbnail_made`."""
 
@@ -316,6 +324,7 @@ Output = (
     | FindEvidence
     | FetchThumbnail
     | TakePicture
+    | SendUnthinned
     | LogForked
     | Report
     | Relay

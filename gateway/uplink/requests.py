@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 
-from gateway.uplink.outputs import FindCatalogue, FindEvidence, Output, SendResult, TakePicture
+from gateway.uplink.outputs import (
+    FindCatalogue,
+    FindEvidence,
+    Output,
+    SendResult,
+    SendUnthinned,
+    TakePicture,
+)
 from gateway.wire.v1 import uplink_pb2 as wire
 
 REQUESTS_PER_MINUTE = 10
@@ -47,5 +54,7 @@ def plain_answer(request: wire.Request) -> list[Output]:
             return [FindEvidence(number, request.evidence)]
         case "snapshot":
             return [TakePicture(number, request.snapshot)]
+        case "unthinned":
+            return [SendUnthinned(number, request.unthinned)]
         case _:
             return [SendResult(number, accepted=False, message="no such request")]

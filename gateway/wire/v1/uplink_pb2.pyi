@@ -893,6 +893,7 @@ class Request(_message.Message):
     CATALOGUE_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
+    UNTHINNED_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     catalogue: _builtins.bytes
@@ -906,6 +907,10 @@ class Request(_message.Message):
     def resend(self) -> Global___Resend: ...
     @_builtins.property
     def resend_period(self) -> Global___ResendPeriod: ...
+    @_builtins.property
+    def unthinned(self) -> Global___ResendPeriod:
+        """every sample of a thinned stream's points; telemetry"""
+
     def __init__(
         self,
         *,
@@ -915,13 +920,14 @@ class Request(_message.Message):
         catalogue: _builtins.bytes = ...,
         status: _builtins.bool = ...,
         snapshot: _builtins.str = ...,
+        unthinned: Global___ResendPeriod | None = ...,
         evidence: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue", "evidence", b"evidence", "resend", b"resend", "resend_period", b"resend_period", "snapshot", b"snapshot", "status", b"status", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue", "evidence", b"evidence", "resend", b"resend", "resend_period", b"resend_period", "snapshot", b"snapshot", "status", b"status", "unthinned", b"unthinned", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue", "evidence", b"evidence", "request_id", b"request_id", "resend", b"resend", "resend_period", b"resend_period", "snapshot", b"snapshot", "status", b"status", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue", "evidence", b"evidence", "request_id", b"request_id", "resend", b"resend", "resend_period", b"resend_period", "snapshot", b"snapshot", "status", b"status", "unthinned", b"unthinned", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["resend", "resend_period", "catalogue", "status", "snapshot", "evidence"]  # noqa: Y015
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["resend", "resend_period", "catalogue", "status", "snapshot", "unthinned", "evidence"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 

@@ -104,7 +104,7 @@ def test_what_cannot_be_asked_is_explained(asked_for: dict[str, object], said: s
 def test_the_wire_has_no_request_that_could_write() -> None:
     """Each kind was looked at: all of them read. A new one has to be added here, by a person."""
     assert {one.name for one in wire.Request.DESCRIPTOR.oneofs_by_name["what"].fields} == {
-        "resend", "resend_period", "catalogue", "status", "snapshot", "evidence"
+        "resend", "resend_period", "catalogue", "status", "snapshot", "evidence", "unthinned"
     }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from gateway.uplink.outputs import (
     SendRecords,
     SendResult,
     SendStatus,
+    SendUnthinned,
     SessionSettings,
     TakePicture,
 )
@@ -433,15 +434,18 @@ def test_requests_are_answered_allow_listed_and_limited() -> None:
     played.feed(request=wire.Request(request_id=2, snapshot="unit1"))
     played.feed(request=wire.Request(request_id=3))
     played.feed(request=wire.Request(request_id=4, catalogue=CATALOGUE))
+    asked = wire.ResendPeriod(stream=wire.STREAM_TELEMETRY, from_ns=1, to_ns=2)
+    played.feed(request=wire.Request(request_id=12, unthinned=asked))
     period = wire.ResendPeriod(stream=wire.STREAM_ALARM, from_ns=1, to_ns=2)
     played.feed(request=wire.Request(request_id=5, resend_period=period))
     said = {one.request_id: one.accepted for one in played.outputs if isinstance(one, SendResult)}
     assert said == {1: True, 3: False, 4: True}
     assert played.of(TakePicture) == [TakePicture(2, "unit1")]
+    assert played.of(SendUnthinned) == [SendUnthinned(12, asked)]
     assert played.of(FindCatalogue) == [FindCatalogue(CATALOGUE)]
     assert played.of(FindPeriod) == [FindPeriod(5, Stream.ALARM, 1, 2)]
-    assert len(played.of(Report)) == 5, "each is audited"
-    for number in range(6, 12):
+    assert len(played.of(Report)) == 6, "each is audited"
+    for number in range(7, 12):
         played.feed(request=wire.Request(request_id=number, status=True))
     last = played.of(SendResult)[-1]
     assert last == SendResult(11, accepted=False, message="more than 10 requests a minute")
