@@ -62,8 +62,8 @@ class ModbusDriver:
         self._lessons = {unit.number: unit.lessons for unit in self._units}
         self._memory = Memory(config.state_dir, name)
         self._memory.recall(self._lessons, clock.monotonic_ns())
-        self._learned = sum(lessons.version for lessons in self._lessons.values())
-        if self._learned:
+        self._remembered = self._news()
+        if self._remembered:
             for unit in self._units:
                 unit.replan()
         # So many silences in a row, and no unit that answers, are a lost link.
@@ -113,6 +113,7 @@ class ModbusDriver:
             "registers_per_poll": sum(_registers(unit) for unit in units),
             "endpoint_switches": self._switched,
             "illegal_values": sum(len(unit.lessons.illegal) for unit in units),
+            "cuts": sum(len(unit.lessons.pauses_ns) for unit in units),
         }
         for code, count in sorted(exchange.codes.items()):
             counters[f"exceptions_by_code{{code={code}}}"] = count
@@ -178,7 +179,8 @@ class ModbusDriver:
             due_ns = pace.following(self._clock.monotonic_ns())
             if pace.changed():
                 await self._say_pace()
-            await self._remember()
+            if self._news() != self._remembered:
+                await self._remember()
             if self._config.close_after_poll:
                 self._close()
             await self._clock.sleep_until(due_ns)
@@ -211,12 +213,13 @@ class ModbusDriver:
             self._silent = True
             raise LinkLostError("no answer to several requests in a row")
 
+    def _news(self) -> int:
+        return sum(lessons.news for lessons in self._lessons.values())
+
     async def _remember(self) -> None:
         """Save lessons that are new."""
-        learned = sum(lessons.version for lessons in self._lessons.values())
-        if learned != self._learned:
-            self._learned = learned
-            await asyncio.to_thread(self._memory.save, self._lessons)
+        self._remembered = self._news()
+        await asyncio.to_thread(self._memory.save, self._lessons)
 
     # What is told beside values.
 

@@ -4,7 +4,10 @@ Guarantees: a file that is missing, torn or of another form is the same as none:
 again. The file is replaced whole, so a power cut leaves the old one or the new one. What is
 remembered is only ever left out of requests and asked again rarely; it never makes a value.
 
-    {"version": 1, "units": {"17": {"illegal": [["HOLDING", 30, 1]], "cuts": [["HOLDING", 4]]}}}
+    {"version": 2, "units": {"17": {"illegal": [["HOLDING", 30, 1]], "cuts": [["HOLDING", 4, 60]]}}}
+
+An illegal value is area, address, registers; a cut is area, address, seconds until it is tried
+again. Version 1 had cuts without seconds; it is still read.
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from drivers.modbus.codec import Area
-from drivers.modbus.learn import Lessons
+from drivers.modbus.learn import Cut, Lessons
 from drivers.modbus.plan import Span
 
-_VERSION = 1
+_VERSION = 2
+_READABLE = frozenset({1, _VERSION})
 
 
 class Memory:
@@ -36,13 +40,16 @@ class Memory:
         try:
             text = self._path.read_text(encoding="utf-8")
             saved = json.loads(text)
-            if saved["version"] != _VERSION:
+            if saved["version"] not in _READABLE:
                 return
             for number, known in saved["units"].items():
                 lessons = units.get(int(number))
                 if lessons is not None:
                     illegal = [Span(Area[a], int(s), int(c)) for a, s, c in known["illegal"]]
-                    cuts = [(Area[area], int(address)) for area, address in known["cuts"]]
+                    cuts = {
+                        Cut(Area[area], int(address)): int(*pause_s or (0,)) * 10**9
+                        for area, address, *pause_s in known["cuts"]
+                    }
                     lessons.recall(illegal, cuts, now_ns)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return  # searched anew
@@ -54,10 +61,11 @@ class Memory:
         text = json.dumps({"version": _VERSION, "units": {
             str(number): {
                 "illegal": sorted([s.area.name, s.start, s.count] for s in lessons.illegal),
-                "cuts": sorted([area.name, at] for area, of in lessons.cuts.items() for at in of),
+                "cuts": sorted([cut.area.name, cut.address, pause_ns // 10**9]
+                               for cut, pause_ns in lessons.pauses_ns.items()),
             }
             for number, lessons in units.items()
-            if lessons.illegal or lessons.cuts
+            if lessons.probing
         }})  # fmt: skip
         if text == self._saved:
             return

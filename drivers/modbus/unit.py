@@ -21,7 +21,7 @@ from drivers.modbus.codec import read
 from drivers.modbus.config import ModbusAddress, ModbusConfig, resolve
 from drivers.modbus.decode import Column, Decoder, Layout, Value
 from drivers.modbus.exchange import Exchanging, Outcome
-from drivers.modbus.learn import Lessons, Search, covering
+from drivers.modbus.learn import Lessons, Search, bridging, covering
 from drivers.modbus.link import Link, LinkLostError
 from drivers.modbus.outlet import Attributes, Outlet
 from drivers.modbus.plan import Block, Span, aligned, plan
@@ -31,6 +31,7 @@ from drivers.modbus.tags import Tags
 
 _BUSY = frozenset({5, 6})  # acknowledge, server device busy: specification §7
 _NO_ANSWER = frozenset({Outcome.UNANSWERED, Outcome.TIMED_OUT})
+_ANSWER_MAY_COME = frozenset({Outcome.TIMED_OUT, Outcome.MALFORMED})
 _GATEWAY_FAILED = frozenset({10, 11})
 _COMM_FAILURE = frozenset({*_NO_ANSWER, Outcome.MALFORMED, *_GATEWAY_FAILED})
 """10 and 11: a gateway in between could not reach the unit; it is the line that failed."""
@@ -97,7 +98,7 @@ class Unit:
         """Plan anew from the points and the lessons."""
         lessons, number = self.lessons, self.number
         self.blocks = plan(
-            self.layout.spans(), self._config.limits(), lessons.illegal, lessons.cuts
+            self.layout.spans(), self._config.limits(), lessons.illegal, lessons.cuts()
         )
         self._requests = [read(b.area, number, b.start, b.count) for b in self.blocks]
         self._decoder = Decoder(self.layout, self.blocks)
@@ -112,8 +113,9 @@ class Unit:
         if silence.retry_at_ns and not silence.due(self._clock.monotonic_ns()):
             await self.all_bad(Quality.BAD_COMM_FAILURE)
             return
-        if self.lessons.has_illegal and not silence.count:
+        if self.lessons.probing and not silence.count:
             await self._probe(link)
+            await self._rejoin(link)
         if self._shared:
             self._note_turn()
         decoder = self._decoder
@@ -230,7 +232,7 @@ class Unit:
             self.silence.silent(now_ns)
         if self._config.is_line and self._unsure is None:
             for block, code in zip(self.blocks, self._outcomes, strict=True):
-                if code in {Outcome.TIMED_OUT, Outcome.MALFORMED}:
+                if code in _ANSWER_MAY_COME:
                     self._unsure = block
                 if code == Outcome.TIMED_OUT:
                     self.silence.settle(now_ns)
@@ -337,6 +339,22 @@ class Unit:
         if legal:
             self.replan()
             await self._say_addresses("device.legal_address", "has by now", legal)
+
+    async def _rejoin(self, link: Link) -> None:
+        """Try once what a cut keeps apart, if its time has come; its parts are read as ever."""
+        lessons = self.lessons
+        cut = lessons.due_cut(self._clock.monotonic_ns())
+        if cut is None:
+            return
+        limits, but_one = self._config.limits(), lessons.cuts(but=cut)
+        joined = bridging(plan(self.layout.spans(), limits, lessons.illegal, but_one), cut)
+        code = int(Outcome.READ)  # a cut that nothing would reach over is of no use
+        if joined is not None:
+            code = await self._read_one(link, joined)
+            if self._config.is_line and code in _ANSWER_MAY_COME:
+                self._unsure = joined
+        if lessons.tried(cut, code, self._clock.monotonic_ns(), firm=_is_firm(code)):
+            self.replan()
 
     async def _read_one(self, link: Link, block: Block) -> int:
         """Read a block for its outcome alone."""
