@@ -84,6 +84,7 @@ class Consumer:
         """lane: URGENT or BULK, each apart, so that an alarm never waits behind history."""
         self._catalogue_tries = catalogue_tries
         self._stuck_s = stuck_s
+        self._sure = 0  # all of this lane below it was seen in the store that is connected now
         self._oldest = 0, 0.0  # the purge's end, and since when it is that
         self._line = line
         self._lane = lane
@@ -150,7 +151,8 @@ class Consumer:
         stream, subject = self._line.address.stream, self._line.address.subject(self._lane)
         floor = (await self._line.jet.consumer_info(stream, self._durable)).ack_floor
         stop = floor.stream_seq + 1 if floor is not None else 0
-        consumed, found = await self._consumed(), 0
+        consumed, found, sure = await self._consumed(), 0, stop
+        consumed.add(0, self._sure)
         while (at := consumed.contiguous_stop(0)) < stop:
             try:
                 message = await self._line.jet.get_msg(stream, seq=at, subject=subject, next=True)
@@ -159,9 +161,12 @@ class Consumer:
             number = message.seq or at
             if at <= number < stop and number not in consumed:
                 taken = await asyncio.to_thread(_prove, number, message.data or b"", 1)
-                await asyncio.to_thread(self._commit, [taken])
+                [whole] = await asyncio.to_thread(self._commit, [taken])
                 found += 1
+                if not whole:  # its catalogue is on its way on the other lane: again next time
+                    sure = min(sure, number)
             consumed.add(0, number + 1)  # holes before it are the other lane's
+        self._sure = max(self._sure, sure)
         if found:
             logger("journal").warning("store.had_lost", messages=found, below=stop)
 
@@ -286,6 +291,7 @@ class Consumer:
 
     async def _reopen(self) -> None:
         self._logs.clear()
+        self._sure = 0
         while not self._stopping.is_set():
             try:
                 await asyncio.to_thread(self._store.reopen)
