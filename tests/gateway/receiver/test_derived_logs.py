@@ -9,8 +9,7 @@ import pytest
 
 from buffer.contract import Stream
 from gateway.receiver.contract import Derived, Entries, Gaps, Greeting, Known, Seen, told_twice
-from tests.gateway.receiver.telemetry import CATALOGUE
-from tests.gateway.receiver.test_stores import (
+from tests.gateway.receiver.places import (
     LOG_ID,
     NOW_NS,
     FolderPlace,
@@ -22,6 +21,7 @@ from tests.gateway.receiver.test_stores import (
     kinds,
     put,
 )
+from tests.gateway.receiver.telemetry import CATALOGUE
 
 COUNTY = Derived("county", LOG_ID, "only points a/*")
 

@@ -8,7 +8,7 @@ from gateway.uplink.outputs import Lane, SendRecords, SendStatus
 from gateway.uplink.session import State
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.small_log import SmallLog
-from tests.gateway.uplink.test_session import MS, Played
+from tests.gateway.uplink.played import MS, Played
 
 
 def test_a_few_follow_the_last_alarm() -> None:
