@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from buffer.contract import Gap, Stream
-from buffer.database import Database
+from buffer.database import ROW_OVERHEAD_BYTES, TABLE, Database
 from buffer.ranges import RangeSet
 
 
@@ -47,3 +47,12 @@ def save_pending_gaps(database: Database, gaps: Sequence[Gap]) -> None:
             for gap in gaps
         ],
     )
+
+
+def used_bytes(database: Database, stream: Stream) -> int:
+    """Payload and row overhead of all that is held of a stream of a file."""
+    row = database.connection.execute(
+        f"SELECT coalesce(sum(length(payload) + ?), 0) FROM {TABLE[stream]}",
+        (ROW_OVERHEAD_BYTES,),
+    ).fetchone()
+    return int(row[0])

@@ -266,7 +266,9 @@ class Database:
         ).fetchone()
         if row is None:
             return
-        if row[0] > head.base:  # else of a former log id, whose hashes precede nothing here
+        # Not of a former log id, whose hashes precede nothing here; nor what was kept and goes now,
+        # long after what came behind it: the anchor only moves on.
+        if row[0] > max(head.base, self._anchor(stream)[0]):
             self.set_meta(f"anchor_id.{stream.value}", row[0])
             self.set_meta(f"anchor.{stream.value}", row[1])
         self.connection.execute(

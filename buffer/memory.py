@@ -1,7 +1,8 @@
 """MemoryLog: the Log in memory, for tests of others and as the model of the Log on disk.
 
 Guarantees: the same contract as `buffer.store.Buffer` but for durability: everything given within
-one pass of the event loop is one commit. Telemetry is encoded as on disk. No thread, no file.
+one pass of the event loop is one commit. Telemetry is encoded as on disk. With a configuration and
+a way to write gap records it evicts as the one on disk does, after each commit. No thread, no file.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from buffer.contract import (
     Clock,
     Columns,
     CommitListener,
+    Gap,
     Record,
     SignedHead,
     Signer,
@@ -30,15 +32,30 @@ from buffer.contract import (
     chain_hash,
     head_message,
 )
+from buffer.cursors import Cursors
+from buffer.database import ROW_OVERHEAD_BYTES
+from buffer.policy import EVERYTHING, BufferConfig, GapLedger, Held, choose_evictions, limits
 from buffer.ranges import RangeSet
 
 
 class MemoryLog:
-    """A Log without a disk; `evict` and `restart` do by hand what happens to a Buffer."""
+    """A Log without a disk; `evict` and `restart` do by hand what happens to a Buffer.
+
+    config and encode_gap, given both, make it keep to quota and retention.
+    """
 
     def __init__(
-        self, *, clock: Clock, boot_id: bytes = bytes(16), signer: Signer | None = None
+        self,
+        *,
+        clock: Clock,
+        boot_id: bytes = bytes(16),
+        signer: Signer | None = None,
+        config: BufferConfig | None = None,
+        encode_gap: Callable[[Gap, int], bytes] | None = None,
     ) -> None:
+        self._config = config
+        self._encode_gap = encode_gap
+        self._ledger = GapLedger((config or BufferConfig()).gap_interval_s * 10**9)
         self._clock = clock
         self._signer = signer
         self._boot_id = boot_id
@@ -56,7 +73,7 @@ class MemoryLog:
         self._group_catalogue = b""
         self._state: dict[str, bytes] = {}
         self._files: dict[bytes, bytes] = {}
-        self._cursors: dict[tuple[str, Stream], RangeSet] = {}
+        self._cursors = Cursors({}, lambda of: self.bounds(of).first)
         self._catalogues: dict[bytes, int] = {}
         self._listeners: list[CommitListener] = []
 
@@ -70,8 +87,9 @@ class MemoryLog:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Commit what waits."""
+        """Commit what waits; report every gap that is still open."""
         self._commit()
+        self._report(self._ledger.close())
 
     def add_batch(
         self,
@@ -211,28 +229,29 @@ class MemoryLog:
 
     def cursor(self, destination: str, stream: Stream) -> RangeSet:
         """Ranges this destination has acknowledged (a copy)."""
-        return self._cursors.get((destination, stream), RangeSet()).copy()
+        return self._cursors.get(destination, stream)
 
     def acknowledge(self, destination: str, stream: Stream, ranges: RangeSet) -> None:
         """Add ranges to a cursor."""
-        self._cursors.setdefault((destination, stream), RangeSet()).update(ranges)
+        self._cursors.add(destination, stream, ranges)
 
     def replace_cursor(self, destination: str, stream: Stream, ranges: RangeSet) -> None:
         """Set a cursor to what the receiver said in Welcome."""
-        self._cursors[destination, stream] = ranges.copy()
+        self._cursors.replace(destination, stream, ranges)
+
+    def set_destinations(self, destinations: Mapping[str, Collection[Stream]]) -> None:
+        """Name all destinations; what one of them has not acknowledged outlives the retention."""
+        self._cursors.set_destinations(destinations)
 
     def renew_log_id(self, reason: str) -> bytes:
         """Start a new log id with what no destination has acknowledged; cursors start empty."""
         del reason
         self._commit()
-        carry: dict[Stream, int] = {}
-        for (_, stream), ranges in self._cursors.items():
-            stop = ranges.contiguous_stop(1)
-            carry[stream] = min(carry.get(stream, stop), stop)
+        self._report(self._ledger.close())
+        carry = self._cursors.clear()
         for stream in Stream:
             self._carry(stream, carry.get(stream, 1))
         self._log_id = secrets.token_bytes(16)
-        self._cursors.clear()
         self._key = True
         return self._log_id
 
@@ -243,10 +262,16 @@ class MemoryLog:
         held = self._records[stream]
         self._records[stream] = [record for record in held if record.sequence > through]
 
+    def unreported(self) -> list[Gap]:
+        """Losses whose gap record is still to come."""
+        return self._ledger.pending()
+
     def restart(self) -> None:
-        """What a restart does: the next telemetry record is a key."""
+        """What a restart does: gaps are reported, the next telemetry record is a key."""
         self._commit()
+        self._report(self._ledger.close())
         self._key = True
+        self._commit()  # looks for evictions, as a start does
 
     # ---- inside -------------------------------------------------------------------------------
 
@@ -274,6 +299,60 @@ class MemoryLog:
         for done, record in queued:
             if not done.done():
                 done.set_result(record.sequence)
+        self._tell(records)
+        if self._config is not None:
+            for stream in (Stream.EVIDENCE, Stream.TELEMETRY, Stream.EVENT, Stream.ALARM):
+                self._trim(stream, self._config)
+            self._report(self._ledger.tick(self._clock.monotonic_ns()))
+
+    def _trim(self, stream: Stream, config: BufferConfig) -> None:
+        """Evict what is past quota or retention; never the newest group or record."""
+        units = self._units(stream)
+        used = sum(unit.used_bytes for unit in units)
+        if stream is Stream.TELEMETRY:  # room for the group that begins
+            used += units[-2].used_bytes if len(units) > 1 else 0
+        unsent = self._cursors.unsent.get(stream)
+        sent_id = EVERYTHING if unsent is None else unsent - 1
+        limit = limits(config, stream, self._clock.wall_ns(), sent_id)
+        gone: set[int] = set()
+        for cause, unit in choose_evictions(units[:-1], used, limit):
+            gone.update(range(unit.first_id, unit.last_id + 1))
+            count = unit.last_id - unit.first_id + 1
+            gap = Gap(
+                stream, cause, unit.first_id, unit.last_id, unit.first_ns, unit.last_ns, count
+            )
+            self._report(self._ledger.add(gap, self._clock.monotonic_ns()))
+        self._records[stream] = [r for r in self._records[stream] if r.sequence not in gone]
+        if stream is Stream.EVENT:
+            self._catalogues = {k: at for k, at in self._catalogues.items() if at not in gone}
+
+    def _units(self, stream: Stream) -> list[Held]:
+        named = {record.catalogue for record in self._records[Stream.TELEMETRY]}
+        named.add(self._catalogue)
+        kept = {at for name, at in self._catalogues.items() if name in named}
+        kept.add(max(self._catalogues.values(), default=0))
+        units: dict[int, Held] = {}
+        for record in self._records[stream]:
+            is_kept = stream is Stream.EVENT and record.sequence in kept
+            used = len(record.payload) + ROW_OVERHEAD_BYTES
+            unit = units.get(record.group) or Held(
+                record.sequence, record.sequence, record.first_ns, record.last_ns, 0, kept=is_kept
+            )
+            units[record.group] = replace(
+                unit,
+                last_id=record.sequence,
+                first_ns=min(unit.first_ns, record.first_ns),
+                last_ns=max(unit.last_ns, record.last_ns),
+                used_bytes=unit.used_bytes + used,
+            )
+        return list(units.values())
+
+    def _report(self, gaps: Sequence[Gap]) -> None:
+        if self._encode_gap is None:
+            return
+        now_ns = self._clock.wall_ns()
+        records = [self._chain(Stream.EVENT, self._encode_gap(gap, now_ns)) for gap in gaps]
+        self._records[Stream.EVENT] += records
         self._tell(records)
 
     def _tell(self, records: Sequence[Record]) -> None:

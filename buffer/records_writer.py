@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from buffer.bookkeeping import load_pending_gaps, ranges_text, save_pending_gaps
+from buffer.bookkeeping import load_pending_gaps, ranges_text, save_pending_gaps, used_bytes
 from buffer.contract import Clock, Gap, Record, SignedHead, Signer, Stream
 from buffer.database import RECORDS, RENEWED_FROM, ROW_OVERHEAD_BYTES, STREAMS, TABLE, Database
 from buffer.policy import BufferConfig, GapLedger, Held, Limits, choose_evictions
@@ -117,9 +117,11 @@ class RecordsWriter(Writer[RecordsJob]):
         self._ledger = GapLedger(config.gap_interval_s * 10**9, load_pending_gaps(database))
         self.catalogues = {
             bytes(row[0]): int(row[1])
-            for row in database.connection.execute("SELECT hash, event_id FROM catalogue")
+            for row in database.connection.execute(
+                "SELECT hash, event_id FROM catalogue WHERE event_id IN (SELECT id FROM event)"
+            )
         }
-        self._used = {stream: _used_bytes(database, stream) for stream in STREAMS[RECORDS]}
+        self._used = {stream: used_bytes(database, stream) for stream in STREAMS[RECORDS]}
         self._oldest_ns: dict[Stream, int] = {}
         self._alone: set[Stream] = set()
         self._again: list[RecordsJob] = []
@@ -391,15 +393,14 @@ class RecordsWriter(Writer[RecordsJob]):
         oldest = {stream: self._oldest(stream) for stream in self.order}
         self.looked((stream, Held(0, 0, at_ns, at_ns, 0)) for stream, at_ns in oldest.items())
 
+    def _live_catalogues(self) -> set[int]:
+        """Events that must stay: the catalogues that telemetry held names, and the newest one."""
+        held = self._catalogues_held()
+        newest = max(self.catalogues.values(), default=0)
+        return {at for name, at in self.catalogues.items() if name in held or at == newest}
+
     def _evict(self, stream: Stream, limit: Limits) -> None:
-        held_catalogues = self._catalogues_held()
-        live = {
-            row_id
-            for digest, row_id in self.catalogues.items()
-            if digest in held_catalogues and stream is Stream.EVENT
-        }
-        if self.catalogues and stream is Stream.EVENT:
-            live.add(max(self.catalogues.values()))
+        live = self._live_catalogues() if stream is Stream.EVENT else set()
         rows = self.database.connection.execute(
             f"SELECT id, time_ns, length(payload) FROM {TABLE[stream]} ORDER BY id LIMIT 10000"
         ).fetchall()
@@ -429,17 +430,24 @@ class RecordsWriter(Writer[RecordsJob]):
         for gap in reports:
             self._chained(Stream.EVENT, self._gap_payload(gap), heads, outcome)
         last_id = chosen[-1][1].last_id
+        gone = {unit.first_id for _, unit in chosen} if stream is Stream.EVENT else set()
+        catalogues = {name: at for name, at in self.catalogues.items() if at not in gone}
 
         def work() -> None:
             for record in outcome.records:
                 self.database.append(record)
             self.signing.sign_anchor(stream, last_id)
             self.database.delete_through(stream, last_id, live)
+            if catalogues != self.catalogues:
+                names = [(name,) for name in self.catalogues if name not in catalogues]
+                self.database.connection.executemany("DELETE FROM catalogue WHERE hash = ?", names)
             self._save_pending_gaps()
 
         def stored(_: Heads) -> None:
             self._ledger = ledger_after
             self._used[stream] -= sum(unit.used_bytes for _, unit in chosen)
+            self.catalogues = catalogues
+            outcome.catalogues = self.catalogue_sequences()
             self._count(outcome.records)
             self._oldest_ns.pop(stream, None)
             self._add_bounds(outcome)
@@ -482,11 +490,3 @@ class RecordsWriter(Writer[RecordsJob]):
         outcome.catalogues = self.catalogue_sequences()
         self._add_bounds(outcome)
         self.post(outcome)
-
-
-def _used_bytes(database: Database, stream: Stream) -> int:
-    row = database.connection.execute(
-        f"SELECT coalesce(sum(length(payload) + ?), 0) FROM {TABLE[stream]}",
-        (ROW_OVERHEAD_BYTES,),
-    ).fetchone()
-    return int(row[0])

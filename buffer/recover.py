@@ -371,7 +371,7 @@ def _carry(telemetry: Database, records: Database) -> dict[Stream, int]:
 
 def _group_start(database: Database, stream: Stream, from_id: int) -> int:
     if stream is Stream.EVENT:
-        query = "SELECT min(event_id) FROM catalogue"
+        query = "SELECT min(event_id) FROM catalogue WHERE event_id IN (SELECT id FROM event)"
         oldest = database.connection.execute(query).fetchone()[0]
         return from_id if oldest is None else min(from_id, int(oldest))
     if stream is not Stream.TELEMETRY:

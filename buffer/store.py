@@ -119,7 +119,7 @@ class Buffer:
             partial(self._post, RECORDS),
             encode_gap=encode_gap,
             evict_telemetry=lambda last_id: self._telemetry_writer.put(Evict(last_id)),
-            catalogues_held=lambda: self._telemetry_writer.catalogues,
+            catalogues_held=lambda: self._telemetry_writer.catalogues | {self._catalogue},
             reserve=Reserve(path / "reserve", config.reserve_bytes, config.min_free_bytes),
             signer=signer,
             unsent=self._cursors.unsent.get,

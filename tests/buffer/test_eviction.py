@@ -110,6 +110,57 @@ async def test_catalogue_of_a_group_held_is_never_evicted(
         await log.add_record(Stream.EVENT, b"catalogue", keep=b"m" * 32)
 
 
+async def test_a_catalogue_that_goes_late_leaves_the_chain_whole(
+    open_buffer: OpenBuffer, clock: HandClock
+) -> None:
+    """Found by the loss machine: the anchor went back to the catalogue's row."""
+    quota = {**QUOTA, Stream.EVENT: 6_000}
+    async with open_buffer(quota_bytes=quota, key_every_s=1) as log:
+        hashes: dict[int, bytes] = {}
+        log.add_listener(
+            lambda stream, records: hashes.update(
+                (record.sequence, record.hash) for record in records if stream is Stream.EVENT
+            )
+        )
+        name = b"n" * 32
+        await log.add_record(Stream.EVENT, bytes(2_000), keep=name)
+        log.set_catalogue(name)
+        await add_noise(log, clock, 3)
+        for _ in range(60):
+            await log.add_record(Stream.EVENT, bytes(100))
+        assert log.bounds(Stream.EVENT).first == 1
+        other = b"m" * 32
+        await log.add_record(Stream.EVENT, bytes(100), keep=other)
+        log.set_catalogue(other)
+        await add_noise(log, clock, 40)  # the groups that named the first one go
+        await until_first(log, Stream.TELEMETRY, 5)
+        for _ in range(200):
+            if name not in log.catalogue_records():
+                break
+            await log.add_record(Stream.EVENT, bytes(100))
+        assert other in log.catalogue_records()
+        held = await everything(log, Stream.EVENT)
+        assert held[0].sequence == log.bounds(Stream.EVENT).first > 2
+        assert held[0].previous_hash == hashes[held[0].sequence - 1]
+        check_chain(held, held[0].previous_hash)
+
+
+async def test_a_catalogue_that_went_is_not_said_to_be_kept(
+    open_buffer: OpenBuffer, clock: HandClock
+) -> None:
+    """Found by the loss machine: who came back to it stored it no more."""
+    async with open_buffer(quota_bytes={**QUOTA, Stream.EVENT: 2_000}) as log:
+        for digit in (b"1", b"2"):
+            await log.add_record(Stream.EVENT, b"catalogue", keep=digit * 32)
+        log.set_catalogue(b"2" * 32)
+        await add_noise(log, clock, 1)
+        for _ in range(60):
+            await log.add_record(Stream.EVENT, bytes(100))
+        assert set(log.catalogue_records()) == {b"2" * 32}
+    async with open_buffer() as log:
+        assert set(log.catalogue_records()) == {b"2" * 32}
+
+
 async def test_shedding_on_a_full_disk_spares_alarms(
     open_buffer: OpenBuffer, clock: HandClock
 ) -> None:
