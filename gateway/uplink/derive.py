@@ -30,7 +30,7 @@ from buffer.block import VERSION, BlockDecoder, BlockEncoder, BlockError, Column
 from buffer.contract import Record, Stream, chain_hash
 from gateway.uplink.thin import Chosen, Thinner
 
-DERIVATION = f"1/{VERSION}/{'.'.join(map(str, zstandard.ZSTD_VERSION))}"
+DERIVATION = f"2/{VERSION}/{'.'.join(map(str, zstandard.ZSTD_VERSION))}"
 """What the bytes of a derived record depend on beside its source and the choice: a derived stream
 goes on under the same log id only while this stays as it was."""
 
@@ -75,6 +75,8 @@ class Deriver:
 
     def _begin(self, key: Record) -> None:
         self._thinner = Thinner(self._chosen[key.catalogue])
+        # A fresh one: an encoder remembers of former groups which scaling fitted each point.
+        self._encoder = BlockEncoder()
         self._first = key.sequence
         self._hash = key.hash
 

@@ -264,6 +264,16 @@ def test_it_comes_out_the_same_from_any_key_and_after_any_cut(
     assert {one.sequence for one in without if one.sequence == one.group} >= keys - {lost}
 
 
+def test_what_scaled_a_point_in_a_former_group_changes_no_byte() -> None:
+    def of(*values: float) -> ColumnBatch:
+        points = np.ones(len(values), np.int32)
+        return ColumnBatch(points, np.array(values), np.zeros(len(values), np.uint16), 0, 0)
+
+    records = log_of([[[of(0.0, 0.4)]], [[of(0.0, 0.0)], [of(1.0)]]])
+    whole = derived(Choice(), records)
+    assert derived(Choice(), records[1:]) == whole[1:]
+
+
 def test_a_record_that_does_not_decode_is_covered_by_nothing() -> None:
     batch = ColumnBatch(np.array([1], np.int32), np.array([1.0]), np.zeros(1, np.uint16), 0, 0)
     records = log_of([[[batch], [batch]], [[batch]]])
@@ -289,4 +299,4 @@ def test_the_words_of_a_choice_tell_what_is_left_out() -> None:
         "only points a/*, b/*; only changes beyond the deadband or 0.5 % of range;"
         " at most one sample in 60 s"
     )
-    assert Choice().words() == ""
+    assert Choice().words() == "nothing"
