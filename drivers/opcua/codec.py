@@ -31,9 +31,10 @@ import numpy.typing as npt
 from drivers.contract import SEVERITY_MASK, Int64Array, Quality, UInt16Array, ValueKind, Values
 from drivers.opcua import wire
 from drivers.opcua.convert import BLANKS, EPOCH_TICKS, MAX_TICKS, blank, convert
+from drivers.opcua.field_table import FieldTable
 from drivers.opcua.loose import Loose, read_loose
 from drivers.opcua.spread import Bools, Handles, Items, judge_arrays, spread
-from drivers.opcua.structures import ABSENT, FieldTable
+from drivers.opcua.structures import ABSENT
 from drivers.opcua.wire import CodecError, Cursor
 
 Bytes = npt.NDArray[np.uint8]
@@ -325,15 +326,14 @@ def _columns(groups: list[_Group], loose: Loose, items: Items, kinds: Bytes) -> 
     for group in groups:
         if group.built_in == _NULL:
             _worsen(quality, group.index, Quality.BAD_WAITING)
-    absent = [i for i, value in zip(loose.index, loose.value, strict=True) if value == ABSENT]
-    if absent:
-        _worsen(quality, np.array(absent), Quality.BAD_WAITING)
+    pools, absent, texts = _pools(loose)
+    _worsen(quality, np.array(absent, np.int64), Quality.BAD_WAITING)
     misfit = items.refused.copy()
     columns = []
     for kind in ValueKind:
         chosen = kind_of == kind
         if chosen.any():
-            values = _values(kind, groups, loose, chosen, misfit)
+            values = _values(kind, groups + pools, texts, chosen, misfit)
             _worsen(quality, np.flatnonzero(misfit & chosen), Quality.BAD_CONFIG_ERROR)
             values[(quality & SEVERITY_MASK) >= Quality.BAD] = BLANKS[kind]
             columns.append(_column(kind, chosen, values, quality, items))
@@ -349,6 +349,27 @@ def _columns(groups: list[_Group], loose: Loose, items: Items, kinds: Bytes) -> 
     )
 
 
+def _pools(loose: Loose) -> tuple[list[_Group], list[int], list[tuple[int, str | None]]]:
+    """Sort what was read one by one: numbers by built-in type, what is absent, texts."""
+    pools: defaultdict[int, tuple[list[int], list[bytes]]] = defaultdict(lambda: ([], []))
+    absent: list[int] = []
+    texts: list[tuple[int, str | None]] = []
+    for index, value in zip(loose.index, loose.value, strict=True):
+        if not isinstance(value, tuple):
+            texts.append((index, value))
+        elif value == ABSENT:
+            absent.append(index)
+        else:
+            indexes, octets = pools[value[0]]
+            indexes.append(index)
+            octets.append(value[1])
+    groups = []
+    for built_in, (indexes, octets) in pools.items():
+        records = np.frombuffer(b"".join(octets), [("value", _NUMPY[built_in])])
+        groups.append(_Group(np.array(indexes, np.int64), records, 0, built_in))
+    return groups, absent, texts
+
+
 def _worsen(quality: UInt16Array, index: slice | npt.NDArray[np.int64], code: Quality) -> None:
     """Set a bad code where the server itself has not said bad."""
     own = quality[index]
@@ -356,7 +377,11 @@ def _worsen(quality: UInt16Array, index: slice | npt.NDArray[np.int64], code: Qu
 
 
 def _values(
-    kind: ValueKind, groups: list[_Group], loose: Loose, chosen: Bools, misfit: Bools
+    kind: ValueKind,
+    groups: list[_Group],
+    texts: list[tuple[int, str | None]],
+    chosen: Bools,
+    misfit: Bools,
 ) -> npt.NDArray[Any]:
     """Values of one kind for all items (those of other kinds are arbitrary); notes misfits."""
     values = blank(kind, len(chosen))
@@ -367,16 +392,11 @@ def _values(
         values[group.index] = converted
         if wrong is not None:
             misfit[group.index] |= wrong & chosen[group.index]
-    for index, value in zip(loose.index, loose.value, strict=True):
-        if not chosen[index] or value == ABSENT:
+    for index, text in texts:
+        if not chosen[index]:
             continue
-        if isinstance(value, tuple):
-            built_in, octets = value
-            converted, wrong = convert(np.frombuffer(octets, _NUMPY[built_in]), built_in, kind)
-            values[index] = converted[0]
-            misfit[index] |= wrong is not None and bool(wrong[0])
-        elif kind is ValueKind.TEXT and value is not None:
-            values[index] = value
+        if kind is ValueKind.TEXT and text is not None:
+            values[index] = text
         else:
             misfit[index] = True
     return values

@@ -91,7 +91,8 @@ def _times(ticks: Int64Array, kind: ValueKind) -> tuple[npt.NDArray[Any], Bools 
 
 def _whole(raw: Float64Array, kind: ValueKind) -> tuple[npt.NDArray[Any], Bools]:
     low, high = (-(2.0**63), 2.0**63) if kind is ValueKind.INT else (0.0, 2.0**64)
-    fits = (raw >= low) & (raw < high) & (np.trunc(raw) == raw)
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        fits = (raw >= low) & (raw < high) & (np.trunc(raw) == raw)
     return np.where(fits, raw, 0.0).astype(_DTYPES[kind]), ~fits
 
 

@@ -12,10 +12,10 @@ from drivers.contract import Clock, DriverPoint, Int64Array
 from drivers.opcua.batches import BatchMaker
 from drivers.opcua.config import OpcUaAddress, OpcUaConfig
 from drivers.opcua.events import EventMaker, OverflowTally
+from drivers.opcua.field_table import FieldTable
 from drivers.opcua.repeats import EchoFilter, RepeatFilter
 from drivers.opcua.shift import ShiftWatch
 from drivers.opcua.state import State
-from drivers.opcua.structures import FieldTable
 from drivers.opcua.traffic import Traffic
 
 

@@ -18,8 +18,8 @@ from drivers.opcua.client import Link
 from drivers.opcua.definitions import TypeAsker
 from drivers.opcua.device import Device
 from drivers.opcua.faults import BAD_NO_MATCH, BAD_NODE_ID_UNKNOWN
+from drivers.opcua.field_table import structure_readers
 from drivers.opcua.services import Item, Place, Surroundings
-from drivers.opcua.structures import reader_of
 
 _CALL = 100  # operations a call, where the server names no limit: what small ones allow
 T = TypeVar("T")
@@ -78,11 +78,11 @@ class NodeFinder:
         book, changed = asker.model.book(), []
         for item, (data_type, encoding) in zip(items, types, strict=True):
             root = asker.model.root(data_type, encoding)
-            readers = tuple(
-                (handle, reader_of(book, root, self._device.points[handle].address.path()))
-                for handle in fellows[item.handle]
-            )
-            if self._device.fields.set(item.handle, readers):
+            handles = fellows[item.handle]
+            paths = [self._device.points[handle].address.path() for handle in handles]
+            readers, quick = structure_readers(book, root, paths)
+            table = self._device.fields
+            if table.set(item.handle, tuple(zip(handles, readers, strict=True)), quick):
                 changed.append(item.handle)
         return changed
 

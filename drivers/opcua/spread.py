@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from drivers.contract import Int64Array
+from drivers.opcua.field_table import FieldTable
 from drivers.opcua.loose import Loose
-from drivers.opcua.structures import ABSENT, Element, FieldTable, Reader, Refusal, StructureError
+from drivers.opcua.quick_fields import QuickReader
+from drivers.opcua.structures import ABSENT, Element, Reader, Refusal, StructureError
 from drivers.opcua.wire import Cursor
 
 Bools = npt.NDArray[np.bool_]
@@ -77,7 +79,8 @@ def spread(body: bytes, nothing: Bools, loose: Loose, items: Items, fields: Fiel
             values = [(handle, ABSENT) for handle, _ in readers]
         else:
             start = loose.variant[place] if place is not None else -1
-            values = _read_fields(body, start, index, readers, items)
+            quick = fields.quick(int(handles[index]))
+            values = _read_fields(body, start, index, (readers, quick), items)
         if place is not None:
             loose.value[place] = values[0][1]
         items.refused[index] = values[0][1] is None
@@ -100,13 +103,14 @@ def _read_fields(
     body: bytes,
     start: int,
     index: int,
-    readers: Sequence[tuple[int, Reader]],
+    how: tuple[Sequence[tuple[int, Reader]], QuickReader | None],
     items: Items,
 ) -> list[tuple[int, Element | None]]:
     """Read the fields of one structure; None, and the reason noted, where one is not to be had.
 
     start: of its Variant; -1 where the value is of fixed size, and so no structure.
     """
+    readers, quick = how
     values: list[tuple[int, Element | None]] = []
     refusal: Refusal | None = None
     if start < 0:
@@ -115,6 +119,10 @@ def _read_fields(
         refusal = Refusal("the server says that its structure has changed", doubted=True)
     elif items.refused[index]:
         refusal = Refusal(items.reasons[int(items.handles[index])])
+    if refusal is None and quick is not None:
+        found = quick.read(body, start)
+        if found is not None:
+            return [(handle, value) for (handle, _), value in zip(readers, found, strict=True)]
     for handle, reader in readers:
         value: Element | None = None
         cursor = Cursor(body, max(start, 0))

@@ -14,12 +14,9 @@ dimensions) and 5.2.2.15 (ExtensionObject). What a field may be: OPC 10000-3, 8.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
-
-import numpy as np
-import numpy.typing as npt
 
 from drivers.opcua import wire
 from drivers.opcua.field_path import MOST_STEPS, FieldStep
@@ -387,39 +384,8 @@ def _judge(one: Field, rest: tuple[FieldStep, ...]) -> None:
         raise StructureError(f"{one.name} is {_type_name(one.built_in)}, which gives no value")
 
 
-class FieldTable:
-    """Which handles stand for structures, and how the fields of each are read.
-
-    A structure is watched once, under the handle of the first point that is a field of it.
-    structured: bool[n], by handle.  elements: bool[n], which are read as one element of an array.
-    """
-
-    __slots__ = ("_readers", "elements", "structured")
-
-    def __init__(self, count: int, elements: Sequence[int] = ()) -> None:
-        self.structured: npt.NDArray[np.bool_] = np.zeros(count, np.bool_)
-        self.elements: npt.NDArray[np.bool_] = np.zeros(count, np.bool_)
-        self.elements[list(elements)] = True
-        self._readers: dict[int, tuple[tuple[int, Reader], ...]] = {}
-
-    def __bool__(self) -> bool:
-        """Tell whether there is any."""
-        return bool(self._readers)
-
-    def readers(self, handle: int) -> tuple[tuple[int, Reader], ...]:
-        """Give the handle and reader of every point that is a field of this structure."""
-        return self._readers.get(handle, ())
-
-    def set(self, handle: int, readers: tuple[tuple[int, Reader], ...]) -> bool:
-        """Know how a structure is read from now on; tells whether that is new."""
-        fresh = self._readers.get(handle) != readers
-        self._readers[handle] = readers
-        self.structured[handle] = True
-        return fresh
-
-
 __all__ = [
     "ABSENT", "BUILT_IN_NAMES", "OPTIONAL", "PLAIN", "STRUCTURE", "SUBTYPED", "SUBTYPED_UNION",
-    "TEXTS", "UNION", "Element", "Field", "FieldReader", "FieldTable", "Reader", "Refusal",
+    "TEXTS", "UNION", "Element", "Field", "FieldReader", "Reader", "Refusal",
     "Structure", "StructureError", "TypeBook", "reader_of",
 ]  # fmt: skip

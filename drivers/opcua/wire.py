@@ -81,15 +81,17 @@ class Cursor:
     def count(self, least: int) -> int:
         """Length of an array whose elements take at least `least` bytes; null counts as 0."""
         length = self.i32()
-        if length > (self.end - self.position) // max(least, 1):
-            raise CodecError(f"array of {length} elements is longer than its message")
+        if not -1 <= length <= (self.end - self.position) // max(least, 1):
+            raise CodecError(f"an array of {length} elements in its message")
         return max(length, 0)
 
     def span(self) -> tuple[int, int]:
-        """Start and end of a String or ByteString; null is empty."""
-        length = max(self.i32(), 0)
-        start = self.skip(length)
-        return start, start + length
+        """Start and end of a String or ByteString; null is empty, as length -1 says."""
+        length = self.i32()
+        if length < -1:  # whoever wrote it meant something else: what follows would be guessed
+            raise CodecError(f"a text of {length} bytes")
+        start = self.skip(max(length, 0))
+        return start, self.position
 
     def text(self) -> str:
         """Read a String; bytes that are no UTF-8 become U+FFFD."""

@@ -13,7 +13,10 @@ from pathlib import Path
 from tests.bench.machine import describe
 from tests.bench.table import print_table, write_json
 
-GROUPS = ("flow", "latency", "log", "modbus", "opcua", "opcua_failover", "outage", "vision")
+GROUPS = (
+    "flow", "latency", "log", "modbus", "opcua", "opcua_failover", "opcua_structures", "outage",
+    "vision",
+)  # fmt: skip
 
 
 def main() -> None:

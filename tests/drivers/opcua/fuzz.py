@@ -28,6 +28,7 @@ from drivers.contract import Quality, ValueKind
 from drivers.opcua.alarms import FIELDS, read_events
 from drivers.opcua.attributes import read_ranks, read_type_numbers
 from drivers.opcua.codec import DataChange, decode_data_change, decode_data_values
+from drivers.opcua.field_table import FieldTable
 from drivers.opcua.publish import (
     Notification,
     ServiceFaultError,
@@ -36,7 +37,6 @@ from drivers.opcua.publish import (
     read_read_response,
     read_republish_response,
 )
-from drivers.opcua.structures import FieldTable
 from drivers.opcua.wire import CodecError, Cursor
 from tests.drivers.opcua import fuzz_structures
 from tests.drivers.opcua.hostile import SIZES, data_value, mutate

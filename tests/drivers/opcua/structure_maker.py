@@ -43,18 +43,21 @@ class Sample:
     leaves: dict[Path, Any] = field(default_factory=dict)
 
 
-def make_types(rng: random.Random, depth: int = 3) -> Made:
-    """Invent a type; the last of all is the root."""
+def make_types(rng: random.Random, depth: int = 3, *, plain: bool = False) -> Made:
+    """Invent a type; the last of all is the root. plain: of what a quick plan may know."""
     count = [0]
 
     def one(left: int) -> Made:
         count[0] += 1
-        made = Made(100 + count[0], rng.choice((0, 0, 0, 1, 2, 3, 4)))
+        made = Made(100 + count[0], 0 if plain else rng.choice((0, 0, 0, 1, 2, 3, 4)))
         for place in range(rng.randint(1, 5)):
-            kind: Any = rng.choice((*FIXED, *TEXTS, *OTHERS, 24, 22, ENUM, SUBTYPE))
+            others = (12, 15) if plain else (*TEXTS, *OTHERS, 24, 22)
+            kind: Any = rng.choice((*FIXED, *others, ENUM, SUBTYPE))
             if left and rng.random() < 0.35:
                 kind = one(left - 1)
             rank = rng.choice((0, 0, 0, 1, 2))
+            if plain:
+                rank = min(rank, 1) if kind in (*FIXED, ENUM, SUBTYPE) else 0
             made.fields.append((f"f{place}", kind, rank, rng.random() < 0.4))
         return made
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from drivers.contract import Quality, ValueKind
 from drivers.opcua.codec import decode_data_change
 from drivers.opcua.field_path import FieldStep, parse_field_path
+from drivers.opcua.field_table import FieldTable, structure_readers
 from drivers.opcua.structures import (
     ABSENT,
     STRUCTURE,
     Field,
     FieldReader,
-    FieldTable,
     Refusal,
     Structure,
     StructureError,
@@ -81,6 +81,22 @@ def test_every_field_is_what_was_put_in(seed: int) -> None:
 
 
 @given(SEEDS)
+def test_a_plan_gives_at_once_what_the_fields_give_one_by_one(seed: int) -> None:
+    rng = random.Random(seed)
+    root = make_types(rng, plain=True)
+    model = model_of(root)
+    sample = make_value(root, rng)
+    paths = [path for path, right in sample.leaves.items() if right is not NOTHING]
+    told = model.root((3, root.number), None)
+    _, quick = structure_readers(model.book(), told, [steps_of(path) for path in paths])
+    assert quick is not None
+    assert quick.read(sample.variant, 0) == [sample.leaves[path] for path in paths]
+    longer = sample.variant[:6] + struct.pack("<i", len(sample.variant) - 9)
+    assert quick.read(longer + sample.variant[10:] + b"\x00", 0) is None
+    assert quick.read(b"\x16\x01\x03\x09\x00\x01" + sample.variant[6:], 0) is None
+
+
+@given(SEEDS)
 def test_what_is_made_of_the_definition_says_what_values_say(seed: int) -> None:
     rng = random.Random(seed)
     root = make_types(rng)
@@ -126,12 +142,9 @@ def table(elements: tuple[int, ...] = (), **paths: str) -> FieldTable:
     book = TypeBook({(3, 1): Structure("Tank", (3, 2), 0, fields)}, {(3, 2): (3, 1)})
     made = FieldTable(len(paths) + 1, elements)
     root = book.structures[3, 1]
-    made.set(
-        0,
-        tuple(
-            (i, reader_of(book, root, parse_field_path(p))) for i, p in enumerate(paths.values())
-        ),
-    )
+    readers, quick = structure_readers(book, root, [parse_field_path(p) for p in paths.values()])
+    assert quick is not None
+    made.set(0, tuple(enumerate(readers)), quick)
     return made
 
 
