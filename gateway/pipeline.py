@@ -414,13 +414,17 @@ class Pipeline:
             self._watch(self._log.add_record(Stream.EVENT, payload, state=state))
 
     async def _store_flood(self, changes: Sequence[AlarmChange]) -> None:
-        """Store alarms; of a flood, part after part, so that everybody else gets a turn."""
-        self._store_alarms(changes)
+        """Store alarms; of a flood, part after part, so that everybody else gets a turn.
+
+        That a flood begins is told before the alarms that make it one: people get one message.
+        """
         self._store_notes()
+        self._store_alarms(changes)
         while self._judge.waiting:
             await asyncio.sleep(0)
-            self._store_alarms(self._judge.more(self._clock.monotonic_ns()))
+            more = self._judge.more(self._clock.monotonic_ns())
             self._store_notes()
+            self._store_alarms(more)
 
     def _store_alarms(
         self, changes: Sequence[AlarmChange], state: Mapping[str, bytes] = _NO_STATE

@@ -10,6 +10,9 @@ A Modbus device of N points with a limit each, a second one with the marker, `pl
 - `trip`: all of them return in one poll, and are raised again together a moment later, as in a
   plant trip.
 
+People are told by a webhook all the while: the alarms of a flood as one call, none of them one by
+one beyond those before it was declared, and no message twice.
+
 In each phase, from outside: the marker's register changes every 300 ms, its lag is the receiver's
 commit less that moment (wall clock of one machine); a person lists alarms, acknowledges the marker,
 and /healthz is asked. Compared are the figures of a flood with those of `quiet` in the same run.
@@ -33,8 +36,9 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from gateway.control.client import NotAnsweredError, RefusedError, ask
 from gateway.model.alarm import AlarmChange, AlarmState
@@ -42,6 +46,7 @@ from gateway.wire.v1 import uplink_pb2 as wire
 from tests.bench.machine import describe, usage
 from tests.e2e.plant import Plant
 from tests.e2e.world import World, stop, until
+from tests.fakes.hook_server import HookThread
 
 HIGH = 500
 MARKER = "marker/m"
@@ -50,6 +55,9 @@ ASK_S = 0.2
 WHOLE = "marker to receiver"
 PER_REQUEST = 125  # registers a Modbus read brings at most
 STEPS_PER_S = 10
+MOST_SINGLE = (
+    20  # those before the flood is declared: ten, and what came in the same poll of others
+)
 ARRIVE_S = 240  # everything must have arrived by then; a limit of the test, no figure
 
 
@@ -96,6 +104,7 @@ class Outcome:
     table: list[Figures]
     cpu_shares: dict[str, float]
     resident_mb: float
+    told: dict[str, int]
     wrong: list[str]
 
 
@@ -183,8 +192,11 @@ class _Person:
 
 def run(folder: Path, scale: Scale) -> Outcome:
     """Run the three phases once."""
-    with World(folder) as world, Plant(scale.alarms) as plant, Plant(1) as marker:
-        _write_site(world, plant.port, marker.port, scale.alarms)
+    with (
+        World(folder) as world, Plant(scale.alarms) as plant, Plant(1) as marker,
+        HookThread() as hooks,
+    ):  # fmt: skip
+        _write_site(world, plant.port, marker.port, scale.alarms, hooks.url)
         receiver = world.start_receiver()
         gateway = world.start_gateway()
         until(lambda: plant.connections and marker.connections, limit_s=120, what="it polls")
@@ -211,17 +223,42 @@ def run(folder: Path, scale: Scale) -> Outcome:
         stop(gateway)
         stop(receiver)
         records, holes = _records(world)
-        floods = _floods(world)
-    return _judge(scale, felt, records, holes, floods, resident)
+        floods, messages = _floods(world), [hook.json for hook in hooks.hooks]
+    outcome = _judge(scale, felt, records, holes, floods, resident)
+    told, wrong = _told(messages)
+    return replace(outcome, told=told, wrong=[*outcome.wrong, *wrong])
 
 
-def _write_site(world: World, plant: int, marker: int, points: int) -> None:
+def _told(messages: list[dict[str, Any]]) -> tuple[dict[str, int], list[str]]:
+    """Messages to people by kind, the marker's apart; and what should not be."""
+    told = Counter("marker" if one.get("tag") == MARKER else str(one["kind"]) for one in messages)
+    wrong = []
+    twice = len(messages) - len({one["id"] for one in messages})
+    if twice:
+        wrong.append(f"{twice} messages were told twice")
+    if told["alarm"] > MOST_SINGLE:
+        wrong.append(f"{told['alarm']} alarms of the flood were told one by one")
+    if not told["flood"]:
+        wrong.append("nobody was told of the flood")
+    return dict(told), wrong
+
+
+def _write_site(world: World, plant: int, marker: int, points: int, hook: str) -> None:
     head = "name,area,address,type,high"
     lines = [head, *(f"r{i},holding,{i},u16,{HIGH}" for i in range(points))]
     (world.folder / "plant.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (world.folder / "marker.csv").write_text(f"{head}\nm,holding,0,u16,{HIGH}\n", encoding="utf-8")
+    (world.folder / "roster.csv").write_text("级别,姓名,通知方式\n1,张三,sms\n", encoding="utf-8")
     world.write_site(
-        "".join(
+        f"""
+[notify]
+roster = "roster.csv"
+[[notifier]]
+name = "sms"
+type = "webhook"
+url = "{hook}"
+"""
+        + "".join(
             f"""
 [[device]]
 name = "{name}"
@@ -323,6 +360,7 @@ def _judge(
         table=_table(measured),
         cpu_shares={name: round(one.cpu_s / one.took_s, 3) for name, one in felt.items()},
         resident_mb=round(resident_mb, 1),
+        told={},
         wrong=wrong,
     )
 
@@ -397,6 +435,7 @@ def main() -> None:
         for row in outcome.table:
             print(f"{row.phase:<8} {row.what:<20} {row.count:>6} {row.p50_ms:>8} {row.p99_ms:>8}"
                   f" {row.most_ms:>8} {row.ratio_p99:>10}")  # fmt: skip
+        print(f"told by webhook: {outcome.told}")
         for line in outcome.wrong:
             print(f"WRONG: {line}")
     sys.exit(1 if outcome.wrong else 0)

@@ -84,7 +84,7 @@ class HookServer:
 class HookThread:
     """The same in a thread of its own, for tests that run the gateway as a process."""
 
-    def __init__(self, authority: Authority) -> None:
+    def __init__(self, authority: Authority | None = None) -> None:
         self._authority = authority
         self._loop = asyncio.new_event_loop()
         self._listening = threading.Event()
