@@ -33,19 +33,21 @@ _NOT_FOR_ALARM = (
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Samples of unique rows. `now_ns` is monotonic."""
+    """Samples of unique rows. now_ns: of the batch; taken_ns: of each sample; both monotonic."""
 
     rows: Rows
     values: Floats
     quality: Codes
     source_ns: Times
+    taken_ns: Times
     now_ns: int
 
     def of(self, rows: Rows, chosen: Rows) -> Samples:
         """Some of these samples, for some rows."""
         return Samples(
-            rows, self.values[chosen], self.quality[chosen], self.source_ns[chosen], self.now_ns
-        )
+            rows, self.values[chosen], self.quality[chosen], self.source_ns[chosen],
+            self.taken_ns[chosen], self.now_ns,
+        )  # fmt: skip
 
 
 class Group(Protocol):

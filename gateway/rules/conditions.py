@@ -45,6 +45,7 @@ from gateway.rules.condition_groups import (
 from gateway.rules.condition_moments import MemberPlan, moments, plan_members
 from gateway.rules.condition_spec import MATCHES, PAIRS, AlarmSpec, Kind, said
 from gateway.rules.open_alarm import OpenAlarm, checked_id, describe
+from gateway.rules.sample_times import taken_ns
 
 _NEVER = np.iinfo(np.int64).max
 _NOWHERE = Point(0, "")
@@ -106,6 +107,7 @@ class Conditions:
         self._off_ns = np.array([round(spec.off_delay_s * 1e9) for spec in self._specs], np.int64)
         self._last = _Last(np.full(count, math.nan), np.zeros(count, np.uint16),
                            np.zeros(count, np.int64), np.zeros(count, np.int64))  # fmt: skip
+        self._seen_ns = np.full(count, np.iinfo(np.int64).min, np.int64)  # last batch of a row
         self._open: dict[int, OpenAlarm] = {}
         self._removed = self._restore(restored)
         self._plans = PlanCache(self._plan, point_count=len(points))
@@ -127,14 +129,17 @@ class Conditions:
         values = batch.values.astype(np.float64, copy=False)
         times = batch.source_time_ns
         stamps = np.full(len(values), times, np.int64) if isinstance(times, int) else times
-        come = Samples(np.empty(0, np.intp), values, batch.quality, stamps, now_ns)
+        taken = np.broadcast_to(np.asarray(taken_ns(times, now_ns), np.int64), (len(values),))
+        come = Samples(np.empty(0, np.intp), values, batch.quality, stamps, taken, now_ns)
         for number, one in touched:
             if isinstance(one, MemberPlan):
                 changes += self._judge_moments(number, one, come, batch)
                 continue
             samples = come.of(one.rows, one.samples)
             changes += self._judge(number, samples, batch.gateway_time_ns)
-        return changes
+        for number, one in touched:
+            self._seen_ns[one.rows + self._bounds[number][0]] = now_ns
+        return changes + self.tick(now_ns, batch.gateway_time_ns) if self._pending else changes
 
     def _judge_moments(
         self, number: int, plan: MemberPlan, come: Samples, batch: Batch
@@ -243,11 +248,13 @@ class Conditions:
     def _judge(self, number: int, samples: Samples, gateway_ns: int) -> list[AlarmChange]:
         first = self._bounds[number][0]
         rows = samples.rows + first
+        taken = np.maximum(samples.taken_ns, self._seen_ns[rows])
+        changes = self._fire(rows[self._deadline[rows] <= taken]) if self._pending else []
         active = self._active[rows]
         asks, usable = self._groups[number].ask(samples, active)
         differs = (asks != active) & usable
         if not self._pending and not np.count_nonzero(differs):
-            return []
+            return changes
         self._held[rows] = ~usable
         running = self._deadline[rows]
         stop = usable & ~differs & (running != _NEVER)
@@ -259,11 +266,18 @@ class Conditions:
         self._last.source_ns[picked] = samples.source_ns[chosen]
         self._last.gateway_ns[picked] = gateway_ns
         delay = np.where(self._active[picked], self._off_ns[picked], self._on_ns[picked])
-        began = np.where(running[chosen] == _NEVER, samples.now_ns + delay, running[chosen])
+        began = np.where(running[chosen] == _NEVER, taken[chosen] + delay, running[chosen])
         self._deadline[picked] = began
-        fire = picked[began <= samples.now_ns]
-        changes = [self._change(row) for row in fire.tolist()]
+        fire = picked[began <= taken[chosen]]
+        changes += [self._change(row) for row in fire.tolist()]
         self._settle(fire)
+        return changes
+
+    def _fire(self, ran_out: Rows) -> list[AlarmChange]:
+        """Fire delays of rows that ran out, with their latest values, unless they are held."""
+        due = ran_out[~self._held[ran_out]]
+        changes = [self._change(row) for row in due.tolist()]
+        self._settle(due)
         return changes
 
     def _settle(self, fired: Rows) -> None:

@@ -9,7 +9,8 @@ Guarantees:
 - Delays: the value must ask for the change at every judged sample from the first one until
   on_delay_s (raise) or off_delay_s (return) has passed in monotonic time; then `tick` fires it
   without a new sample, with the latest value. A delay of 0 fires in the same `feed`. A restart
-  starts a running delay anew.
+  starts a running delay anew. Samples of one batch are as far apart as their own times say
+  (sample_times.py), but none is older than the batch before that had the same point.
 - Not judged, and therefore neither raised nor returned: bad quality; uncertain:inhibited, warm_up,
   calibrating, under_test; good:simulated (all "not for alarm"); NaN. The state is held, and a
   running delay is held with it: it cannot fire on an unknown value, and when a judged value comes
@@ -45,6 +46,7 @@ from gateway.rules.open_alarm import (
     describe,
     encode_open,
 )
+from gateway.rules.sample_times import taken_ns
 
 _Rows = npt.NDArray[np.intp]
 _Flags = npt.NDArray[np.bool_]
@@ -77,6 +79,7 @@ class _Samples:
     values: _Floats
     quality: npt.NDArray[np.uint16]
     source_time_ns: npt.NDArray[np.int64]
+    taken_ns: npt.NDArray[np.int64]  # monotonic
     gateway_time_ns: int
 
     def at(self, chosen: _Flags | _Rows) -> _Samples:
@@ -85,6 +88,7 @@ class _Samples:
             self.values[chosen],
             self.quality[chosen],
             self.source_time_ns[chosen],
+            self.taken_ns[chosen],
             self.gateway_time_ns,
         )
 
@@ -138,6 +142,8 @@ class LimitAlarms:
         self._last_quality = np.zeros(count, np.uint16)
         self._last_source_ns = np.zeros(count, np.int64)
         self._last_gateway_ns = np.zeros(count, np.int64)
+        self._seen_ns = np.full(count, np.iinfo(np.int64).min, np.int64)  # last batch of a row
+        self._delays = bool(self._table.on_delay_ns.any() or self._table.off_delay_ns.any())
         self._open: dict[tuple[int, int], OpenAlarm] = {}
         self._removed = self._restore(decode_open(restored))
         self._quiet_low, self._quiet_high = self._table.quiet(np.arange(count), self._active)
@@ -161,6 +167,8 @@ class LimitAlarms:
             outside |= self._delayed[rows]
         if np.count_nonzero(outside):  # the cheapest way to ask any()
             changes += self._judge(batch, plan, outside, now_ns)
+        if self._delays:
+            self._seen_ns[rows] = now_ns
         return changes
 
     def tick(self, now_ns: int) -> list[AlarmChange]:
@@ -169,22 +177,28 @@ class LimitAlarms:
         if due_at is None or due_at > now_ns:
             return []
         due = (self._deadline <= now_ns) & ~self._held
-        rows = np.flatnonzero(due.any(axis=0))
+        return self._fire(np.flatnonzero(due.any(axis=0)), now_ns)
+
+    def _fire(self, rows: _Rows, until_ns: int | npt.NDArray[np.int64]) -> list[AlarmChange]:
+        """Fire the delays of some rows that ran out by then, with their latest values."""
+        due = (self._deadline[:, rows] <= until_ns) & ~self._held[rows]
+        if not np.count_nonzero(due):
+            return []
         changes = []
-        for row in rows.tolist():
-            for number in np.flatnonzero(due[:, row]).tolist():
-                changes.append(
-                    self._change(
-                        number,
-                        row,
-                        float(self._last_value[row]),
-                        int(self._last_quality[row]),
-                        int(self._last_source_ns[row]),
-                        int(self._last_gateway_ns[row]),
-                    )
+        for place, number in np.argwhere(due.T).tolist():
+            row = int(rows[place])
+            changes.append(
+                self._change(
+                    number,
+                    row,
+                    float(self._last_value[row]),
+                    int(self._last_quality[row]),
+                    int(self._last_source_ns[row]),
+                    int(self._last_gateway_ns[row]),
                 )
-        self._active[:, rows] ^= due[:, rows]
-        self._deadline[due] = _NEVER
+            )
+        self._active[:, rows] ^= due
+        self._deadline[:, rows] = np.where(due, _NEVER, self._deadline[:, rows])
         self._settle(rows)
         return changes
 
@@ -273,44 +287,47 @@ class LimitAlarms:
         self, batch: Batch, plan: _Places, outside: _Flags, now_ns: int
     ) -> list[AlarmChange]:
         """Take the rows that have a sample outside; their samples go round by round, in order."""
-        columns = self._columns(batch, plan)
+        columns = self._columns(batch, plan, now_ns)
         touched = np.zeros(len(self._delayed), np.bool_)
         touched[columns.rows[outside]] = True
         columns = columns.at(touched[columns.rows])
         changes: list[AlarmChange] = []
         for chosen in _rounds(columns.rows):
-            changes += self._round(columns.at(chosen), now_ns)
-        return changes
+            changes += self._round(columns.at(chosen))
+        return changes + self.tick(now_ns) if self._delayed_count else changes
 
-    def _columns(self, batch: Batch, plan: _Places) -> _Samples:
+    def _columns(self, batch: Batch, plan: _Places, now_ns: int) -> _Samples:
         count = len(batch.points)
         rows = np.arange(len(self._delayed))[plan.rows]
         times = batch.source_time_ns
         stamps = np.full(count, times, np.int64) if isinstance(times, int) else times
+        taken = np.broadcast_to(np.asarray(taken_ns(times, now_ns), np.int64), (count,))
         return _Samples(
             rows,
             np.asarray(batch.values)[plan.samples].astype(np.float64),
             batch.quality[plan.samples],
             stamps[plan.samples],
+            np.maximum(taken[plan.samples], self._seen_ns[rows]),
             batch.gateway_time_ns,
         )
 
-    def _round(self, samples: _Samples, now_ns: int) -> list[AlarmChange]:
+    def _round(self, samples: _Samples) -> list[AlarmChange]:
         """Judge samples of unique rows: update delays, fire what has none or is over."""
+        changes = self._fire(samples.rows, samples.taken_ns) if self._delayed_count else []
         judged = _is_judged(samples)
         self._held[samples.rows] = ~judged
         samples = samples.at(judged)
         rows = samples.rows
         if not len(rows):
-            return []
+            return changes
         active = self._active[:, rows]
         wanted = self._table.wanted(rows, samples.values, active)
         delay = np.where(active, self._table.off_delay_ns[rows], self._table.on_delay_ns[rows])
         running = self._deadline[:, rows]
-        deadline = np.where(running == _NEVER, now_ns + delay, running)
-        fire = wanted & (deadline <= now_ns)
+        deadline = np.where(running == _NEVER, samples.taken_ns + delay, running)
+        fire = wanted & (deadline <= samples.taken_ns)
         self._deadline[:, rows] = np.where(wanted & ~fire, deadline, _NEVER)
-        changes = [
+        changes += [
             self._change(
                 number,
                 int(rows[place]),

@@ -234,3 +234,17 @@ def model(samples: Sequence[tuple[float, float, int]], on_s: float, off_s: float
             active, due = not active, math.inf
             times.append(at_s)
     return times
+
+
+@pytest.mark.parametrize(("returns_s", "raised_then"), [(104.999, []), (105.0, [True, False])])
+def test_a_delay_counts_by_the_samples_own_times_within_a_batch(
+    returns_s: float, raised_then: list[bool]
+) -> None:
+    rules = conditions(AlarmSpec("n", Kind.DISCRETE, ("d/a",), values=(1.0,), on_delay_s=5.0))
+    feed(rules, 0, (1, 0.0, 0))
+    times = np.array([99, 100, 101, returns_s]) * S
+    batch = Batch(
+        np.ones(4, np.int32), np.array([0.0, 1.0, 1.0, 0.0]), np.zeros(4, np.uint16),
+        times.astype(np.int64), WALL_NS, 0,
+    )  # fmt: skip
+    assert raised(rules.feed(batch, now_ns=1000 * S)) == raised_then

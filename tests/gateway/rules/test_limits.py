@@ -411,3 +411,85 @@ def test_agrees_with_a_slow_scalar_model(data: st.DataObject) -> None:
         assert (judge.next_deadline_ns() is None) == (not waiting)
         assert judge.open_count == sum(one.active for one in every)
         assert len(decode_open(judge.open_alarms())) == judge.open_count
+
+
+def stamped(*samples: tuple[float, float]) -> Batch:
+    """Values of point 1 in one batch, each with the second of its own time."""
+    seconds, values = zip(*samples, strict=True)
+    return Batch(
+        np.full(len(samples), 1, np.int32), np.array(values), np.zeros(len(samples), np.uint16),
+        np.array([round(one * S) for one in seconds], np.int64), 1000, 0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("lasted_s", "raised"), [(4.999, False), (5.0, True)])
+def test_an_excursion_inside_one_batch_lasts_as_long_as_its_own_times_say(
+    lasted_s: float, raised: bool
+) -> None:
+    judge = alarms(Point(1, "d/a", limits=Limits(high=10.0, on_delay_s=5.0)))
+    changes = judge.feed(
+        stamped((100, 9.0), (101, 11.0), (102, 12.0), (101 + lasted_s, 9.0)), now_ns=1000 * S
+    )
+    found = [change.state for change in changes]
+    assert found == ([ACTIVE, RETURNED] if raised else [])
+    if raised:
+        assert (changes[0].value, changes[0].source_time_ns) == (12.0, 102 * S)
+
+
+def test_a_standing_value_is_as_old_as_it_says_but_no_older_than_the_batch_before() -> None:
+    judge = alarms(Point(1, "d/a", limits=Limits(high=10.0, on_delay_s=5.0)), Point(2, "d/b"))
+    both = Batch(np.array([1, 2], np.int32), np.array([11.0, 1.0]), np.zeros(2, np.uint16),
+                 np.array([100 * S, 106 * S], np.int64), 1000, 0)  # fmt: skip
+    [raised] = judge.feed(both, now_ns=1000 * S)
+    assert raised.state is ACTIVE
+    fresh = alarms(Point(1, "d/a", limits=Limits(high=10.0, on_delay_s=5.0)), Point(2, "d/b"))
+    assert fresh.feed(batch([1], [9.0]), now_ns=999 * S) == []
+    assert fresh.feed(both, now_ns=1000 * S) == [], "it was seen within its limit a second ago"
+    assert fresh.next_deadline_ns() == 1004 * S
+    never = alarms(Point(1, "d/a", limits=Limits(high=10.0, on_delay_s=5.0)), Point(2, "d/b"))
+    unset = Batch(both.points, both.values, both.quality,
+                  np.array([0, 10**18], np.int64), 1000, 0)  # fmt: skip
+    assert never.feed(unset, now_ns=1000 * S) == [], "a stamp that was never set is no age"
+    assert never.next_deadline_ns() == 1005 * S
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.001, 4.0), st.booleans()), min_size=1, max_size=12),
+    st.floats(0.0, 8.0), st.floats(0.0, 8.0),
+)  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_one_batch_of_all_samples_gives_the_alarms_of_one_batch_each(
+    steps: list[tuple[float, bool]], on_s: float, off_s: float
+) -> None:
+    """One batch of all samples, one batch each, and a scalar model over their own times."""
+    judge = alarms(Point(1, "d/a", limits=Limits(high=10.0, on_delay_s=on_s, off_delay_s=off_s)))
+    at, series = 0.0, list[tuple[float, float]]()
+    for step, high in steps:
+        at += step
+        series.append((at, 11.0 if high else 9.0))
+    on_ns, off_ns = round(on_s * S), round(off_s * S)
+    active, since, wanted = False, -1, list[bool]()
+    for seconds, value in series:
+        now = round(seconds * S)
+        delay = off_ns if active else on_ns
+        if since >= 0 and since + delay <= now:  # `tick` fires between two samples
+            wanted.append(not active)
+            active, since = not active, -1
+        if (value > 10.0) == active:
+            since = -1
+            continue
+        since = now if since < 0 else since
+        if (off_ns if active else on_ns) == 0:
+            wanted.append(not active)
+            active, since = not active, -1
+    one_by_one = alarms(
+        Point(1, "d/a", limits=Limits(high=10.0, on_delay_s=on_s, off_delay_s=off_s))
+    )
+    singly = [
+        change.state is ACTIVE
+        for seconds, value in series
+        for change in one_by_one.feed(stamped((seconds, value)), now_ns=round(seconds * S))
+    ]
+    assert singly == wanted
+    whole = judge.feed(stamped(*series), now_ns=round(at * S))
+    assert [change.state is ACTIVE for change in whole] == wanted
