@@ -32,6 +32,7 @@ from gateway.observe.parts import buffer_statistics
 from gateway.pipeline import Pipeline
 from gateway.rules.judge import DESK_STATE
 from gateway.runtime.clock import SystemClock, boot_id
+from gateway.runtime.forks import without_grpc
 from gateway.runtime.memory import one_arena, settle
 from gateway.sources.album import Album
 from gateway.sources.build import (
@@ -89,6 +90,7 @@ async def run(
     takes no record, and ListenError if the address of metrics cannot be had.
     """
     one_arena()
+    without_grpc()
     site = load()
     configure(site.log.level, site.log.format)
     buffer = Buffer.open(

@@ -108,6 +108,8 @@ class CameraConfig(StrictModel):
     kind: `fixed`; `ptz` or `mobile` (布控球) are meant to move, so that is never reported of them.
     clip_before_s, clip_after_s: seconds of a clip before and after an alarm 报警前后录像; none
         where both are 0.  clip_fps: pictures a second that are kept for clips.
+    provider, threads: what runs the networks; other than `cpu` needs another build of onnxruntime.
+    memory_mb: resident memory beyond which the camera's process ends and is started again.
     blur_heads: make heads in evidence pictures unrecognisable (the measurement never sees that).
     """
 
@@ -130,6 +132,9 @@ class CameraConfig(StrictModel):
     clip_before_s: float = Field(default=10.0, ge=0.0, le=60.0)
     clip_after_s: float = Field(default=20.0, ge=0.0, le=120.0)
     clip_fps: float = Field(default=2.0, ge=0.2, le=10.0)
+    provider: Literal["cpu", "openvino", "cuda"] = "cpu"
+    threads: int = Field(default=1, ge=1, le=64)
+    memory_mb: int = Field(default=800, ge=200, le=1 << 20)
     blur_heads: bool = True
     zones: Annotated[tuple[ZoneConfig, ...], Field(strict=False)] = Field(
         default=(), validation_alias=AliasChoices("zone", "zones")

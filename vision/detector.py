@@ -45,6 +45,15 @@ class Sight:
     scale: float
 
 
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+}
+PACKAGES = {PROVIDERS["openvino"]: "onnxruntime-openvino", PROVIDERS["cuda"]: "onnxruntime-gpu"}
+"""What a machine needs in place of onnxruntime."""
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """How networks run. threads: per network.  provider: an execution provider of onnxruntime.
@@ -63,7 +72,9 @@ def session(model: Model, runtime: Runtime | None = None) -> InferenceSession:
     there = get_available_providers()
     if runtime.provider not in there:
         raise ModelError(
-            f"onnxruntime has no {runtime.provider} on this machine: it has {', '.join(there)}."
+            f"onnxruntime has no {runtime.provider} on this machine, it has {', '.join(there)}:"
+            f" install {PACKAGES.get(runtime.provider, 'a build with it')} in place of onnxruntime,"
+            ' or leave provider = "cpu".'
         )
     options = SessionOptions()
     options.intra_op_num_threads = runtime.threads
@@ -72,7 +83,11 @@ def session(model: Model, runtime: Runtime | None = None) -> InferenceSession:
     options.log_severity_level = 3
     try:
         with _as_file(model.content) as path:
-            return InferenceSession(path, options, providers=[runtime.provider])
+            own = {"num_of_threads": str(runtime.threads)}  # OpenVINO heeds no session option
+            settings = [own if runtime.provider == PROVIDERS["openvino"] else {}]
+            return InferenceSession(
+                path, options, providers=[runtime.provider], provider_options=settings
+            )
     except Exception as error:
         raise ModelError(
             f"onnxruntime refuses the model {model.manifest.name}: {error}."

@@ -6,9 +6,11 @@ replaced without stopping the loop; evidence is drawn from the very frame that w
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from vision.analyser import Analyser, LinkChange, Output, ViewChange
 from vision.clip import AVI, Clip, Picture, Ring
@@ -30,6 +32,10 @@ MOST_ABANDONED = 3
 LOOK_NS = 4_000_000_000
 """How long a picture that was asked for waits for a frame. Half of what a platform's operator waits
 for the whole answer (gateway/receiver/requests.py)."""
+
+WEIGH_NS = 10_000_000_000
+"""How often the process looks at its own memory."""
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 _ITEMS = {"helmet": ("a helmet", "未戴安全帽"), "workwear": ("work wear", "未穿工作服")}
 
@@ -62,6 +68,7 @@ class CameraLoop:
         self._clips = config.clip_before_s + config.clip_after_s > 0
         self._looks: dict[int, int] = {}  # number of who asked for a picture -> until when
         self._abandoned = 0
+        self._weigh_ns = 0
         self._late = 0
 
     def run(self) -> None:
@@ -151,6 +158,8 @@ class CameraLoop:
     def _tick(self) -> bool:
         """Send what is due; replaces a reader that hangs. False if a new one was started."""
         now_ns = time.monotonic_ns()
+        if now_ns >= self._weigh_ns:
+            self._weigh(now_ns)
         link = self._source.link()
         for output in self._analyser.tick(link, now_ns):
             self._send(output, None)
@@ -168,6 +177,14 @@ class CameraLoop:
         self._source = self._open_source()
         self._source.start()
         return False
+
+    def _weigh(self, now_ns: int) -> None:
+        """End the process if it has grown beyond its budget; it is started again."""
+        self._weigh_ns = now_ns + WEIGH_NS
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        used_mb, most_mb = pages * PAGE_BYTES // 1_000_000, self._config.memory_mb
+        if used_mb > most_mb:
+            raise RuntimeError(f"it uses {used_mb} MB of memory, memory_mb allows {most_mb}")
 
     def _send(self, output: Output, frame: Frame | None) -> None:
         name = self._config.name

@@ -225,6 +225,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the gateway's to answer
     with contextlib.suppress(OSError):
         os.nice(NICE)
+        Path("/proc/self/oom_score_adj").write_text("400", encoding="ascii")  # before acquisition
     # Read by OpenCV when it is imported. FFmpeg's own messages may hold the URL with its password.
     os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp"
     os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"

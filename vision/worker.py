@@ -7,7 +7,8 @@ Guarantees:
 - It ends when the socket closes, on Stop, or with Failed and exit code 1; nothing of it outlives
   the gateway.
 - Frames never leave the process; counts, events and evidence pictures do.
-- It runs at lower priority (nice 5), with one thread for each of reading, and of all else.
+- It runs at lower priority (nice 5), with one thread for each of reading, and of all else; it ends
+  by itself beyond `memory_mb`, and the kernel's out-of-memory killer takes it before acquisition.
 
 Only this module and vision/loop.py read clocks.
 """
@@ -22,11 +23,14 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from vision.events import AnyMessage, Configure, Failed, ProtocolError, Started
 from vision.link import Link
 
 NICE = 5
+OOM_SCORE = "500"
+"""Half of the machine's memory is added to what counts against it; proc_pid_oom_score_adj(5)."""
 
 
 def serve(link: Link) -> None:
@@ -43,13 +47,15 @@ def serve(link: Link) -> None:
 
     from vision.analyser import Analyser
     from vision.capture import VideoSource
+    from vision.detector import PROVIDERS, Runtime
     from vision.loop import CameraLoop
     from vision.manifest import ModelError
     from vision.people import load_people
 
     cv2.setNumThreads(1)
     try:
-        people = load_people(config.model_path, config.score, items=config.items)
+        runtime = Runtime(config.threads, PROVIDERS[config.provider])
+        people = load_people(config.model_path, config.score, items=config.items, runtime=runtime)
     except ModelError as error:
         link.send(Failed(text=str(error)))
         raise SystemExit(1) from error
@@ -80,6 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the gateway's to answer
     with contextlib.suppress(OSError):
         os.nice(NICE)
+        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
     # Read by OpenCV when it is imported. FFmpeg's own messages may hold the URL with its password.
     os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp"
     os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"

@@ -14,9 +14,18 @@ from tests.bench.machine import describe
 from tests.bench.table import print_table, write_json
 
 GROUPS = (
-    "flow", "latency", "log", "modbus", "opcua", "opcua_failover", "opcua_structures", "outage",
+    "cameras",
+    "flow",
+    "isolation",
+    "latency",
+    "log",
+    "modbus",
+    "opcua",
+    "opcua_failover",
+    "opcua_structures",
+    "outage",
     "vision",
-)  # fmt: skip
+)
 
 
 def main() -> None:

@@ -104,7 +104,7 @@ def _raise_alarms(plant: Plant, going_on: Callable[[], bool]) -> list[int]:
     return changed_ns
 
 
-def _received(world: World) -> dict[str, tuple[AlarmChange, int, int]]:
+def received(world: World) -> dict[str, tuple[AlarmChange, int, int]]:
     """By source: the alarm, when its commit began at the gateway, and at the receiver, ns."""
     connection = sqlite3.connect(f"file:{world.store / 'receiver.db'}?mode=ro", uri=True)
     try:
@@ -124,8 +124,8 @@ def _words(times_ms: list[float]) -> str:
 
 
 def _row(world: World, what: str, changed_ns: list[int], syncs: Syncs, beside: str) -> Row:
-    until(lambda: len(_received(world)) >= len(changed_ns), limit_s=60, what="all alarms arrive")
-    received = _received(world)
+    until(lambda: len(received(world)) >= len(changed_ns), limit_s=60, what="all alarms arrive")
+    arrived = received(world)
     whole: list[float] = []
     stages: dict[str, list[float]] = {
         "set to read": [],
@@ -133,7 +133,7 @@ def _row(world: World, what: str, changed_ns: list[int], syncs: Syncs, beside: s
         "commit to commit": [],
     }
     for number, set_ns in enumerate(changed_ns):
-        change, stored_ns, received_ns = received[f"gds/r{number}"]
+        change, stored_ns, received_ns = arrived[f"gds/r{number}"]
         moments = (set_ns, change.gateway_time_ns, stored_ns, received_ns)
         whole.append((received_ns - set_ns) / 1e6)
         for name, began, ended in zip(stages, moments, moments[1:], strict=False):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure against its bar.
+    """One figure against its bar; a bar of 0 is none, the figure stands for itself.
 
     ratio: measured / bar where less is better, bar / measured where more is; at most 1 holds.
     limit: what it was compared with in the same run, and the ratio to that.
@@ -26,6 +26,8 @@ class Row:
     @property
     def ratio(self) -> float:
         """At most 1 where the bar holds."""
+        if not self.bar:
+            return 0.0
         if self.more_is_better:
             return self.bar / self.measured if self.measured else float("inf")
         return self.measured / self.bar
@@ -43,8 +45,8 @@ def print_table(machine: dict[str, str], rows: list[Row]) -> None:
     for row in rows:
         sign = "≥" if row.more_is_better else "≤"
         measured, bar = f"{row.measured:,.3g} {row.unit}", f"{sign} {row.bar:,.3g} {row.unit}"
-        print(f"{row.what:<58} {measured:>14} {bar:>14} {row.ratio:>6.2f}  "
-              f"{'yes' if row.holds else 'NO'}")  # fmt: skip
+        judged = f"{bar:>14} {row.ratio:>6.2f}  {'yes' if row.holds else 'NO'}" if row.bar else ""
+        print(f"{row.what:<58} {measured:>14} {judged}".rstrip())
         for more in (row.limit, row.detail):
             if more:
                 print(f"    {more}")

@@ -243,3 +243,22 @@ def test_tags_and_unknown_points() -> None:
     assert camera_tags(config) == ["all.headcount", "analysed_fps"]
     with pytest.raises(ValueError, match="no point 'x'"):
         CameraSource(config, {"x": 1}, SystemClock())
+
+
+async def test_a_provider_that_is_not_there_is_one_sentence(vtest: Path) -> None:
+    async with running(camera(str(vtest), provider="cuda")) as seen:
+        await seen.until(lambda: seen.error is not None)
+    assert "onnxruntime has no CUDAExecutionProvider on this machine" in str(seen.error)
+    assert 'install onnxruntime-gpu in place of onnxruntime, or leave provider = "cpu"' in str(
+        seen.error
+    )
+
+
+async def test_a_camera_runs_with_more_threads_and_before_others_for_the_killer(
+    vtest: Path,
+) -> None:
+    async with running(camera(str(vtest), threads=2)) as seen:
+        await seen.until(lambda: Quality.GOOD in seen.qualities())
+        scored = Path(f"/proc/{seen.source.pid}/oom_score_adj")
+        score = await asyncio.to_thread(scored.read_text, "ascii")
+    assert int(score) >= 500

@@ -116,3 +116,16 @@ def test_samples_flow_until_stop() -> None:
         link.close()
     assert samples[-1].counts == [3]
     assert BAD_NOT_CONNECTED not in {sample.quality for sample in samples}
+
+
+def test_a_process_that_grows_beyond_its_budget_ends_with_one_sentence() -> None:
+    """200 MB is less than Python with all it loads here; the real default is 800."""
+    ours, theirs = socket.socketpair()
+    config = CONFIG.model_copy(update={"memory_mb": 1})
+    with ours:
+        link = Link(theirs.detach())
+        analyser = Analyser(config, detect, start_ns=0)
+        loop = CameraLoop(link, config, analyser, lambda: Source(None, frames=True), {})
+        with pytest.raises(RuntimeError, match=r"it uses \d+ MB of memory, memory_mb allows 1"):
+            loop.run()
+        link.close()
