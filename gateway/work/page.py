@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from gateway.work.permit import read_time
+from gateway.work.permit import KIND_ZH, Kind, Level, read_time
 from gateway.work.words import local
 
 _STYLE = """
@@ -118,12 +118,12 @@ def page(record: Mapping[str, Any]) -> str:
 
 def _summary(record: Mapping[str, Any]) -> str:
     pairs = [
-        (*_LABELS[name], local(read_time(value)) if name in _TIMES else str(value))
+        (*_LABELS[name], _shown(name, value, record["work"]))
         for name, value in record["permit"].items()
         if name in _LABELS
     ]
     special = ", ".join(record["special_time"])
-    judged = record["level_judged"] + (f" ({special})" if special else "")
+    judged = _grade(record["level_judged"]) + (f" ({special})" if special else "")
     pairs += [
         ("判定级别", "judged as", judged or "–"),
         ("开始/结束", "from / to", f"{record['started']} / {record['ended']}"),
@@ -134,6 +134,20 @@ def _summary(record: Mapping[str, Any]) -> str:
         for zh, en, text in pairs
     )
     return f"<h2>作业票 <span>Permit</span></h2><dl>{rows}</dl>"
+
+
+def _shown(name: str, value: object, work: str) -> str:
+    """A field of the permit for people: times local, kind and grade of hot work in Chinese too."""
+    if name in _TIMES:
+        return local(read_time(value))
+    text = str(value)
+    if name == "work":
+        return next((f"{zh} {text}" for kind, zh in KIND_ZH.items() if kind.value == text), text)
+    return _grade(text) if name == "level" and work == Kind.HOT_WORK.value else text
+
+
+def _grade(word: str) -> str:
+    return next((f"{level.zh} {word}" for level in Level if level.word == word), word)
 
 
 def _violations(record: Mapping[str, Any]) -> str:

@@ -307,7 +307,9 @@ def test_the_record_has_everything_and_waits_for_its_evidence() -> None:
     assert "T04:00" not in html  # plant time, as everywhere on the page
     assert "&lt;b&gt;Li &amp; Co&lt;/b&gt;" in html
     assert "<b>Li" not in html
-    assert all(title in html for title in ("动火作业记录", "Work record"))
+    assert all(
+        said in html for said in ("动火作业记录", "Work record", "动火 hot_work", "一级 first")
+    )
     assert content["violations"][0]["evidence"][0]["sha256"][:16] in html
 
 
