@@ -70,7 +70,7 @@ class FakeBroker:
     def send_raw(self, raw: bytes) -> None:
         """Send bytes to every client."""
         for writer in self._writers.values():
-            writer.write(raw)
+            _give(writer, raw)
 
     def publish(self, topic: str, payload: bytes, qos: int = 1) -> None:
         """Give a message to every session; at QoS 1 it is kept until acknowledged."""
@@ -80,7 +80,7 @@ class FakeBroker:
                 number, session.next_id = session.next_id, session.next_id + 1
                 session.unacknowledged[number] = (topic, payload)
             if name in self._writers:
-                self._writers[name].write(_publish(topic, payload, number))
+                _give(self._writers[name], _publish(topic, payload, number))
 
     def kinds(self) -> set[int]:
         """Types of all frames that clients sent."""
@@ -105,7 +105,7 @@ class FakeBroker:
                     self.acknowledged.append(number)
                     self.sessions[name].unacknowledged.pop(number, None)
                 elif kind in {PUBLISH, PINGREQ}:
-                    writer.write(_answer(kind, body))
+                    _give(writer, _answer(kind, body))
                 elif kind == DISCONNECT:
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -119,17 +119,17 @@ class FakeBroker:
     async def _connect(self, name: str, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         if self.greeting:
-            writer.write(self.greeting)
+            _give(writer, self.greeting)
             return
         if self.refuse_code:
-            writer.write(bytes([CONNACK << 4, 2, 0, self.refuse_code]))
+            _give(writer, bytes([CONNACK << 4, 2, 0, self.refuse_code]))
             return
         present = name in self.sessions
         session = self.sessions.setdefault(name, Session())
         self._writers[name] = writer
-        writer.write(bytes([CONNACK << 4, 2, int(present), 0]))
+        _give(writer, bytes([CONNACK << 4, 2, int(present), 0]))
         for number, (topic, payload) in session.unacknowledged.items():
-            writer.write(_publish(topic, payload, number, again=True))
+            _give(writer, _publish(topic, payload, number, again=True))
 
     def _subscribe(self, session: Session, body: bytes, writer: asyncio.StreamWriter) -> None:
         answer = bytearray(body[:2])
@@ -141,7 +141,13 @@ class FakeBroker:
             place += 3 + size
             session.topics = [old for old in session.topics if old[0] != topic] + [(topic, qos)]
             answer.append(0x80 if topic == self.refuse_topic else qos)
-        writer.write(bytes([SUBACK << 4, len(answer)]) + answer)
+        _give(writer, bytes([SUBACK << 4, len(answer)]) + answer)
+
+
+def _give(writer: asyncio.StreamWriter, frame: bytes) -> None:
+    """Write, unless the client has just gone: uvloop raises where asyncio's own loop only warns."""
+    if not writer.is_closing():
+        writer.write(frame)
 
 
 async def _frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
