@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drivers.contract import Int32Array, Quality, UInt16Array, ValueKind, Values
-from drivers.modbus.plan import Block, Span
+from drivers.modbus.plan import Block, Span, Spans
 from drivers.modbus.text import Piece, TextColumn, characters
 
 Array = npt.NDArray[Any]
@@ -92,7 +92,7 @@ class _Group:
 
     kind: ValueKind
     key: tuple[str, bool, bool]  # type family, words swapped, little-endian
-    spans: tuple[Span, ...]
+    spans: Spans
     within: tuple[int, ...]
     types: tuple[str, ...]
     first: int
@@ -127,7 +127,7 @@ class Layout:
             for (of_kind, key), members in sorted(grouped.items()):
                 if of_kind is kind:
                     members.sort(key=lambda value: (value.span, value.type, value.id))
-                    spans = tuple(value.read for value in members)
+                    spans = Spans(value.read for value in members)
                     within = tuple(value.within for value in members)
                     types = tuple(value.type for value in members)
                     self.groups.append(_Group(kind, key, spans, within, types, len(ids)))

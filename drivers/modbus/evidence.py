@@ -24,7 +24,8 @@ from drivers.contract import DriverPoint, Quality
 from drivers.modbus.codec import Area
 from drivers.modbus.config import resolve
 from drivers.modbus.decode import Decoder, Layout, Value
-from drivers.modbus.plan import Block, Limits, Span, touches
+from drivers.modbus.learn import covering
+from drivers.modbus.plan import Limits, Span, touches
 from drivers.modbus.profile import ProfileAddress, Status, Unit, bits, code_number, load
 from drivers.modbus.status import Judge
 
@@ -90,7 +91,7 @@ def interpret(
     moved = [(point, _moved(_span(point), shift)) for point in points]
     values = [_value(point, span) for point, span in moved]
     layout = Layout(values)
-    blocks = [Block(span.area, span.start, span.count, (span,)) for span in sorted(layout.spans())]
+    blocks = [covering([span]) for span in sorted(layout.spans())]
     decoder = Decoder(layout, blocks)
     failed: dict[int, Quality] = {}
     for index, (block, offset) in enumerate(zip(blocks, decoder.offsets, strict=True)):

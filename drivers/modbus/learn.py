@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from drivers.modbus.codec import Area
-from drivers.modbus.plan import Block, Span
+from drivers.modbus.plan import Block, Span, Spans
 
 ILLEGAL_ADDRESS = 2
 ILLEGAL_VALUE = 3
@@ -247,7 +247,8 @@ def covering(spans: Iterable[Span]) -> Block:
     """Block that reads these spans of one area and whatever lies between."""
     ordered = tuple(sorted(spans))
     start = ordered[0].start
-    return Block(ordered[0].area, start, max(span.end for span in ordered) - start, ordered)
+    end = max(span.end for span in ordered)
+    return Block(ordered[0].area, start, end - start, Spans(ordered))
 
 
 def bridging(blocks: Iterable[Block], cut: Cut) -> Block | None:

@@ -28,6 +28,7 @@ from drivers.modbus.codec import (
 )
 from drivers.modbus.config import ModbusConfig
 from drivers.modbus.exchange import Outcome
+from drivers.modbus.learn import covering
 from drivers.modbus.link import Link
 from drivers.modbus.plan import Block, Span, plan
 from drivers.modbus.transport import make_exchange, open_link
@@ -55,7 +56,7 @@ async def read_once(config: ModbusConfig, wanted: Sequence[Span], clock: Clock) 
             code = await _read(link, config.unit, block, reading)
             if code and len(block.spans) > 1 and code not in {Outcome.TIMED_OUT}:
                 for span in block.spans:
-                    single = Block(span.area, span.start, span.count, (span,))
+                    single = covering([span])
                     _note(reading, single, await _read(link, config.unit, single, reading))
             else:
                 _note(reading, block, code)
