@@ -47,6 +47,8 @@ _SENTENCES: Mapping[int, str] = {
     " (BadCertificateHostNameInvalid): name the host as the certificate does",
     0x8018_0000: "the server finds that our certificate is not made for this use"
     " (BadCertificateUseNotAllowed): make it with `plantgate cert opcua`",
+    0x8019_0000: "the server finds that our authority's certificate is not made to issue others"
+    " (BadCertificateIssuerUseNotAllowed): have ours issued by one that is",
     0x801B_0000: "the server cannot find out whether our certificate was revoked"
     " (BadCertificateRevocationUnknown): give it the revocation list of the authority",
     0x801C_0000: "the server cannot find out whether our authority's certificate was revoked"

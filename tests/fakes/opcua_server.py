@@ -118,6 +118,8 @@ class OpcUaServer:
         self.port = port
         self._server: Server | None = None
         self._variables: dict[str, tuple[Any, Any]] = {}
+        self.namespaces_before: tuple[str, ...] = ()
+        """Registered before our own at the next start, so that it gets another index."""
 
     @property
     def endpoint(self) -> str:
@@ -149,6 +151,8 @@ class OpcUaServer:
         await server.init()
         server.set_endpoint(f"opc.tcp://127.0.0.1:{self.port}/UA/Fake")
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        for other in self.namespaces_before:
+            await server.register_namespace(other)
         index = await server.register_namespace(NAMESPACE)
         names: dict[str, tuple[str, Any]] = {
             f"D{i}": ("Double", float(i)) for i in range(self._items)

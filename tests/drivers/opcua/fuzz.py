@@ -84,9 +84,10 @@ def expected(kind: ValueKind, variant: Any, *, element: bool) -> Any:
     element: whether the point is one element of an array.
     """
     built_in, value = variant.VariantType, variant.Value
-    if variant.is_array != element or variant.Dimensions is not None:
-        return None if variant.is_array != element else _UNSURE
-    if variant.is_array:
+    array = variant.is_array or isinstance(value, list)  # of one in another asyncua forgets it
+    if array != element or variant.Dimensions is not None:
+        return None if array != element else _UNSURE
+    if array:
         plain = value is not None and len(value) == 1 and built_in.value in {*SIZES, 12, 13}
         if not plain:
             return None

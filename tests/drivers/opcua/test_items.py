@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -256,3 +257,23 @@ async def test_a_node_of_another_data_type_has_its_value_or_is_bad() -> None:
         for value, quality, _ in emit.samples(100 + place):
             assert quality in (bad, 0x8032) or (quality == GOOD and value in {*had, "0.0"})
     assert {quality for _, quality, _ in emit.samples(104)} == {GOOD}
+
+
+async def test_a_server_that_numbers_its_namespaces_anew_is_read_by_their_uris() -> None:
+    table = rows(
+        {"node": OpcUaServer.node("D1")}, {"node": OpcUaServer.node("Text"), "type": "text"}
+    )
+    emit = Collector()
+    async with OpcUaServer(2) as server:
+        driver = DRIVER.open("dcs", config(server.endpoint), table, SystemClock())
+        async with running(driver, emit) as task:
+            await until(lambda: bool(emit.samples(100)) and bool(emit.samples(101)))
+            await server.stop()
+            await asyncio.wait([task])
+        server.namespaces_before = ("urn:plantgate:one", "urn:plantgate:two")
+        await server.start()
+        async with running(driver, emit):
+            await until(lambda: [emit.samples(100 + i)[-1][1] for i in range(2)] == [GOOD, GOOD])
+            await server.set("D1", 8.5)
+            await until(lambda: emit.samples(100)[-1][0] == 8.5)
+    assert emit.samples(101)[-1][0] == "液位正常"

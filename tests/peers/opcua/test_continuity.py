@@ -187,3 +187,46 @@ async def test_our_own_sudden_end_never_exhausts_the_sessions(
                 await proxy.cut()  # so that no CloseSession passes, as with kill -9
                 await asyncio.wait([task], timeout=15)
     assert all("no more sessions" not in event.text for event in emit.events)
+
+
+async def test_a_session_that_is_gone_hands_over_its_subscription(
+    shared: NodeServer, tmp_path: Path
+) -> None:
+    """TransferSubscriptions, then Republish: what the server held meanwhile comes, and once."""
+    emit = Collector()
+    config = shared.plain(queue_size=500, state_dir=tmp_path)
+    driver = DRIVER.open("dcs", config, table(), SystemClock())
+    async with running(driver, emit):
+        await until(lambda: count(emit) > 15)
+    kept = tmp_path / "dcs.session.json"
+    content = json.loads(kept.read_text(encoding="utf-8"))
+    token = bytes.fromhex(content["token"])
+    content["token"] = (token[:-1] + bytes((token[-1] ^ 0xFF,))).hex()  # the server knows it not
+    kept.write_text(json.dumps(content), encoding="utf-8")
+    before = [s[0] for s in content["subscriptions"]]
+    await asyncio.sleep(0.5)
+    so_far = count(emit)
+    driver = DRIVER.open("dcs", config, table(), SystemClock())
+    async with running(driver, emit) as task:
+        await until(lambda: task.done() or count(emit) > so_far + 15)
+        assert not task.done()
+    after = json.loads(kept.read_text(encoding="utf-8"))
+    assert [s[0] for s in after["subscriptions"]] == before
+    assert after["token"] not in (content["token"], token.hex())
+    assert driver.statistics()["resumed"] == 1
+    assert_complete(shared, emit)
+    assert "opcua.gap" not in emit.kinds()
+
+
+async def test_a_queue_that_runs_over_at_the_server_is_told_as_a_gap(tmp_path: Path) -> None:
+    install_node_opcua()
+    emit = Collector()
+    with serving(tmp_path, period=50, anonymous=True, items=1) as peer:
+        config = peer.plain(queue_size=2, publish_ms=1000)
+        driver = DRIVER.open("dcs", config, points((node("D0"), "float")), SystemClock())
+        async with running(driver, emit):
+            await until(lambda: "opcua.gap" in emit.kinds())
+    told = next(event for event in emit.events if event.kind == "opcua.gap")
+    assert told.attributes["cause"] == "queue_overflow"
+    assert int(told.attributes["count"]) > 0
+    assert "raise queue_size" in told.text
