@@ -27,6 +27,7 @@ from vision.health import View, ViewWatch
 from vision.motion import MotionGate
 from vision.postprocess import Detections
 from vision.ppe import Seen, Verdict
+from vision.sightings import Sighting, Sightings
 from vision.track import Track, Tracker, TrackerRules
 from vision.wear import Ballot, Missing, Wearing
 from vision.zones import (
@@ -75,7 +76,7 @@ class ViewChange:
 Judge = Callable[[Image, Float32Array], list[Seen]]
 """(the frame that was just detected in, boxes[n, 4] of people) → the same people, judged."""
 
-Output = Headcount | OverCount | Missing | LinkChange | ViewChange
+Output = Headcount | OverCount | Missing | Sighting | LinkChange | ViewChange
 
 
 class Analyser:
@@ -89,7 +90,9 @@ class Analyser:
         start_ns: int,
         active: Collection[str] = (),
         judge: Judge | None = None,
+        sightings: Sightings | None = None,
     ) -> None:
+        self._sightings = sightings
         self._judge_items = judge if config.items else None
         self._ballots = {item: Ballot() for item in config.items}
         self._config = config
@@ -148,6 +151,8 @@ class Analyser:
         self.tracks = self._tracker.feed(found, width, height, now_ns=frame.received_ns)
         self.frame_wall_ns = frame.wall_ns
         self._vote(frame, now_ns)
+        if self._sightings is not None:
+            outputs += self._sightings.feed(frame.image)
         return outputs + self._count(frame, now_ns)
 
     @property

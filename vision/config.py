@@ -83,6 +83,26 @@ class ZoneConfig(StrictModel):
         return polygon
 
 
+class DetectorConfig(StrictModel):
+    """[[camera.detector]]: a detector of the site's own, and the alarm it raises.
+
+    model: ONNX file with its manifest beside it.  zone: of this camera; the whole picture unless
+    given.  hits, of: how many of the last frames must show it.
+    """
+
+    alarm: Literal["flame", "smoke", "smoking", "phone"]
+    model: str = Field(min_length=1)
+    score: float = Field(default=0.5, ge=0.05, le=0.99)
+    zone: str = ""
+    hits: int = Field(default=3, ge=2, le=100)
+    of: int = Field(default=5, ge=2, le=100)
+
+    @property
+    def where(self) -> str:
+        """Name of what it watches."""
+        return self.zone or "picture"
+
+
 class CameraConfig(StrictModel):
     """One camera.
 
@@ -140,6 +160,10 @@ class CameraConfig(StrictModel):
         default=(), validation_alias=AliasChoices("zone", "zones")
     )
 
+    detectors: Annotated[tuple[DetectorConfig, ...], Field(strict=False)] = Field(
+        default=(), validation_alias=AliasChoices("detector", "detectors")
+    )
+
     @field_validator("source", "record_source")
     @classmethod
     def _known_source(cls, source: str) -> str:
@@ -169,6 +193,14 @@ class CameraConfig(StrictModel):
             raise ValueError("record copies a camera's stream, and the source is a file already")
         if self.pace == "fast" and not self.is_file:
             raise ValueError("pace = fast is for files and folders: a camera sets its own pace")
+        for one in self.detectors:
+            if one.zone and one.zone not in names:
+                raise ValueError(f"detector of {one.alarm}: this camera has no zone {one.zone!r}")
+            if one.hits > one.of:
+                raise ValueError(f"detector of {one.alarm}: {one.hits} hits of {one.of} frames")
+        pairs = [(one.where, one.alarm) for one in self.detectors]
+        if len(set(pairs)) < len(pairs):
+            raise ValueError("two detectors of this camera raise the same alarm in one place")
         if bool(self.user) != bool(self.password_file):
             raise ValueError("user and password_file belong together: give both or neither")
         return self
@@ -207,7 +239,10 @@ class CameraConfig(StrictModel):
             changes["password_file"] = str(folder / self.password_file)
         if self.model:
             changes["model"] = str(folder / self.model)
-        return self.model_copy(update=changes)
+        own = tuple(
+            one.model_copy(update={"model": str(folder / one.model)}) for one in self.detectors
+        )
+        return self.model_copy(update={**changes, "detectors": own})
 
     def warnings(self) -> list[str]:
         """What the configuration asks for and this version does not do."""

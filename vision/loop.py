@@ -19,6 +19,7 @@ from vision.events import Capture, Happened, Look, Sample, Seen, Stop
 from vision.frames import Frame, FrameSource
 from vision.health import VIEW_WORDS_ZH
 from vision.link import Link
+from vision.sightings import Sighting
 from vision.snapshot import Scene, small_jpeg, snapshot
 from vision.wear import Missing
 from vision.zones import Headcount, OverCount
@@ -38,6 +39,8 @@ WEIGH_NS = 10_000_000_000
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 _ITEMS = {"helmet": ("a helmet", "未戴安全帽"), "workwear": ("work wear", "未穿工作服")}
+
+_SIGHTS = {"flame": "明火", "smoke": "烟雾", "smoking": "吸烟", "phone": "玩手机"}
 
 _NEVER_NS = 1 << 63
 
@@ -195,6 +198,8 @@ class CameraLoop:
                 self._send_over_count(output, frame)
             case Missing():
                 self._send_missing(output, frame)
+            case Sighting():
+                self._send_sighting(output, frame)
             case LinkChange(lost=True, reason=reason):
                 text = f"Camera {name} is lost: {reason}."
                 self._happened("vision.camera_lost", text, {"reason": reason})
@@ -243,6 +248,23 @@ class CameraLoop:
                 **{f"{name}_sha256": digest for name, digest in self._digests.items()},
             },
             picture,
+            frame.wall_ns if frame is not None else 0,
+        )
+
+    def _send_sighting(self, change: Sighting, frame: Frame | None) -> None:
+        said = "seen" if change.active else "not seen any more"
+        self._happened(
+            f"vision.{change.alarm}",
+            f"Camera {self._config.name}, {change.zone}: {change.alarm}"
+            f" {_SIGHTS[change.alarm]} {said}.",
+            {
+                "zone": change.zone,
+                "people": change.count,
+                "limit": 0,
+                "active": change.active,
+                "boxes": ";".join(",".join(f"{side:.0f}" for side in b) for b in change.boxes),
+            },
+            self._picture(frame) if change.active else b"",
             frame.wall_ns if frame is not None else 0,
         )
 

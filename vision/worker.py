@@ -47,14 +47,16 @@ def serve(link: Link) -> None:
 
     from vision.analyser import Analyser
     from vision.capture import VideoSource
-    from vision.detector import PROVIDERS, Runtime
+    from vision.detector import PROVIDERS, Detector, Runtime
     from vision.loop import CameraLoop
-    from vision.manifest import ModelError
+    from vision.manifest import ModelError, read_model
     from vision.people import load_people
+    from vision.sightings import Sightings
 
     cv2.setNumThreads(1)
     try:
         runtime = Runtime(config.threads, PROVIDERS[config.provider])
+        own = [Detector(read_model(Path(d.model)), runtime).feed for d in config.detectors]
         people = load_people(config.model_path, config.score, items=config.items, runtime=runtime)
     except ModelError as error:
         link.send(Failed(text=str(error)))
@@ -70,6 +72,7 @@ def serve(link: Link) -> None:
             start_ns=time.monotonic_ns(),
             active=order.active,
             judge=people.wear,
+            sightings=Sightings(config, own, active=order.active) if own else None,
         ),
         lambda: VideoSource(config, time.monotonic_ns, time.time_ns),
         {"model_sha256": people.detector.sha256, "score": config.score},

@@ -140,6 +140,10 @@ def camera(table: object, path: TomlPath, folder: Path, report: Report) -> Camer
             f"missing model: there is no file {found.model_path};"
             " leave the key out for the person model that is shipped",
         )
+    for number, one in enumerate(resolved.detectors):
+        if not Path(one.model).is_file():
+            where = (*path, "detector", number, "model")
+            report.wrong(where, f"there is no file {found.detectors[number].model}")
     for text in found.warnings():
         report.warn(path, text)
     return resolved if len(report.problems) == before else None

@@ -1,4 +1,4 @@
-"""Alarms of camera zones 人数超限, 未戴安全帽, 未穿工作服: the cameras' events get an identity.
+"""Alarms of camera zones 人数超限, 未戴安全帽, 未穿工作服, 明火: events get an identity.
 
 Guarantees: one open alarm per camera zone and kind; a repeated "active" raises nothing new, a
 repeated "not active" returns nothing; `restored` alarms keep their ids over a restart. How many
@@ -18,10 +18,13 @@ from drivers.contract import Quality, SourceEvent
 from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.rules.open_alarm import OpenAlarm, checked_id, decode_open, describe, encode_open
 
+SIGHTS = ("flame", "smoke", "smoking", "phone")
+"""What a site's own detectors see; people are then how many were seen at once."""
 KINDS = {
     "vision.over_count": ("over_count", "headcount.over_count/1"),
     "vision.no_helmet": ("no_helmet", "ppe.no_helmet/1"),
     "vision.no_workwear": ("no_workwear", "ppe.no_workwear/1"),
+    **{f"vision.{name}": (name, f"sight.{name}/1") for name in SIGHTS},
 }
 """Condition and rule of each kind of event."""
 
@@ -135,6 +138,8 @@ def _text(condition: str, source: str, people: float, limit: float, *, active: b
         if active:
             return f"{source}: {describe(people, UNIT)} without {_ITEMS[condition]}."
         return f"{source}: nobody without {_ITEMS[condition]} any more."
+    if condition in SIGHTS:
+        return f"{source}: {condition} {'seen' if active else 'not seen any more'}."
     seen, most = describe(people, UNIT), describe(limit, UNIT)
     if active:
         return f"{source} has too many people: {seen}, at most {most} allowed."

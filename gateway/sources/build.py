@@ -57,6 +57,11 @@ def make_judge(site: Site, catalogue: Catalogue, state: Mapping[str, bytes]) -> 
         for zone in camera.zones
         for item in zone.items
     ]
+    zones += [
+        f"{camera.name}/{one.where}/{one.alarm}"
+        for camera in site.cameras
+        for one in camera.detectors
+    ]
     today = local_date(SystemClock().wall_ns())
     points, disagreements = one_alarm_each(catalogue.points)
     new_id = partial(secrets.token_bytes, ALARM_ID_BYTES)
