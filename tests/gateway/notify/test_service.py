@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,12 +13,18 @@ from gateway.duty.desk import STATE, DutyDesk
 from gateway.duty.policy import CallPolicy
 from gateway.duty.roster import Roster
 from gateway.duty.words import Message, shipped_words
+from gateway.model.catalogue import Catalogue
+from gateway.model.point import Limits, Point
+from gateway.normalise.scale import Normaliser
 from gateway.notify.contract import Notifier, NotifyError
 from gateway.notify.service import DutyService, Enterprise
 from gateway.pipeline import Pipeline
 from gateway.rules.alarm_states import AlarmEvent
 from gateway.rules.declarations import Declaration, DeclarationKind
 from gateway.rules.desk import Command
+from gateway.rules.judge import Judge
+from gateway.rules.metrics import Thresholds
+from gateway.rules.rulebook import shipped
 from gateway.work.life import Handling
 from tests.fakes.intake_store import until_true
 from tests.gateway.duty.duty_rig import ROSTER
@@ -213,3 +220,18 @@ async def test_a_full_disk_does_not_keep_people_from_being_told() -> None:
         bench.flow.settled = never  # type: ignore[method-assign]  # a disk that answers nothing
         await bench.flow.accept(batch({1: 30.0}))
         await until_true(lambda: len(bench.told()) == 2, limit_s=60)
+
+
+async def test_a_flood_in_one_batch_is_one_message_to_each_person() -> None:
+    bench = Bench()
+    points = [Point(i, f"gds/{i}", limits=Limits(high=10.0)) for i in range(1, 61)]
+    rules = Judge(points, (), new_id=counting_ids(),
+                  thresholds=Thresholds.of(shipped(), dt.date(2026, 11, 28)))  # fmt: skip
+    made = Pipeline(bench.log, Catalogue.of(points), Normaliser(points), rules, bench.clock)
+    bench.make(lambda: made)
+    async with bench.running():
+        await bench.flow.accept(batch(dict.fromkeys(range(1, 61), 30.0)))
+        await until_true(lambda: bench.service.statistics()["told"] >= 2, limit_s=60)
+        await bench.flow.settled()
+    assert sorted(bench.told()) == [("an", "flood"), ("bo", "flood")]
+    assert len(await alarms(bench.log)) == 60
