@@ -9,8 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+_NAME = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +40,15 @@ class EvidenceFiles:
         name = sha256.hex()
         return self._folder / name[:2] / name[2:]
 
-    def put(self, content: bytes) -> tuple[bytes, Evicted | None]:
-        """Store content; durable on return. Gives its SHA-256 (32 bytes), and what had to go."""
+    def put(
+        self, content: bytes, given: Callable[[bytes], None] = lambda _: None
+    ) -> tuple[bytes, Evicted | None]:
+        """Store content; durable on return. Gives its SHA-256 (32 bytes), and what had to go.
+
+        given: told the SHA-256 before anything is looked at or written.
+        """
         digest = hashlib.sha256(content).digest()
+        given(digest)
         path = self.path(digest)
         if path.exists() and path.stat().st_size == len(content):
             return digest, None
@@ -62,6 +73,24 @@ class EvidenceFiles:
         with self.path(sha256).open("rb") as file:
             file.seek(offset)
             return file.read(length)
+
+    def names(self) -> set[bytes]:
+        """SHA-256 of every whole file."""
+        found = (path.parent.name + path.name for path in self._folder.glob("*/*"))
+        return {bytes.fromhex(name) for name in found if _NAME.fullmatch(name)}
+
+    def remove(self, digests: Iterable[bytes]) -> int:
+        """Delete files; gives how many there were."""
+        removed = 0
+        for digest in digests:
+            path = self.path(digest)
+            with suppress(FileNotFoundError):
+                size = path.stat().st_size
+                path.unlink()
+                removed += 1
+                if self._used_bytes is not None:
+                    self._used_bytes -= size
+        return removed
 
     def _evict(self, newest: Path) -> Evicted | None:
         if self._used_bytes is None:

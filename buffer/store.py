@@ -13,7 +13,6 @@ import asyncio
 import os
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -41,7 +40,7 @@ from buffer.contract import (
 )
 from buffer.cursors import Cursors
 from buffer.database import RECORDS, TELEMETRY, Reader
-from buffer.evidence import EvidenceFiles
+from buffer.filing import Collected, Filing
 from buffer.policy import HOUR_NS, BufferConfig, CommitPolicy, capacity_hours
 from buffer.ranges import RangeSet
 from buffer.reading import Reading
@@ -146,9 +145,12 @@ class Buffer:
         self._catalogues = dict(self._records_writer.catalogue_sequences())
         self._rollup = RollupWriter(path, config.rollup_quota_bytes, config.min_free_bytes, clock)
         self._scrub = Scrubber(path, from_bytes=config.verify_whole_bytes)
-        self._evidence = EvidenceFiles(path / "evidence", config.quota_bytes[Stream.EVIDENCE])
         self._reading = Reading(path)
-        self._filing = ThreadPoolExecutor(1, thread_name_prefix="buffer-files")
+        self._filing = Filing(
+            path,
+            config.quota_bytes[Stream.EVIDENCE],
+            lambda gap: self._records_writer.put(Lost(gap)),
+        )
 
     @classmethod
     def open(
@@ -193,15 +195,14 @@ class Buffer:
         self._flush()
         self._alarms.stop()
         self._save_cursors()
-        loop = asyncio.get_running_loop()
         for thread in (self._rollup, self._scrub):
-            await loop.run_in_executor(self._filing, thread.stop)
+            await self._filing.run(thread.stop)
         await self._reading.close()
         for writer in self._writers:
             writer.stop()
-            await loop.run_in_executor(self._filing, writer.join)
+            await self._filing.run(writer.join)
         await asyncio.sleep(0)
-        self._filing.shutdown()
+        self._filing.close()
         os.close(self._lock)
         self._loop = None
 
@@ -363,22 +364,19 @@ class Buffer:
 
     async def put_file(self, content: bytes) -> bytes:
         """Store an evidence file by content; durable on return. Gives its SHA-256."""
-        try:
-            digest, gone = await self._running().run_in_executor(
-                self._filing, self._evidence.put, content
-            )
-        except OSError as failure:
-            raise NotStoredError(f"evidence file: {failure.strerror}") from failure
-        if gone is not None:
-            lost = Gap(Stream.EVIDENCE, "quota", 0, 0, gone.first_ns, gone.last_ns, gone.count)
-            self._records_writer.put(Lost(lost))
-        return digest
+        self._running()
+        return await self._filing.put(content)
 
     async def read_file(self, sha256: bytes, offset: int, length: int) -> bytes:
         """Part of an evidence file; empty at or past its end. FileNotFoundError if unknown."""
-        return await self._running().run_in_executor(
-            self._filing, self._evidence.read, sha256, offset, length
-        )
+        return await self._filing.read(sha256, offset, length)
+
+    async def collect_files(self, named_by: Callable[[bytes], bytes]) -> Collected:
+        """Delete evidence files that no record names (see `filing.py`).
+
+        named_by(payload) gives the SHA-256 that an evidence record names, or b"".
+        """
+        return await self._filing.collect(self._reading, named_by)
 
     # ---- cursors and log id -------------------------------------------------------------------
 

@@ -47,6 +47,7 @@ from gateway.sources.build import (
     open_recordings,
     start_notes,
 )
+from gateway.sources.file_keeper import FileKeeper
 from gateway.sources.keep import end, keep_running
 from gateway.sources.reload import Reloader
 from gateway.sources.running import RunningSources
@@ -76,6 +77,7 @@ class Parts:
     timekeeper: Timekeeper
     duty: DutyService | None
     album: Album
+    files: FileKeeper
 
 
 async def run(
@@ -143,7 +145,8 @@ async def _build(
     album = Album(pipeline)
     uplinks = _uplinks(site, buffer, pipeline, health, (timekeeper, album))
     again = reloader(buffer, pipeline, clock)
-    return Parts(pipeline, sources, uplinks, again, work, timekeeper, duty, album)
+    files = FileKeeper(buffer, clock, pipeline.note)
+    return Parts(pipeline, sources, uplinks, again, work, timekeeper, duty, album, files)
 
 
 def _observed(buffer: Buffer, parts: Parts, health: Health) -> Metrics:
@@ -171,6 +174,7 @@ async def _run_parts(parts: Parts, metrics: Metrics, clock: Clock, stop: asyncio
         if parts.duty is not None:
             sending.append(back.create_task(keep("notify", parts.duty.run)))
         watching = [back.create_task(pipeline.run()), back.create_task(parts.timekeeper.run())]
+        watching.append(back.create_task(keep("files", parts.files.run)))
         async with asyncio.TaskGroup() as front:
             running = RunningSources(front, pipeline, metrics, clock)
             pipeline.capture, parts.album.look_at = running.capture, running.look
