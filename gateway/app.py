@@ -142,10 +142,9 @@ async def _build(
     for kind, source, text, attributes in start_notes(site, buffer.notes, work_lost):
         pipeline.note(kind, source, text, attributes)
     timekeeper = Timekeeper(boot_id(), clock, buffer, pipeline.note)
-    album = Album(pipeline)
+    album, files = Album(pipeline), FileKeeper(buffer, clock, pipeline.note)
     uplinks = _uplinks(site, buffer, pipeline, health, (timekeeper, album))
     again = reloader(buffer, pipeline, clock)
-    files = FileKeeper(buffer, clock, pipeline.note)
     return Parts(pipeline, sources, uplinks, again, work, timekeeper, duty, album, files)
 
 
@@ -179,8 +178,7 @@ async def _run_parts(parts: Parts, metrics: Metrics, clock: Clock, stop: asyncio
             running = RunningSources(front, pipeline, metrics, clock)
             pipeline.capture, parts.album.look_at = running.capture, running.look
             running.start(parts.sources)
-            apply = partial(parts.reloader.run, running)
-            applying = front.create_task(keep("reload", apply))
+            applying = front.create_task(keep("reload", partial(parts.reloader.run, running)))
             await stop.wait()
             await end([applying])
             await running.end()
