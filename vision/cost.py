@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vision.frames import Image
-from vision.people import FLOOR, People
+from vision.people import FLOOR, People, sureness
+from vision.ppe import join
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +46,13 @@ def stages(people: People, image: Image, rounds: int) -> list[Stage]:
         )
         sight = people.detector.see(image, FLOOR)
         found.append(timed("heads", lambda: heads.feed(sight.features, sight.scale, width, height)))
-        seen = list(people.look(image).seen)
-        for classifier in people.classifiers:
-            one = classifier
-            found.append(
-                timed(
-                    f"{one.plan.name} of {len(seen)} people",
-                    lambda one=one: people.judge(image, seen, one),  # type: ignore[misc]  # default
-                )
-            )
+        boxes, scores = sight.people.boxes, sight.people.scores
+        some, chances = people.look_at_heads(image, sight, boxes, scores)
+        seen = join(boxes, scores, some.boxes, sureness(chances), people.rules)
+        looking = f"heads, and a second look at {len(some.boxes)}"
+        found.append(timed(looking, lambda: people.look_at_heads(image, sight, boxes, scores)))
+        judging = f"verdicts on {len(seen)} people"
+        found.append(timed(judging, lambda: people.judge(image, list(seen), chances)))
     found.append(timed("everything", lambda: people.look(image)))
     return found
 

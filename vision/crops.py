@@ -10,17 +10,14 @@ from collections.abc import Mapping
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from vision.frames import Image
 
 CROP = 64
 """Pixels of a side of what a classifier is shown."""
 
-CONTEXT: Mapping[str, float] = {"helmet": 1.6, "workwear": 1.15}
+CONTEXT: Mapping[str, float] = {"helmet": 2.0, "workwear": 1.15}
 """Side of the square over the longer side of the box."""
-
-MEAN, DEVIATION = 127.5, 64.0
 
 
 def square(
@@ -41,9 +38,3 @@ def square(
         inner = np.asarray(cv2.copyMakeBorder(inner, *edges, cv2.BORDER_REPLICATE), np.uint8)
     method = cv2.INTER_AREA if inner.shape[0] > side else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(inner, (side, side), interpolation=method), np.uint8)
-
-
-def tensor(crops: list[Image]) -> npt.NDArray[np.float32]:
-    """float32[n, 3, side, side] of crops, blue, green, red."""
-    stacked = np.stack(crops).astype(np.float32)
-    return np.ascontiguousarray(((stacked - MEAN) / DEVIATION).transpose(0, 3, 1, 2))

@@ -17,7 +17,7 @@ profile of a run.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -34,6 +34,9 @@ from vision.frames import Image
 from vision.manifest import Model, ModelError
 from vision.postprocess import Detections
 from vision.preprocess import Letterbox, Preprocessor
+
+MOST_AT_ONCE = 16
+"""Crops of one run of the network."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,6 +149,22 @@ class Detector:
         people = self._decoder.feed(found[:split], threshold, self._placing(), width, height)
         features = dict(zip(self._features, found[split:], strict=True))
         return Sight(people, features, self._preprocessor.scale)
+
+    def describe(self, crops: Sequence[Image]) -> dict[str, npt.NDArray[np.float32]]:
+        """Features by name of crops of one size, sides a multiple of 64, one row a crop.
+
+        At most MOST_AT_ONCE go through the network together, so memory does not grow with a crowd.
+        """
+        found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in self._features}
+        for start in range(0, len(crops), MOST_AT_ONCE):
+            tensor = self._preprocessor.crops(crops[start : start + MOST_AT_ONCE])
+            for name, feature in zip(
+                self._features,
+                self._session.run(self._features, {self._input: tensor}),
+                strict=True,
+            ):
+                found[name].append(np.asarray(feature, np.float32))
+        return {name: np.concatenate(parts) for name, parts in found.items()}
 
     def feed(self, image: Image, threshold: float) -> Detections:
         """People of at least `threshold` in the frame, in frame pixels."""

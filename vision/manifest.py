@@ -11,7 +11,7 @@ Guarantees:
 |-----------|-------------------------|---------------------------------------------------------|
 | `detect`  | the letterboxed picture | boxes of `labels`, read by the decoder of [decoder]     |
 | `heads`   | a detector's features   | maps of heads (vision/heads.py)                         |
-| `item`    | crops (vision/crops.py) | probabilities: worn, missing, cannot tell               |
+| `item`    | features of crops, heat | probabilities: worn, missing, cannot tell (no head)     |
 """
 
 from __future__ import annotations
@@ -73,20 +73,30 @@ class DecoderPlan(StrictModel):
 class ItemPlan(StrictModel):
     """How a classifier of protective equipment is used.
 
-    worn_at, missing_at: probabilities from which it says so; in between it cannot tell.
+    sure_at: probability of worn and missing together from which it says anything.  worn_at,
+    missing_at: share of that from which it says so; in between it cannot tell.
     smallest_px: longer side of the head (of the torso) below which it is not asked.
     """
 
     name: Literal["helmet", "workwear"]
+    sure_at: float = Field(default=0.5, ge=0.0, le=1.0)
     worn_at: float = Field(ge=0.0, le=1.0)
     missing_at: float = Field(ge=0.0, le=1.0)
     smallest_px: float = Field(ge=0.0)
 
 
 class HeadsPlan(StrictModel):
-    """How the head finder is used: scores from which a head counts beside a person, and alone."""
+    """How the head finder is used.
 
+    look, look_alone: heat from which something on a person, or anywhere, is looked at again by the
+    helmet classifier.  beside, alone: how sure that look must be of a head on a person, and of one
+    without.  weak_person: score of a person who counts once a head of `weak_beside` is found.
+    """
+
+    look: float = Field(default=0.05, ge=0.0, le=1.0)
+    look_alone: float = Field(default=0.2, ge=0.0, le=1.0)
     beside: float = Field(ge=0.0, le=1.0)
+    weak_beside: float = Field(default=0.6, ge=0.0, le=1.0)
     alone: float = Field(ge=0.0, le=1.0)
     weak_person: float = Field(ge=0.0, le=1.0)
 

@@ -1,9 +1,17 @@
 """Sees people in a picture and what they wear: person network, head finder, classifiers in a row.
 
+    picture ─▶ person network ─▶ people, features ─▶ head finder ─▶ what may be a head
+                     ▲                                                    │ crops, full resolution
+                     └──────────────── features of each crop ◀────────────┘
+                                              └─▶ classifier: worn, missing, cannot tell (no head)
+
 Guarantees:
 
-- The person network runs once a picture (once a tile when tiled); heads are found on its features.
-- Crops of all people of a picture go through a classifier in one batch.
+- The person network runs once a picture, and heads are found on its features; the same network
+  describes each crop, so what it learned from COCO serves the classifiers and no second one of its
+  size is needed.
+- Crops go through in batches of a fixed size: a crowd costs time, not memory.
+- Whatever is no head to the second look is nobody's head, and no head is seen twice.
 - Without the models of protective equipment it finds people as the person network alone does.
 """
 
@@ -16,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vision.crops import CONTEXT, CROP, square, tensor
+from vision.crops import CONTEXT, CROP, square
 from vision.detector import Detector, Runtime, Sight, session
 from vision.frames import Image
 from vision.heads import Heads, decode
@@ -24,8 +32,9 @@ from vision.manifest import MODELS, Model, ModelError, read_model
 from vision.measure import Answer
 from vision.postprocess import Detections
 from vision.ppe import (
+    Box,
+    Deciding,
     Joining,
-    Judgement,
     Seen,
     Verdict,
     attach,
@@ -33,7 +42,9 @@ from vision.ppe import (
     decide,
     join,
     judged,
+    one_each,
     torso_of,
+    worth_a_look,
 )
 
 PERSON = MODELS / "person-nanodet-416.onnx"
@@ -41,7 +52,6 @@ Float32Array = npt.NDArray[np.float32]
 FLOOR = 0.05
 """Score below which a person is not even a candidate."""
 
-HEAD_FLOOR = 0.1
 _TOLD = {Verdict.WORN, Verdict.MISSING}
 """A lone head of which the classifier cannot tell is often a glove, a lamp or a drum: nobody."""
 
@@ -63,43 +73,60 @@ class HeadFinder:
         """Heads in pixels of the frame."""
         given = {name: features[name] for name in self._inputs}
         maps = np.asarray(self._session.run(None, given)[0], np.float32)
-        return decode(maps[0], HEAD_FLOOR, scale, width, height)
+        return decode(maps[0], self.plan.look, scale, width, height)
 
 
 class Classifier:
-    """Judges crops of one item."""
+    """Judges crops of one item by the features that `detector` gives of them."""
 
-    def __init__(self, model: Model, runtime: Runtime | None = None) -> None:
+    def __init__(self, model: Model, detector: Detector, runtime: Runtime | None = None) -> None:
         if model.manifest.item is None:
             raise ModelError(f"The model {model.manifest.name} judges no equipment.")
         self.plan = model.manifest.item
+        self.rules = Deciding(self.plan.sure_at, self.plan.worn_at, self.plan.missing_at)
         self.sha256 = model.manifest.sha256
+        self._detector = detector
         self._session = session(model, runtime)
-        self._input = self._session.get_inputs()[0].name
+        self._inputs = [one.name for one in self._session.get_inputs()]
+        missing = set(self._inputs) - {*detector.features, "heat"}
+        if missing:
+            raise ModelError(
+                f"The classifier {model.manifest.name} reads {', '.join(sorted(missing))}, which"
+                " the person model does not give: train it anew with `plantgate vision train`."
+            )
 
-    def feed(self, crops: list[Image]) -> Float32Array:
-        """Probabilities[n, 3]: worn, missing, cannot tell."""
-        found = self._session.run(None, {self._input: tensor(crops)})[0]
+    def feed(self, image: Image, boxes: Float32Array, heat: Float32Array) -> Float32Array:
+        """Probabilities[n, 3] of boxes[n, 4]: worn, missing, cannot tell.
+
+        heat: float[n, 2], what the head finder said (in a helmet, bare); read only by classifiers
+        of heads.
+        """
+        if not len(boxes):
+            return np.zeros((0, 3), np.float32)
+        context = CONTEXT[self.plan.name]
+        crops = [square(image, box_of(box), context, CROP) for box in boxes]
+        given = self._detector.describe(crops) | {"heat": heat}
+        found = self._session.run(None, {name: given[name] for name in self._inputs})[0]
         return np.asarray(found, np.float32)
 
 
 @dataclass(slots=True)
 class People:
-    """Everything that looks at a picture."""
+    """Everything that looks at a picture. heads, helmet: both or neither."""
 
     detector: Detector
     heads: HeadFinder | None = None
-    classifiers: list[Classifier] = field(default_factory=list)
+    helmet: Classifier | None = None
+    workwear: Classifier | None = None
     rules: Joining = field(default_factory=Joining)
     _sight: Sight | None = None
 
     @property
     def digests(self) -> dict[str, str]:
         """SHA-256 of each model in use."""
-        found = {"person": self.detector.sha256}
-        if self.heads is not None:
-            found["heads"] = self.heads.sha256
-        return found | {one.plan.name: one.sha256 for one in self.classifiers}
+        used = {"person": self.detector, "heads": self.heads, "helmet": self.helmet,
+                "workwear": self.workwear}  # fmt: skip
+        return {name: one.sha256 for name, one in used.items() if one is not None}
 
     def detect(self, image: Image, threshold: float) -> tuple[Detections, npt.NDArray[np.uint8]]:
         """People of at least `threshold`, and the sparse sample of `Detector.look`."""
@@ -112,51 +139,71 @@ class People:
         """The same people, judged; `image` is the one that `detect` saw last."""
         if self.heads is None or self._sight is None:
             return [Seen(box_of(row), 1.0, None, torso_of(box_of(row), None)) for row in boxes]
-        height, width = image.shape[:2]
-        found = self.heads.feed(self._sight.features, self._sight.scale, width, height)
-        seen = attach(boxes, found.boxes, found.scores, self.rules.head)
-        for classifier in self.classifiers:
-            seen = self.judge(image, seen, classifier)
-        return seen
+        found, chances = self.look_at_heads(
+            image, self._sight, boxes, np.ones(len(boxes), np.float32)
+        )
+        seen = attach(boxes, found.boxes, sureness(chances), self.rules.head)
+        return self.judge(image, seen, chances)
 
     def look(self, image: Image) -> Answer:
         """Everybody in the picture, judged."""
         sight = self.detector.see(image, FLOOR)
-        height, width = image.shape[:2]
-        found = Heads(np.zeros((0, 4), np.float32), np.zeros((0, 2), np.float32))
-        if self.heads is not None:
-            found = self.heads.feed(sight.features, sight.scale, width, height)
-        seen = join(sight.people.boxes, sight.people.scores, found.boxes, found.scores, self.rules)
-        for classifier in self.classifiers:
-            seen = self.judge(image, seen, classifier)
-        if any(one.plan.name == "helmet" for one in self.classifiers):
+        boxes, scores = sight.people.boxes, sight.people.scores
+        found, chances = self.look_at_heads(image, sight, boxes, scores)
+        seen = join(boxes, scores, found.boxes, sureness(chances), self.rules)
+        seen = self.judge(image, seen, chances)
+        if self.helmet is not None:
             seen = [one for one in seen if not one.alone or one.helmet.verdict in _TOLD]
-        return Answer(sight.people.boxes, sight.people.scores, tuple(seen))
+        return Answer(boxes, scores, tuple(seen))
 
-    def judge(self, image: Image, seen: list[Seen], classifier: Classifier) -> list[Seen]:
-        """The same people with one item judged where it can be."""
-        plan = classifier.plan
-        item = plan.name
-        regions = [one.head if item == "helmet" else one.torso for one in seen]
-        rows = [
-            row
-            for row, box in enumerate(regions)
-            if box is not None and max(box[2] - box[0], box[3] - box[1]) >= plan.smallest_px
-        ]
-        if not rows:
-            return seen
-        crops = [square(image, box, CONTEXT[item], CROP) for row in rows if (box := regions[row])]
-        judgements: dict[int, Judgement] = dict(
-            zip(
-                rows,
-                decide(classifier.feed(crops), plan.worn_at, plan.missing_at),
-                strict=True,
+    def look_at_heads(
+        self, image: Image, sight: Sight, boxes: Float32Array, scores: Float32Array
+    ) -> tuple[Heads, Float32Array]:
+        """What may be heads, and of each the chances[n, 3]: in a helmet, bare, no head."""
+        if self.heads is None or self.helmet is None:
+            return Heads(np.zeros((0, 4), np.float32), np.zeros((0, 2), np.float32)), np.zeros(
+                (0, 3), np.float32
             )
-        )
-        return [
-            judged(one, item, judgements[row]) if row in judgements else one
-            for row, one in enumerate(seen)
-        ]
+        height, width = image.shape[:2]
+        found = self.heads.feed(sight.features, sight.scale, width, height)
+        rows = worth_a_look(boxes, scores, found.boxes, found.scores, self.rules)
+        some = Heads(found.boxes[rows], found.heat[rows])
+        chances = self.helmet.feed(image, some.boxes, some.heat)
+        own = one_each(some.boxes, sureness(chances))
+        return Heads(some.boxes[own], some.heat[own]), chances[own]
+
+    def judge(self, image: Image, seen: list[Seen], chances: Float32Array) -> list[Seen]:
+        """The same people, judged. chances: of the heads that they were joined with."""
+        if self.helmet is not None:
+            plan = self.helmet.plan
+            verdicts = decide(chances, self.helmet.rules)
+            seen = [
+                judged(one, plan.name, verdicts[one.row])
+                if one.row is not None
+                and one.head is not None
+                and _side(one.head) >= plan.smallest_px
+                else one
+                for one in seen
+            ]
+        if self.workwear is not None:
+            plan = self.workwear.plan
+            rows = [n for n, one in enumerate(seen) if _side(one.torso) >= plan.smallest_px]
+            torsos = np.array([seen[row].torso for row in rows], np.float32).reshape(-1, 4)
+            heat = np.zeros((len(rows), 2), np.float32)
+            found = decide(self.workwear.feed(image, torsos, heat), self.workwear.rules)
+            for row, judgement in zip(rows, found, strict=True):
+                seen[row] = judged(seen[row], plan.name, judgement)
+        return seen
+
+
+def sureness(chances: Float32Array) -> Float32Array:
+    """How sure it is that each is a head, whatever it wears."""
+    return np.asarray(chances[:, 0] + chances[:, 1], np.float32)
+
+
+def _side(box: Box) -> float:
+    """Longer side of a box in pixels."""
+    return max(box[2] - box[0], box[3] - box[1])
 
 
 def load_people(
@@ -169,26 +216,39 @@ def load_people(
 ) -> People:
     """The person model at `person` and what judges each item asked for.
 
-    folder: of the classifiers; the head finder is the shipped one where it holds none. With no
-    item it is the person network alone. Raises ModelError.
+    folder: of a site's own models; those that it does not hold are the shipped ones. The helmet
+    classifier is used for any item, because it is what tells heads from anything else. With no item
+    it is the person network alone. Raises ModelError.
     """
     people = People(Detector(read_model(person), runtime), rules=Joining(person=score))
-    wanted = sorted(set(items))
+    wanted = set(items)
     if not wanted:
         return people
-    own = folder / "heads.onnx"
-    heads = HeadFinder(read_model(own if own.is_file() else MODELS / own.name), runtime)
     if not people.detector.features:
         raise ModelError(
             f"Heads are found on the features of {PERSON.name}; {person.name} does not give them:"
             " leave `model` out where a zone requires equipment."
         )
-    people.heads = heads
-    people.rules = Joining(score, heads.plan.weak_person, heads.plan.beside, heads.plan.alone)
-    people.classifiers = [
-        Classifier(read_model(folder / f"{item}.onnx"), runtime) for item in wanted
-    ]
+
+    def model(name: str) -> Model:
+        own = folder / f"{name}.onnx"
+        return read_model(own if own.is_file() else MODELS / own.name)
+
+    people.heads = HeadFinder(model("heads"), runtime)
+    plan = people.heads.plan
+    people.rules = Joining(
+        person=score,
+        weak=plan.weak_person,
+        head=plan.beside,
+        weak_head=plan.weak_beside,
+        alone=plan.alone,
+        look=plan.look,
+        look_alone=plan.look_alone,
+    )
+    people.helmet = Classifier(model("helmet"), people.detector, runtime)
+    if "workwear" in wanted:
+        people.workwear = Classifier(model("workwear"), people.detector, runtime)
     return people
 
 
-__all__ = ["Classifier", "HeadFinder", "People", "load_people"]
+__all__ = ["Classifier", "HeadFinder", "People", "load_people", "sureness"]

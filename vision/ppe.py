@@ -7,8 +7,9 @@ Guarantees:
   `UNDECIDED`, never taken for one without a helmet.
 - A head alone, found with certainty, is a person too: somebody seen only above a wall or a crowd.
 
-How: a head may belong to a person if its centre lies within the box's width and in its upper part
-(HEAD_SHARE); pairs are taken by falling fit, each head and person once.
+How: whatever may be a head is looked at again at full resolution (`worth_a_look`), and how sure
+that look is counts from then on. A head may belong to a person if its centre lies within the box's
+width and in its upper part (HEAD_SHARE); pairs are taken by falling fit, each head and person once.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ Box = tuple[float, float, float, float]
 
 HEAD_SHARE = 0.45
 """A head's centre lies in the upper 45 % of a person's box, bent and seated people included."""
+
+APART = 0.45
+LOOKS_EACH = 2
+MOST_LOOKS = 80
 
 
 class Verdict(enum.Enum):
@@ -47,7 +52,8 @@ class Seen:
     """One person in one picture. Boxes are x1, y1, x2, y2 in pixels.
 
     score: of the person, or of the head where no person was found around it (`alone`).
-    head: None where none was found.  torso: where the work wear is judged.
+    head: None where none was found.  torso: where the work wear is judged.  row: of the head among
+    those that were given.
     """
 
     box: Box
@@ -55,6 +61,7 @@ class Seen:
     head: Box | None
     torso: Box
     alone: bool = False
+    row: int | None = None
     helmet: Judgement = Judgement()
     workwear: Judgement = Judgement()
 
@@ -63,14 +70,58 @@ class Seen:
 class Joining:
     """Thresholds of the joining.
 
-    person: a person of this score counts.  weak: so does one of this score with a head of
-    `head`.  alone: a head of this score counts without a person.
+    person: a person of this score counts, with a head if one of `head` is found.  weak: so does
+    one of this score with a head of `weak_head`.  alone: a head of this score counts without a
+    person.  look, look_alone: heat from which something in the upper part of a person, or
+    anywhere, is looked at again.
     """
 
     person: float = 0.45
     weak: float = 0.2
     head: float = 0.3
+    weak_head: float = 0.6
     alone: float = 0.5
+    look: float = 0.05
+    look_alone: float = 0.2
+
+
+def worth_a_look(
+    people: Float32Array,
+    scores: Float32Array,
+    heads: Float32Array,
+    heat: Float32Array,
+    rules: Joining,
+) -> npt.NDArray[np.intp]:
+    """Rows of heads[m, 4], best first, that a second look is spent on.
+
+    Those of at least `look_alone`, and the LOOKS_EACH hottest of at least `look` in the upper part
+    of each person of at least `weak`; at most MOST_LOOKS, so that a crowd does not stop the camera.
+    """
+    wanted = heat >= rules.look_alone
+    near = people[scores >= rules.weak]
+    if len(near) and len(heads):
+        fits = (_fit(near, heads) > 0) & (heat >= rules.look)[None, :]
+        for row in np.where(fits, heat[None, :], 0):
+            best = np.argsort(-row, kind="stable")[:LOOKS_EACH]
+            wanted[best[row[best] > 0]] = True
+    rows = np.flatnonzero(wanted)
+    return rows[np.argsort(-heat[rows], kind="stable")[:MOST_LOOKS]]
+
+
+def one_each(heads: Float32Array, sure: Float32Array, apart: float = APART) -> npt.NDArray[np.intp]:
+    """Rows of heads[m, 4] that are heads of their own, surest first.
+
+    Of two whose centres are nearer than `apart` times the larger one's longer side only the surer
+    stays: the face under a helmet is not a second, bare head.
+    """
+    centre = (heads[:, :2] + heads[:, 2:]) / 2
+    size = (heads[:, 2:] - heads[:, :2]).max(axis=1) if len(heads) else np.zeros(0)
+    kept: list[int] = []
+    for row in np.argsort(-sure, kind="stable").tolist():
+        off = np.hypot(*(centre[kept] - centre[row]).T)
+        if not (off < apart * np.maximum(size[kept], size[row])).any():
+            kept.append(row)
+    return np.array(kept, np.intp)
 
 
 def join(
@@ -86,19 +137,21 @@ def join(
     for row in range(len(people)):
         head = owner.get(row)
         strong = scores[row] >= rules.person
-        helped = head is not None and scores[row] >= rules.weak and heat[head] >= rules.head
+        helped = head is not None and scores[row] >= rules.weak and heat[head] >= rules.weak_head
         if not (strong or helped):
             continue
         box = box_of(people[row])
         found = None if head is None or heat[head] < rules.head else box_of(heads[head])
-        seen.append(Seen(box, float(scores[row]), found, torso_of(box, found)))
+        mine = None if found is None else head
+        seen.append(Seen(box, float(scores[row]), found, torso_of(box, found), row=mine))
     taken = {head for row, head in owner.items() if scores[row] >= rules.weak}
     for index in range(len(heads)):
         if index in taken or heat[index] < rules.alone:
             continue
         head_box = box_of(heads[index])
         whole = body_of(head_box)
-        seen.append(Seen(whole, float(heat[index]), head_box, torso_of(whole, head_box), True))
+        torso = torso_of(whole, head_box)
+        seen.append(Seen(whole, float(heat[index]), head_box, torso, alone=True, row=index))
     return sorted(seen, key=lambda one: -one.score)
 
 
@@ -106,13 +159,14 @@ def attach(
     people: Float32Array, heads: Float32Array, heat: Float32Array, least: float
 ) -> list[Seen]:
     """People of people[n, 4] in their order, each with a head of at least `least`, if there is."""
-    good = heat >= least
+    good = np.flatnonzero(heat >= least)
     owner = _owners(people, np.ones(len(people), np.float32), heads[good], heat[good])
     seen = []
     for row in range(len(people)):
         box = box_of(people[row])
-        head = box_of(heads[good][owner[row]]) if row in owner else None
-        seen.append(Seen(box, 1.0, head, torso_of(box, head)))
+        mine = int(good[owner[row]]) if row in owner else None
+        head = None if mine is None else box_of(heads[mine])
+        seen.append(Seen(box, 1.0, head, torso_of(box, head), row=mine))
     return seen
 
 
@@ -149,19 +203,30 @@ def judged(seen: Seen, item: str, judgement: Judgement) -> Seen:
     return replace(seen, workwear=judgement)
 
 
-def decide(probabilities: Float32Array, worn_at: float, missing_at: float) -> list[Judgement]:
-    """Judgements of probabilities[n, 3]: worn, missing, cannot tell.
+@dataclass(frozen=True, slots=True)
+class Deciding:
+    """When a verdict is given.
 
-    Worn needs `worn_at` of the first, missing `missing_at` of the second; else undecided.
+    sure: worn and missing together must be as likely as this, or it cannot be told.  worn,
+    missing: share of the two from which it is one or the other; in between it cannot be told.
     """
+
+    sure: float
+    worn: float
+    missing: float
+
+
+def decide(probabilities: Float32Array, rules: Deciding) -> list[Judgement]:
+    """Judgements of probabilities[n, 3]: worn, missing, cannot tell."""
     judgements = []
     for worn, missing, _ in probabilities.tolist():
-        if missing >= missing_at and missing > worn:
-            verdict = Verdict.MISSING
-        elif worn >= worn_at:
-            verdict = Verdict.WORN
-        else:
-            verdict = Verdict.UNDECIDED
+        told = worn + missing
+        verdict = Verdict.UNDECIDED
+        if told > 0 and told >= rules.sure:
+            if missing >= rules.missing * told:
+                verdict = Verdict.MISSING
+            elif worn >= rules.worn * told:
+                verdict = Verdict.WORN
         judgements.append(Judgement(verdict, worn))
     return judgements
 
@@ -172,14 +237,8 @@ def _owners(
     """Head of each person: row of people → row of heads."""
     if not len(people) or not len(heads):
         return {}
-    centre = (heads[:, :2] + heads[:, 2:]) / 2
-    size = people[:, 2:] - people[:, :2]
-    across = (centre[None, :, 0] - people[:, None, 0]) / np.maximum(size[:, None, 0], 1e-6)
-    down = (centre[None, :, 1] - people[:, None, 1]) / np.maximum(size[:, None, 1], 1e-6)
-    ratio = (heads[:, 2] - heads[:, 0])[None, :] / np.maximum(size[:, None, 0], 1e-6)
-    fits = (across > 0) & (across < 1) & (down > -0.1) & (down < HEAD_SHARE) & (ratio < 1.3)
-    fit = (1 - np.clip(down, 0, 1)) * (1 - 0.5 * np.abs(across - 0.5) * 2)
-    value = np.where(fits, fit * (0.3 + scores[:, None]) * (0.3 + heat[None, :]), 0)
+    fit = _fit(people, heads)
+    value = fit * (0.3 + scores[:, None]) * (0.3 + heat[None, :])
     owners: dict[int, int] = {}
     taken: set[int] = set()
     rows, columns = np.nonzero(value)
@@ -189,6 +248,18 @@ def _owners(
             owners[row] = column
             taken.add(column)
     return owners
+
+
+def _fit(people: Float32Array, heads: Float32Array) -> Float32Array:
+    """How well each head[m] sits on each person[n]: float[n, m], 0 where it cannot be theirs."""
+    centre = (heads[:, :2] + heads[:, 2:]) / 2
+    size = people[:, 2:] - people[:, :2]
+    across = (centre[None, :, 0] - people[:, None, 0]) / np.maximum(size[:, None, 0], 1e-6)
+    down = (centre[None, :, 1] - people[:, None, 1]) / np.maximum(size[:, None, 1], 1e-6)
+    ratio = (heads[:, 2] - heads[:, 0])[None, :] / np.maximum(size[:, None, 0], 1e-6)
+    fits = (across > 0) & (across < 1) & (down > -0.1) & (down < HEAD_SHARE) & (ratio < 1.3)
+    fit = (1 - np.clip(down, 0, 1)) * (1 - 0.5 * np.abs(across - 0.5) * 2)
+    return np.asarray(np.where(fits, fit, 0), np.float32)
 
 
 def box_of(row: Float32Array) -> Box:

@@ -86,6 +86,14 @@ class Preprocessor:
             cv2.LUT(plane, table, dst=inside)
         return self._tensor
 
+    def crops(self, crops: Sequence[Image]) -> Float32Array:
+        """float32[n, 3, h, w] of crops of one size, normalised as frames are."""
+        stacked = np.stack(crops)
+        if self._box.rgb:
+            stacked = stacked[..., ::-1]
+        planes = [table[stacked[..., channel]] for channel, table in enumerate(self._tables)]
+        return np.stack(planes, axis=1)
+
     def _plan(self, shape: tuple[int, ...]) -> None:
         height, width = shape[:2]
         self.scale = min(self._side / width, self._side / height)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,9 +12,9 @@ from hypothesis import strategies as st
 from vision.crops import square
 from vision.heads import decode
 from vision.lettering import knows, strip, write
-from vision.ppe import Joining, Verdict, attach, decide, join
+from vision.ppe import Deciding, Joining, Verdict, attach, decide, join, one_each, worth_a_look
 
-RULES = Joining(person=0.45, weak=0.2, head=0.25, alone=0.5)
+RULES = Joining(person=0.45, weak=0.2, head=0.25, weak_head=0.25, alone=0.5)
 
 
 def rows(*boxes: tuple[float, float, float, float]) -> np.ndarray:
@@ -49,9 +51,62 @@ def test_every_head_has_at_most_one_owner(people: np.ndarray, heads: np.ndarray)
 
 def test_uncertainty_is_neither_worn_nor_missing() -> None:
     chances = np.array([[0.9, 0.05, 0.05], [0.1, 0.8, 0.1], [0.4, 0.4, 0.2], [0.1, 0.1, 0.8]])
-    verdicts = [one.verdict for one in decide(chances.astype(np.float32), 0.6, 0.5)]
+    verdicts = [one.verdict for one in decide(chances.astype(np.float32), Deciding(0.5, 0.6, 0.6))]
     undecided = Verdict.UNDECIDED
     assert verdicts == [Verdict.WORN, Verdict.MISSING, undecided, undecided]
+
+
+def test_missing_counts_by_its_share_of_what_can_be_told() -> None:
+    chances = np.array([[0.25, 0.15, 0.6], [0.6, 0.3, 0.1], [0, 0, 1], [0.7, 0.2, 0.1]], np.float32)
+    verdicts = [one.verdict for one in decide(chances, Deciding(0.3, 0.5, 0.33))]
+    assert verdicts == [Verdict.MISSING, Verdict.MISSING, Verdict.UNDECIDED, Verdict.WORN]
+
+
+def test_a_second_look_is_spent_on_people_first_and_never_without_end() -> None:
+    people = rows((0, 0, 40, 120), (100, 0, 140, 120))
+    at_head, at_foot = (10, 2, 30, 22), (10, 100, 30, 120)
+    heads = rows(at_head, at_foot, (300, 5, 320, 25), (400, 5, 420, 25), (110, 2, 130, 22))
+    heat = scores(0.06, 0.06, 0.3, 0.06, 0.01)
+    rules = Joining(look=0.05, look_alone=0.2)
+    assert worth_a_look(people, scores(0.9, 0.9), heads, heat, rules).tolist() == [2, 0]
+    assert worth_a_look(people, scores(0.1, 0.1), heads, heat, rules).tolist() == [2]
+    crowd = rows(*[(10 * n, 0, 10 * n + 9, 9) for n in range(500)])
+    assert (
+        len(worth_a_look(people, scores(0.9, 0.9), crowd, np.full(500, 0.5, np.float32), rules))
+        < 100
+    )
+
+
+@given(boxes_of, st.randoms(use_true_random=False))
+def test_no_head_is_seen_twice_and_the_surest_stays(heads: np.ndarray, random: Random) -> None:
+    sure = scores(*(random.random() for _ in heads))
+    kept = one_each(heads, sure)
+    assert not len(heads) or kept[0] == sure.argmax()
+    centre = (heads[:, :2] + heads[:, 2:]) / 2
+    size = (heads[:, 2:] - heads[:, :2]).max(axis=1)
+    for row in range(len(heads)):
+        off = np.hypot(*(centre[kept] - centre[row]).T) < 0.45 * np.maximum(size[kept], size[row])
+        assert off.sum() == 1 if row in kept else off.any()
+
+
+def test_the_face_under_a_helmet_is_no_second_head() -> None:
+    heads = rows((10, 10, 40, 40), (12, 20, 38, 46), (50, 10, 80, 40))
+    assert one_each(heads, scores(0.9, 0.8, 0.7)).tolist() == [0, 2]
+
+
+@given(
+    st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 3), max_size=6),
+    st.floats(0, 1), st.floats(0, 1), st.floats(0, 1),
+)  # fmt: skip
+def test_any_chances_give_one_judgement_each(
+    chances: list[tuple[float, float, float]], sure: float, worn: float, missing: float
+) -> None:
+    given_chances = np.array(chances, np.float32).reshape(-1, 3)
+    found = decide(given_chances, Deciding(sure, worn, missing))
+    assert len(found) == len(chances)
+    for one, (p_worn, p_missing, _) in zip(found, given_chances.tolist(), strict=True):
+        if p_worn + p_missing == 0:
+            assert one.verdict is Verdict.UNDECIDED
 
 
 def test_a_head_decodes_to_the_box_computed_by_hand() -> None:

@@ -1,8 +1,8 @@
 """Lets the person model show its inner features: `python -m vision.train.features IN OUT`.
 
-Four tensors become outputs under new names (what the head finder reads), and the height and width
-of the input become free. Weights and the six outputs stay as they are. The names are those that
-tf2onnx gave to this one file.
+Four tensors become outputs under new names, which head finder and classifiers read; height, width
+and count of the pictures that come in become free. Weights and the six outputs stay as they are.
+The names are those that tf2onnx gave to this one file.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ def main(source: str, target: str) -> None:
                 for index, one in enumerate(names):
                     if one == _PREFIX + inner:
                         names[index] = name
-        shape = [1, channels, f"h_{name}", f"w_{name}"]
+        shape = ["batch", channels, f"h_{name}", f"w_{name}"]
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     sides = graph.input[0].type.tensor_type.shape.dim
+    sides[0].dim_param = "batch"
     sides[2].dim_param, sides[3].dim_param = "height", "width"
     for output in graph.output[: -len(FEATURES)]:
         output.type.tensor_type.shape.dim[1].dim_param = f"cells_{output.name}"

@@ -5,8 +5,8 @@ Guarantees:
 - Regions come from what the detectors found, matched one to one with the labels; regions of the
   labels themselves, shifted and scaled at random, are added for those that were not found.
 - Where the labels do not say (a person without a label) nothing is learned.
-- "Cannot tell" is learned from places that are no head (no torso): background, machines, hands, and
-  helmets that nobody wears.
+- "Cannot tell" is learned from what the head finder takes for a head and is none: hands, shoulders,
+  machines, and helmets that nobody wears.
 """
 
 from __future__ import annotations
@@ -18,24 +18,30 @@ import numpy.typing as npt
 
 from vision.crops import CONTEXT, CROP, square
 from vision.frames import Image
+from vision.heads import Heads
 from vision.measure import Truth
 from vision.postprocess import overlaps
-from vision.ppe import torso_of
-from vision.train.items import WIDE
+from vision.ppe import HEAD_SHARE, box_of
+from vision.train.views import WIDE
 
 Float32Array = npt.NDArray[np.float32]
 WORN, MISSING, CANNOT_TELL = 0, 1, 2
-Box = tuple[float, float, float, float]
+NO_HEADS = 14
+SAME, OTHER = 0.35, 0.12
+"""Overlap from which a found head is the labelled one, and below which it is another."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crop:
-    """pixels: uint8[WIDE, WIDE, 3].  kind: worn, missing, cannot tell.  size: px of the box."""
+    """pixels: uint8[WIDE, WIDE, 3].  kind: worn, missing, cannot tell.
+
+    found: as the detectors found it, not drawn from a label.  heat: float32[2], of a found head.
+    """
 
     pixels: Image
     kind: int
-    size: float
-    found: bool
+    found: bool = False
+    heat: Float32Array | None = None
 
 
 def worn_helmets(truth: Truth, people: Float32Array) -> npt.NDArray[np.bool_]:
@@ -62,100 +68,103 @@ def worn_helmets(truth: Truth, people: Float32Array) -> npt.NDArray[np.bool_]:
 
 
 def head_crops(
-    image: Image, truth: Truth, people: Float32Array, heads: Float32Array, rng: np.random.Generator
+    image: Image, truth: Truth, people: Float32Array, heads: Heads, rng: np.random.Generator
 ) -> list[Crop]:
-    """Crops of one image for the helmet classifier. people, heads: as found, low floor."""
+    """Crops of one image for the helmet classifier. people, heads: as found, low floor.
+
+    What the head finder took for a head and no label confirms is no head, unless somebody without
+    a labelled head stands there; the hottest NO_HEADS of those are kept, being the likeliest
+    mistakes.
+    """
     worn = worn_helmets(truth, people)
     helmets, bare = truth.of("helmet"), truth.of("no_helmet")
     boxes = np.concatenate((helmets, bare))
     kinds = [WORN if one else CANNOT_TELL for one in worn] + [MISSING] * len(bare)
-    return _crops(image, "helmet", boxes, kinds, heads, _tops(people), rng)
-
-
-def torso_crops(
-    image: Image, truth: Truth, people: Float32Array, heads: Float32Array, rng: np.random.Generator
-) -> list[Crop]:
-    """Crops of one image for the work wear classifier."""
-    dressed, plain = truth.of("workwear"), truth.of("no_workwear")
-    boxes = np.concatenate((dressed, plain))
-    kinds = [WORN] * len(dressed) + [MISSING] * len(plain)
-    found = []
-    for person in people.tolist():
-        inside = [
-            head
-            for head in heads.tolist()
-            if person[0] < (head[0] + head[2]) / 2 < person[2]
-            and (head[1] + head[3]) / 2 < person[1] + 0.45 * (person[3] - person[1])
-        ]
-        head: Box | None = tuple(inside[0]) if inside else None
-        found.append(torso_of(tuple(person), head))
-    regions = np.array(found, np.float32).reshape(-1, 4)
-    return _crops(image, "workwear", boxes, kinds, regions, people, rng)
-
-
-def _tops(people: Float32Array) -> Float32Array:
-    tops = people.copy()
-    height = people[:, 3] - people[:, 1]
-    tops[:, 1] -= 0.1 * height
-    tops[:, 3] = people[:, 1] + 0.4 * height
-    return tops
-
-
-def _crops(
-    image: Image,
-    item: str,
-    boxes: Float32Array,
-    kinds: list[int],
-    found: Float32Array,
-    unknown: Float32Array,
-    rng: np.random.Generator,
-) -> list[Crop]:
-    height, width = image.shape[:2]
-    context = CONTEXT[item] * WIDE / CROP
-
-    def cut(box: Box, kind: int, *, seen: bool) -> Crop:
-        size = max(box[2] - box[0], box[3] - box[1])
-        return Crop(square(image, box, context, WIDE), kind, size, seen)
-
-    crops = []
-    shared = overlaps(found, boxes) if len(found) and len(boxes) else np.zeros((len(found), 0))
-    for row, region in enumerate(found.tolist()):
-        best = int(shared[row].argmax()) if shared.shape[1] else -1
-        if best >= 0 and shared[row, best] >= 0.3:
-            crops.append(cut(tuple(region), kinds[best], seen=True))
+    tops = tops_of(people)
+    known = np.array([_in_any_of(boxes, top) for top in tops], np.bool_)
+    shared = overlaps(heads.boxes, boxes) if len(heads.boxes) and len(boxes) else None
+    crops: list[Crop] = []
+    left = NO_HEADS
+    for row in np.argsort(-heads.scores, kind="stable").tolist():
+        best = -1 if shared is None else int(shared[row].argmax())
+        share = 0.0 if shared is None else float(shared[row, best])
+        region = heads.boxes[row]
+        kind = CANNOT_TELL
+        if share >= SAME:
+            kind = kinds[best]
+        elif share >= OTHER or not known[_holding(tops, region)].all():
             continue
-        clear = item == "helmet" and (best < 0 or shared[row, best] < 0.05)
-        if clear and not _in_any(region, unknown):
-            crops.append(cut(tuple(region), CANNOT_TELL, seen=True))
-    for box, kind in zip(boxes.tolist(), kinds, strict=True):
-        for _ in range(3 if kind == MISSING else 1):
-            size = max(box[2] - box[0], box[3] - box[1])
-            dx, dy = float(rng.normal(0, 0.12)), float(rng.normal(0, 0.12))
-            grow = rng.uniform(0.85, 1.3)
-            cx, cy = (box[0] + box[2]) / 2 + dx * size, (box[1] + box[3]) / 2 + dy * size
-            half_w, half_h = (box[2] - box[0]) * grow / 2, (box[3] - box[1]) * grow / 2
-            moved = (cx - half_w, cy - half_h, cx + half_w, cy + half_h)
-            crops.append(cut(moved, kind, seen=False))
-    for _ in range(3):
-        size = float(np.exp(rng.uniform(np.log(14), np.log(0.3 * min(height, width) + 15))))
-        x, y = rng.uniform(0, max(1, width - size)), rng.uniform(0, max(1, height - size))
-        place = (x, y, x + size, y + size)
-        near = np.concatenate((boxes, unknown)) if item == "helmet" else boxes
-        if not _in_any(place, near) and not _touches(place, boxes):
-            crops.append(cut(place, CANNOT_TELL, seen=False))
+        else:
+            left -= 1
+            if left < 0:
+                continue
+        pixels = _cut(image, "helmet", region)
+        crops.append(Crop(pixels, kind, found=True, heat=heads.heat[row]))
+    for box, kind in zip(boxes, kinds, strict=True):
+        for _ in range(7 if kind == MISSING else 1):
+            crops.append(Crop(_cut(image, "helmet", _moved(box, rng)), kind))
     return crops
 
 
-def _in_any(box: tuple[float, ...] | list[float], regions: Float32Array) -> bool:
+def torso_crops(
+    image: Image, truth: Truth, torsos: Float32Array, rng: np.random.Generator
+) -> list[Crop]:
+    """Crops of one image for the work wear classifier. torsos: as the running system cuts them."""
+    dressed, plain = truth.of("workwear"), truth.of("no_workwear")
+    boxes = np.concatenate((dressed, plain))
+    kinds = [WORN] * len(dressed) + [MISSING] * len(plain)
+    crops: list[Crop] = []
+    shared = overlaps(torsos, boxes) if len(torsos) and len(boxes) else np.zeros((0, 1))
+    for region, row in zip(torsos, shared, strict=False):
+        if row.max() >= 0.3:
+            crops.append(
+                Crop(_cut(image, "workwear", region), kinds[int(row.argmax())], found=True)
+            )
+    for box, kind in zip(boxes, kinds, strict=True):
+        crops.append(Crop(_cut(image, "workwear", _moved(box, rng)), kind))
+    height, width = image.shape[:2]
+    size = float(np.exp(rng.uniform(np.log(24), np.log(0.4 * min(height, width) + 25))))
+    x, y = rng.uniform(0, max(1, width - size)), rng.uniform(0, max(1, height - size))
+    place = np.array([x, y, x + size, y + size], np.float32)
+    taken = np.concatenate((boxes, torsos))
+    if not len(taken) or overlaps(place[None], taken).max() < 0.05:
+        crops.append(Crop(_cut(image, "workwear", place), CANNOT_TELL, found=True))
+    return crops
+
+
+def tops_of(people: Float32Array) -> Float32Array:
+    """Where each person's head may be."""
+    tops = people.copy()
+    height = people[:, 3] - people[:, 1]
+    tops[:, 1] -= 0.1 * height
+    tops[:, 3] = people[:, 1] + HEAD_SHARE * height
+    return tops
+
+
+def _cut(image: Image, item: str, box: Float32Array) -> Image:
+    return square(image, box_of(box), CONTEXT[item] * WIDE / CROP, WIDE)
+
+
+def _moved(box: Float32Array, rng: np.random.Generator) -> Float32Array:
+    """A labelled box as a detector might have drawn it."""
+    x1, y1, x2, y2 = box.tolist()
+    dx, dy = (rng.normal(0, 0.1, 2) * max(x2 - x1, y2 - y1)).tolist()
+    grow = rng.uniform(0.85, 1.25)
+    cx, cy = (x1 + x2) / 2 + dx, (y1 + y2) / 2 + dy
+    across, down = (x2 - x1) * grow / 2, (y2 - y1) * grow / 2
+    return np.array([cx - across, cy - down, cx + across, cy + down], np.float32)
+
+
+def _in_any_of(boxes: Float32Array, region: Float32Array) -> bool:
+    """Is the centre of any box in the region."""
+    x, y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
+    x1, y1, x2, y2 = region.tolist()
+    return bool(((x1 < x) & (x < x2) & (y1 < y) & (y < y2)).any())
+
+
+def _holding(regions: Float32Array, box: Float32Array) -> npt.NDArray[np.bool_]:
+    """Which regions hold the centre of the box."""
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    return bool(
-        (
-            (regions[:, 0] < x) & (x < regions[:, 2]) & (regions[:, 1] < y) & (y < regions[:, 3])
-        ).any()
+    return np.asarray(
+        (regions[:, 0] < x) & (x < regions[:, 2]) & (regions[:, 1] < y) & (y < regions[:, 3])
     )
-
-
-def _touches(box: Box, regions: Float32Array) -> bool:
-    if not len(regions):
-        return False
-    return bool((overlaps(np.array([box], np.float32), regions) > 0.1).any())

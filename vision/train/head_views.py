@@ -1,23 +1,19 @@
 """Views and targets that the head finder learns from: pictures as a camera would show them.
 
-    python -m vision.train.head_views IMAGES_AND_LABELS OUT [--map THEIRS=OURS,…] [--epochs N]
-
-Offline: reads the folder, writes OUT/heads.onnx and the features it was trained on (about 7 MB a
-view). The same folder, seed and machine give the same views. Only images of the training side are
-looked at (vision/train/split.py, the same division as for the classifiers).
+`plantgate vision train --heads` comes here. Offline: reads the folder, writes the output folder.
+The same folder, seed and machine give the same views. Only images of the training side are looked
+at (split.py, the same division as for the classifiers).
 
 Three views of each picture (the whole, and two cut larger or smaller), six of one with a bare
 head, since those are rare. Where labels do not say, nothing is learned: the upper part of a person
 without a labelled head, and a helmet that nobody wears (below the upper 45 % of every person found,
 with no labelled torso under it).
-
-The shipped heads.onnx was trained on views made by these same steps before they stood in this file;
-the file as it is has been tried on a few dozen pictures, not on all.
 """
 
 from __future__ import annotations
 
-import argparse
+import hashlib
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +22,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vision.config import DEFAULT_MODEL
 from vision.detector import Detector
-from vision.labels import LabelledFolder, LabelledImage, parse_map, read_folder
-from vision.manifest import read_model
-from vision.people import load_people
-from vision.train.heads import CHANNELS, Target, export, train
-from vision.train.run import gather
+from vision.labels import LabelledImage, LabelsError
+from vision.manifest import MODELS
+from vision.train.heads import CHANNELS, Target, export, save, train
 from vision.train.views import cut, degrade
 
 SIDE = 416
@@ -42,10 +35,16 @@ PERSON_AT = 0.25
 """Score from which a detection counts as a person when it is decided what labels do not say."""
 UPPER = 0.45
 WORN, BARE = 0, 1
-SCORE = 0.45
-"""The camera's default; the division into sides does not depend on it."""
-
 Boxes = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSettings:
+    """epochs: over the views.  start: folder of heads.npz to go on from; None: from nothing."""
+
+    epochs: int = 12
+    seed: int = 1
+    start: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,26 +144,38 @@ def collect(
     return features, targets
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Train a head finder from a labelled folder."""
-    parser = argparse.ArgumentParser(prog="vision.train.head_views", description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--map", default="")
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args(arguments)
-    given.out.mkdir(parents=True, exist_ok=True)
-    folder: LabelledFolder = read_folder(given.folder, parse_map(given.map))
-    sides = gather(folder, load_people(DEFAULT_MODEL, SCORE), given.seed).sides
-    images = [image for image in folder.images if sides.get(image.path.name) == "train"]
-    detector = Detector(read_model(DEFAULT_MODEL))
-    features, targets = collect(images, detector, given.out, given.seed)
-    rows = np.arange(len(targets))
-    net = train(features, targets, rows, epochs=given.epochs, seed=given.seed)
-    export(net, given.out / "heads.onnx")
-    print(f"{len(targets)} views of {len(images)} pictures: {given.out / 'heads.onnx'}")
+def learn_heads(
+    images: Sequence[LabelledImage], detector: Detector, out: Path, settings: HeadSettings
+) -> int:
+    """Write OUT/heads.onnx, heads.npz and heads.toml; returns the count of views learned from.
+
+    The features of the views lie in OUT while it works, about 7 MB a view, and are removed.
+    """
+    with tempfile.TemporaryDirectory(dir=out, prefix="features-") as place:
+        features, targets = collect(images, detector, Path(place), settings.seed)
+        if not any(len(one.boxes) for one in targets):
+            raise LabelsError("heads: no picture of the training side has a labelled head.")
+        net = train(
+            features,
+            targets,
+            np.arange(len(targets)),
+            epochs=settings.epochs,
+            seed=settings.seed,
+            start=None if settings.start is None else settings.start / "heads.npz",
+        )
+    path = out / "heads.onnx"
+    export(net, path)
+    save(net, path.with_suffix(".npz"))
+    plan = (MODELS / "heads.toml").read_text(encoding="utf-8")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".toml").write_text(
+        "# Manifest of a head finder trained by `plantgate vision train --heads`.\n"
+        f'name = "heads"\ntask = "heads"\nfinds = "head"\nsha256 = "{digest}"\n'
+        'licence = "of the images it was trained on"\nsource = "trained by vision/train"\n\n'
+        + plan[plan.index("[heads]") :],
+        encoding="utf-8",
+    )
+    return len(targets)
 
 
-if __name__ == "__main__":
-    main()
+__all__ = ["HeadSettings", "collect", "learn_heads", "target_of", "views"]

@@ -13,7 +13,7 @@ of a person without a label, a helmet that nobody wears) the heat has no loss.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,21 +136,25 @@ def train(
     *,
     epochs: int,
     seed: int,
-    after: Callable[[HeadNet], None] | None = None,
+    start: Path | None = None,
 ) -> HeadNet:
-    """Train on the given rows; prints one line an epoch."""
+    """Train on the given rows, from the weights in `start` if given; prints one line an epoch."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     net = HeadNet().to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-3)
-    batch = 16
+    if start is not None:
+        with np.load(start) as saved:
+            net.load_state_dict({key: torch.from_numpy(saved[key]) for key in saved.files})
+    most = 4e-3 if start is None else 8e-4
+    optimiser = torch.optim.AdamW(net.parameters(), lr=most, weight_decay=1e-3)
+    batch = min(16, len(rows))
     steps = epochs * (len(rows) // batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps + 1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, most, total_steps=steps + 1)
     for epoch in range(epochs):
         net.train()
         order, total = rng.permutation(rows), 0.0
-        for start in range(0, len(order) - batch + 1, batch):
-            inputs, maps, weight = _batch(features, targets, order[start : start + batch], rng)
+        for first in range(0, len(order) - batch + 1, batch):
+            inputs, maps, weight = _batch(features, targets, order[first : first + batch], rng)
             loss = loss_of(net(*inputs), maps, weight, 2.0)
             optimiser.zero_grad()
             loss.backward()
@@ -159,8 +163,6 @@ def train(
             schedule.step()
             total += float(loss.detach())
         print(f"epoch {epoch + 1} of {epochs}: loss {total / (len(rows) // batch):.3f}", flush=True)
-        if after is not None:
-            after(net)
     return net
 
 
@@ -209,6 +211,17 @@ def _window(target: Target, side: int, rng: np.random.Generator) -> tuple[int, i
     place = (box[:2] + box[2:]) / 2 - rng.uniform(0.2, 0.8, 2) * WINDOW
     left, top = np.clip(np.round(place / 32), 0, steps).astype(int).tolist()
     return left * 32, top * 32
+
+
+def save(net: HeadNet, path: Path) -> None:
+    """Write the weights as float16, so that a site can go on from them."""
+    np.savez_compressed(
+        path,
+        **{
+            key: value.numpy().astype(np.float16) if value.is_floating_point() else value.numpy()
+            for key, value in net.state_dict().items()
+        },
+    )
 
 
 def export(net: HeadNet, path: Path) -> None:

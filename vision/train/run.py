@@ -1,10 +1,13 @@
-"""`plantgate vision train`: from a folder of labelled images to classifiers with their manifests.
+"""`plantgate vision train`: from a folder of labelled images to models with their manifests.
 
 Guarantees:
 
 - Offline: reads the folder, writes the output folder, nothing else.
-- Thresholds are chosen on the tuning side and never on the validation side, whose images are named
-  in `validate.txt` for `plantgate vision eval --only`.
+- The validation side, whose images are named in `validate.txt` for `plantgate vision eval --only`,
+  is neither learned from nor used to choose anything.
+- Calibration and thresholds rest on answers of networks that had not learned from the image: the
+  rest is divided into FOLDS by scene, and each part is answered by a network that learned from the
+  others. The model that is written learned from all of them.
 - The same folder, seed and machine give the same weights.
 """
 
@@ -13,8 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -22,128 +24,217 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from vision.crops import CONTEXT, CROP
+from vision.detector import Detector
 from vision.frames import Image
-from vision.labels import LabelledFolder, LabelsError
+from vision.labels import LabelledFolder, LabelledImage, LabelsError
 from vision.measure import Truth
-from vision.people import FLOOR, People
+from vision.people import FLOOR, HeadFinder
+from vision.ppe import Joining, join
 from vision.train import items
-from vision.train.gather import Crop, head_crops, torso_crops
+from vision.train.gather import CANNOT_TELL, MISSING, WORN, Crop, head_crops, torso_crops
 from vision.train.split import Side, difference_hash, divide
 from vision.train.split import clusters as clusters_of
+from vision.train.views import halve, middle, recolour, vary
 
 Float32Array = npt.NDArray[np.float32]
-SEEN_AT = 0.15
-"""Score from which people and heads are taken as found while crops are gathered."""
+FOLDS = 3
+PERSON_AT = 0.15
+TORSOS = Joining(person=0.3, weak=0.15, head=0.25, alone=0.5)
+"""How people are joined with heads while torsos are gathered: by the heat alone, generously."""
+
+VIEWS = {("helmet", MISSING): 14, ("workwear", WORN): 2, ("workwear", MISSING): 2}
+"""Varied views of a crop as found; 1 of any other, and of one drawn from a label."""
+
+SHARES = {
+    "helmet": {WORN: 1.0, MISSING: 0.8, CANNOT_TELL: 1.4},
+    "workwear": {WORN: 1.0, MISSING: 1.0, CANNOT_TELL: 0.15},
+}
+"""How often each kind is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """epochs: over the crops.  start: folder of .npz weights to go on from; None: from nothing."""
+    """steps: batches of 128.  start: folder of .npz weights to go on from; None: from nothing."""
 
-    epochs: int = 14
+    steps: int = 700
     seed: int = 1
     start: Path | None = None
 
 
 @dataclass(slots=True)
 class Gathered:
-    """Crops by item and side; the side of each image."""
+    """Crops by item and image; the side and the fold of each image."""
 
-    crops: dict[tuple[str, Side], list[Crop]]
-    sides: dict[str, Side]
+    crops: dict[str, dict[str, list[Crop]]] = field(default_factory=dict)
+    sides: dict[str, Side] = field(default_factory=dict)
+    folds: dict[str, int] = field(default_factory=dict)
 
 
-def gather(folder: LabelledFolder, people: People, seed: int) -> Gathered:
-    """Look at every image once: its scene for the split, its crops for the classifiers."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Learnable:
+    """Of n views. plain: as the running system would cut it."""
+
+    features: list[npt.NDArray[np.float16]]
+    kinds: npt.NDArray[np.intp]
+    folds: npt.NDArray[np.intp]
+    heat: Float32Array
+    plain: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Finders:
+    """What finds people, and heads on its features."""
+
+    detector: Detector
+    heads: HeadFinder
+
+
+def gather(folder: LabelledFolder, people: Finders, seed: int) -> Gathered:
+    """Look at every image once: its scene for the division, its crops for the classifiers."""
     rng = np.random.default_rng(seed)
+    found = Gathered()
+    found.sides, found.folds = scenes(folder, people.detector)
+    for image in folder.images:
+        picture = cv2.imread(str(image.path), cv2.IMREAD_COLOR)
+        if picture is not None:
+            drawn = np.asarray(picture, np.uint8)
+            for item, crops in _crops(image, drawn, folder.names, people, rng).items():
+                found.crops.setdefault(item, {})[image.path.name] = crops
+    return found
+
+
+def scenes(folder: LabelledFolder, detector: Detector) -> tuple[dict[str, Side], dict[str, int]]:
+    """Side and fold of each image by name; alike ones have the same (split.py)."""
     hashes, signatures, names = [], [], []
-    kept: list[tuple[str, str, list[Crop]]] = []
     for image in folder.images:
         picture = cv2.imread(str(image.path), cv2.IMREAD_COLOR)
         if picture is None:
             continue
-        drawn = np.asarray(picture, np.uint8)
-        height, width = drawn.shape[:2]
-        boxes: dict[str, list[tuple[float, float, float, float]]] = {}
-        for label in image.labels:
-            boxes.setdefault(label.name, []).append(label.pixels(width, height))
-        truth = Truth({n: np.array(b, np.float32).reshape(-1, 4) for n, b in boxes.items()})
-        sight = people.detector.see(drawn, FLOOR)
-        persons = sight.people.boxes[sight.people.scores >= SEEN_AT]
-        heads = np.zeros((0, 4), np.float32)
-        if people.heads is not None:
-            found = people.heads.feed(sight.features, sight.scale, width, height)
-            heads = found.boxes[found.scores >= SEEN_AT]
         names.append(image.path.name)
-        hashes.append(_hashes(drawn))
-        signatures.append(_signature(people, drawn))
-        if folder.names & {"helmet", "no_helmet"}:
-            kept.append((names[-1], "helmet", head_crops(drawn, truth, persons, heads, rng)))
-        if folder.names & {"workwear", "no_workwear"}:
-            kept.append((names[-1], "workwear", torso_crops(drawn, truth, persons, heads, rng)))
+        hashes.append(_hashes(np.asarray(picture, np.uint8)))
+        signatures.append(_signature(detector, np.asarray(picture, np.uint8)))
     if len(names) < 20:
         raise LabelsError(
             f"{len(names)} labelled images are too few to learn from: give 20 or more."
         )
-    sides = divide(names, clusters_of(hashes, np.array(signatures, np.float32)))
-    crops: dict[tuple[str, Side], list[Crop]] = {}
-    for name, item, some in kept:
-        crops.setdefault((item, sides[name]), []).extend(some)
-    return Gathered(crops, sides)
+    cluster = clusters_of(hashes, np.array(signatures, np.float32))
+    folds = {
+        name: int(hashlib.sha256(f"fold{names[number]}".encode()).hexdigest()[:8], 16) % FOLDS
+        for name, number in zip(names, cluster, strict=True)
+    }
+    return divide(names, cluster), folds
 
 
-def learn(gathered: Gathered, item: str, out: Path, settings: Settings) -> dict[str, float]:
-    """Train, calibrate, choose thresholds and export one item; returns what was found on tuning."""
+def learn(
+    gathered: Gathered, item: str, detector: Detector, out: Path, settings: Settings
+) -> dict[str, float]:
+    """Train, calibrate, choose thresholds and export one item; returns what was found."""
     torch.set_num_threads(1)
-    training = gathered.crops.get((item, "train"), [])
-    tuning = gathered.crops.get((item, "tune"), [])
-    counts = Counter(crop.kind for crop in training)
-    if min(counts.get(0, 0), counts.get(1, 0)) < 10 or not tuning:
+    usable = {
+        n: c for n, c in gathered.crops.get(item, {}).items() if gathered.sides[n] != "validate"
+    }
+    counts = Counter(crop.kind for crops in usable.values() for crop in crops if crop.found)
+    if min(counts[WORN], counts[MISSING]) < 10:
         raise LabelsError(
-            f"{item}: {counts.get(0, 0)} worn and {counts.get(1, 0)} missing are too few to learn"
-            " from: label at least 10 of each, in 20 scenes or more."
+            f"{item}: {counts[WORN]} worn and {counts[MISSING]} missing were found in the pictures,"
+            " too few to learn from: label at least 10 of each, in 20 scenes or more."
         )
-    pixels, kinds = _arrays(training)
+    views = describe(usable, gathered.folds, item, detector, settings.seed)
+    weights = _weights(views.kinds, item)
     start = None if settings.start is None else settings.start / f"{item}.npz"
-    net = items.train(
-        pixels, kinds, _weights(training), epochs=settings.epochs, seed=settings.seed,
-        start=start,
-    )  # fmt: skip
-    found = [crop for crop in tuning if crop.found] or tuning
-    pixels, kinds = _arrays(found)
-    logits = items.logits_of(net, pixels)
-    heat = items.temperature(logits, kinds)
-    path = out / f"{item}.onnx"
-    items.export(net, heat, path)
-    items.save(net, out / f"{item}.npz")
-    chances = np.exp(logits / heat - (logits / heat).max(axis=1, keepdims=True))
-    chances /= chances.sum(axis=1, keepdims=True)
+    answers, rows = [], []
+    for fold in [*range(FOLDS), None]:
+        some = np.flatnonzero(views.folds != (-1 if fold is None else fold))
+        net = items.train(
+            views.features, views.kinds, some, weights,
+            steps=settings.steps, seed=settings.seed, start=start,
+        )  # fmt: skip
+        if fold is not None:
+            rows.append(np.flatnonzero(views.plain & (views.folds == fold)))
+            answers.append(items.logits_of(net, views.features, rows[-1]))
+    row = np.concatenate(rows)
+    logits, heat, kinds = np.concatenate(answers), views.heat[row], views.kinds[row]
+    calibration = items.calibrate(logits, heat, kinds)
+    chances = calibration.apply(logits, heat)
     worn_at, missing_at = thresholds(chances, kinds)
+    path = out / f"{item}.onnx"
+    items.export(net, calibration, path, heat=item == "helmet")
+    items.save(net, out / f"{item}.npz")
     result = {
-        "temperature": round(heat, 3),
         "worn_at": worn_at,
         "missing_at": missing_at,
-        "tuning_crops": float(len(found)),
-        "tuning_accuracy": round(float((logits.argmax(axis=1) == kinds).mean()), 4),
+        "crops": float(len(row)),
+        "accuracy": round(float((chances.argmax(axis=1) == kinds).mean()), 4),
     }
     _write_manifest(path, item, result)
     return result
 
 
+def describe(
+    crops: dict[str, list[Crop]], folds: dict[str, int], item: str, detector: Detector, seed: int
+) -> Learnable:
+    """Features of every crop as found, and of varied views of all."""
+    rng = np.random.default_rng(seed)
+    pixels: list[Image] = []
+    rows: list[tuple[int, int, Float32Array, bool]] = []
+    parts: list[list[npt.NDArray[np.float16]]] = [[] for _ in items.CHANNELS]
+    nothing = np.zeros(2, np.float32)
+
+    def flush() -> None:
+        found = detector.describe(pixels)
+        found["feature_4"] = halve(found["feature_4"])
+        for part, stride in zip(parts, items.CHANNELS, strict=True):
+            part.append(found[f"feature_{stride}"].astype(np.float16))
+        pixels.clear()
+
+    for name, some in crops.items():
+        for crop in some:
+            heat = nothing if crop.heat is None else crop.heat
+            if crop.found:
+                pixels.append(middle(crop.pixels))
+                rows.append((crop.kind, folds[name], heat, True))
+            for _ in range(VIEWS.get((item, crop.kind), 1) if crop.found else 1):
+                pixels.append(vary(_other_hair(crop, item, rng), rng))
+                rows.append((crop.kind, folds[name], heat, False))
+        if len(pixels) >= 256:
+            flush()
+    if pixels:
+        flush()
+    kinds, fold, heats, plain = zip(*rows, strict=True)
+    return Learnable(
+        [np.concatenate(part) for part in parts],
+        np.array(kinds, np.intp),
+        np.array(fold, np.intp),
+        np.array(heats, np.float32),
+        np.array(plain, np.bool_),
+    )
+
+
+def _other_hair(crop: Crop, item: str, rng: np.random.Generator) -> Image:
+    """Every other bare head with hair of another colour: the few there are have dark hair."""
+    if item != "helmet" or crop.kind != MISSING or rng.random() < 0.5:
+        return crop.pixels
+    return recolour(crop.pixels, CROP / CONTEXT[item], rng)
+
+
 def thresholds(chances: Float32Array, kinds: npt.NDArray[np.intp]) -> tuple[float, float]:
-    """worn_at, missing_at of the best F1 of "missing" (and of "worn") on the tuning side."""
+    """worn_at, missing_at: each of the best F1 of its verdict, together leaving no overlap.
 
-    def best(column: int) -> float:
-        tried = np.arange(0.3, 0.86, 0.05)
-        scores = []
-        for at in tried:
-            said = chances[:, column] >= at
-            right = float((said & (kinds == column)).sum())
-            scores.append(2 * right / max(1.0, float(said.sum() + (kinds == column).sum())))
-        near = np.flatnonzero(np.array(scores) >= max(scores) - 0.002)
-        return round(float(tried[near[len(near) // 2]]), 2)
-
-    return best(0), best(1)
+    chances: float[n, 3]; by shares of what can be told, as `vision.ppe.decide` takes them.
+    """
+    told = kinds != CANNOT_TELL
+    share = chances[told, MISSING] / np.maximum(chances[told, WORN] + chances[told, MISSING], 1e-9)
+    missing = kinds[told] == MISSING
+    tried = np.arange(0.1, 0.91, 0.05)
+    scores = []
+    for at in tried:
+        said = share >= at
+        right = float((said & missing).sum())
+        scores.append(2 * right / max(1.0, float(said.sum() + missing.sum())))
+    near = np.flatnonzero(np.array(scores) >= max(scores) - 0.002)
+    missing_at = round(float(tried[near[len(near) // 2]]), 2)
+    return round(1 - missing_at, 2), missing_at
 
 
 def write_sides(gathered: Gathered, out: Path) -> None:
@@ -153,17 +244,31 @@ def write_sides(gathered: Gathered, out: Path) -> None:
         (out / f"{side}.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
 
 
-def _weights(crops: Sequence[Crop]) -> Float32Array:
-    """Draws: worn 1, missing 0.8, cannot tell 0.5; regions as found count half as much again."""
-    share = {0: 1.0, 1: 0.8, 2: 0.5}
-    counts = Counter(crop.kind for crop in crops)
-    return np.array(
-        [share[c.kind] / counts[c.kind] * (1.5 if c.found else 1.0) for c in crops], np.float32
-    )
+def _crops(
+    image: LabelledImage, drawn: Image, names: set[str], people: Finders, rng: np.random.Generator
+) -> dict[str, list[Crop]]:
+    height, width = drawn.shape[:2]
+    boxes: dict[str, list[tuple[float, float, float, float]]] = {}
+    for label in image.labels:
+        boxes.setdefault(label.name, []).append(label.pixels(width, height))
+    truth = Truth({n: np.array(b, np.float32).reshape(-1, 4) for n, b in boxes.items()})
+    sight = people.detector.see(drawn, FLOOR)
+    persons, scores = sight.people.boxes, sight.people.scores
+    heads = people.heads.feed(sight.features, sight.scale, width, height)
+    found: dict[str, list[Crop]] = {}
+    if names & {"helmet", "no_helmet"}:
+        found["helmet"] = head_crops(drawn, truth, persons[scores >= PERSON_AT], heads, rng)
+    if names & {"workwear", "no_workwear"}:
+        seen = join(persons, scores, heads.boxes, heads.scores, TORSOS)
+        torsos = np.array([one.torso for one in seen], np.float32).reshape(-1, 4)
+        found["workwear"] = torso_crops(drawn, truth, torsos, rng)
+    return found
 
 
-def _arrays(crops: Sequence[Crop]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.intp]]:
-    return np.stack([crop.pixels for crop in crops]), np.array([crop.kind for crop in crops])
+def _weights(kinds: npt.NDArray[np.intp], item: str) -> Float32Array:
+    counts = np.maximum(np.bincount(kinds, minlength=3), 1)
+    share = np.array([SHARES[item][kind] for kind in (WORN, MISSING, CANNOT_TELL)]) / counts
+    return np.asarray(share[kinds], np.float32)
 
 
 def _hashes(image: Image) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
@@ -172,25 +277,36 @@ def _hashes(image: Image) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
     return difference_hash(small), difference_hash(np.ascontiguousarray(small[:, ::-1]))
 
 
-def _signature(people: People, image: Image) -> Float32Array:
+def _signature(detector: Detector, image: Image) -> Float32Array:
     square = np.asarray(cv2.resize(image, (416, 416)), np.uint8)
-    coarse = people.detector.see(square, 0.9).features["feature_32"][0]
+    coarse = detector.see(square, 0.9).features["feature_32"][0]
     fields = [cv2.resize(plane, (4, 4), interpolation=cv2.INTER_AREA) for plane in coarse]
     return np.stack(fields).astype(np.float32).reshape(-1)
 
 
 def _write_manifest(path: Path, item: str, result: dict[str, float]) -> None:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    smallest = 10.0 if item == "helmet" else 24.0
+    smallest, sure = (10.0, 0.3) if item == "helmet" else (24.0, 0.5)
     path.with_suffix(".toml").write_text(
         f"# Manifest of a classifier trained by `plantgate vision train`.\n"
         f'name = "{item}"\ntask = "item"\nfinds = "{item}"\nsha256 = "{digest}"\n'
         'licence = "of the images it was trained on"\nsource = "trained by vision/train"\n\n'
-        f'[item]\nname = "{item}"\nworn_at = {result["worn_at"]}\n'
+        f'[item]\nname = "{item}"\nsure_at = {sure}\nworn_at = {result["worn_at"]}\n'
         f"missing_at = {result['missing_at']}\nsmallest_px = {smallest}\n\n"
+        "# On crops of images that the answering network had not learned from.\n"
         f"[tuning]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in result.items()),
         encoding="utf-8",
     )
 
 
-__all__ = ["Gathered", "Settings", "gather", "learn", "thresholds", "write_sides"]
+__all__ = [
+    "Finders",
+    "Gathered",
+    "Settings",
+    "describe",
+    "gather",
+    "learn",
+    "scenes",
+    "thresholds",
+    "write_sides",
+]

@@ -13,8 +13,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from vision.crops import CROP
+
 Image = npt.NDArray[np.uint8]
 Boxes = npt.NDArray[np.float32]
+
+WIDE = 112
+"""Pixels of a stored crop; training cuts CROP of context out of it at a random place and scale."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,3 +86,83 @@ def degrade(image: Image, rng: np.random.Generator) -> Image:
         if done:
             drawn = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
     return drawn
+
+
+def recolour(crop: Image, side: float, rng: np.random.Generator) -> Image:
+    """A bare head with its dark hair made white, grey, fair, red, shaved or any colour.
+
+    crop: around the head, whose longer side is `side` pixels of it. What is much darker than the
+    middle of the face and lies over it is taken for hair; where nothing is, nothing changes.
+    """
+    whole = crop.astype(np.float32)
+    grey = whole.mean(axis=2)
+    height, width = grey.shape
+    yy, xx = np.mgrid[:height, :width].astype(np.float32)
+    cy, cx, reach = (height - 1) / 2, (width - 1) / 2, side / 2
+    face = whole[
+        int(cy - 0.1 * reach) : int(cy + 0.5 * reach) + 1,
+        int(cx - 0.35 * reach) : int(cx + 0.35 * reach) + 1,
+    ].reshape(-1, 3)
+    skin = np.median(face, axis=0)
+    light = max(float(skin.mean()), 115.0)  # from behind the middle is hair too
+    away = ((xx - cx) / (0.95 * reach)) ** 2 + ((yy - cy + 0.15 * reach) / reach) ** 2
+    over = np.clip((1.15 - away) * 4, 0, 1) * np.clip((cy - yy) / (0.25 * reach) + 1.5, 0, 1)
+    hair = np.clip((0.72 * light - grey) / (0.18 * light + 1), 0, 1) * over
+    mask = cv2.GaussianBlur(hair.astype(np.float32), (0, 0), 1.0)[..., None]
+    texture = np.clip(grey[..., None] / (0.45 * light), 0.35, 1.15) ** 0.6
+    drawn = np.clip(_hair(skin, rng) * texture, 0, 255)
+    return np.clip(whole * (1 - mask) + drawn * mask, 0, 255).astype(np.uint8)
+
+
+def _hair(skin: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
+    """Blue, green, red of some hair."""
+    kind = rng.random()
+    if kind < 0.3:  # white and grey
+        return np.full(3, rng.uniform(150, 235))
+    if kind < 0.55:  # fair
+        return np.array([rng.uniform(60, 130), rng.uniform(130, 190), rng.uniform(170, 225)])
+    if kind < 0.75:  # red
+        return np.array([rng.uniform(20, 70), rng.uniform(30, 90), rng.uniform(110, 220)])
+    if kind < 0.9:  # shaved
+        return np.asarray(skin * rng.uniform(0.75, 1.05))
+    return rng.uniform(20, 230, 3)
+
+
+def vary(crop: Image, rng: np.random.Generator) -> Image:
+    """One stored crop as the running system might have cut and seen it."""
+    scale = rng.uniform(0.82, 1.22)
+    turn = np.asarray(
+        cv2.getRotationMatrix2D((WIDE / 2, WIDE / 2), rng.uniform(-14, 14), scale), np.float64
+    )
+    shift = rng.uniform(-5, 5, 2) - (WIDE - CROP) / 2
+    turn = turn + np.array([[0, 0, shift[0]], [0, 0, shift[1]]])
+    out = cv2.warpAffine(crop, turn, (CROP, CROP), borderMode=cv2.BORDER_REPLICATE)
+    if rng.random() < 0.5:
+        out = out[:, ::-1]
+    if rng.random() < 0.35:  # as small as far people are
+        small = int(rng.integers(14, 44))
+        tiny = cv2.resize(out, (small, small), interpolation=cv2.INTER_AREA)
+        out = cv2.resize(tiny, (CROP, CROP), interpolation=cv2.INTER_CUBIC)
+    if rng.random() < 0.35:  # helmets, hair and walls of any colour
+        tones = cv2.cvtColor(np.ascontiguousarray(out), cv2.COLOR_BGR2HSV).astype(np.int16)
+        tones[..., 0] = (tones[..., 0] + int(rng.integers(0, 180))) % 180
+        tones[..., 1] = np.clip(tones[..., 1] * rng.uniform(0.3, 1.4), 0, 255)
+        out = cv2.cvtColor(tones.astype(np.uint8), cv2.COLOR_HSV2BGR)
+    seen = degrade(np.ascontiguousarray(out, np.uint8), rng)
+    if rng.random() < 0.2:  # something in front
+        x, y = rng.integers(0, CROP, 2)
+        seen[y : y + rng.integers(6, 24), x : x + rng.integers(6, 24)] = rng.integers(0, 255, 3)
+    return seen
+
+
+def middle(crop: Image) -> Image:
+    """One stored crop as it is at run time."""
+    edge = (WIDE - CROP) // 2
+    return np.ascontiguousarray(crop[edge : edge + CROP, edge : edge + CROP])
+
+
+def halve(feature: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Mean of 2 × 2 cells: stride 4 made stride 8."""
+    n, channels, height, width = feature.shape
+    cells = feature.reshape(n, channels, height // 2, 2, width // 2, 2)
+    return np.asarray(cells.mean(axis=(3, 5)), np.float32)

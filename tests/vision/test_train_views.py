@@ -1,0 +1,81 @@
+"""What classifiers learn from: varied crops, hair of other colours, which found heads are none."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vision.crops import CROP
+from vision.heads import Heads
+from vision.measure import Truth
+from vision.train.gather import CANNOT_TELL, MISSING, WORN, head_crops
+from vision.train.views import WIDE, halve, middle, recolour, vary
+
+
+def head() -> np.ndarray:
+    """A light face under dark hair on a grey wall, 112 pixels, the head 42 of them."""
+    picture = np.full((112, 112, 3), 128, np.uint8)
+    picture[35:50, 38:75] = (20, 18, 15)
+    picture[50:76, 38:75] = (140, 170, 210)
+    return picture
+
+
+@given(st.integers(0, 1000))
+def test_hair_changes_and_face_and_wall_stay(seed: int) -> None:
+    before = head()
+    after = recolour(before, 42.0, np.random.default_rng(seed))
+    assert np.abs(after[38:46, 48:64].astype(int) - before[38:46, 48:64]).mean() > 2
+    assert np.abs(after[60:76].astype(int) - before[60:76]).max() <= 2
+    assert np.array_equal(after[:, :25], before[:, :25])
+    assert np.array_equal(after, recolour(before, 42.0, np.random.default_rng(seed)))
+
+
+@given(st.integers(0, 1000), st.integers(0, 255))
+def test_a_picture_of_one_colour_is_drawn_without_error(seed: int, level: int) -> None:
+    after = recolour(np.full((112, 112, 3), level, np.uint8), 42.0, np.random.default_rng(seed))
+    assert after.shape == (112, 112, 3)
+
+
+@given(st.integers(0, 1000))
+def test_a_varied_crop_has_the_size_of_the_running_systems(seed: int) -> None:
+    crop = np.random.default_rng(seed).integers(0, 255, (WIDE, WIDE, 3)).astype(np.uint8)
+    assert vary(crop, np.random.default_rng(seed)).shape == middle(crop).shape == (CROP, CROP, 3)
+
+
+def test_halving_takes_the_mean_of_four() -> None:
+    feature = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    assert halve(feature)[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+
+
+def boxes(*some: tuple[float, float, float, float]) -> np.ndarray:
+    return np.array(some, np.float32).reshape(-1, 4)
+
+
+def test_a_head_that_no_label_confirms_is_none_only_where_the_labels_say_so() -> None:
+    """Two people, one with a labelled head; hands and walls are no heads, a stranger's may be."""
+    image = np.full((200, 300, 3), 100, np.uint8)
+    people = boxes((0, 20, 60, 180), (200, 20, 260, 180))
+    truth = Truth({"no_helmet": boxes((20, 22, 40, 42))})
+    found = boxes(
+        (20, 22, 40, 42),
+        (5, 60, 20, 75),
+        (220, 24, 240, 44),
+        (120, 150, 140, 170),
+        (28, 30, 48, 50),
+    )
+    heat = np.full((5, 2), 0.3, np.float32)
+    crops = head_crops(image, truth, people, Heads(found, heat), np.random.default_rng(1))
+    kinds = [one.kind for one in crops if one.found]
+    assert kinds == [MISSING, CANNOT_TELL, CANNOT_TELL]
+    drawn = [one.kind for one in crops if not one.found]
+    assert set(drawn) == {MISSING}
+    assert len(drawn) > 1
+
+
+def test_a_helmet_in_a_hand_is_no_helmet_to_learn() -> None:
+    image = np.full((200, 300, 3), 100, np.uint8)
+    truth = Truth({"helmet": boxes((20, 22, 40, 42), (35, 120, 55, 140))})
+    found = Heads(truth.of("helmet"), np.full((2, 2), 0.3, np.float32))
+    crops = head_crops(image, truth, boxes((0, 20, 60, 180)), found, np.random.default_rng(1))
+    assert [one.kind for one in crops if one.found] == [WORN, CANNOT_TELL]
