@@ -146,7 +146,9 @@ class Inspection:
         except PermissionError as failure:
             raise BufferPathError(f"{path} cannot be read: {failure.strerror}.") from failure
         if not self._readers:
-            raise BufferPathError(f"{path} holds no buffer (telemetry.db, records.db).")
+            store = (path / "receiver.db").is_file()
+            hint = " It is a receiver's store: plantgate query reads it." if store else ""
+            raise BufferPathError(f"{path} holds no buffer (telemetry.db, records.db).{hint}")
 
     def __enter__(self) -> Inspection:
         """Return itself."""

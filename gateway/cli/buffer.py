@@ -7,19 +7,19 @@ holds no buffer.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.cli.output import opened
 from gateway.cli.query import moment
 
 if TYPE_CHECKING:
@@ -375,7 +375,7 @@ def export(
         except NoParquetError as error:
             raise click.UsageError(str(error)) from None
     wanted = Wanted(point, from_ns, to_ns)
-    with Inspection(directory) as inspection, _output(output) as file:
+    with Inspection(directory) as inspection, opened(output) as file:
         if is_rollup:
             text = as_json or style == "json"
             try:
@@ -393,19 +393,6 @@ def export(
                 lambda text: file.write(text.encode()),
                 as_json=as_json or style == "json",
             )
-
-
-@contextlib.contextmanager
-def _output(path: Path | None) -> Iterator[IO[bytes]]:
-    if path is None:
-        yield sys.stdout.buffer
-        return
-    try:
-        file = path.open("wb")
-    except OSError as error:
-        raise click.UsageError(f"--output {path}: {error.strerror}") from None
-    with file:
-        yield file
 
 
 @command.command("fsck", epilog=_example("  plantgate buffer fsck data --repair\n"))

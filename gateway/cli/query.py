@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import datetime
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import click
+
+from gateway.cli.output import opened
 
 if TYPE_CHECKING:
     from gateway.receiver.contract import Reader
@@ -96,40 +97,48 @@ def command(
     try:
         if style == "parquet":
             require_pyarrow()
-        with contextlib.closing(open_reader(store)) as reader, _output(output) as file:
-            _report(_print(reader, query, what, file))
+        with contextlib.closing(open_reader(store)) as reader, opened(output) as file:
+            unread, lines = _print(reader, query, what, file)
+            _report(unread)
+            nothing = what in {"csv", "json"} and lines <= (not query.as_json)
+            if point and nothing and not _known(reader, gateway, point):
+                print(f"no catalogue here names a point {point!r}", file=sys.stderr)
     except (StorePathError, NoParquetError) as error:
         print(f"plantgate query: {error}", file=sys.stderr)
         sys.exit(2)
 
 
-def _print(reader: Reader, query: Query, what: str, file: IO[bytes]) -> Unread | None:
+def _print(reader: Reader, query: Query, what: str, file: IO[bytes]) -> tuple[Unread | None, int]:
+    """Print; what could not be read, and how many lines of text there are."""
     from gateway.receiver.parquet import write_parquet
     from gateway.receiver.query import NOTICES, print_notices, print_telemetry
 
     if what == "parquet":
-        return write_parquet(reader, query, file)
+        return write_parquet(reader, query, file), 0
+    lines = 0
 
     def write(text: str) -> None:
+        nonlocal lines
+        lines += text.count("\n")
         file.write(text.encode())
 
     if what in NOTICES:
         print_notices(reader, query, what, write)
-        return None
-    return print_telemetry(reader, query, write)
+        return None, lines
+    return print_telemetry(reader, query, write), lines
 
 
-@contextlib.contextmanager
-def _output(path: Path | None) -> Iterator[IO[bytes]]:
-    if path is None:
-        yield sys.stdout.buffer
-        return
-    try:
-        file = path.open("wb")
-    except OSError as error:
-        raise click.UsageError(f"--output {path}: {error.strerror}") from None
-    with file:
-        yield file
+def _known(reader: Reader, gateway: str | None, point: str) -> bool:
+    """Tell whether a catalogue of what is held names a point."""
+    from buffer.contract import Stream
+    from gateway.wire.v1 import uplink_pb2 as wire
+
+    return any(
+        named.name == point
+        for log in reader.logs(gateway)
+        for record in reader.records(log, Stream.EVENT)
+        for named in wire.Event.FromString(record.payload).catalogue.points
+    )
 
 
 def _report(unread: Unread | None) -> None:

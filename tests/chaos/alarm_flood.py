@@ -46,7 +46,7 @@ from gateway.wire.v1 import uplink_pb2 as wire
 from tests.bench.machine import describe, usage
 from tests.e2e.plant import Plant
 from tests.e2e.world import World, stop, until
-from tests.fakes.hook_server import HookThread
+from tests.fakes.hook_server import hooks_beside
 
 HIGH = 500
 MARKER = "marker/m"
@@ -194,7 +194,7 @@ def run(folder: Path, scale: Scale) -> Outcome:
     """Run the three phases once."""
     with (
         World(folder) as world, Plant(scale.alarms) as plant, Plant(1) as marker,
-        HookThread() as hooks,
+        hooks_beside() as hooks,
     ):  # fmt: skip
         _write_site(world, plant.port, marker.port, scale.alarms, hooks.url)
         receiver = world.start_receiver()

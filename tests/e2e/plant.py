@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from types import TracebackType
 
+from tests.fakes.beside import beside
 from tests.fakes.modbus_server import Device, ModbusServer
 
 
@@ -20,14 +19,10 @@ class Plant:
         self._server.device.holding[:] = 0
         if device is not None:
             self._server.device = device
-        self._loop = asyncio.new_event_loop()
-        self._listening = threading.Event()
-        self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="plant")
+        self._beside = beside(lambda: self._server)
 
     def __enter__(self) -> Plant:
-        self._thread.start()
-        assert self._listening.wait(10), "the plant does not listen"
+        self._beside.__enter__()
         return self
 
     def __exit__(
@@ -36,9 +31,7 @@ class Plant:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-        self._loop.close()
+        self._beside.__exit__(kind, error, trace)
 
     @property
     def port(self) -> int:
@@ -58,11 +51,3 @@ class Plant:
     def set(self, register: int, value: int) -> None:
         """Give a holding register a value; the next read has it."""
         self._server.device.holding[register] = value
-
-    def _run(self) -> None:
-        self._loop.run_until_complete(self._serve())
-
-    async def _serve(self) -> None:
-        async with self._server:
-            self._listening.set()
-            await self._stop.wait()

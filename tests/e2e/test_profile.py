@@ -5,49 +5,30 @@ The device is a fake on a loop of its own thread; gateway and receiver are proce
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.world import World, until
+from tests.fakes.beside import beside
 from tests.fakes.modbus_server import ModbusServer
 
 WARM_UP, NORMAL = 2, 1
 
 
-@contextmanager
-def _detector() -> Iterator[ModbusServer]:
+def _detector() -> ModbusServer:
     """A Sensepoint XCD at 20.9 %vol in warm-up, both of its alarm bits set."""
-    ready, done = threading.Event(), threading.Event()
-    held: list[ModbusServer] = []
-
-    async def serve() -> None:
-        async with ModbusServer(100) as server:
-            server.device.holding[:] = 0
-            server.device.holding[2:4] = [0x41A7, 0x3333]
-            server.device.holding[5:7] = [0x3, WARM_UP]
-            server.device.holding[10] = 3
-            held.append(server)
-            ready.set()
-            await asyncio.to_thread(done.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    try:
-        assert ready.wait(20)
-        yield held[0]
-    finally:
-        done.set()
-        thread.join(20)
+    server = ModbusServer(100)
+    server.device.holding[:] = 0
+    server.device.holding[2:4] = [0x41A7, 0x3333]
+    server.device.holding[5:7] = [0x3, WARM_UP]
+    server.device.holding[10] = 3
+    return server
 
 
 @pytest.mark.e2e
 def test_state_becomes_quality_and_the_panel_alarm_is_the_alarm(tmp_path: Path) -> None:
-    with _detector() as server, World(tmp_path) as world:
+    with beside(_detector) as server, World(tmp_path) as world:
         world.write_site(f"""
 [[device]]
 name = "gds-1"

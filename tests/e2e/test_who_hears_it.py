@@ -15,7 +15,7 @@ from tests.e2e.plant import Plant
 from tests.e2e.watched import Watched, stop_clean
 from tests.e2e.world import stop, until
 from tests.fakes.certificates import Authority
-from tests.fakes.hook_server import Hook, HookServer, HookThread
+from tests.fakes.hook_server import Hook, HookServer, hooks_beside
 
 pytestmark = pytest.mark.e2e
 KEY = "key of the site"
@@ -56,7 +56,7 @@ def genuine(hook: Hook) -> Any:
 
 def test_an_alarm_is_told_over_a_kill_until_somebody_acknowledges(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "hook-ca")
-    with HookThread(authority) as hooks, Plant(2) as plant, Watched(tmp_path) as world:
+    with hooks_beside(authority) as hooks, Plant(2) as plant, Watched(tmp_path) as world:
         hooks.held = True
         world.write_device(
             plant.port, "AT-101,holding,0,u16,,25", more=notify(tmp_path, hooks, authority)
@@ -98,7 +98,7 @@ def test_an_alarm_is_told_over_a_kill_until_somebody_acknowledges(tmp_path: Path
 def test_another_roster_is_used_by_a_call_that_runs(tmp_path: Path) -> None:
     """SIGHUP with a changed roster: the call stays open and goes on to whoever is on duty now."""
     authority = Authority(tmp_path / "hook-ca")
-    with HookThread(authority) as hooks, Plant(2) as plant, Watched(tmp_path) as world:
+    with hooks_beside(authority) as hooks, Plant(2) as plant, Watched(tmp_path) as world:
         settings = notify(tmp_path, hooks, authority).replace("rounds = 1", "rounds = 20")
         roster = tmp_path / "roster.csv"
         roster.write_text("级别,姓名,通知方式\n1,张三,sms\n", encoding="utf-8")

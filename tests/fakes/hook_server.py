@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-import threading
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 from aiohttp import web
 
+from tests.fakes.beside import beside
 from tests.fakes.certificates import Authority
 
 
@@ -81,38 +81,6 @@ class HookServer:
         return web.Response(status=self.status, text=self.answer, headers=location)
 
 
-class HookThread:
+def hooks_beside(authority: Authority | None = None) -> AbstractContextManager[HookServer]:
     """The same in a thread of its own, for tests that run the gateway as a process."""
-
-    def __init__(self, authority: Authority | None = None) -> None:
-        self._authority = authority
-        self._loop = asyncio.new_event_loop()
-        self._listening = threading.Event()
-        self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="hooks")
-        self.server = HookServer(authority)
-
-    def __enter__(self) -> HookServer:
-        """Listen."""
-        self._thread.start()
-        assert self._listening.wait(20), "the hook server does not listen"
-        return self.server
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop and wait for the thread."""
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(20)
-        self._loop.close()
-
-    def _run(self) -> None:
-        self._loop.run_until_complete(self._serve())
-
-    async def _serve(self) -> None:
-        async with self.server:
-            self._listening.set()
-            await self._stop.wait()
+    return beside(lambda: HookServer(authority))

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.fakes.listening import Listener
+from tests.fakes.spoil import spoilt
 
 
 @dataclass
@@ -42,21 +43,7 @@ class Spoiler:
         if not chunk or self.seen <= self.spare or rng.random() >= self.share:
             return chunk
         self.spoilt += 1
-        changed = bytearray(chunk)
-        for _ in range(rng.randint(1, 4)):
-            at = rng.randrange(len(changed) + 1)
-            kind = rng.randrange(5)
-            if kind == 0 and at < len(changed):
-                changed[at] ^= 1 << rng.randrange(8)
-            elif kind == 1 and at < len(changed):
-                changed[at] = rng.randrange(256)
-            elif kind == 2:
-                changed[at:at] = rng.randbytes(rng.randint(1, 12))
-            elif kind == 3:
-                del changed[at : at + rng.randint(1, 8)]
-            else:
-                changed += chunk[: rng.randint(0, len(chunk))]
-        return bytes(changed)
+        return spoilt(chunk, rng, changes=(1, 4), most_added=12, most_cut=8)
 
 
 class Wiretap:

@@ -41,7 +41,11 @@ class SqliteReader:
         """Open; raises StorePathError if there is no readable store in `folder`."""
         self._path = folder / DATABASE
         if not self._path.is_file():
-            raise StorePathError(f"{folder} holds no store ({DATABASE} is not there)")
+            gateways = (folder / "records.db").is_file()
+            hint = (
+                "; it is a gateway's data directory: plantgate buffer reads it" if gateways else ""
+            )
+            raise StorePathError(f"{folder} holds no store ({DATABASE} is not there){hint}")
         try:
             self._db = self._connect()
         except sqlite3.Error as error:

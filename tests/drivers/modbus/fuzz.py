@@ -35,6 +35,7 @@ from drivers.modbus.exchange import Exchange, Outcome
 from drivers.modbus.line import Framing
 from drivers.modbus.sniff import Sniffer
 from tests.fakes import modbus_line
+from tests.fakes.spoil import spoilt
 
 
 def _request(rng: random.Random) -> Request:
@@ -56,28 +57,10 @@ def _answer(request: Request, rng: random.Random) -> bytes:
     return head + bytes((size,)) + rng.randbytes(size)
 
 
-def _mutate(frame: bytes, rng: random.Random) -> bytes:
-    changed = bytearray(frame)
-    for _ in range(rng.randint(0, 3)):
-        at = rng.randrange(len(changed) + 1)
-        kind = rng.randrange(5)
-        if kind == 0 and at < len(changed):
-            changed[at] ^= 1 << rng.randrange(8)
-        elif kind == 1 and at < len(changed):
-            changed[at] = rng.randrange(256)
-        elif kind == 2:
-            changed[at:at] = rng.randbytes(rng.randint(1, 6))
-        elif kind == 3:
-            del changed[at : at + rng.randint(1, 4)]
-        elif kind == 4:
-            changed += frame[: rng.randint(0, len(frame))]
-    return bytes(changed)
-
-
 def _mutate_line(adu: bytes, frame: Callable[[bytes], bytes], rng: random.Random) -> bytes:
     """Change the frame, or what is in it before the sum is made."""
     inside = rng.random() < 0.4
-    stream = frame(_mutate(adu, rng)[:254] or b"\0\0") if inside else _mutate(frame(adu), rng)
+    stream = frame(spoilt(adu, rng)[:254] or b"\0\0") if inside else spoilt(frame(adu), rng)
     if rng.random() < 0.3:
         stream = rng.randbytes(rng.randint(1, 20)) + stream
     return stream
@@ -89,7 +72,7 @@ def mbap(rng: random.Random) -> None:
     transaction = rng.randrange(65536)
     adu = _answer(request, rng)
     frame = transaction.to_bytes(2, "big") + len(adu).to_bytes(4, "big") + adu
-    stream = _mutate(frame, rng)
+    stream = spoilt(frame, rng)
     try:
         content = payload(request, transaction, stream)
     except (MalformedReplyError, ExceptionReplyError):
@@ -106,7 +89,7 @@ def mbap(rng: random.Random) -> None:
         return
     exchange, buffer = Exchange(1, 10**9, 2), bytearray(request.payload_bytes)
     own = exchange.begin([request], buffer, [0], 0)
-    stream = _mutate(own[:2] + frame[2:], rng)
+    stream = spoilt(own[:2] + frame[2:], rng)
     cut = rng.randrange(len(stream) + 1)
     try:
         exchange.feed(stream[:cut], 1)

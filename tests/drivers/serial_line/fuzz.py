@@ -18,34 +18,17 @@ from drivers.serial_line.codec import FrameError, FrameFormat
 from drivers.serial_line.description import parse_description
 from drivers.serial_line.splitter import Splitter
 from tests.fakes.serial_device import gas_frame, lrc
+from tests.fakes.spoil import spoilt
 
 _CASES = Path(__file__).parents[3] / "drivers" / "serial_line" / "cases"
 GAS = parse_description((_CASES / "gas_example.toml").read_text(encoding="utf-8"))
-
-
-def _mutate(frame: bytes, rng: random.Random) -> bytes:
-    changed = bytearray(frame)
-    for _ in range(rng.randint(0, 3)):
-        at = rng.randrange(len(changed) + 1)
-        kind = rng.randrange(5)
-        if kind == 0 and at < len(changed):
-            changed[at] ^= 1 << rng.randrange(8)
-        elif kind == 1 and at < len(changed):
-            changed[at] = rng.randrange(256)
-        elif kind == 2:
-            changed[at:at] = rng.randbytes(rng.randint(1, 6))
-        elif kind == 3:
-            del changed[at : at + rng.randint(1, 4)]
-        elif kind == 4:
-            changed += frame[: rng.randint(0, len(frame))]
-    return bytes(changed)
 
 
 def gas(rng: random.Random) -> None:
     """A line with two changed frames."""
     frames = [gas_frame("01", rng.choice("NFWC"), rng.randint(0, 9999), rng.randint(0, 3))
               for _ in range(2)]  # fmt: skip
-    stream = b"".join(_mutate(frame, rng) for frame in frames)
+    stream = b"".join(spoilt(frame, rng) for frame in frames)
     splitter, parser = Splitter(GAS), FrameFormat(GAS, "01")
     cut = rng.randrange(len(stream) + 1)
     for piece in (stream[:cut], stream[cut:]):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from click.testing import CliRunner, Result
@@ -15,34 +14,13 @@ from drivers.modbus.codec import Area
 from drivers.modbus.line_verdict import Setting
 from gateway.cli.main import main
 from tests.drivers.modbus.test_overhear import talk
+from tests.fakes.beside import beside
 from tests.fakes.modbus_line import Line, LineServer, _Stream
 from tests.fakes.modbus_server import Device
 from tests.fakes.rs485 import Bus
 
 A, A_SAYS = talk(5, Area.HOLDING, 10, 4)
 B, B_SAYS = talk(6, Area.INPUT, 20, 2)
-
-
-@contextmanager
-def beside(make: Callable[[], AbstractAsyncContextManager[Any]]) -> Iterator[Any]:
-    """What the manager gives, on a loop of its own thread, as the command has a loop too."""
-    ready, done = threading.Event(), threading.Event()
-    held: list[Any] = []
-
-    async def serve() -> None:
-        async with make() as made:
-            held.append(made)
-            ready.set()
-            await asyncio.to_thread(done.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    try:
-        assert ready.wait(20)
-        yield held[0]
-    finally:
-        done.set()
-        thread.join(20)
 
 
 @asynccontextmanager

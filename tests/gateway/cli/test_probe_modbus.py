@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -15,37 +14,26 @@ from click.testing import CliRunner, Result
 
 from drivers.modbus.codec import ALLOWED_FUNCTIONS
 from gateway.cli.main import main
+from tests.fakes.beside import beside
 from tests.fakes.modbus_line import LineServer
 from tests.fakes.modbus_server import Device, ModbusServer
 
 XCD = ["--profile", "honeywell-sensepoint-xcd"]
 
 
-@contextmanager
 def serving(
     prepare: Callable[[ModbusServer], None], registers: int = 200
-) -> Iterator[ModbusServer]:
+) -> AbstractContextManager[ModbusServer]:
     """A fake device on a loop of its own thread, as the command has a loop of its own too."""
-    ready, done = threading.Event(), threading.Event()
-    held: list[ModbusServer] = []
 
-    async def serve() -> None:
-        async with ModbusServer(registers, record=True) as server:
-            server.device.holding[:] = 0
-            server.device.input[:] = 0
-            prepare(server)
-            held.append(server)
-            ready.set()
-            await asyncio.to_thread(done.wait)
+    def make() -> ModbusServer:
+        server = ModbusServer(registers, record=True)
+        server.device.holding[:] = 0
+        server.device.input[:] = 0
+        prepare(server)
+        return server
 
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    try:
-        assert ready.wait(20)
-        yield held[0]
-    finally:
-        done.set()
-        thread.join(20)
+    return beside(make)
 
 
 def _xcd(server: ModbusServer, first: int) -> None:

@@ -311,3 +311,21 @@ async def test_parquet_or_one_clear_line(tmp_path: Path, run_receiver: RunReceiv
     rows = importlib.import_module("pyarrow.parquet").read_table(out).to_pylist()
     assert [row["value"] for row in rows] == [1.5, float(2**63 + 1)]
     assert [row["text"] for row in rows] == [None, str(2**63 + 1)]
+
+
+async def test_a_point_that_nobody_names_and_a_wrong_directory_are_said(
+    tmp_path: Path, run_receiver: RunReceiver
+) -> None:
+    telemetry = Telemetry()
+    async with run_receiver(tmp_path) as running, WireGateway(running.target) as gateway:
+        await gateway.push(Stream.EVENT, telemetry.event())
+        await gateway.acknowledged(1)
+    asked = CliRunner().invoke(main, ["query", "--store", str(tmp_path), "--point", "gds-1/AT-1"])
+    assert (asked.exit_code, asked.stderr) == (0, "no catalogue here names a point 'gds-1/AT-1'\n")
+    asked = CliRunner().invoke(main, ["query", "--store", str(tmp_path), "--point", "gds-1/AT-101"])
+    assert (asked.exit_code, asked.stderr) == (0, "")
+    (tmp_path / "records.db").touch()
+    (tmp_path / "receiver.db").unlink()
+    asked = CliRunner().invoke(main, ["query", "--store", str(tmp_path)])
+    assert asked.exit_code == 2
+    assert "it is a gateway's data directory: plantgate buffer reads it" in asked.stderr
