@@ -189,9 +189,14 @@ class FakeReceiver:
                 held.records[stream].pop(sequence, None)
 
     async def say(self, lane: int, **body: Any) -> None:
-        """Send a message on the newest connection of a lane."""
-        contexts = [context for context, hello in self._contexts.values() if hello.lane == lane]
-        await contexts[-1].write(wire.ReceiverMessage(**body))
+        """Send a message on the newest connection of a lane, once the gateway has opened it."""
+        async with asyncio.timeout(60):
+            while not (open_ := self._open_on(lane)):  # noqa: ASYNC110 - the gateway opens it
+                await asyncio.sleep(0.01)
+        await open_[-1].write(wire.ReceiverMessage(**body))
+
+    def _open_on(self, lane: int) -> list[Any]:
+        return [context for context, hello in self._contexts.values() if hello.lane == lane]
 
     def stored(self, stream: Stream, log_id: bytes | None = None) -> dict[int, wire.Record]:
         """Records of a stream; of the only log, or the one named."""

@@ -57,7 +57,7 @@ class Running:
         return next((text for one, text, _ in self.events if one == kind), "")
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for a condition, bounded."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - the condition is the fake's state
