@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,15 +40,9 @@ class EvidenceFiles:
         name = sha256.hex()
         return self._folder / name[:2] / name[2:]
 
-    def put(
-        self, content: bytes, given: Callable[[bytes], None] = lambda _: None
-    ) -> tuple[bytes, Evicted | None]:
-        """Store content; durable on return. Gives its SHA-256 (32 bytes), and what had to go.
-
-        given: told the SHA-256 before anything is looked at or written.
-        """
+    def put(self, content: bytes) -> tuple[bytes, Evicted | None]:
+        """Store content; durable on return. Gives its SHA-256 (32 bytes), and what had to go."""
         digest = hashlib.sha256(content).digest()
-        given(digest)
         path = self.path(digest)
         if path.exists() and path.stat().st_size == len(content):
             return digest, None

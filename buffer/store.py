@@ -256,6 +256,8 @@ class Buffer:
         self._records_writer.put(PendingRecord(stream, payload, receipt, state, keep))
         if stream is Stream.ALARM:
             self._alarms.follow(receipt, payload, failing=bool(self._trouble.get(RECORDS)))
+        elif stream is Stream.EVIDENCE:
+            self._filing.follow(receipt, payload)
         return receipt
 
     async def room(self) -> None:

@@ -6,11 +6,11 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from buffer.contract import Stream
-from buffer.filing import Collected, orphans
+from buffer.filing import Collected, Waiting, orphans
 
 if TYPE_CHECKING:
     from tests.buffer.conftest import OpenBuffer
@@ -26,6 +26,48 @@ def test_an_orphan_is_there_named_by_nobody_and_waits_for_nothing(
     assert gone <= files
     assert not gone & (named | waiting)
     assert files - gone <= named | waiting
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["give", "commit", "evict", "collect"]), st.integers(0, 2)),
+    max_size=40,
+)
+
+
+@given(steps=STEPS)
+@example(  # given again while an older record of it is held, which then goes
+    steps=[("give", 0), ("commit", 0), ("give", 0), ("collect", 0), ("evict", 0), ("collect", 0)]
+)
+def test_what_was_given_stays_until_its_own_record_is_committed_and_evicted(
+    steps: list[tuple[str, int]],
+) -> None:
+    """Against a plain model: a list of givings without a record, and one of records held."""
+    waiting = Waiting()
+    lying: set[bytes] = set()
+    givings: list[bytes] = []
+    records: list[bytes] = []
+    for step, which in steps:
+        digest = bytes([which]) * 32
+        if step == "give":
+            lying.add(digest)
+            givings.append(digest)
+            waiting.give(digest)
+        elif step == "commit" and digest in givings:
+            givings.remove(digest)
+            records.append(digest)
+            waiting.committed(digest)
+        elif step == "evict" and records:
+            records.pop(0)
+        elif step == "collect":
+            lying -= orphans(lying, records, waiting.files())
+            assert lying == {*records, *givings}
+
+
+def test_a_record_of_a_file_that_nobody_gave_takes_no_later_givings_place() -> None:
+    waiting = Waiting()
+    waiting.committed(b"left by an earlier run")
+    waiting.give(b"left by an earlier run")
+    assert waiting.files() == {b"left by an earlier run"}
 
 
 def named_by(payload: bytes) -> bytes:
@@ -80,6 +122,30 @@ async def test_a_file_goes_with_the_record_that_named_it(
         held = await log.read(Stream.EVIDENCE, 1, last=100, max_bytes=1 << 20)
         assert len(held) < 10
         assert {record.payload for record in held} <= lying(tmp_path)
+
+
+async def test_content_given_again_outlives_the_older_record_that_named_it(
+    open_buffer: OpenBuffer, tmp_path: Path
+) -> None:
+    quota = {**dict.fromkeys(Stream, 1 << 30), Stream.EVIDENCE: 1_000}
+    async with open_buffer(quota_bytes=quota) as log:
+        older = await log.add_record(Stream.EVIDENCE, await log.put_file(b"still"))
+        again = await log.put_file(b"still")  # its record is to come
+        assert await log.collect_files(named_by) == Collected(0, 0), "the older record names it"
+        for number in range(60):  # until the older record is evicted
+            await log.add_record(Stream.EVIDENCE, await log.put_file(bytes([number]) * 10))
+        assert log.bounds(Stream.EVIDENCE).first > older
+        for _ in range(3):
+            await log.collect_files(named_by)
+        assert again in lying(tmp_path)
+        await log.add_record(Stream.EVIDENCE, again)
+        await log.collect_files(named_by)
+        assert again in lying(tmp_path), "named again"
+        for number in range(60):
+            await log.add_record(Stream.EVIDENCE, await log.put_file(bytes([number]) * 11))
+        for _ in range(3):
+            await log.collect_files(named_by)
+        assert again not in lying(tmp_path), "its protection ended with its record"
 
 
 async def test_nothing_goes_where_a_damaged_file_of_records_was_set_aside(
