@@ -42,7 +42,7 @@ def read_loose(body: bytes, position: int, lead: int, index: int, loose: Loose) 
     encoding, value = 0, None
     if mask & 1:
         encoding = cursor.u8()
-        if encoding == wire.VARIANT:  # one in another is read as the inner one
+        while encoding == wire.VARIANT:  # one in another is read as the inner one
             encoding = cursor.u8()
         value = _read_value(cursor, encoding)
     status = cursor.u32() if mask & 0x02 else 0

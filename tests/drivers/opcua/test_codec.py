@@ -355,3 +355,10 @@ def test_a_signalling_nan_is_no_integer_and_no_warning() -> None:
     body = struct.pack("<i", 1) + item + struct.pack("<i", -1)
     change = decode_data_change(body, np.array([INT], np.uint8), NOW_NS)
     assert change.misfits.tolist() == [0]
+
+
+def test_variants_in_variants_are_the_innermost_however_many() -> None:
+    item = struct.pack("<IB", 0, 1) + b"\x18\x18\x06" + struct.pack("<i", -7)
+    body = struct.pack("<i", 1) + item + struct.pack("<i", -1)
+    change = decode_data_change(body, np.array([INT], np.uint8), NOW_NS)
+    assert rows(change, ValueKind.INT)[0][1] == -7
