@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from buffer.contract import Gap, Stream
 from buffer.database import ROW_OVERHEAD_BYTES, TABLE, Database
@@ -27,6 +27,17 @@ def load_cursors(database: Database) -> dict[tuple[str, Stream], RangeSet]:
     """Cursors as they were last saved."""
     rows = database.connection.execute("SELECT destination, stream, ranges FROM cursor")
     return {(str(row[0]), Stream(row[1])): ranges_of(row[2]) for row in rows}
+
+
+def save_cursors(database: Database, cursors: Mapping[tuple[str, Stream], RangeSet]) -> None:
+    """Keep cursors as they are now; in the running transaction."""
+    database.connection.executemany(
+        "INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)",
+        [
+            (destination, int(stream), ranges_text(ranges))
+            for (destination, stream), ranges in cursors.items()
+        ],
+    )
 
 
 def load_pending_gaps(database: Database) -> list[Gap]:

@@ -250,6 +250,10 @@ class Log(Protocol):
         """
         ...
 
+    def save_state(self, state: Mapping[str, bytes]) -> None:
+        """Set small named values with the next commit of records, without a record of their own."""
+        ...
+
     def state(self, key: str) -> bytes:
         """Newest committed state value of that name, or empty bytes."""
         ...

@@ -129,6 +129,10 @@ class MemoryLog:
         self._schedule()
         return receipt
 
+    def save_state(self, state: Mapping[str, bytes]) -> None:
+        """Set small named values."""
+        self._state.update(state)
+
     def state(self, key: str) -> bytes:
         """Newest state value of that name, or empty bytes."""
         return self._state.get(key, b"")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from buffer.bookkeeping import load_pending_gaps, ranges_text, save_pending_gaps, used_bytes
+from buffer.bookkeeping import load_pending_gaps, save_cursors, save_pending_gaps, used_bytes
 from buffer.contract import Clock, Gap, Record, SignedHead, Signer, Stream
 from buffer.database import RECORDS, RENEWED_FROM, ROW_OVERHEAD_BYTES, STREAMS, TABLE, Database
 from buffer.policy import BufferConfig, GapLedger, Held, Limits, choose_evictions
@@ -74,6 +74,13 @@ class SaveCursors:
     telemetry_next: int
 
 
+@dataclass(frozen=True, slots=True)
+class SaveState:
+    """Named values to persist."""
+
+    state: Mapping[str, bytes]
+
+
 @dataclass(slots=True)
 class _Plan:
     """What one transaction is about to write. promised: telemetry rows to evict, or 0."""
@@ -85,7 +92,7 @@ class _Plan:
     promised: int = 0
 
 
-RecordsJob = PendingRecord | Lost | PromiseEviction | SaveCursors | Renew
+RecordsJob = PendingRecord | Lost | PromiseEviction | SaveCursors | SaveState | Renew
 EncodeGap = Callable[[Gap, int], bytes]
 
 
@@ -260,6 +267,8 @@ class RecordsWriter(Writer[RecordsJob]):
                     plan.catalogues[job.keep] = record.sequence + base
             elif isinstance(job, Lost | PromiseEviction):
                 reports += self._ledger.add(job.gap, now_ns)
+            elif isinstance(job, SaveState):
+                outcome.state.update(job.state)
             if isinstance(job, PromiseEviction):
                 plan.promised = max(plan.promised, job.last_id)
         for gap in reports:
@@ -297,11 +306,7 @@ class RecordsWriter(Writer[RecordsJob]):
             self.database.set_meta(EVICTED, plan.promised)
         for job in jobs:
             if isinstance(job, SaveCursors) and job.epoch == self.epoch:
-                rows = [
-                    (destination, int(stream), ranges_text(ranges))
-                    for (destination, stream), ranges in job.cursors.items()
-                ]
-                connection.executemany("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", rows)
+                save_cursors(self.database, job.cursors)
                 self.database.set_meta(TELEMETRY_HIGH, job.telemetry_next - 1)
 
     def _kept_for_later(
@@ -322,7 +327,7 @@ class RecordsWriter(Writer[RecordsJob]):
                 if job.stream is Stream.ALARM:
                     given_up.append(job.receipt)
                 kept.append(Lost(Gap(job.stream, cause, 0, 0, wall_ns, wall_ns, 1)))
-            elif isinstance(job, Lost | PromiseEviction):
+            elif isinstance(job, Lost | PromiseEviction | SaveState):
                 kept.append(job)
         return kept
 

@@ -41,6 +41,7 @@ from buffer.contract import (
 from buffer.cursors import Cursors
 from buffer.database import RECORDS, TELEMETRY, Reader
 from buffer.filing import Collected, Filing
+from buffer.listeners import Listeners
 from buffer.policy import HOUR_NS, BufferConfig, CommitPolicy, capacity_hours
 from buffer.ranges import RangeSet
 from buffer.reading import Reading
@@ -51,6 +52,7 @@ from buffer.records_writer import (
     PromiseEviction,
     RecordsWriter,
     SaveCursors,
+    SaveState,
 )
 from buffer.recover import Opened, open_data_dir
 from buffer.reserve import Reserve
@@ -96,7 +98,7 @@ class Buffer:
         self._queued_bytes = 0
         self._room = asyncio.Event()
         self._room.set()
-        self._listeners: list[CommitListener] = []
+        self._listeners = Listeners()
         self._trouble: dict[str, str] = {}
         self._alarms = AlarmWatch(clock)
         connection = opened.records.connection
@@ -281,6 +283,10 @@ class Buffer:
             boot = writer.session.boot_id
             writer.session = Session(boot, offset_ns, synchronised, wall_less_monotonic_ns)
 
+    def save_state(self, state: Mapping[str, bytes]) -> None:
+        """Set named values with the next commit of records, without a record of their own."""
+        self._records_writer.put(SaveState(state))
+
     def state(self, key: str) -> bytes:
         """Newest committed state value of that name, or empty bytes."""
         return self._state.get(key, b"")
@@ -351,8 +357,7 @@ class Buffer:
 
     def add_listener(self, listener: CommitListener) -> Callable[[], None]:
         """Call `listener` on the loop after each commit; returns how to stop."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        return self._listeners.add(listener)
 
     def volatile(self) -> Sequence[VolatileRecord]:
         """Alarms that were told to be in memory only and are not durable yet, oldest first."""
@@ -488,13 +493,6 @@ class Buffer:
             self._alarms.settle(outcome)
         outcome.complete()
         if outcome.records and outcome.epoch == self._epoch:
-            self._tell(outcome.records)
+            self._listeners.tell(outcome.records)
         if outcome.begins_group():
             self._rollup.wake()
-
-    def _tell(self, records: Sequence[Record]) -> None:
-        for stream in Stream:
-            found = [record for record in records if record.stream is stream]
-            if found:
-                for listener in tuple(self._listeners):
-                    listener(stream, found)

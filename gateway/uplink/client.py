@@ -57,6 +57,9 @@ from gateway.wire.v1 import uplink_pb2 as wire
 
 Events = Callable[[str, str, dict[str, Any]], None]
 
+FILES_STATE = "uplink.files."
+"""Named value in the log, by destination: the day's bytes of files, see file_policy.py."""
+
 _BASE_MS = 200.0
 _EARLY_CAP_MS = 2_000.0
 _LATE_CAP_MS = 5_000.0
@@ -130,7 +133,14 @@ class Uplink:
             copy_alarms=config.copy_alarms,
             streams=frozenset(Stream[name.upper()] for name in config.streams),
         )
-        policy = FilePolicy(config.evidence, config.evidence_bytes_per_day)
+        state = FILES_STATE + config.name
+        policy = FilePolicy(
+            config.evidence,
+            config.evidence_bytes_per_day,
+            wall_less_monotonic_ns=clock.wall_ns() - clock.monotonic_ns(),
+            saved=log.state(state),
+            save=lambda counted: log.save_state({state: counted}),
+        )
         self._derived = DerivedLog(log, config.name, choice, clock) if choice else None
         self._log: SentLog = self._derived or log
         self._around = Surroundings(config, identity, self._log, clock, settings, policy)

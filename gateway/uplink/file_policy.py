@@ -3,10 +3,14 @@
 Guarantees: a record of evidence always goes; only its file may be withheld, and the record says so.
 A file that was asked for (`grant`) goes whatever its kind and the day's bytes, and goes on after a
 cut link until the receiver has all of it; a picture that was asked for (`expect`) goes whatever its
-kind. It outlives sessions; a restart of the gateway begins the day's count anew.
+kind. It outlives sessions. The day is that of UTC by the wall clock of the gateway's start, and its
+count outlives a restart (what had begun to go at that moment counts twice): a clock that went back
+meanwhile keeps the count, one that went on by a day or more begins it anew.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
 
@@ -24,13 +28,26 @@ _DAY_NS = 86_400 * 1_000_000_000
 class FilePolicy:
     """What becomes of each file of one destination under one log id."""
 
-    def __init__(self, kind: str = "clip", bytes_per_day: int = 0) -> None:
-        """kind: one of KINDS.  bytes_per_day: of files not asked for; 0 for no limit."""
+    def __init__(
+        self,
+        kind: str = "clip",
+        bytes_per_day: int = 0,
+        *,
+        wall_less_monotonic_ns: int = 0,
+        saved: bytes = b"",
+        save: Callable[[bytes], None] = lambda _: None,
+    ) -> None:
+        """kind: one of KINDS.  bytes_per_day: of files not asked for; 0 for no limit.
+
+        wall_less_monotonic_ns: makes a wall clock of the monotonic times that methods are given.
+        saved: what `save` was last given by an earlier run; what cannot be read counts as nothing.
+        """
         self._kind = kind
         self._bytes_per_day = bytes_per_day
+        self._wall_less_monotonic_ns = wall_less_monotonic_ns
+        self._save = save
         self._granted = RangeSet()
-        self._day = 0
-        self._used_bytes = 0
+        self._day, self._used_bytes = _counted(saved)
         self._begun = RangeSet()
         self._expected: set[bytes] = set()
 
@@ -56,13 +73,20 @@ class FilePolicy:
         room = self._bytes_per_day - self._used_bytes
         if not wanted or (self._bytes_per_day and file.total_bytes > room):
             return True
-        self._used_bytes += file.total_bytes
+        self._count(file.total_bytes)
         self._begun.add(sequence)
         return False
 
     def _begin_day(self, now_ns: int) -> None:
-        if (now_ns // _DAY_NS) != self._day:
-            self._day, self._used_bytes = now_ns // _DAY_NS, 0
+        day = (now_ns + self._wall_less_monotonic_ns) // _DAY_NS
+        if day > self._day:
+            self._used_bytes = 0
+        self._day = day  # an earlier one where the clock went back over a restart
+
+    def _count(self, size_bytes: int) -> None:
+        self._used_bytes += size_bytes
+        if self._bytes_per_day:
+            self._save(f"{self._day} {self._used_bytes}".encode())
 
     def wants_thumbnail(self, record: Record) -> bool:
         """Tell whether a small picture goes in place of a withheld file."""
@@ -89,7 +113,7 @@ class FilePolicy:
         room = self._bytes_per_day - self._used_bytes
         if self._bytes_per_day and size_bytes > room:
             return f"the picture takes {size_bytes} bytes, and {room} of this day's are left"
-        self._used_bytes += size_bytes
+        self._count(size_bytes)
         self._expected.add(sha256)
         return ""
 
@@ -105,6 +129,15 @@ class FilePolicy:
         """Take that the receiver has this record's file."""
         self._granted.discard(sequence, sequence + 1)
         self._begun.discard(sequence, sequence + 1)
+
+
+def _counted(saved: bytes) -> tuple[int, int]:
+    """Day and bytes, as they were saved."""
+    day, _, used_bytes = saved.decode("ascii", "replace").partition(" ")
+    try:
+        return int(day), max(int(used_bytes), 0)
+    except ValueError:
+        return 0, 0
 
 
 def file_of(record: Record) -> wire.EvidenceFile | None:

@@ -42,7 +42,10 @@ async def main(folder: Path, start: int) -> None:
             now = clock.wall_ns()
             values = np.full(50, float(number))
             receipt = log.add_batch(points, values, good, now, now)
-            alarm = log.add_record(Stream.ALARM, str(number).encode()) if number % 5 == 0 else None
+            alarm = None
+            if number % 5 == 0:
+                log.save_state({"given": str(number).encode()})
+                alarm = log.add_record(Stream.ALARM, str(number).encode())
             if number % 3 == 0:
                 await receipt
                 say(f"t {number}")

@@ -68,4 +68,5 @@ async def test_nothing_acknowledged_is_lost(open_buffer: OpenBuffer, tmp_path: P
         stored = [int(record.payload) for record in alarms]
         assert stored == sorted(set(stored))
         assert set(acknowledged["a"]) <= set(stored)
+        assert int(log.state("given")) >= max(stored), "set before the record, kept with it"
         assert not await everything(log, Stream.EVENT)

@@ -41,6 +41,7 @@ class SmallLog:
         self.keys_requested = 0
         self.renewals: list[str] = []
         self.reads = 0
+        self.saved: dict[str, bytes] = {}
         self.now_ns = 1_000_000_000
         self.catalogue = CATALOGUE
         self._group = 0
@@ -118,8 +119,11 @@ class SmallLog:
     def signed_head(self, stream: Stream) -> SignedHead | None:
         return self.signed.get(stream)
 
+    def save_state(self, state: Mapping[str, bytes]) -> None:
+        self.saved.update(state)
+
     def state(self, key: str) -> bytes:
-        return b""
+        return self.saved.get(key, b"")
 
     def states(self, prefix: str) -> Mapping[str, bytes]:
         return {}

@@ -10,11 +10,12 @@ import cv2
 import grpc
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from buffer.contract import Stream
 from gateway.receiver.evidence import EvidenceFiles
+from gateway.uplink.client import FILES_STATE
 from gateway.uplink.file_policy import THUMBNAIL_BYTES, FilePolicy
 from gateway.uplink.thumbnail import thumbnail
 from gateway.wire.v1 import uplink_pb2 as wire
@@ -75,6 +76,96 @@ async def test_the_bytes_of_a_day_bound_what_goes_unasked_and_no_file_counts_twi
     assert not policy.withholds(second, 0)
     assert policy.withholds(third, 0)
     assert not policy.withholds(third, DAY_NS), "another day"
+
+
+class Restarted:
+    """A policy of 1000 bytes a day whose gateway starts anew; time is the wall clock's."""
+
+    def __init__(self) -> None:
+        self.kept = b""
+        self.restart(0)
+
+    def restart(self, wall_ns: int) -> None:
+        self._began_ns = wall_ns
+        self.policy = FilePolicy(
+            "clip",
+            1000,
+            wall_less_monotonic_ns=wall_ns,
+            saved=self.kept,
+            save=self._keep,
+        )
+
+    def sends(self, size: int, wall_ns: int) -> bool:
+        """Whether a picture that is asked for has room in this day's bytes."""
+        return self.policy.expect(b"n" * 32, size, wall_ns - self._began_ns) == ""
+
+    def _keep(self, counted: bytes) -> None:
+        self.kept = counted
+
+
+def test_the_bytes_of_a_day_outlive_a_restart_and_end_with_the_day() -> None:
+    gateway = Restarted()
+    noon = 20_000 * DAY_NS + DAY_NS // 2
+    gateway.restart(noon)
+    assert gateway.sends(700, noon)
+    gateway.restart(noon + 60)
+    assert not gateway.sends(700, noon + 60)
+    assert gateway.sends(300, noon + 60)
+    gateway.restart(noon - 3 * DAY_NS)  # the clock was lost: nothing is given away
+    assert not gateway.sends(1, noon - 3 * DAY_NS)
+    gateway.restart(noon + DAY_NS)
+    assert gateway.sends(1000, noon + DAY_NS)
+    assert not gateway.sends(1, noon + DAY_NS)
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.booleans(), st.integers(0, 400), st.integers(0, DAY_NS // 3)), max_size=30
+    )
+)
+def test_no_restart_adds_to_the_bytes_of_a_day(steps: list[tuple[bool, int, int]]) -> None:
+    gateway = Restarted()
+    now_ns = 0
+    used: dict[int, int] = {}
+    for restarts, size, pause_ns in steps:
+        now_ns += pause_ns
+        if restarts:
+            gateway.restart(now_ns)
+        day = now_ns // DAY_NS
+        sent = gateway.sends(size, now_ns)
+        assert sent == (used.get(day, 0) + size <= 1000)
+        used[day] = used.get(day, 0) + size * sent
+
+
+@given(saved=st.binary(max_size=20))
+@example(b"5")
+@example(b"0 -7")
+@example(b"\xb2 1")
+def test_a_count_that_cannot_be_read_costs_no_start(saved: bytes) -> None:
+    assert FilePolicy("clip", 1000, saved=saved).expect(b"n" * 32, 1001, 0) != ""
+
+
+async def test_a_restart_of_the_uplink_does_not_begin_the_days_bytes_anew(
+    tmp_path: Path, run_receiver: RunReceiver
+) -> None:
+    log = SmallLog()
+    files = EvidenceFiles(tmp_path / "store" / "evidence")
+    async with contextlib.AsyncExitStack() as stack:
+        receiving = await stack.enter_async_context(run_receiver(tmp_path / "store"))
+        limited = Destination(receiving.target, evidence="clip", evidence_bytes_per_day=1500)
+        first = await put(log, b"a" * 1000, "video/mp4")
+        async with running(limited, log):
+            await until(lambda: not log.cursor("province", Stream.EVIDENCE).missing(1, 2))
+        assert files.complete(first)
+        day, _, used_bytes = log.state(FILES_STATE + "province").partition(b" ")
+        assert (int(day) > 20_000, used_bytes) == (True, b"1000")
+        log.save_state(
+            {FILES_STATE + "province": b"999999999 1000"}
+        )  # a later day: midnight changes nothing
+        second = await put(log, b"b" * 1000, "video/mp4")
+        async with running(limited, log):
+            await until(lambda: not log.cursor("province", Stream.EVIDENCE).missing(1, 3))
+    assert not files.complete(second)
 
 
 def test_a_small_picture_is_small_and_a_picture() -> None:
