@@ -27,6 +27,7 @@ from vision.health import View, ViewWatch
 from vision.motion import MotionGate
 from vision.postprocess import Detections
 from vision.ppe import Seen, Verdict
+from vision.privacy import Box, Recognisable
 from vision.sightings import Sighting, Sightings
 from vision.track import Track, Tracker, TrackerRules
 from vision.wear import Ballot, Missing, Wearing
@@ -111,8 +112,13 @@ class Analyser:
         self._judged: deque[int] = deque()
         self.tracks: list[Track] = []
         self.worn: dict[str, dict[int, Verdict]] = {}
-        self.heads: list[tuple[float, float, float, float]] = []
+        self._recognisable = Recognisable()
         self.frame_wall_ns = 0
+
+    @property
+    def recognisable(self) -> tuple[Box, ...]:
+        """Where in the frame fed last somebody could be recognised (vision/privacy.py)."""
+        return self._recognisable.regions
 
     @property
     def wearing(self) -> list[Wearing]:
@@ -133,11 +139,13 @@ class Analyser:
             self._gate.reset()  # what was found before is not shown any more
         if frame.first:
             self._forget_people()
+            self._recognisable.forget()
             self._watch.reset()
             self._gate.reset()
         if not self._gate.feed(frame.image, frame.received_ns, must=self._restless):
             return outputs + self._still(frame, now_ns)
         found, pixels = self._detect(frame.image, self._config.score * WEAK)
+        height, width = frame.image.shape[:2]
         view = self._watch.feed(pixels, now_ns)
         outputs += self._view_changes(view, now_ns)
         self._count_frame(now_ns)
@@ -145,12 +153,14 @@ class Analyser:
         if view not in {View.CLEAR, View.MOVED}:
             self.tracks = []
             self._forget_people()
+            self._recognisable.not_judged(found.boxes, (width, height))
             self._zones.blind(BAD_CANNOT_JUDGE)
             return outputs + list(self._zones.tick(now_ns))
-        height, width = frame.image.shape[:2]
         self.tracks = self._tracker.feed(found, width, height, now_ns=frame.received_ns)
         self.frame_wall_ns = frame.wall_ns
-        self._vote(frame, now_ns)
+        heads = self._vote(frame, now_ns)
+        everybody = self._tracker.everybody
+        self._recognisable.looked(found.boxes, everybody, heads, (width, height))
         if self._sightings is not None:
             outputs += self._sightings.feed(frame.image)
         return outputs + self._count(frame, now_ns)
@@ -164,6 +174,7 @@ class Analyser:
     def _still(self, frame: Frame, now_ns: int) -> list[Output]:
         """Nothing moved: everybody is where he was."""
         self.frames_still += 1
+        self._recognisable.not_looked()
         self._count_frame(now_ns)
         self.frame_wall_ns = frame.wall_ns
         return self._count(frame, now_ns)
@@ -223,10 +234,10 @@ class Analyser:
         self._reported = view
         return [ViewChange(view)]
 
-    def _vote(self, frame: Frame, now_ns: int) -> None:
-        """Take this frame's votes into the state of each item by track id."""
+    def _vote(self, frame: Frame, now_ns: int) -> list[Box]:
+        """Take this frame's votes into the state of each item by track id; returns heads."""
         if self._judge_items is None:
-            return
+            return []
         height, width = frame.image.shape[:2]
         asked = np.zeros(len(self.tracks), np.bool_)
         for zone, member in zip(
@@ -247,11 +258,11 @@ class Analyser:
             ballot.feed(votes, alive, now_ns=now_ns)
             states[item] = {track: ballot.state(track, now_ns=now_ns) for track in alive}
         self.worn = states
-        self.heads = [one.head for one in seen if one.head is not None]
+        return [one.head for one in seen if one.head is not None]
 
     def _forget_people(self) -> None:
         self._tracker.reset()
-        self.worn, self.heads = {}, []
+        self.worn = {}
         for ballot in self._ballots.values():
             ballot.reset()
 

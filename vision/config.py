@@ -130,7 +130,8 @@ class CameraConfig(StrictModel):
         where both are 0.  clip_fps: pictures a second that are kept for clips.
     provider, threads: what runs the networks; other than `cpu` needs another build of onnxruntime.
     memory_mb: resident memory beyond which the camera's process ends and is started again.
-    blur_heads: make heads in evidence pictures unrecognisable (the measurement never sees that).
+    blur_heads: make heads unrecognisable in every picture and clip that leaves the process (the
+        measurement never sees that; recordings are a copy of the stream, as they come).
     """
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[^/\s][^/\n]*$")

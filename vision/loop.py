@@ -1,7 +1,8 @@
 """The loop of one camera's process: waits for frame, message or time; sends what came of it.
 
 Guarantees: one Sample a second whatever the camera does; a reader that hangs in native code is
-replaced without stopping the loop; evidence is drawn from the very frame that was judged.
+replaced without stopping the loop; evidence is drawn from the very frame that was judged; heads in
+a picture are blurred before it is kept or sent (`blur_heads`).
 """
 
 from __future__ import annotations
@@ -133,10 +134,14 @@ class CameraLoop:
         self._happened(kind, text, attributes, content)
 
     def _keep(self, frame: Frame) -> None:
-        """Put a frame into the ring, as JPEG, if it is time for one."""
-        if not self._clips or not self._ring.wants(frame.received_ns):
+        """Put a frame that was just fed into the ring, as JPEG, if it is time for one.
+
+        What is blurred is blurred here, so that no picture waits in the ring as it was taken.
+        """
+        if not self._ring.wants(frame.received_ns):
             return
-        jpeg, width, height = small_jpeg(frame.image)
+        hidden = self._analyser.recognisable if self._config.blur_heads else ()
+        jpeg, width, height = small_jpeg(frame.image, hidden)
         if jpeg:
             self._ring.add(Picture(jpeg, frame.received_ns, width, height))
 
@@ -145,8 +150,9 @@ class CameraLoop:
         self._evidence("vision.clip", clip.order, AVI, clip.content, seconds)
 
     def _judge(self, frame: Frame) -> None:
+        outputs = self._analyser.feed(frame, now_ns=time.monotonic_ns())
         self._keep(frame)
-        for output in self._analyser.feed(frame, now_ns=time.monotonic_ns()):
+        for output in outputs:
             self._send(output, frame)
         if self._looks:
             self._show(self._picture(frame), frame.wall_ns, "it could not be encoded")

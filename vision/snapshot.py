@@ -1,7 +1,12 @@
-"""Evidence pictures: the judged frame with zones, boxes, counts and time drawn in, as JPEG."""
+"""Pictures that leave the camera's process, as JPEG: evidence drawn on the frame, and small ones.
+
+Guarantees: where somebody could be recognised (vision/privacy.py) a few patches of colour are left
+of the picture, unless `blur_heads = false`; the frame itself is never written to.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +19,7 @@ from vision.config import CameraConfig
 from vision.frames import Image
 from vision.lettering import write
 from vision.ppe import Verdict
+from vision.privacy import Box
 from vision.track import Track
 
 MOST_BYTES = 200_000
@@ -22,18 +28,18 @@ CLIP_WIDTH = 640
 _COLOURS = ((0, 200, 255), (255, 160, 0), (0, 220, 0), (200, 0, 255))
 _RED = (0, 0, 255)
 _CHINESE = {"helmet": "未戴安全帽", "workwear": "未穿工作服"}
-HEAD_SHARE = 0.22
-"""Upper part of a person that is blurred where no head was found in it."""
+PATCHES = 6
+"""Patches across a blurred region at most: no face is left, but a yellow helmet stays yellow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is drawn. lacking: items that a track lacks, by its id.  heads: as found."""
+    """What is drawn. lacking: items that a track lacks, by its id.  hidden: what is blurred."""
 
     tracks: Sequence[Track]
     counts: Sequence[int]
     lacking: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    heads: Sequence[tuple[float, float, float, float]] = ()
+    hidden: Sequence[Box] = ()
 
     @classmethod
     def of(cls, analyser: Analyser) -> Scene:
@@ -43,7 +49,7 @@ class Scene:
             for track, state in states.items():
                 if state is Verdict.MISSING:
                     lacking[track] = (*lacking.get(track, ()), item)
-        return cls(analyser.tracks, analyser.counts, lacking, analyser.heads)
+        return cls(analyser.tracks, analyser.counts, lacking, analyser.recognisable)
 
 
 def snapshot(image: Image, config: CameraConfig, scene: Scene, wall_ns: int) -> bytes:
@@ -57,7 +63,7 @@ def snapshot(image: Image, config: CameraConfig, scene: Scene, wall_ns: int) -> 
     drawn = np.asarray(picture, np.uint8)
     height, width = drawn.shape[:2]
     if config.blur_heads:
-        _blur(drawn, scene, scale)
+        _blur(drawn, scene.hidden, scale)
     for index, (zone, people) in enumerate(zip(config.zones, scene.counts, strict=False)):
         colour = _COLOURS[index % len(_COLOURS)]
         over = zone.max_people is not None and people > zone.max_people
@@ -78,31 +84,36 @@ def snapshot(image: Image, config: CameraConfig, scene: Scene, wall_ns: int) -> 
     return _encode(drawn, config.snapshot_quality)
 
 
-def small_jpeg(image: Image) -> tuple[bytes, int, int]:
-    """Encode a frame, at most CLIP_WIDTH wide: bytes, width, height; empty if it fails."""
+def small_jpeg(image: Image, hidden: Sequence[Box] = ()) -> tuple[bytes, int, int]:
+    """Encode a frame, at most CLIP_WIDTH wide: bytes, width, height; empty if it fails.
+
+    hidden: boxes in pixels of the frame that are blurred.
+    """
     scale = min(1.0, CLIP_WIDTH / image.shape[1])
     picture = image
     if scale < 1.0:
         resized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         picture = np.asarray(resized, np.uint8)
+    elif hidden:
+        picture = image.copy()
+    _blur(picture, hidden, scale)
     done, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 70])
     return (encoded.tobytes() if done else b""), picture.shape[1], picture.shape[0]
 
 
-def _blur(picture: Image, scene: Scene, scale: float) -> None:
-    """Make heads unrecognisable: those found, and the top of each person."""
-    tops = [
-        (x1 + 0.1 * (x2 - x1), y1, x2 - 0.1 * (x2 - x1), y1 + max(HEAD_SHARE * (y2 - y1), 1.0))
-        for x1, y1, x2, y2 in (track.box for track in scene.tracks)
-    ]
+def _blur(picture: Image, hidden: Sequence[Box], scale: float) -> None:
+    """Shrink and enlarge regions of the picture, in place. scale: from their pixels to its own."""
     height, width = picture.shape[:2]
-    for box in (*scene.heads, *tops):
-        x1, y1, x2, y2 = (round(side * scale) for side in box)
-        x1, y1, x2, y2 = max(0, x1), max(0, y1), min(width, x2), min(height, y2)
-        if x2 - x1 < 2 or y2 - y1 < 2:
+    for box in hidden:
+        x1, y1 = (max(0, math.floor(side * scale)) for side in box[:2])
+        x2, y2 = (
+            min(most, math.ceil(side * scale))
+            for side, most in zip(box[2:], (width, height), strict=True)
+        )
+        if x2 <= x1 or y2 <= y1:
             continue
         part = picture[y1:y2, x1:x2]
-        size = (max(1, min(6, (x2 - x1) // 3)), max(1, min(6, (y2 - y1) // 3)))
+        size = (max(1, min(PATCHES, (x2 - x1) // 3)), max(1, min(PATCHES, (y2 - y1) // 3)))
         coarse = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
         picture[y1:y2, x1:x2] = cv2.resize(
             coarse, (x2 - x1, y2 - y1), interpolation=cv2.INTER_LINEAR

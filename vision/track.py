@@ -89,6 +89,11 @@ class Tracker:
         """Tell whether everybody was seen in the last frame and is confirmed."""
         return all(track.confirmed and not track.missed for track in self._tracks)
 
+    @property
+    def everybody(self) -> tuple[Track, ...]:
+        """Give all tracks that live, those that do not count too."""
+        return tuple(self._tracks)
+
     def feed(self, found: Detections, width: int, height: int, *, now_ns: int) -> list[Track]:
         """Advance by one frame of the given size; returns the tracks that count.
 

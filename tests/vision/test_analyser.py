@@ -107,3 +107,20 @@ def test_a_picture_that_never_changes_is_frozen() -> None:
     assert watch.feed(pixels, 20 * S) is View.FROZEN
     assert watch.feed(pixels + 1, 21 * S) is View.CLEAR
     assert ViewWatch(0.0).feed(pixels, 10**18) is View.CLEAR
+
+
+def test_where_somebody_could_be_recognised_is_known_of_every_frame() -> None:
+    """Of a judged frame, of one whose view is unfit (nobody counts in it), and not of another."""
+    rig = Rig()
+    rig.feed(S)
+    judged = list(rig.analyser.recognisable)
+    assert len(judged) == 2
+    rig.pixels = np.zeros((24, 24), np.uint8)  # black
+    rig.feed(2 * S)
+    assert rig.analyser.tracks == []
+    unfit = rig.analyser.recognisable
+    assert len(unfit) == 4  # where they were, and what was found in it anyway
+    first = Frame(np.zeros((50, 100, 3), np.uint8), 9, 3 * S, 3 * S, True)
+    rig.pixels = None
+    rig.analyser.feed(first, now_ns=3 * S)
+    assert list(rig.analyser.recognisable) == judged
