@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from drivers.point_table import PointRow
 from drivers.wording import shown, suggestion
@@ -11,6 +11,9 @@ from gateway.config.model import EquipmentConfig, GatewayConfig, UplinkConfig, e
 from gateway.config.problems import Report
 from gateway.config.site import Device
 from gateway.config.toml_lines import TomlPath, line_of
+
+if TYPE_CHECKING:
+    from vision.config import CameraConfig
 
 Declared = Mapping[str, frozenset[str]]
 """Names declared by [[hazard]], [[place]] and [[equipment]], by those words."""
@@ -107,6 +110,23 @@ def check_same_address(devices: Sequence[tuple[TomlPath, Device]], report: Repor
                 if value not in {None, ""}
             )
             report.warn(path, f"the same {said} as device {earlier}: is one of them a copy?")
+
+
+def check_recorded(
+    cameras: Iterable[CameraConfig],
+    watching: Collection[str],
+    raw: Mapping[str, Any],
+    report: Report,
+) -> None:
+    """Warn of cameras that are recorded only while a permit is at work, and watch none's work."""
+    paths = {name: path for path, name in _names(raw, "camera")}
+    for camera in cameras:
+        if camera.record == "work" and camera.name not in watching:
+            report.warn(
+                (*paths[camera.name], "record"),
+                f"no [[permit_area]] or [[permit_device]] names camera {camera.name}, so it is"
+                ' never recorded: name it in cameras of an area, or write record = "always"',
+            )
 
 
 def _names(raw: Mapping[str, Any], kind: str) -> Iterable[tuple[TomlPath, str]]:

@@ -26,6 +26,7 @@ from gateway.config.checks import (
     check_filter,
     check_gateway,
     check_names,
+    check_recorded,
     check_same_address,
     declared_names,
 )
@@ -139,6 +140,7 @@ class _Loader:
         check_alarm_of(devices, self._report)
         audit_set_points(devices, own_rules, self._report, now_ns)
         work = self._work(devices, cameras, now_ns)
+        check_recorded(cameras, work.cameras() if work else (), self._raw, self._report)
         notify = self._notify(devices, now_ns)
         if gateway is None or metrics is None or buffer is None or log is None or alarms is None:
             return None

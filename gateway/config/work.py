@@ -98,6 +98,12 @@ class WorkParts:
     gases: GasTable
     almanac: Almanac
 
+    def cameras(self) -> frozenset[str]:
+        """Names of the cameras that watch some permit's work; such are recorded."""
+        watching = {camera for area in self.site.areas for camera in area.cameras}
+        watching |= {device.camera for device in self.site.devices.values()}
+        return frozenset(watching - {""})
+
     def point_names(self) -> frozenset[str]:
         """Names of all points that are bound."""
         names: set[str] = set()

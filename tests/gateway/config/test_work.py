@@ -120,6 +120,36 @@ code = "BKQ-7"
     assert "phlogiston" in warned
 
 
+RECORDED = """
+[[camera]]
+name = "yard-2"
+source = "rtsp://127.0.0.1:8554/yard"
+record = "work"
+"""
+
+
+@pytest.mark.parametrize(
+    ("bound", "warned"),
+    [
+        ("", True),
+        ('[[permit_area]]\nname = "a"\ncameras = ["cam"]\n', True),
+        ('[[permit_area]]\nname = "a"\ncameras = ["cam", "yard-2"]\n', False),
+        ('[[permit_device]]\ncode = "BKQ-7"\ncamera = "yard-2"\n', False),
+    ],
+)
+def test_a_camera_recorded_for_work_that_it_never_watches(
+    bound: str, warned: bool, tmp_path: Path
+) -> None:
+    said = [str(one) for one in load(site(tmp_path, RECORDED + bound)).warnings]
+    about = [one for one in said if "yard-2" in one]
+    assert len(about) == warned, said
+    if warned:
+        assert (
+            "site.toml:26: camera.yard-2.record: no [[permit_area]] or [[permit_device]]"
+            in about[0]
+        )
+
+
 def test_without_these_sections_nothing_of_it_is_imported(tmp_path: Path) -> None:
     path = site(tmp_path, "")
     (tmp_path / "gds.csv").write_text("name,area,address,type\nA,holding,0,u16\n", encoding="utf-8")
