@@ -115,11 +115,13 @@ class CameraLoop:
         return self._link.closed or any(isinstance(message, Stop) for message in messages)
 
     def _capture(self, alarm_id: str) -> None:
-        """Give the newest picture at once, and order the clip."""
+        """Give the newest picture at once, or say that there is none, and order the clip."""
         newest = self._ring.newest
+        jpeg, age = b"", _NONE
         if newest is not None:
-            age_s = round((time.monotonic_ns() - newest.received_ns) / 1e9, 1)
-            self._evidence("vision.snapshot", alarm_id, "image/jpeg", newest.jpeg, {"age_s": age_s})
+            jpeg = newest.jpeg
+            age = {"age_s": round((time.monotonic_ns() - newest.received_ns) / 1e9, 1)}
+        self._evidence("vision.snapshot", alarm_id, "image/jpeg", jpeg, age)
         if self._clips and not self._ring.order(alarm_id, time.monotonic_ns()):
             self._evidence("vision.clip", alarm_id, AVI, b"")
 

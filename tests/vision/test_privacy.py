@@ -48,9 +48,10 @@ def edges(picture: np.ndarray, where: tuple[slice, slice]) -> float:
 
 
 class Source:
-    """A FrameSource that shows the board."""
+    """A FrameSource that shows the board, or nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, gives: bool) -> None:
+        self._gives = gives
         self._descriptor = os.eventfd(0, os.EFD_NONBLOCK)
         self._number = 0
         self.shown = board()
@@ -59,7 +60,8 @@ class Source:
         pass
 
     def request(self) -> None:
-        os.eventfd_write(self._descriptor, 1)
+        if self._gives:
+            os.eventfd_write(self._descriptor, 1)
 
     def take(self) -> Frame | None:
         try:
@@ -87,7 +89,9 @@ class Source:
 class Camera:
     """A camera's loop in a thread, and what it sent; the person network is a box that is known."""
 
-    def __init__(self, blur_heads: bool, motion_floor_s: float, clip_s: float = 0.5) -> None:
+    def __init__(
+        self, blur_heads: bool, motion_floor_s: float, clip_s: float = 0.5, gives: bool = True
+    ) -> None:
         config = CameraConfig.model_validate(
             {
                 "name": "cam", "source": "clip.avi", "analyse_fps": 20, "clip_fps": 10,
@@ -102,7 +106,7 @@ class Camera:
         self._decoder = MessageDecoder()
         self._sent: list[AnyMessage] = []
         self.touched = 0
-        self.source = Source()
+        self.source = Source(gives)
         self._link = Link(theirs.detach())
         analyser = Analyser(config, self._detect, start_ns=time.monotonic_ns())
         loop = CameraLoop(self._link, config, analyser, lambda: self.source, {})
@@ -179,6 +183,15 @@ def test_a_camera_without_clips_still_has_a_picture_of_an_alarm() -> None:
         camera.wait(lambda one: isinstance(one, Seen))
         camera.say(Capture(alarm_id="0" * 32))
         assert edges(decoded(camera.evidence("vision.snapshot")), HEAD) < EDGES / 2
+
+
+def test_a_camera_that_never_gave_a_frame_says_that_it_has_no_picture() -> None:
+    with Camera(blur_heads=True, motion_floor_s=0.0, gives=False) as camera:
+        camera.say(Capture(alarm_id="0" * 32))
+        kind = "vision.snapshot"
+        found = camera.wait(lambda one: isinstance(one, Happened) and one.kind == kind)
+    assert isinstance(found, Happened)
+    assert (found.blob, found.text) == (b"", "Camera cam: no picture of an alarm could be made.")
 
 
 def rows(*boxes: Box) -> np.ndarray:
