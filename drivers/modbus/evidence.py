@@ -26,7 +26,8 @@ from drivers.modbus.config import resolve
 from drivers.modbus.decode import Decoder, Layout, Value
 from drivers.modbus.learn import covering
 from drivers.modbus.plan import Limits, Span, touches
-from drivers.modbus.profile import ProfileAddress, Status, Unit, bits, code_number, load
+from drivers.modbus.profile import ProfileAddress, Status, Unit, bits, code_number
+from drivers.modbus.profile_files import load
 from drivers.modbus.status import Judge
 
 SHIFTS = (0, -1, 1)

@@ -10,7 +10,7 @@ Guarantees:
 - a register that the document does not place (`address = ""`) is never guessed: the site file
   places it, or the point does not exist.
 
-A profile is one file, profiles/NAME.toml:
+A profile is one file, profiles/NAME.toml here, or one of the site's own (`profile_file`):
 
     [profile]     name, maker, model, source, verified, notes, base, repeat, stride, …
     [[register]]  one point each: tag, address, type, order, unit, scale, sentinels, …
@@ -30,8 +30,6 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -43,7 +41,6 @@ from drivers.wording import sentence, suggestion
 VALUE = "value"
 """Tag of the register that takes the name of its loop."""
 
-_FOLDER = "profiles"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _PLACE = re.compile(r"\{n(?::(0?\d{1,2}))?\}")
 _BITS = re.compile(r"(\d{1,2})(?:-(\d{1,2}))?")
@@ -242,8 +239,8 @@ class ProfileError(ValueError):
 class ProfileAddress(ModbusAddress):
     """Address of a point that came from a profile: on the wire from 0, with its part in the rules.
 
-    profile, item: which profile and which register or flag of it.  loop: number from 1, equal for
-    all points of a loop.  expected_unit: what the catalogue says, "" if nothing.
+    profile, item: which profile (name or path) and which register or flag of it.  loop: number
+    from 1, equal for all points of a loop.  expected_unit: what the catalogue says, "" if nothing.
     """
 
     fixed_base: ClassVar[Literal["zero"]] = "zero"
@@ -279,18 +276,6 @@ class Placement:
     addresses: Mapping[str, str] | None = None
 
 
-@lru_cache(maxsize=64)
-def load(name: str) -> Profile:
-    """Load a shipped profile; raises ProfileError with the nearest name, or what is wrong in it."""
-    if name not in names():
-        raise ProfileError(f"unknown profile {name!r}; {suggestion(name, names())}")
-    text = (resources.files("drivers.modbus") / _FOLDER / f"{name}.toml").read_text("utf-8")
-    found = parse(text, name)
-    if found.profile.name != name:
-        raise ProfileError(f"profile {name}: calls itself {found.profile.name}")
-    return found
-
-
 def parse(text: str, name: str = "") -> Profile:
     """Read a profile from TOML; raises ProfileError."""
     where = f"profile {name}: " if name else "profile: "
@@ -304,15 +289,6 @@ def parse(text: str, name: str = "") -> Profile:
             for error in failure.errors()
         ]
         raise ProfileError(where + "; ".join(said)) from None
-
-
-@lru_cache(maxsize=1)
-def names() -> tuple[str, ...]:
-    """Names of the profiles that are shipped."""
-    folder = resources.files("drivers.modbus") / _FOLDER
-    return tuple(
-        sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
-    )
 
 
 def expand(profile: Profile, place: Placement) -> list[Item]:

@@ -1,6 +1,7 @@
 """Site keys by which a [[device]] takes its points from a profile, instead of or beside a table.
 
     profile = "honeywell-sensepoint-xcd"
+    profile_file = "profiles/my-panel.toml"    # instead: a profile of the site's own
     count = 16                    # loops 回路 of a panel, or transmitters with following unit ids
     first = 1                     # number of the first
     tags = "AT-{n:03}"            # names; left out, the profile's own
@@ -9,12 +10,13 @@
     profile_offset = 0            # added to every address: -1 or 1 where probe found it so
     profile_addresses = { state = "300001" }   # where the document does not place a register
 
-Guarantees: a mistake names the key; without `profile` the other keys are refused.
+Guarantees: a mistake names the key; without a profile the other keys are refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -32,6 +34,7 @@ class ProfileKeys(StrictModel):
     own_table: ClassVar[str] = "its profile"
 
     profile: str = ""
+    profile_file: Path | None = None
     count: int = Field(default=1, ge=1, le=2048)
     first: int = Field(default=1, ge=1, le=65535)
     tags: str = Field(default="", max_length=100)
@@ -44,24 +47,42 @@ class ProfileKeys(StrictModel):
     @classmethod
     def _known(cls, value: str) -> str:
         if value:
-            from drivers.modbus.profile import load
+            from drivers.modbus.profile_files import load
 
             load(value)  # ProfileError is a ValueError that says what would be right
         return value
 
+    @field_validator("profile_file")
+    @classmethod
+    def _readable_profile(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            from drivers.modbus.profile_files import load
+
+            if value.suffix != ".toml":
+                raise ValueError(f"{value} must be a .toml file")
+            load(str(value))
+        return value
+
+    @property
+    def profile_source(self) -> str:
+        """Name of a shipped profile or path of the site's own; empty where there is none."""
+        return self.profile or str(self.profile_file or "")
+
     @model_validator(mode="after")
     def _only_with_profile(self) -> Self:
+        if self.profile and self.profile_file:
+            raise ValueError("profile and profile_file are two profiles: keep one")
         beside = ("count", "first", "tags", "gas_unit", "decimals", "profile_offset",
                   "profile_addresses")  # fmt: skip
         given = [key for key in beside if key in self.model_fields_set]
-        if given and not self.profile:
+        if given and not self.profile_source:
             raise ValueError(f"{given[0]} is for a profile, and the device names none")
         return self
 
     @classmethod
     def own_row(cls, keys: Mapping[str, object]) -> type[StrictModel] | None:
         """Model of a row in a table beside the profile; None where the keys name no profile."""
-        if not keys.get("profile"):
+        if not (keys.get("profile") or keys.get("profile_file")):
             return None
         from drivers.modbus.profile_rows import TableAddress
 
@@ -77,7 +98,7 @@ class ProfileKeys(StrictModel):
 
     def own_lines(self) -> list[str]:
         """Say in a few lines which points the profile brings, for `plantgate check`."""
-        if not self.profile:
+        if not self.profile_source:
             return []
         from drivers.modbus.profile_rows import described
 
@@ -85,16 +106,16 @@ class ProfileKeys(StrictModel):
 
     def most_by_profile(self) -> int:
         """Most registers of one request that the profile allows."""
-        if not self.profile:
+        if not self.profile_source:
             return 125  # the protocol's own limit
-        from drivers.modbus.profile import load
+        from drivers.modbus.profile_files import load
 
-        return load(self.profile).profile.max_registers
+        return load(self.profile_source).profile.max_registers
 
     def forbidden_by_profile(self) -> tuple[str, ...]:
         """Ranges that the profile keeps reads away from."""
-        if not self.profile:
+        if not self.profile_source:
             return ()
-        from drivers.modbus.profile import load
+        from drivers.modbus.profile_files import load
 
-        return load(self.profile).profile.never_read
+        return load(self.profile_source).profile.never_read

@@ -26,8 +26,8 @@ from drivers.modbus.profile import (
     ProfileError,
     Register,
     expand,
-    load,
 )
+from drivers.modbus.profile_files import load
 from drivers.modbus.profile_keys import ProfileKeys
 from drivers.modbus.state_words import legend
 from drivers.modbus.status import same_unit
@@ -50,7 +50,7 @@ def merged(
     keys: ProfileKeys, rows: Sequence[PointRow[ModbusAddress]]
 ) -> tuple[list[PointRow[ModbusAddress]], list[Problem]]:
     """Points of the profile in order, then the table's own; with every mistake found."""
-    profile = load(keys.profile)
+    profile = load(keys.profile_source)
     try:
         items = expand(profile, placement(keys))
     except ProfileError as error:
@@ -86,7 +86,7 @@ def placement(keys: ProfileKeys) -> Placement:
 
 def described(keys: ProfileKeys) -> list[str]:
     """Name the profile, how far it can be trusted, and the points of one loop with addresses."""
-    profile = load(keys.profile)
+    profile = load(keys.profile_source)
     items = expand(profile, placement(keys))
     head = profile.profile
     lines = [f"{head.name}: {head.maker} {head.model}, {head.origin}"]
@@ -110,7 +110,7 @@ def _placed(
     item: Item, profile: Profile, keys: ProfileKeys, settings: PointSettings
 ) -> ModbusAddress:
     """Address with the unit of the bus where loops are units, and the unit that is expected."""
-    update: dict[str, Any] = {}
+    update: dict[str, Any] = {"profile": keys.profile_source}
     if profile.units_of(item.of.tag):
         update["expected_unit"] = settings.unit
     if profile.profile.repeat == "unit":

@@ -51,8 +51,8 @@ from drivers.modbus.profile import (
     Unit,
     bits,
     code_number,
-    load,
 )
+from drivers.modbus.profile_files import load
 
 Index = npt.NDArray[np.intp]
 Codes = npt.NDArray[np.int64]

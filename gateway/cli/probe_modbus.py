@@ -14,6 +14,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -35,7 +36,8 @@ from drivers.modbus.evidence import (
 from drivers.modbus.link import LinkLostError
 from drivers.modbus.once import Reading, identify, read_once
 from drivers.modbus.plan import Span
-from drivers.modbus.profile import Profile, bits, code_number, load
+from drivers.modbus.profile import Profile, bits, code_number
+from drivers.modbus.profile_files import load
 from drivers.modbus.state_words import words
 from drivers.point_table import PointRow
 from drivers.wording import sentence
@@ -54,7 +56,7 @@ _WARNING = "warning: "
 @click.command("modbus", epilog=EXAMPLE)
 @click.argument("target", metavar="HOST[:PORT] | /dev/TTY")
 @click.option("--unit", default=1, show_default=True, type=click.IntRange(0, 255))
-@click.option("--profile", default="", help="Profile of the device.")
+@click.option("--profile", default="", help="Profile of the device, or a file .toml.")
 @click.option("--loop", default=1, show_default=True, type=click.IntRange(1, 2048))
 @click.option("--offset", default=0, show_default=True, help="As profile_offset in the site file.")
 @click.option("--decimals", default=None, type=click.IntRange(0, 6), help="As in the site file.")
@@ -81,7 +83,7 @@ def command(target: str, who: bool, as_json: bool, **options: Any) -> None:  # n
     """Read a Modbus device once: values, states, raw registers, address base."""
     try:
         config = _config(target, options)
-        shown = _ProfileView.make(config) if config.profile else _RegisterView.make(options)
+        shown = _ProfileView.make(config) if config.profile_source else _RegisterView.make(options)
         wanted = shown.wanted(config)
         reading = asyncio.run(read_once(config, wanted, SystemClock()))
         identity = asyncio.run(identify(config)) if who else ""
@@ -189,10 +191,10 @@ class _ProfileView:
         points = [DriverPoint(at, row.tag, row.address) for at, row in enumerate(rows, start=1)]
         if not points:
             raise _WrongQuestionError(
-                f"no document at hand places the registers of {config.profile}: say --at"
-                f" {load(config.profile).asked()[0]}=ADDRESS"
+                f"no document at hand places the registers of {config.profile_source}: say --at"
+                f" {load(config.profile_source).asked()[0]}=ADDRESS"
             )
-        return cls(load(config.profile), config.profile_offset, rows, points)
+        return cls(load(config.profile_source), config.profile_offset, rows, points)
 
     def wanted(self, config: ModbusConfig) -> list[Span]:
         return spans(self.points, config.limits())
@@ -303,7 +305,7 @@ def _config(target: str, options: dict[str, Any]) -> ModbusConfig:
         keys["max_registers"] = _CHUNK
     else:
         keys |= {
-            "profile": options["profile"], "first": options["loop"],
+            **_profile_key(options["profile"]), "first": options["loop"],
             "profile_offset": options["offset"], "gas_unit": options["gas_unit"],
             "decimals": options["decimals"],
             "profile_addresses": dict(_place(text) for text in options["places"]),
@@ -312,6 +314,10 @@ def _config(target: str, options: dict[str, Any]) -> ModbusConfig:
         return ModbusConfig.model_validate(keys)
     except ValidationError as error:
         raise _WrongQuestionError(_said(error)) from error
+
+
+def _profile_key(given: str) -> dict[str, Any]:
+    return {"profile_file": Path(given)} if given.endswith(".toml") else {"profile": given}
 
 
 def _place_keys(target: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from drivers.modbus.profile import VALUE, Flag, Profile, ProfileAddress, Register, load
+from drivers.modbus.profile import VALUE, Flag, Profile, ProfileAddress, Register
+from drivers.modbus.profile_files import load
 from drivers.point_table import PointRow
 from drivers.sim.site_signals import SimPoint
 

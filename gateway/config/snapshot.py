@@ -3,9 +3,9 @@
 Guarantees: `keep` leaves the configuration that runs in `config/current` of the data directory and
 the one that ran before it in `config/previous`, each with SHA256SUMS as sha256sum(1) prints it;
 keeping the same one again changes nothing. The digest of a configuration is the SHA-256 of that
-list. The files are those of FILES: point tables, mappings, frames, the duty roster and the words of
-messages, the calendar and the gas table. No secret is among them: the site file names the files of
-secrets and holds none; certificates and models are not kept either.
+list. The files are those of FILES: point tables, device profiles, mappings, frames, the duty roster
+and the words of messages, the calendar and the gas table. No secret is among them: the site file
+names the files of secrets and holds none; certificates and models are not kept either.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SUMS = "SHA256SUMS"
 OUTSIDE = "outside"
 """Folder for files that do not lie in or below the folder of the site file."""
 FILES: Mapping[str, tuple[str, ...]] = {
-    "device": ("points", "mapping", "frame"),
+    "device": ("points", "mapping", "frame", "profile_file"),
     "notify": ("roster", "templates"),
     "work": ("calendar", "gases"),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,10 +21,9 @@ from drivers.modbus.profile import (
     ProfileError,
     bits,
     expand,
-    load,
-    names,
     parse,
 )
+from drivers.modbus.profile_files import load, names
 from drivers.modbus.profile_rows import TableAddress
 from drivers.point_table import PointRow, PointSettings
 
@@ -289,3 +290,28 @@ def test_a_profile_is_immutable_data() -> None:
     assert isinstance(panel, Profile)
     with pytest.raises(ValidationError):
         panel.profile.verified = True
+
+
+def test_a_site_may_bring_a_profile_of_its_own(tmp_path: Path) -> None:
+    own = tmp_path / "panel.toml"
+    own.write_text(PANEL, encoding="utf-8-sig")
+    keys = ModbusConfig(host="h", profile_file=own, count=2)
+    assert load(str(own)).profile.name == "panel"
+    points, problems = keys.own_rows([])
+    assert len(points) == 2 * len(load(str(own)).items)
+    assert [problem for problem in problems if not problem.message.startswith("warning: ")] == []
+    addresses = [point.address for point in points]
+    assert {one.profile for one in addresses if isinstance(one, ProfileAddress)} == {str(own)}
+    assert "panel" in keys.own_lines()[0]
+    own.write_text(PANEL.replace('"64 loops"', '"another"'), encoding="utf-8")
+    assert load(str(own)).profile.model == "another", "what was changed is seen"
+
+
+def test_a_profile_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match=r"none\.toml: No such file"):
+        load(str(tmp_path / "none.toml"))
+    (tmp_path / "gbk.toml").write_bytes("# 报警".encode("gb18030"))
+    with pytest.raises(ProfileError, match="save it as UTF-8"):
+        load(str(tmp_path / "gbk.toml"))
+    with pytest.raises(ValidationError, match=r"must be a \.toml file"):
+        ModbusConfig(host="h", profile_file=tmp_path / "panel.txt")

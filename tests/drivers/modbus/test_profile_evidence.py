@@ -15,7 +15,7 @@ from drivers.contract import DriverPoint
 from drivers.modbus import ModbusConfig
 from drivers.modbus.codec import Area
 from drivers.modbus.evidence import SHIFTS, guesses, interpret, is_sensible, judge_base, spans
-from drivers.modbus.profile import names
+from drivers.modbus.profile_files import names
 from tests.drivers.modbus.test_profile_golden import CASES
 
 TELLING = {"honeywell-sensepoint-xcd", "honeywell-sensepoint-xrl", "honeywell-midas",

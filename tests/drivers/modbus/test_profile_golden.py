@@ -20,7 +20,7 @@ from drivers.modbus import ModbusAddress, ModbusConfig
 from drivers.modbus.config import check, resolve
 from drivers.modbus.decode import Decoder, Layout, Value
 from drivers.modbus.plan import plan
-from drivers.modbus.profile import load, names
+from drivers.modbus.profile_files import load, names
 from drivers.modbus.status import Judge
 from drivers.point_table import PointRow
 

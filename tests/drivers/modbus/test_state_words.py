@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from drivers.modbus import ModbusConfig
-from drivers.modbus.profile import QUALITIES, load, names
+from drivers.modbus.profile import QUALITIES
+from drivers.modbus.profile_files import load, names
 from drivers.modbus.state_words import UNKNOWN, legend, words
 
 

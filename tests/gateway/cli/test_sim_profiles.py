@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from drivers.contract import Batch, SourceEvent, quality_word
-from drivers.modbus.profile import load as load_profile
-from drivers.modbus.profile import names
+from drivers.modbus.profile_files import load as load_profile
+from drivers.modbus.profile_files import names
 from drivers.sim.rehearsal import Ports, Rehearsal
 from gateway.cli.sim_site import Where, translate
 from gateway.config.load import load
