@@ -4,8 +4,8 @@ Guarantees of `collect`: a file goes only if no record held names it, it lay the
 records were looked at, and each time that it was given since the log was opened a record that names
 it has been committed since: what is being written, or waits for its record, stays, whatever the
 clock says, and however many older records name the same content or are evicted meanwhile.
-Where records.db was once set aside as damaged nothing goes: it may name what the present one
-does not.
+Where records.db was once set aside as damaged, or was missing, nothing goes: it may name what the
+present one does not.
 """
 
 from __future__ import annotations

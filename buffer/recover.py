@@ -167,6 +167,12 @@ def _open(
         return Database(path, kind), False
     _remove(rebuilt)
     if not path.exists():
+        if kind == RECORDS and any((path.parent / "evidence").glob("*/*")):
+            # Stands for the file that is gone: nothing that it may have named is collected.
+            path.with_name(f"{path.name}.set-aside-{now_ns}-missing").touch()
+            notes.append(
+                f"{path.name} was missing: the evidence files found are kept, named or not"
+            )
         return Database(path, kind), True
     try:
         _check_identity(path, kind)

@@ -148,6 +148,20 @@ async def test_content_given_again_outlives_the_older_record_that_named_it(
         assert again not in lying(tmp_path), "its protection ended with its record"
 
 
+async def test_nothing_goes_where_the_file_of_records_was_missing(
+    open_buffer: OpenBuffer, tmp_path: Path
+) -> None:
+    async with open_buffer() as log:
+        alone = await log.put_file(b"named by what is missing")
+        await log.add_record(Stream.EVIDENCE, alone)
+    for file in (tmp_path / "data").glob("records.db*"):
+        file.unlink()
+    for _ in range(2):  # nor at a later start
+        async with open_buffer() as log:
+            assert await log.collect_files(named_by) == Collected(0, 0)
+        assert lying(tmp_path) == {alone}
+
+
 async def test_nothing_goes_where_a_damaged_file_of_records_was_set_aside(
     open_buffer: OpenBuffer, tmp_path: Path
 ) -> None:
