@@ -66,6 +66,21 @@ class Waiting:
         return set(self._given)
 
 
+def names_uncertain(path: Path) -> bool:
+    """Tell whether records may be gone from a data directory that name files still in it."""
+    return any(path.glob("records.db.set-aside-*"))
+
+
+def names_held(reader: Reader, named_by: Callable[[bytes], bytes]) -> set[bytes]:
+    """SHA-256 of every file that a record held names; in short transactions."""
+    named: set[bytes] = set()
+    after = 0
+    while rows := _page(reader, after=after):
+        named.update(named_by(payload) for _, payload in rows)
+        after = rows[-1][0]
+    return named - {b""}
+
+
 def orphans(
     files: Collection[bytes], named: Collection[bytes], waiting: Collection[bytes]
 ) -> set[bytes]:
@@ -114,7 +129,7 @@ class Filing:
         lying = await self.run(self._release, [named_by(payload) for payload in committed])
         named = await self._named(reading, named_by)
         gone = 0
-        if not any(self._path.glob("records.db.set-aside-*")):
+        if not names_uncertain(self._path):
             gone = await self.run(self._remove, orphans(lying, named, ()))
         there = await self.run(self._files.names)
         return Collected(gone, len(named - there))

@@ -9,24 +9,50 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from buffer.contract import BufferPathError, Stream
-from buffer.database import APPLICATION_ID, RECORDS, STREAMS, TELEMETRY, migrations, verify_marker
+from buffer.database import (
+    APPLICATION_ID,
+    RECORDS,
+    STREAMS,
+    TELEMETRY,
+    Reader,
+    migrations,
+    verify_marker,
+)
+from buffer.evidence import EvidenceFiles
+from buffer.filing import names_held, names_uncertain, orphans
 from buffer.inspection import Inspection, in_use
 from buffer.recover import open_data_dir
 
+NamedBy = Callable[[bytes], bytes]
+"""Gives, by the payload of an evidence record, the SHA-256 of the file that it names, or b""."""
 
-def findings(path: Path) -> list[str]:
-    """One sentence for each thing that the next start would repair; raises BufferPathError."""
+
+@dataclass(slots=True)
+class Findings:
+    """Sentences. repairs: what the next start would repair.  notes: what no start can."""
+
+    repairs: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def findings(path: Path, named_by: NamedBy) -> Findings:
+    """What is wrong in a data directory, a sentence each; raises BufferPathError.
+
+    Evidence files are looked at where the databases are sound.
+    """
     path = path.absolute()
     if not path.is_dir():
         raise BufferPathError(f"{path} is no directory.")
     files = [path / f"{kind}.db" for kind in STREAMS]
     if not any(file.exists() for file in files):
         raise BufferPathError(f"{path} holds no buffer (telemetry.db, records.db).")
-    found: list[str] = []
+    found, notes = list[str](), list[str]()
     for kind, file in zip(STREAMS, files, strict=True):
         why = _damage(file, kind, is_whole=not in_use(path))
         if why:
@@ -38,10 +64,13 @@ def findings(path: Path) -> list[str]:
             rows = inspection.promised_eviction()
             if rows:
                 found.append(f"{rows} telemetry records of an unfinished eviction would be deleted")
-    return found
+            if not found:
+                orphaned, notes = _evidence(inspection, named_by)
+                found += orphaned
+    return Findings(found, notes)
 
 
-def repair(path: Path, now_ns: int) -> list[str]:
+def repair(path: Path, now_ns: int, named_by: NamedBy) -> list[str]:
     """Do what the next start would; gives its notes. BufferPathError where a gateway runs."""
     for kind in STREAMS:
         file = path / f"{kind}.db"
@@ -51,11 +80,45 @@ def repair(path: Path, now_ns: int) -> list[str]:
     try:
         for kind in STREAMS:
             verify_marker(path / f"{kind}.db").unlink(missing_ok=True)
+        if removed := _collect(path.absolute(), named_by):
+            opened.notes.append(f"{removed} evidence files that no record names were deleted")
     finally:
         opened.telemetry.close()
         opened.records.close()
         os.close(opened.lock)
     return opened.notes
+
+
+def _evidence(inspection: Inspection, named_by: NamedBy) -> tuple[list[str], list[str]]:
+    """Orphans, which the next start deletes, and what is to be known of the rest.
+
+    While a gateway runs nothing counts as an orphan: it may wait for its record.
+    """
+    path = inspection.path
+    named = names_held(inspection.reader(RECORDS), named_by)
+    lying = EvidenceFiles(path / "evidence", 0).names()
+    found, notes = list[str](), list[str]()
+    if missing := len(named - lying):
+        notes.append(f"{missing} evidence files that records name are gone (quota, or damage)")
+    alone = 0 if in_use(path) else len(orphans(lying, named, ()))
+    if alone and names_uncertain(path):
+        notes.append(
+            f"{alone} evidence files that no record names are kept: a records.db was set aside or"
+            " missing"
+        )
+    elif alone:
+        found.append(f"{alone} evidence files that no record names would be deleted")
+    return found, notes
+
+
+def _collect(path: Path, named_by: NamedBy) -> int:
+    """Delete what no record names; under the gateway's lock. Gives how many files that were."""
+    if names_uncertain(path):
+        return 0
+    with closing(Reader(path / f"{RECORDS}.db")) as reader:
+        named = names_held(reader, named_by)
+    evidence = EvidenceFiles(path / "evidence", 0)
+    return evidence.remove(orphans(evidence.names(), named, ()))
 
 
 def _damage(file: Path, kind: str, *, is_whole: bool) -> str:
@@ -109,4 +172,4 @@ def _disagreement(inspection: Inspection) -> list[str]:
     return []
 
 
-__all__ = ["findings", "repair"]
+__all__ = ["Findings", "findings", "repair"]

@@ -359,6 +359,10 @@ class Inspection:
             unchecked=heads.unchecked,
         )
 
+    def reader(self, kind: str) -> Reader:
+        """For a question of one's own; KeyError where that file is missing."""
+        return self._readers[kind]
+
     # ---- inside -------------------------------------------------------------------------------
 
     def _of(self, stream: Stream) -> Reader | None:

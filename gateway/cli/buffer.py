@@ -404,17 +404,21 @@ def fsck(directory: Path, *, is_repair: bool, as_json: bool) -> None:
     """Say what the next start would repair; exit 1 where that is anything."""
     from buffer.fsck import findings, repair
     from gateway.runtime.clock import SystemClock
+    from gateway.sources.file_keeper import named_by
 
-    found = findings(directory)
-    done = repair(directory, SystemClock().wall_ns()) if is_repair else []
-    left = findings(directory) if is_repair else found
+    before = findings(directory, named_by)
+    done = repair(directory, SystemClock().wall_ns(), named_by) if is_repair else []
+    after = findings(directory, named_by) if is_repair else before
     if as_json:
-        print(json.dumps({"findings": found, "done": done, "left": left}, ensure_ascii=False))
+        said = {"findings": before.repairs, "done": done, "left": after.repairs}
+        print(json.dumps({**said, "notes": after.notes}, ensure_ascii=False))
     else:
-        for text in found:
+        for text in before.repairs:
             print(text)
         for text in done:
             print(f"done: {text}")
-        if not found:
+        if not before.repairs:
             print("nothing to repair")
-    sys.exit(1 if left else 0)
+        for text in after.notes:
+            print(f"note: {text}")
+    sys.exit(1 if after.repairs else 0)

@@ -21,6 +21,7 @@ from gateway.cli.main import main
 from gateway.model.catalogue import Catalogue
 from gateway.model.event import catalogue_event, event, gap_event
 from gateway.model.point import Point
+from gateway.wire.v1 import uplink_pb2 as wire
 from tests.buffer.conftest import BOOT_ID, HandClock
 
 NAMES = ("gds-1/AT-101", "gds-1/AT-102", "dcs/井口压力")
@@ -183,6 +184,37 @@ def test_fsck_says_what_a_start_would_do_and_does_it(data: Path) -> None:
     assert call("verify", data).exit_code == 0
     (facts,) = lines_of("stat", data)
     assert any("lost (corruption)" in text for text in facts["repairs"])
+
+
+async def test_fsck_tells_of_evidence_without_a_record_and_of_records_without_their_file(
+    data: Path, clock: HandClock
+) -> None:
+    evidence = data / "evidence"
+    async with buffer(data, clock) as log:
+        alone = (await log.put_file(b"its record never came")).hex()
+        for content in (b"one", b"two"):
+            file = wire.EvidenceFile(sha256=await log.put_file(content))
+            await log.add_record(Stream.EVIDENCE, file.SerializeToString())
+        (evidence / file.sha256.hex()[:2] / file.sha256.hex()[2:]).unlink()
+        gone = "note: 1 evidence files that records name are gone (quota, or damage)"
+        said = call("fsck", data).stdout.splitlines()
+        assert said == ["nothing to repair", gone], "what lies alone may wait for its record"
+    orphaned = "1 evidence files that no record names would be deleted"
+    found = call("fsck", data)
+    assert (found.exit_code, found.stdout.splitlines()) == (1, [orphaned, gone])
+    assert (evidence / alone[:2] / alone[2:]).exists(), "fsck alone writes nothing"
+    aside = data / "records.db.set-aside-1"
+    aside.touch()
+    kept = "note: 1 evidence files that no record names are kept: a records.db was set aside or"
+    said = call("fsck", data, "--repair").stdout.splitlines()
+    assert said == ["nothing to repair", gone, f"{kept} missing"]
+    aside.unlink()
+    done = call("fsck", data, "--repair")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == [
+        orphaned, "done: 1 evidence files that no record names were deleted", gone,
+    ]  # fmt: skip
+    assert len(list(evidence.glob("*/*"))) == 1
 
 
 @pytest.mark.parametrize("name", ["stat", "ls", "tail", "verify", "export", "fsck"])
