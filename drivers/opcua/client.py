@@ -294,6 +294,22 @@ class Link:
         except Exception as error:
             raise self._spoken(error, doing) from error
 
+    @contextlib.contextmanager
+    def understanding(self, doing: str) -> Iterator[None]:
+        """Turn a raw answer that is a fault, or makes no sense, into a DeviceError of one sentence.
+
+        For answers whose loss costs the session; what can go on without one catches both itself.
+        """
+        try:
+            yield
+        except ServiceFaultError as fault:
+            self._traffic.faults[fault.status] += 1
+            sentence = status_sentence(fault.status, "a service fault", doing, None)
+            raise StatusError(f"{self.endpoint}: {sentence}", fault.status) from fault
+        except CodecError as error:
+            what = f"{self.endpoint}: an answer that makes no sense while {doing} ({error})"
+            raise DeviceError(what) from error
+
     def _spoken(self, error: Exception, doing: str) -> DeviceError:
         where, config = self.endpoint, self._config
         if isinstance(error, ua.UaStatusCodeError):

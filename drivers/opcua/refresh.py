@@ -25,7 +25,7 @@ from drivers.opcua.faults import TOO_MUCH_AT_ONCE, StatusError
 from drivers.opcua.intake import Intake
 from drivers.opcua.ledger import Entry, Ledger
 from drivers.opcua.nodes import NodeFinder
-from drivers.opcua.publish import ServiceFaultError, read_read_response
+from drivers.opcua.publish import read_read_response
 from drivers.opcua.services import Item
 from drivers.opcua.spread import Bools
 from drivers.opcua.state import SavedSubscription
@@ -45,31 +45,31 @@ class Reader:
         self._chunk = _CHUNK
 
     async def read(self, items: Sequence[Item]) -> list[tuple[DataChange, int]]:
-        """Read items: decoded answers, each with the gateway time it came."""
+        """Read items: decoded answers, each with the gateway time it came; raises DeviceError."""
         answers = []
         rest = list(items)
         while rest:
             limit = self._finder.surroundings.limits.nodes_per_read or self._chunk
             now = rest[: max(1, min(self._chunk, limit))]
             try:
-                body = await services.read_values(self._link, now)
-                cursor = read_read_response(body)
-            except (ServiceFaultError, StatusError) as fault:
-                if isinstance(fault, ServiceFaultError):
-                    self._device.traffic.faults[fault.status] += 1
+                answers.append(await self._ask(now))
+            except StatusError as fault:
                 if fault.status not in TOO_MUCH_AT_ONCE or len(now) == 1:
                     raise
                 self._chunk = len(now) // 2
                 continue
-            handles = np.fromiter((item.handle for item in now), np.uint32, len(now))
-            now_ns = self._device.clock.wall_ns()
-            device = self._device
-            change = decode_data_values(
-                cursor, handles, device.batches.kinds, now_ns, device.fields
-            )
-            answers.append((change, now_ns))
             rest = rest[len(now) :]
         return answers
+
+    async def _ask(self, items: Sequence[Item]) -> tuple[DataChange, int]:
+        body = await services.read_values(self._link, items)
+        device = self._device
+        now_ns = device.clock.wall_ns()
+        handles = np.fromiter((item.handle for item in items), np.uint32, len(items))
+        with self._link.understanding("reading values"):
+            cursor = read_read_response(body)
+            kinds, fields = device.batches.kinds, device.fields
+            return decode_data_values(cursor, handles, kinds, now_ns, fields), now_ns
 
 
 class Refresher:

@@ -174,6 +174,7 @@ async def read_types(
     with link.speaking("reading types"):
         types = bytes(await link.ask(_read_request(items, DATA_TYPE, indexed=False)))
         ranks = bytes(await link.ask(_read_request(items, VALUE_RANK, indexed=False)))
+    with link.understanding("reading types"):
         return (
             read_type_numbers(read_read_response(types), len(items)),
             read_ranks(read_read_response(ranks), len(items)),

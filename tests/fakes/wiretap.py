@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -49,7 +50,9 @@ class Spoiler:
 class Wiretap:
     """Async context manager; see `port` and `sent`."""
 
-    def __init__(self, target: int, spoil: Spoiler, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, target: int, spoil: Callable[[bytes], bytes], tls: ssl.SSLContext | None = None
+    ) -> None:
         self.port = 0
         self.sent: list[bytearray] = []
         self._target = target

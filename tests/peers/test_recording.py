@@ -109,6 +109,18 @@ def pictures(path: Path) -> int:
     return int(asked.stdout.strip() or 0)
 
 
+def _gaps(seen: Seen) -> list[SourceEvent]:
+    """All gaps told: a camera that is slow to deliver at first makes one of its own."""
+    return [event for event in seen.events if event.kind == "vision.recording_gap"]
+
+
+def _seconds(gap: SourceEvent) -> float:
+    since, until = gap.attributes["from_ns"], gap.attributes["to_ns"]
+    assert isinstance(since, int)
+    assert isinstance(until, int)
+    return (until - since) / 1e9
+
+
 async def test_a_permit_is_recorded_from_start_to_end_and_a_kill_leaves_a_file_that_plays(
     tmp_path: Path,
 ) -> None:
@@ -126,7 +138,9 @@ async def test_a_permit_is_recorded_from_start_to_end_and_a_kill_leaves_a_file_t
             await seen.until(lambda: seen.values[-1] == 1.0)
             os.kill(source.pid or 0, signal.SIGKILL)
             await seen.until(lambda: seen.error is not None)
-            await seen.until(lambda: "vision.recording_gap" in seen.kinds())
+            await seen.until(
+                lambda: any("the recorder was lost" in str(gap.attributes) for gap in _gaps(seen))
+            )
             await seen.until(lambda: seen.values[-1] == 1.0)
             torn, *_ = parts(folder)
             assert torn.suffix == ".mp4", "what the kill left has its name"
@@ -136,8 +150,6 @@ async def test_a_permit_is_recorded_from_start_to_end_and_a_kill_leaves_a_file_t
             await seen.until(lambda: seen.values[-1] == 0.0)
     assert seen.kinds().count("vision.recording_started") == 1
     assert "vision.recorder_lost" in seen.kinds()
-    gap = [event for event in seen.events if event.kind == "vision.recording_gap"][-1]
-    assert "the recorder was lost" in str(gap.attributes["reason"])
     assert [path.suffix for path in parts(folder)] == [".mp4"] * len(parts(folder))
     assert all(pictures(path) >= 10 for path in parts(folder))
     assert LOGIN[1] not in repr(seen.events)
@@ -150,13 +162,8 @@ async def test_a_camera_that_is_gone_for_a_while_is_a_gap(tmp_path: Path) -> Non
         await seen.until(lambda: seen.values[-1] == 0.0)
         await server.start()
         await seen.until(lambda: seen.values[-1] == 1.0)
-        await seen.until(lambda: "vision.recording_gap" in seen.kinds())
-    gap = [event for event in seen.events if event.kind == "vision.recording_gap"][-1]
-    since, until = gap.attributes["from_ns"], gap.attributes["to_ns"]
-    assert isinstance(since, int)
-    assert isinstance(until, int)
-    assert until - since > 3_000_000_000
-    assert "录像中断" in gap.text
+        await seen.until(lambda: any(_seconds(gap) > 3.0 for gap in _gaps(seen)))
+    assert all("录像中断" in gap.text for gap in _gaps(seen))
     assert seen.error is None
     assert all(pictures(path) >= 5 for path in parts(tmp_path))
 
