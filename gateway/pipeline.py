@@ -109,7 +109,7 @@ class Pipeline:
         self._wakes_ns = _NEVER
         self._under_way: set[asyncio.Future[int] | asyncio.Future[None]] = set()
         self.counters = FlowCounters()
-        if work is not None:
+        if work is not None and work.monitor is not None:
             judge.permit_active = work.monitor.maintenance_at
 
     async def accept(self, item: Batch | SourceEvent) -> Receipt:
@@ -153,7 +153,7 @@ class Pipeline:
                 await self._work.tick(self)
 
     def _next_deadline_ns(self) -> int | None:
-        of_work = self._work.monitor.next_deadline_ns() if self._work is not None else None
+        of_work = self._work.next_deadline_ns() if self._work is not None else None
         deadlines = (self._judge.next_deadline_ns(), of_work)
         return min((at for at in deadlines if at is not None), default=None)
 
@@ -300,7 +300,8 @@ class Pipeline:
     @property
     def recorded(self) -> Callable[[], Collection[str]] | None:
         """What names the cameras that work wants recorded now; None where no work is watched."""
-        return self._work.monitor.recorded if self._work is not None else None
+        monitor = self._work.monitor if self._work is not None else None
+        return monitor.recorded if monitor is not None else None
 
     def position_of(self, source: str) -> str:
         """Operator position 操作岗位 of a source, or empty."""

@@ -9,6 +9,8 @@ Guarantees:
 - The work record is two files (JSON, HTML) by SHA-256 in the evidence stream, named by an event.
 - A permit event is answered by the commit that holds the monitor's state with it.
 
+- On a site that watches no special work (monitor None) alarms of cameras are followed all the same.
+
 The pipeline calls it; it owns no task.
 """
 
@@ -60,7 +62,9 @@ class Keeper(Protocol):
 class WorkFlow:
     """Between the pipeline and the monitor."""
 
-    def __init__(self, monitor: WorkMonitor, clock: Clock, closing: Closing | None = None) -> None:
+    def __init__(
+        self, monitor: WorkMonitor | None, clock: Clock, closing: Closing | None = None
+    ) -> None:
         self.monitor = monitor
         self.closing = closing or Closing()
         self._clock = clock
@@ -72,27 +76,34 @@ class WorkFlow:
 
     async def take(self, batch: Batch, keeper: Keeper) -> None:
         """Watch the values of a batch."""
-        outputs = self.monitor.feed(batch, self.now)
-        if outputs:
+        if self.monitor is not None and (outputs := self.monitor.feed(batch, self.now)):
             await self.carry_out(outputs, keeper)
 
     async def begin(self, keeper: Keeper) -> None:
         """Look once at start."""
-        await self.carry_out(self.monitor.begin(self.now), keeper)
+        if self.monitor is not None:
+            await self.carry_out(self.monitor.begin(self.now), keeper)
 
     async def tick(self, keeper: Keeper) -> None:
         """Do what time brings."""
-        await self.carry_out(self.monitor.tick(self.now), keeper)
+        if self.monitor is not None:
+            await self.carry_out(self.monitor.tick(self.now), keeper)
+
+    def next_deadline_ns(self) -> int | None:
+        """When tick must be called at the latest, monotonic."""
+        return None if self.monitor is None else self.monitor.next_deadline_ns()
 
     def judge(self, item: SourceEvent) -> list[Output]:
         """Let the monitor see an event; raises ValueError if it cannot be used."""
-        return self.monitor.feed_event(item, self.now)
+        return [] if self.monitor is None else self.monitor.feed_event(item, self.now)
 
     def state_with(self, item: SourceEvent) -> State:
         """State to store with the record of an event: of permits and of gaps of recordings."""
-        if item.kind in {"intake.permit", "intake.gas_analysis", GAP}:
-            return {STATE: self.monitor.state()}
-        return {}
+        watched = item.kind in {"intake.permit", "intake.gas_analysis", GAP}
+        return self._watch_state() if watched else {}
+
+    def _watch_state(self) -> State:
+        return {} if self.monitor is None else {STATE: self.monitor.state()}
 
     def opened(self, changes: Sequence[AlarmChange]) -> State:
         """Follow alarms of cameras until they are closed; the state to store with them."""
@@ -119,7 +130,7 @@ class WorkFlow:
     async def carry_out(self, outputs: Sequence[Output], keeper: Keeper) -> None:
         """Store everything; what that leads to is stored likewise."""
         self.opened([output.change for output in outputs if isinstance(output, WorkAlarm)])
-        state = {STATE: self.monitor.state(), **self.closing_state()} if outputs else {}
+        state = {**self._watch_state(), **self.closing_state()} if outputs else {}
         raised: list[WorkAlarm] = []
         for number, output in enumerate(outputs, 1):
             with_state = state if number == len(outputs) else {}
@@ -137,14 +148,15 @@ class WorkFlow:
 
     async def attached(self, alarm_id: bytes, sha256: str, media_type: str, keeper: Keeper) -> None:
         """A file of an alarm is durable."""
-        outputs = self.monitor.attach(alarm_id, sha256, media_type, self.now)
-        await self.carry_out(outputs, keeper)
+        if self.monitor is not None:
+            outputs = self.monitor.attach(alarm_id, sha256, media_type, self.now)
+            await self.carry_out(outputs, keeper)
 
     async def _evidence(self, alarm: WorkAlarm, keeper: Keeper) -> None:
         alarm_id = alarm.change.alarm_id
         for camera in alarm.cameras:
             files = keeper.order(camera, alarm_id)
-            if files:
+            if files and self.monitor is not None:
                 self.monitor.expect(alarm_id, files)
         sheet = json.dumps(alarm.sheet, ensure_ascii=False, indent=1, allow_nan=False)
         item = SourceEvent("work.judgement", alarm.change.source, self._clock.wall_ns(), "")

@@ -112,7 +112,8 @@ class Cutter:
             if self._track is not None and (old or (track is not None and track != self._track)):
                 actions += self.interrupt("", packet)
             if self._track is None and track is not None:
-                actions += self._begin(track, packet)
+                handed = [action.until_ns for action in actions if isinstance(action, Write)]
+                actions += self._begin(track, packet, max(handed, default=0))
         if self._track is None:
             return actions
         self._hold(packet)
@@ -127,7 +128,7 @@ class Cutter:
 
     def interrupt(self, why: str, following: Packet | None = None) -> list[Action]:
         """End the file: the camera is gone, the disk is full, the work is over."""
-        self._why = why or self._why
+        self._because(why)
         if self._track is None:
             return []
         if self._last is not None:
@@ -139,18 +140,27 @@ class Cutter:
 
     def lose(self, why: str) -> None:
         """Say that what was handed out for the present file was not written."""
+        self._because(why)
         self._track = self._last = None
         self._held = []
-        self._why = why
+
+    def _because(self, why: str) -> None:
+        """Note why the present gap began, and what else stood in the way last."""
+        if self._track is not None:
+            self._why = why or self._why
+        elif why and why not in self._why:
+            self._why = f"{self._why.partition('; then ')[0]}; then {why}"
 
     def written(self, until_ns: int) -> None:
         """Say that a Write is on the disk."""
         self._written_ns = max(self._written_ns, until_ns)
 
-    def _begin(self, track: Track, packet: Packet) -> list[Action]:
+    def _begin(self, track: Track, packet: Packet, handed_ns: int) -> list[Action]:
+        """Begin a file. handed_ns: until when pictures are handed out and not yet written."""
         actions: list[Action] = []
-        if packet.wall_ns - self._written_ns > GAP_NS:
-            actions.append(Gap(self._written_ns, packet.wall_ns, self._why))
+        since_ns = max(self._written_ns, handed_ns)
+        if packet.wall_ns - since_ns > GAP_NS:
+            actions.append(Gap(since_ns, packet.wall_ns, self._why))
         self._track = track
         self._began_ns = self._held_ns = packet.received_ns
         self._began_wall_ns = packet.wall_ns

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 def commands(pipeline: Pipeline, work: WorkFlow | None, clock: Clock) -> dict[str, Handler]:
-    """Make the handlers of alarms, and of permits where special work is watched."""
+    """Make the handlers of alarms, of their handling 消警, and of permits where work is watched."""
     found = {**handlers(pipeline, clock), **risk_handlers(pipeline)}
     if work is not None:
         from gateway.control.handling import handling_handlers
+
+        found |= handling_handlers(pipeline, work, clock)
+    if work is not None and work.monitor is not None:
         from gateway.control.permits import PermitDesk
 
         found |= PermitDesk(pipeline, work.monitor, clock).handlers()
-        found |= handling_handlers(pipeline, work, clock)
     return found

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from buffer.contract import Log
     from gateway.notify.service import DutyService
     from gateway.pipeline import Pipeline
+    from gateway.work.monitor import WorkMonitor
     from gateway.workflow import WorkFlow
 
 ALARM_ID_BYTES = 16
@@ -87,30 +88,44 @@ def make_judge(site: Site, catalogue: Catalogue, state: Mapping[str, bytes]) -> 
 def make_work(
     site: Site, catalogue: Catalogue, state: Callable[[str], bytes], clock: Clock
 ) -> tuple[WorkFlow | None, str]:
-    """Make the work monitor of a site that has one; why its past is not known, or nothing."""
-    if site.work is None:
+    """Make what watches special work, and follows alarms of work and cameras until closed 消警.
+
+    None where a site has neither. With it: why its past is not known, or nothing.
+    """
+    if site.work is None and not site.cameras:
         return None, ""
     from gateway.rules.open_alarm import StateError
     from gateway.work.closing import Closing
-    from gateway.work.monitor import WorkMonitor
-    from gateway.workflow import CLOSING_STATE, STATE, WorkFlow
+    from gateway.workflow import CLOSING_STATE, WorkFlow
 
-    names = site.work.point_names()
-    points = {point.id: point.name for point in catalogue.points if point.name in names}
-    new_id = partial(secrets.token_bytes, ALARM_ID_BYTES)
-    tables, books = (site.work.gases, site.work.almanac), site.rules
-    lost = []
-    try:
-        monitor = WorkMonitor(site.work.site, books, tables, points, new_id, state(STATE))
-    except StateError as error:
-        monitor = WorkMonitor(site.work.site, books, tables, points, new_id)
-        lost.append(f"Permits and their violations are not known: {error}")
+    lost: list[str] = []
+    monitor = _monitor(site, catalogue, state, lost)
     try:
         closing = Closing(state(CLOSING_STATE))
     except StateError as error:
         closing = Closing()
         lost.append(f"How alarms were handled is not known: {error}")
     return WorkFlow(monitor, clock, closing), " ".join(lost)
+
+
+def _monitor(
+    site: Site, catalogue: Catalogue, state: Callable[[str], bytes], lost: list[str]
+) -> WorkMonitor | None:
+    if site.work is None:
+        return None
+    from gateway.rules.open_alarm import StateError
+    from gateway.work.monitor import WorkMonitor
+    from gateway.workflow import STATE
+
+    names = site.work.point_names()
+    points = {point.id: point.name for point in catalogue.points if point.name in names}
+    new_id = partial(secrets.token_bytes, ALARM_ID_BYTES)
+    tables, books = (site.work.gases, site.work.almanac), site.rules
+    try:
+        return WorkMonitor(site.work.site, books, tables, points, new_id, state(STATE))
+    except StateError as error:
+        lost.append(f"Permits and their violations are not known: {error}")
+        return WorkMonitor(site.work.site, books, tables, points, new_id)
 
 
 def make_duty(site: Site, log: Log, pipeline: Pipeline, clock: Clock) -> DutyService | None:

@@ -16,12 +16,25 @@ from gateway.cli.main import main
 from gateway.control.commands import commands
 from gateway.control.permits import PermitDesk
 from gateway.control.server import ControlServer
+from gateway.model.catalogue import Catalogue
+from gateway.normalise.scale import Normaliser
+from gateway.pipeline import Pipeline
 from gateway.rules.area_count import AreaSpec
 from gateway.wire.v1 import uplink_pb2 as wire
 from gateway.work.closing import Closing
 from gateway.work.permit import Scalar
-from gateway.workflow import CLOSING_STATE
-from tests.gateway.flow_rig import JPEG, HandClock, alarms, batch, events, over_count, records
+from gateway.workflow import CLOSING_STATE, WorkFlow
+from tests.gateway.flow_rig import (
+    JPEG,
+    HandClock,
+    alarms,
+    batch,
+    events,
+    judge,
+    over_count,
+    points,
+    records,
+)
 from tests.gateway.work_rig import analysis, permit, working
 
 
@@ -91,6 +104,7 @@ async def test_a_restart_goes_on_with_what_stood() -> None:
     again, work = working(log, clock)
     await again.begin()
     await again.accept(batch({3: 30.0}))
+    assert work.monitor is not None
     assert work.monitor.standing == 1
     assert len(await alarms(log)) == 1
     await again.accept(batch({3: 0.0}))
@@ -137,6 +151,7 @@ async def test_a_permit_is_entered_moved_on_and_ended_by_command(tmp_path: Path)
         done = await asyncio.to_thread(CliRunner().invoke, main, ["permit", *arguments])
         return done.output
 
+    assert work.monitor is not None
     async with ControlServer(tmp_path, PermitDesk(flow, work.monitor, clock).handlers()):
         place = str(tmp_path)
         assert await run("enter", place, "DH-9", "--work", "hot_work", "--level", "first",
@@ -218,3 +233,30 @@ async def test_more_than_six_at_maintenance_are_an_alarm_only_while_there_is_a_p
     [first, *_] = [a for a in await alarms(log) if a.source == "area/unit-1"]
     assert (first.limit, first.rule) == (6, "headcount.running_maintenance/1")
     assert "2023" in first.clause
+
+
+async def test_cameras_alarms_are_followed_where_no_work_is_watched(tmp_path: Path) -> None:
+    clock = HandClock()
+    log = MemoryLog(clock=clock)
+    work = WorkFlow(None, clock)
+    catalogue = Catalogue.of(points())
+    flow = Pipeline(log, catalogue, Normaliser(catalogue.points), judge(), clock, work)
+    await flow.begin()
+    assert flow.recorded is None
+    handlers = commands(flow, work, clock)
+    assert "handling.list" in handlers
+    assert not any(name.startswith("permit") for name in handlers)
+    await flow.accept(permit(clock, "active"))
+    await flow.accept(batch({3: 30.0}))
+    await flow.accept(over_count(active=True, picture=JPEG))
+    [raised] = await alarms(log)
+    async with ControlServer(tmp_path, handlers):
+        said = await asyncio.to_thread(
+            CliRunner().invoke, main,
+            ["handling", "confirm", str(tmp_path), raised.alarm_id.hex(), "--operator", "王芳"],
+        )  # fmt: skip
+    assert said.exit_code == 0, said.output
+    [case] = Closing(log.state(CLOSING_STATE)).cases()
+    assert (case.source, case.state.value) == ("cam/yard", "confirmed")
+    assert not any(event.kind.startswith("work.") and event.kind != "work.handling"
+                   for event in await events(log))  # fmt: skip

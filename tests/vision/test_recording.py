@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vision.fmp4 import TICKS_PER_S
@@ -183,6 +183,23 @@ def test_an_interruption_is_a_gap_with_its_reason(streams: dict[str, list[bytes]
     assert sum(isinstance(action, End) for action in actions) == 1
 
 
+def test_what_else_fails_in_a_gap_does_not_hide_why_it_began(
+    streams: dict[str, list[bytes]],
+) -> None:
+    cutter = Cutter(60.0, START_NS - 9 * S_NS, "the recorder was lost")
+    cutter.stream(JPEG, 160, 120)
+    for why in ("nobody listens there", "it delivers nothing", "it delivers nothing", ""):
+        assert cutter.interrupt(why) == []
+    gap, *_ = cutter.feed(packet(streams[JPEG][0], 0))
+    assert isinstance(gap, Gap)
+    assert gap.why == "the recorder was lost; then it delivers nothing"
+    cutter.lose("disk full")
+    gap, *_ = cutter.feed(packet(streams[JPEG][0], 90))
+    assert isinstance(gap, Gap)
+    assert gap.why == "disk full"
+
+
+@example([("feed", True, 1), ("feed", False, 1000), ("feed", True, 4000)])  # a gap of 5 s told
 @given(
     st.lists(
         st.one_of(
