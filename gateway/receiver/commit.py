@@ -4,10 +4,12 @@ Guarantees:
 
 - A future of `submit` completes after the work's commit was synced, or fails with
   `StoreFailedError`; nothing is half done. A failed commit fails everything that waits.
-- Works of one caller are done in the order they were submitted within their class; urgent works
-  (alarms, events, Hellos) go first into the next commit.
-- What waits is bounded by QUEUE_BYTES: `submit` waits for room, so a slow disk slows the
-  gateways down and never fills memory. Urgent works do not wait.
+- Works of one turn are done in the order they were submitted. The past never goes before what is
+  urgent (alarms, events, Hellos) or live: they get a commit of their own while much of the past
+  waits, and the past the next one, which holds about as much as takes PAST_SECONDS. So a live
+  record waits for the rest of one such commit and for its own, however large a backlog is.
+- What waits is bounded by QUEUE_BYTES, half of it for the past: `submit` waits for room, so a slow
+  disk slows the gateways down and never fills memory. Urgent works do not wait.
 - `run` returns only when everything submitted before `stop` is committed.
 """
 
@@ -18,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import Enum
 
 from drivers.contract import Clock
 from gateway.observe.log import logger
@@ -26,17 +29,75 @@ from gateway.receiver.contract import Outcome, Seen, Store, StoreFailedError, Wo
 QUEUE_BYTES = 64 * 1024 * 1024
 """Most payload waiting for the disk: 512 messages of the largest size that a gateway sends."""
 COMMIT_BYTES = 4 * 1024 * 1024
-"""Most payload in one commit, so that an alarm waits for a short one only."""
+"""Most payload of one turn in one commit, so that an alarm waits for a short one only."""
+PAST_SECONDS = 0.25
+"""How long a commit of the past should take: a twentieth of what live data may be late (5 s)."""
+PAST_LEAST_BYTES = 512 * 1024
+"""A commit of the past holds so much even where it takes longer: a disk that syncs slowly takes no
+longer for it than for less."""
+ASIDE_BYTES = 64 * 1024
+"""So much of the past goes along with what is live: not worth a sync of its own."""
 
 SLOW_SECONDS = 1.0
 """A commit that takes so long is noted: everything waits for it, alarms too."""
+
+
+class Turn(Enum):
+    """What a work waits behind."""
+
+    URGENT = 0
+    LIVE = 1
+    PAST = 2
+
+
+class PastLimit:
+    """How much of the past goes into one commit: as much as takes PAST_SECONDS. Pure."""
+
+    def __init__(self) -> None:
+        self.size_bytes = COMMIT_BYTES // 4
+
+    def took(self, size_bytes: int, seconds: float) -> None:
+        """Learn from a commit of the past alone."""
+        if size_bytes < PAST_LEAST_BYTES // 2:
+            return  # mostly the sync
+        goal = int(size_bytes * PAST_SECONDS / max(seconds, 1e-3))
+        goal = min(max(goal, PAST_LEAST_BYTES), COMMIT_BYTES)
+        self.size_bytes += (goal - self.size_bytes) // 4  # one slow sync is no slow store
 
 
 @dataclass(slots=True, eq=False)
 class _Item:
     work: Work
     size_bytes: int
+    turn: Turn
     done: asyncio.Future[Outcome]
+
+
+class _Queue:
+    """Works of one turn, and their bytes."""
+
+    def __init__(self) -> None:
+        self.items: deque[_Item] = deque()
+        self.size_bytes = 0
+
+    def add(self, item: _Item) -> None:
+        self.items.append(item)
+        self.size_bytes += item.size_bytes
+
+    def take(self, limit_bytes: int) -> list[_Item]:
+        """Take the oldest, up to so many bytes and at least one."""
+        taken: list[_Item] = []
+        size_bytes = 0
+        while self.items and size_bytes < limit_bytes:
+            item = self.items.popleft()
+            size_bytes += item.size_bytes
+            taken.append(item)
+        self.size_bytes -= size_bytes
+        return taken
+
+    def clear(self) -> None:
+        self.items.clear()
+        self.size_bytes = 0
 
 
 class Committer:
@@ -48,31 +109,27 @@ class Committer:
         """on_failure: told the reason after a commit failed; whoever spoke must say Hello again."""
         self._store = store
         self._clock = clock
-        self._urgent: deque[_Item] = deque()
-        self._bulk: deque[_Item] = deque()
-        self._bulk_bytes = 0
+        self._queues = {turn: _Queue() for turn in Turn}
+        self._past_limit = PastLimit()
+        self._past_next = False
         self._on_failure = on_failure
         self._seen: dict[int, Seen] = {}
         self._work_waits = asyncio.Event()
         self._room = asyncio.Event()
-        self._room.set()
         self._stopping = False
         self.commits = 0
         self.records_bytes = 0
 
-    async def submit(self, work: Work, size_bytes: int, *, urgent: bool) -> asyncio.Future[Outcome]:
+    async def submit(self, work: Work, size_bytes: int, turn: Turn) -> asyncio.Future[Outcome]:
         """Queue one work of so many bytes of payload; waits for room unless it is urgent."""
-        while not urgent and self._bulk_bytes >= QUEUE_BYTES:
+        queue = self._queues[turn]
+        while turn is not Turn.URGENT and queue.size_bytes >= QUEUE_BYTES // 2:
             self._room.clear()
             await self._room.wait()
         if self._stopping:
             raise StoreFailedError("the receiver is stopping")
-        item = _Item(work, size_bytes, asyncio.get_running_loop().create_future())
-        if urgent:
-            self._urgent.append(item)
-        else:
-            self._bulk.append(item)
-            self._bulk_bytes += size_bytes
+        item = _Item(work, size_bytes, turn, _future())
+        queue.add(item)
         self._work_waits.set()
         return item.done
 
@@ -98,18 +155,18 @@ class Committer:
                     return
 
     def _take(self) -> list[_Item]:
-        group = list(self._urgent)
-        self._urgent.clear()
-        size_bytes = 0
-        while self._bulk and size_bytes < COMMIT_BYTES:
-            item = self._bulk.popleft()
-            size_bytes += item.size_bytes
-            group.append(item)
-        self._bulk_bytes -= size_bytes
-        if self._bulk_bytes < QUEUE_BYTES:
-            self._room.set()
+        urgent, live, past = self._queues.values()
+        much = past.size_bytes > ASIDE_BYTES
+        if much and (self._past_next or not (urgent.items or live.items)):
+            self._past_next = False
+            group = past.take(self._past_limit.size_bytes)
+        else:
+            self._past_next = True
+            group = urgent.take(COMMIT_BYTES) + live.take(COMMIT_BYTES)
+            group += [] if much else past.take(COMMIT_BYTES)
+        self._room.set()
         if not group and self._stopping and self._seen:
-            group.append(_Item(self._seen.popitem()[1], 0, _future()))
+            group.append(_Item(self._seen.popitem()[1], 0, Turn.PAST, _future()))
         return group
 
     async def _commit(self, group: list[_Item], thread: ThreadPoolExecutor) -> None:
@@ -126,11 +183,13 @@ class Committer:
             await loop.run_in_executor(thread, self._reopen)
             # What waits speaks of log numbers of before: the store that was reached now may be one
             # that was restored, where they mean nothing, or another log.
-            self._fail([*group, *self._urgent, *self._bulk], failure)
+            self._fail(group, failure)
             self._on_failure(str(failure))
             return
         self.commits += 1
         took_s = (self._clock.monotonic_ns() - began_ns) / 1e9
+        if group[0].turn is Turn.PAST:
+            self._past_limit.took(sum(item.size_bytes for item in group), took_s)
         if took_s >= SLOW_SECONDS:  # whoever asks why alarms are late finds it here
             logger("receiver").warning("store.slow", seconds=round(took_s, 2), works=len(group))
         for item, outcome in zip(group, outcomes, strict=False):
@@ -138,15 +197,14 @@ class Committer:
             if not item.done.done():
                 item.done.set_result(outcome)
 
-    def _fail(self, items: Iterable[_Item], failure: StoreFailedError) -> None:
-        for item in items:
+    def _fail(self, group: Iterable[_Item], failure: StoreFailedError) -> None:
+        for item in [*group, *(item for queue in self._queues.values() for item in queue.items)]:
             if not item.done.done():
                 item.done.set_exception(failure)
                 item.done.exception()  # seen: its caller may be gone
-        self._urgent.clear()
-        self._bulk.clear()
+        for queue in self._queues.values():
+            queue.clear()
         self._seen.clear()
-        self._bulk_bytes = 0
         self._room.set()
 
     def _reopen(self) -> None:

@@ -5,7 +5,7 @@ for their commit is bounded, so a gateway that does not read its answers is not 
 A message that breaks the protocol ends the Exchange with a status that says why; a record that
 cannot be taken is rejected alone.
 
-    reader ──check──▶ committer ──commit──▶ replies (in order) ──▶ writer
+    reader ──check──▶ committer ──commit──▶ replies ──▶ writer
        └── evidence parts ──▶ file, synced and verified ──▶ its records ──▶ committer
 """
 
@@ -30,7 +30,7 @@ from gateway.receiver.check import (
     check_volatile,
     stream_of,
 )
-from gateway.receiver.commit import Committer
+from gateway.receiver.commit import Committer, Turn
 from gateway.receiver.contract import (
     Entries,
     Gaps,
@@ -157,7 +157,7 @@ class Exchange:
             case "gaps":
                 stream = stream_of(message.gaps.stream)
                 gaps = Gaps(self._log, stream, check_ranges(message.gaps.ranges))
-                done = await self._committer.submit(gaps, size_bytes, urgent=False)
+                done = await self._committer.submit(gaps, size_bytes, Turn.PAST)
                 await self._replies.put(Reply(stream, done))
             case "volatile_alarms":
                 await self._volatile(message.volatile_alarms, size_bytes)
@@ -170,7 +170,7 @@ class Exchange:
 
     async def _volatile(self, message: wire.VolatileAlarms, size_bytes: int) -> None:
         entries = check_volatile(message, self._boot_id)
-        done = await self._committer.submit(Volatile(self._log, entries), size_bytes, urgent=True)
+        done = await self._committer.submit(Volatile(self._log, entries), size_bytes, Turn.URGENT)
         await self._replies.put(Reply(Stream.ALARM, done))
         await self._weigh(Stream.ALARM, size_bytes, len(entries))
 
@@ -216,8 +216,7 @@ class Exchange:
             checked.attachments,
             checked.faults,
         )
-        urgent = checked.stream in {Stream.ALARM, Stream.EVENT}
-        done = await self._committer.submit(work, size_bytes, urgent=urgent)
+        done = await self._committer.submit(work, size_bytes, _turn(checked))
         await self._replies.put(Reply(checked.stream, done, needs))
 
     async def _await_file(self, item: Evidence) -> list[wire.ReceiverMessage]:
@@ -275,13 +274,23 @@ class Exchange:
             )
         del self._waiting[sha256]
         work = Entries(self._log, Stream.EVIDENCE, entries, faults=faults)
-        done = await self._committer.submit(work, 0, urgent=False)
+        done = await self._committer.submit(work, 0, Turn.PAST)
         await self._replies.put(Reply(Stream.EVIDENCE, done))
 
     async def _status(self, status: wire.Status) -> None:
         self._committer.note_seen(Seen(self._log, status.SerializeToString()))
         ack = wire.Ack(pong=status.ping, server_time_ns=self._clock.wall_ns())
         await self._replies.put(Reply(messages=[wire.ReceiverMessage(ack=ack)]))
+
+
+def _turn(checked: Checked) -> Turn:
+    """What a Push waits behind. Who marks its past as live is only in the way of others' live."""
+    if checked.stream in {Stream.ALARM, Stream.EVENT}:
+        return Turn.URGENT
+    is_live = checked.stream is Stream.TELEMETRY and not any(
+        entry.historical for entry in checked.entries
+    )
+    return Turn.LIVE if is_live else Turn.PAST
 
 
 async def _next(read: Read) -> bytes | None:

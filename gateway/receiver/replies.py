@@ -1,13 +1,15 @@
-"""What a gateway is told, in the order of what it sent, as soon as it is true.
+"""What a gateway is told, as soon as it is true.
 
-Guarantees: an Ack leaves only after the commit of what it acknowledges; the answer to a message
-never overtakes that to an earlier one (a pong therefore says that everything before it has been
-dealt with). Acks that wait behind each other for the same commit leave as one message.
+Guarantees: an Ack leaves only after the commit of what it acknowledges, and does not wait for that
+of what was sent before it: live data is acknowledged while the past before it still waits. All
+else keeps its place: a pong, or that a catalogue is needed or a record refused, is said when
+everything before it has been dealt with. Acks of one commit leave as one message.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -38,9 +40,9 @@ class DeafError(EndedError):
     """The gateway does not read, so it cannot be told a status either."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Reply:
-    """Answer to one message: `messages` at once, then what `done` says about `stream`."""
+    """Answer to one message: `messages` in its turn, then what `done` says about `stream`."""
 
     stream: Stream = Stream.EVENT
     done: asyncio.Future[Outcome] | None = None
@@ -52,30 +54,59 @@ class Replies:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._queue: asyncio.Queue[Reply | None] = asyncio.Queue(REPLIES)
+        self._outstanding: deque[Reply] = deque()
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._ended = False
         self._stream = Stream.EVENT
         self._ranges = RangeSet()
 
     async def put(self, reply: Reply | None) -> None:
         """Queue an answer; None ends `run` once all before it are written."""
-        await self._queue.put(reply)
+        while len(self._outstanding) >= REPLIES:
+            self._room.clear()
+            await self._room.wait()
+        if reply is None:
+            self._ended = True
+        else:
+            self._outstanding.append(reply)
+            if reply.done is not None:
+                reply.done.add_done_callback(lambda _: self._changed.set())
+        self._changed.set()
 
     async def run(self, write: Write) -> None:
         """Write answers until None. Raises EndedError if the store fails."""
-        while True:
-            if self._queue.empty():
+        while self._outstanding or not self._ended:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._say_in_turn(write)
+            await self._say_ahead(write)
+            await self._flush(write)
+            self._room.set()
+
+    async def _say_in_turn(self, write: Write) -> None:
+        """Say what nothing before it waits for any more."""
+        while self._outstanding:
+            first = self._outstanding[0]
+            if first.messages:
                 await self._flush(write)
-            reply = await self._queue.get()
-            if reply is None:
-                await self._flush(write)
-                return
-            if reply.messages:
-                await self._flush(write)
-                for message in reply.messages:
+                for message in first.messages:
                     await write(message)
+                first.messages = []
+            if first.done is not None and not first.done.done():
+                return
+            self._outstanding.popleft()
+            if first.done is not None:
+                await self._tell(first.stream, await _outcome(first.done), write)
+
+    async def _say_ahead(self, write: Write) -> None:
+        """Acknowledge what is committed though something before it is not."""
+        ahead = [reply for reply in self._outstanding if _only_acknowledges(reply)]
+        if ahead:
+            said = set(map(id, ahead))
+            self._outstanding = deque(one for one in self._outstanding if id(one) not in said)
+        for reply in ahead:
             if reply.done is not None:
-                if not reply.done.done():
-                    await self._flush(write)
                 await self._tell(reply.stream, await _outcome(reply.done), write)
 
     async def _tell(self, stream: Stream, outcome: Stored, write: Write) -> None:
@@ -117,6 +148,14 @@ class Replies:
 def to_wire(ranges: RangeSet) -> list[wire.Range]:
     """Ranges as the wire has them."""
     return [wire.Range(start=start, stop=stop) for start, stop in ranges]
+
+
+def _only_acknowledges(reply: Reply) -> bool:
+    done = reply.done
+    if reply.messages or done is None or not done.done() or done.exception() is not None:
+        return False
+    outcome = done.result()
+    return isinstance(outcome, Stored) and not outcome.needed and not outcome.refused
 
 
 async def _outcome(done: asyncio.Future[Outcome]) -> Stored:

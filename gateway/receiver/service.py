@@ -25,7 +25,7 @@ from drivers.contract import Clock
 from gateway.observe.log import logger
 from gateway.receiver.boxes import Boxes
 from gateway.receiver.check import MAX_MESSAGE_BYTES, Fault
-from gateway.receiver.commit import Committer
+from gateway.receiver.commit import Committer, Turn
 from gateway.receiver.contract import (
     Away,
     Derived,
@@ -360,7 +360,7 @@ class Receiver:
 
     async def _commit(self, work: Work, committer: Committer | None = None) -> Outcome:
         try:
-            return await (await (committer or self._committer).submit(work, 0, urgent=True))
+            return await (await (committer or self._committer).submit(work, 0, Turn.URGENT))
         except StoreFailedError as error:
             raise EndedError(grpc.StatusCode.UNAVAILABLE, str(error)) from None
 
