@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 from buffer.contract import Stream
 from buffer.store import Buffer
 from drivers.contract import Clock, Driver
-from gateway.control.commands import commands
-from gateway.control.server import ControlServer
+from gateway.control.answers import control_server
 from gateway.model.catalogue import Catalogue, encode_ids
 from gateway.model.event import gap_event
 from gateway.normalise.scale import Normaliser
@@ -108,7 +107,7 @@ async def run(
         health = Health()
         parts = await _build(site, buffer, clock, health, partial(Reloader, site, load, again))
         metrics, where = _observed(buffer, parts, health), (site.metrics.host, site.metrics.port)
-        control = ControlServer(site.gateway.data_dir, commands(parts.pipeline, parts.work, clock))
+        control = control_server(site, buffer, parts, (metrics, health, SOFTWARE), clock)
         del site  # validated rows of 100,000 points are half of the memory
         settle()
         async with listening(*where, metrics, health) as observe, control:

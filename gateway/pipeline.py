@@ -105,6 +105,7 @@ class Pipeline:
         self.risk = RiskFlow(log.state(RISK_STATE))
         self.capture: Callable[[str, bytes], int] = _no_camera
         self.listener: Listener | None = None
+        self.look: Callable[[Batch], None] | None = None  # of people who watch values
         self._earlier = asyncio.Event()
         self._wakes_ns = _NEVER
         self._under_way: set[asyncio.Future[int] | asyncio.Future[None]] = set()
@@ -122,6 +123,8 @@ class Pipeline:
         if changes:
             await self._store_flood(changes)
         batch = self._judge.declarations.mark(batch)
+        if self.look is not None:
+            self.look(batch)
         if self._work is not None:
             await self._work.take(batch, self)
         deadline_ns = self._next_deadline_ns()
@@ -183,9 +186,9 @@ class Pipeline:
         return {**counted, "alarms_standing": float(self._judge.standing), **risk}
 
     @property
-    def catalogue_hash(self) -> bytes:
-        """Name of the catalogue that batches are stored under."""
-        return self._catalogue.hash
+    def catalogue(self) -> Catalogue:
+        """The catalogue that batches are stored under, without its points."""
+        return self._catalogue
 
     async def announce_next(self, catalogue: Catalogue, state: Mapping[str, bytes]) -> None:
         """Make a catalogue durable that is to be used by `renew`; raises NotStoredError.
@@ -253,6 +256,11 @@ class Pipeline:
     def declarations(self) -> list[tuple[Declaration, bool, int, int]]:
         """Declared tests and outages: whether each runs, and values and alarms under it."""
         return self._judge.declarations.listed()
+
+    @property
+    def judge(self) -> Judge:
+        """The rules as they are now, to look at; a reload makes others."""
+        return self._judge
 
     def alarms(self) -> list[Entry]:
         """Alarms that are not plainly normal."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from heapq import nsmallest
 from typing import Any
 
-from drivers.contract import Clock, quality_word
+from drivers.contract import Clock
+from gateway.control.alarm_rows import alarm_row, said
 from gateway.control.declarations import declaration_handlers
 from gateway.control.server import Handler
-from gateway.model.alarm import AlarmChange
 from gateway.pipeline import Pipeline
 from gateway.rules.alarm_states import AlarmEvent
 from gateway.rules.desk import Command, Entry
@@ -35,7 +34,7 @@ def handlers(pipeline: Pipeline, clock: Clock) -> dict[str, Handler]:
         entries = pipeline.alarms()
         most = int(request.get("most", MOST_LISTED))
         first = nsmallest(most, entries, key=_urgency)
-        return {"alarms": [_row(entry) for entry in first], "total": len(entries)}
+        return {"alarms": [alarm_row(entry) for entry in first], "total": len(entries)}
 
     def commanded(request: Mapping[str, Any]) -> Mapping[str, Any]:
         minutes = float(request.get("minutes", 0))
@@ -47,7 +46,7 @@ def handlers(pipeline: Pipeline, clock: Clock) -> dict[str, Handler]:
             )
             for source, condition in _meant(pipeline, request)
         ]  # fmt: skip
-        return {"changes": [_said(change) for change in made]}
+        return {"changes": [said(change) for change in made]}
 
     def calls(_request: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"calls": pipeline.listener.listed() if pipeline.listener is not None else []}
@@ -79,32 +78,3 @@ def _meant(pipeline: Pipeline, request: Mapping[str, Any]) -> list[tuple[str, st
         )
     conditions = ", ".join(condition for _, condition in found)
     raise ValueError(f"{source} has several alarms: name one of {conditions}")
-
-
-def _row(entry: Entry) -> dict[str, Any]:
-    last = entry.last
-    return _said(last) | {
-        "active": entry.active,
-        "until_ns": entry.until_ns,
-        "since_ns": last.gateway_time_ns,
-        "priority": last.priority,
-        "value": last.value if math.isfinite(last.value) else None,
-        "limit": last.limit if math.isfinite(last.limit) else None,
-        "unit": last.unit,
-        "quality": quality_word(last.quality),
-        "operator": last.operator,
-        "reason": last.reason,
-        "declaration": last.declaration,
-        "first_out": last.first_out,
-        "rule": last.rule,
-        "text": last.text,
-    }
-
-
-def _said(change: AlarmChange) -> dict[str, Any]:
-    return {
-        "alarm_id": change.alarm_id.hex(),
-        "source": change.source,
-        "condition": change.condition,
-        "state": change.state.name.lower(),
-    }

@@ -1,20 +1,22 @@
-"""Takes commands of people on this machine: one JSON line in, one JSON line out.
+"""Takes commands of people on this machine: one JSON line in, one JSON line out, or several.
 
 Guarantees: the socket lies in the data directory and only the gateway's own user (and root) can
 open it; a request of more than MOST_BYTES or that is no JSON object gets an error; what is asked
 for is done or refused with one sentence; every command that changes something leaves an audit event
-before it is answered. Nothing here reaches a device.
+before it is answered. Nothing here reaches a device. Who takes no line for SLOW_S is cut off.
 
-A handler gets the request and gives the answer's fields; it raises ValueError for a refusal.
+A handler gets the request and gives the answer's fields, or lines without end; it raises ValueError
+for a refusal.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,8 +25,10 @@ from gateway.observe.log import logger
 SOCKET = "control.sock"
 MOST_BYTES = 64 << 10
 TIMEOUT_S = 10.0
+SLOW_S = 30.0
 Answer = Mapping[str, Any]
-Handler = Callable[[Mapping[str, Any]], Answer | Awaitable[Answer]]
+Lines = AsyncGenerator[bytes, None]
+Handler = Callable[[Mapping[str, Any]], Answer | Awaitable[Answer] | Lines]
 _LOG = logger("control")
 
 
@@ -35,6 +39,7 @@ class ControlServer:
         self._folder = data_dir
         self._handlers = handlers
         self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         """Listen; a socket of an earlier run is replaced. Where that fails, only commands do."""
@@ -54,24 +59,35 @@ class ControlServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop listening."""
+        """Stop listening, and end those who watch."""
         if self._server is not None:
             self._server.close()
+            for task in self._serving:
+                task.cancel()
+            if self._serving:
+                await asyncio.wait(self._serving)
             with suppress(OSError):
                 (self._folder / SOCKET).unlink()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine of a connection runs in one
+        self._serving.add(task)
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 answer = await self._answer(await reader.readuntil(b"\n"))
-                writer.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
-                await writer.drain()
+                if isinstance(answer, Mapping):
+                    writer.write(encoded(answer))
+                    await writer.drain()
+            if not isinstance(answer, Mapping):
+                await _stream(answer, writer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # whoever asked is gone, or sent no line
         finally:
+            self._serving.discard(task)
             writer.close()
 
-    async def _answer(self, line: bytes) -> Mapping[str, Any]:
+    async def _answer(self, line: bytes) -> Mapping[str, Any] | Lines:
         try:
             request = json.loads(line)
         except ValueError:
@@ -81,9 +97,37 @@ class ControlServer:
             return {"ok": False, "error": "no such command"}
         try:
             answer = handler(request)
+            if isinstance(answer, AsyncGenerator):
+                return answer
             return {"ok": True, **(await answer if isinstance(answer, Awaitable) else answer)}
         except (ValueError, KeyError, TypeError) as error:
             return {"ok": False, "error": str(error)}
 
 
-__all__ = ["SOCKET", "Answer", "ControlServer", "Handler"]
+def encoded(said: Mapping[str, Any]) -> bytes:
+    """One line of JSON that every reader takes: no NaN, no infinity, no half of a character."""
+    try:
+        text = json.dumps(said, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(said), ensure_ascii=False)
+    return text.encode("utf-8", "replace") + b"\n"
+
+
+def _finite(said: object) -> object:
+    if isinstance(said, Mapping):
+        return {key: _finite(value) for key, value in said.items()}
+    if isinstance(said, list | tuple):
+        return [_finite(value) for value in said]
+    return None if isinstance(said, float) and not math.isfinite(said) else said
+
+
+async def _stream(lines: Lines, writer: asyncio.StreamWriter) -> None:
+    """Send lines as fast as they are taken: the next is not asked for before the last has gone."""
+    async with aclosing(lines):
+        async for line in lines:
+            writer.write(line)
+            async with asyncio.timeout(SLOW_S):
+                await writer.drain()
+
+
+__all__ = ["SOCKET", "Answer", "ControlServer", "Handler", "encoded"]

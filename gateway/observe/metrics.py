@@ -57,6 +57,10 @@ class Metrics(Collector):
         """Write all numbers in the Prometheus text format (CONTENT_TYPE)."""
         return generate_latest(self._registry)
 
+    def read(self) -> dict[str, Mapping[str, float]]:
+        """Numbers of every part now, by the name it was registered under."""
+        return {part: self._read(part, numbers) for part, numbers in list(self._parts.items())}
+
     def describe(self) -> list[GaugeMetricFamily]:
         """Promise no fixed set: parts come and go."""
         return []

@@ -29,7 +29,7 @@ from drivers.contract import SEVERITY_MASK, Batch, Quality, SourceEvent
 from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.model.point import Point
 from gateway.rules.open_alarm import OpenAlarm, checked_id
-from gateway.rules.rulebook import Rule
+from gateway.rules.rulebook import Bound, Rule
 
 POSITION_KIND = "intake.position_count"
 HIGH_RISK, MAINTENANCE, OWN = "high_risk", "running_maintenance", "own"
@@ -55,6 +55,21 @@ class AreaSpec:
     differ: int = 0
     fresh_s: float = 300.0
     priority: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AreaNow:
+    """How an area stands. cameras, positioning: people, NaN if unknown.
+
+    most: greatest count that is right, NaN if none limits.  judged: whether the limit holds now.
+    """
+
+    area: AreaSpec
+    cameras: float
+    positioning: float
+    most: float
+    judged: bool
+    over: bool
 
 
 @dataclass(slots=True)
@@ -150,6 +165,26 @@ class AreaCounts:
         people, at_ns = self._positioned.get(area.positioning, (math.nan, now_ns))
         fresh = now_ns - at_ns <= area.fresh_s * S
         return cameras, people if fresh else math.nan
+
+    def listed(self, now_ns: int) -> list[AreaNow]:
+        """How every area stands, for people."""
+        return [
+            AreaNow(
+                area,
+                *self.counts(area, now_ns),
+                most=self._most(area),
+                judged=area.kind != MAINTENANCE or self._permit_active(area.place),
+                over=self._watches[area.name, _condition(area)].standing is not None,
+            )
+            for area in self._areas
+        ]
+
+    def _most(self, area: AreaSpec) -> float:
+        """Greatest count that is still right; NaN where nothing limits the area."""
+        rule = self._rules.get(area.kind)
+        limits = [] if rule is None else [rule.value - (rule.bound is Bound.BELOW)]
+        limits += [] if area.most is None else [float(area.most)]
+        return min(limits, default=math.nan)
 
     @property
     def open_count(self) -> int:

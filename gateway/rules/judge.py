@@ -17,7 +17,7 @@ from functools import partial
 from drivers.contract import Batch, SourceEvent
 from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.model.point import Point
-from gateway.rules.area_count import AreaCounts, AreaSpec
+from gateway.rules.area_count import AreaCounts, AreaNow, AreaSpec
 from gateway.rules.condition_groups import Evaluate
 from gateway.rules.condition_spec import MATCHES, AlarmSpec
 from gateway.rules.conditions import Conditions, named_in
@@ -330,6 +330,14 @@ class Judge:
     def entries(self) -> list[Entry]:
         """Alarms that are not plainly normal."""
         return self._desk.entries()
+
+    def areas(self, now_ns: int) -> list[AreaNow]:
+        """How every area stands; `now_ns` is monotonic."""
+        return self._areas.listed(now_ns)
+
+    def floods(self) -> list[str]:
+        """Operator positions at which a flood of alarms runs; empty text: those without one."""
+        return [flood.position for flood in self._floods.standing()] if self._floods else []
 
     @property
     def standing(self) -> int:

@@ -94,6 +94,7 @@ class Reloader:
         self._buffer = buffer
         self._pipeline = pipeline
         self._clock = clock
+        self.applied: Callable[[Site], None] = _nobody
         _keep(take(site.path), self._data_dir)
 
     async def run(self, sources: RunningSources) -> None:
@@ -108,7 +109,7 @@ class Reloader:
         known = self._buffer.state(POINT_IDS_STATE)
         try:
             following = await asyncio.to_thread(self._prepare, known)
-            if following.catalogue.hash != self._pipeline.catalogue_hash:
+            if following.catalogue.hash != self._pipeline.catalogue.hash:
                 state = {POINT_IDS_STATE: encode_ids(following.ids)}
                 await self._pipeline.announce_next(following.catalogue, state)
         except ConfigError as error:
@@ -165,6 +166,7 @@ class Reloader:
         sources.start(open_recordings(following.site, catalogue, recorded, self._clock,
                                       difference.starting))  # fmt: skip
         self._running = following.fingerprint
+        self.applied(following.site)
         self._say_applied(following)
         for kind, text, attributes in rule_notes(following.site):
             self._pipeline.note(kind, "rules", text, attributes)
@@ -195,3 +197,7 @@ def _keep(snapshot: Snapshot, data_dir: Path) -> None:
         snapshot.keep(data_dir)
     except OSError as error:
         _LOG.warning("the configuration cannot be kept for a way back", error=str(error))
+
+
+def _nobody(_site: Site) -> None:
+    """Until somebody wants to know of a site that was applied."""

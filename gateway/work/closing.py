@@ -89,6 +89,10 @@ class Closing:
             return None
         return self.act(alarm, Action.PUSH, step_by)
 
+    def case(self, alarm: str) -> Case | None:
+        """The case of one alarm (id in hex); None where it has none."""
+        return self._cases.get(alarm)
+
     def cases(self) -> list[Case]:
         """All cases, oldest first."""
         return list(self._cases.values())

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,12 +51,12 @@ from gateway.work.job import (
     to_plain,
 )
 from gateway.work.life import State
+from gateway.work.listing import listed
 from gateway.work.outputs import Now, Output, WorkAlarm, WorkEvent, WorkRecord
 from gateway.work.permit import Analysis, Kind, Permit, Version
 from gateway.work.record import record_of
 from gateway.work.site import WorkSite
 from gateway.work.situation import DAY_NS, FAR_NS, S_NS, Check, Finding, Situation
-from gateway.work.words import local
 
 CHECKS: Sequence[Check] = (
     check_permit.approval, check_permit.validity, check_permit.change, check_permit.grade,
@@ -192,9 +193,14 @@ class WorkMonitor:
         }
         return json.dumps(state, ensure_ascii=False, separators=(",", ":")).encode()
 
-    def permits(self, now: Now) -> list[dict[str, Scalar]]:
-        """What `plantgate permit list` shows, oldest first."""
-        return [self._listed(job, job.permit, now) for job in self._jobs.values() if job.permit]
+    def permits(self, now: Now, *, over_for_ns: int = FAR_NS) -> list[dict[str, Any]]:
+        """What `plantgate permit list` shows, oldest first; what is over longer is left out."""
+        shown = [
+            (job, job.permit)
+            for job in self._jobs.values()
+            if job.permit and not (job.over_ns and now.wall_ns - job.over_ns > over_for_ns)
+        ]
+        return [listed(job, self._situation(job, permit, now)) for job, permit in shown]
 
     def latest(self, ticket: str) -> Mapping[str, Scalar] | None:
         """What a permit says in sum, None for an unknown one."""
@@ -459,20 +465,6 @@ class WorkMonitor:
                 for name in job.ids():
                     self._analyses.pop(name, None)
                 del self._jobs[ticket]
-
-    def _listed(self, job: Job, permit: Permit, now: Now) -> dict[str, Scalar]:
-        situation = self._situation(job, permit, now)
-        return {
-            "ticket_no": job.ticket,
-            "work": permit.kind.value,
-            "state": job.reported or permit.state.value,
-            "level": situation.level.word if situation.level else "",
-            "area": situation.area.name if situation.area else permit.text("area"),
-            "started": local(permit.started_ns),
-            "ended": local(permit.ended_ns),
-            "violations": len(job.violations),
-            "standing": len(job.standing()),
-        }
 
     def _plan(self, points: Int32Array) -> Plan:
         return np.flatnonzero(np.isin(points, self._watched))

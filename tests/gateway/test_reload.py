@@ -191,7 +191,7 @@ async def test_a_pipeline_that_is_renewed_stores_what_waits_under_the_new_catalo
         flow.renew(catalogue, Normaliser(scaled), judge(judged=scaled))
         log.space.set()
         await task
-    assert flow.catalogue_hash == catalogue.hash
+    assert flow.catalogue.hash == catalogue.hash
     [block] = await records(log, Stream.TELEMETRY)
     [stored] = BlockDecoder().feed(block.payload)
     assert list(stored.values) == [8.0]
