@@ -17,9 +17,9 @@ def columns(kind: str, count: int, number: float) -> Values:
     if kind == "text":
         return tuple(f"{number}-{n}" for n in range(count))
     if kind == "float":
-        return np.arange(count) + number
-    dtype = np.int64 if kind == "int" else np.uint64
-    return np.full(count, 2**53 + 1, dtype) + np.arange(count).astype(dtype)
+        return np.array([n + number for n in range(count)], np.float64)
+    large = [2**53 + 1 + n for n in range(count)]
+    return np.array(large, np.int64) if kind == "int" else np.array(large, np.uint64)
 
 
 STEPS = st.tuples(
@@ -55,7 +55,7 @@ def test_batches_with_arrays_of_their_own_do_not_pile_up() -> None:
                 np.array([7], np.int32), np.array([float(number)]), np.zeros(1, np.uint16), 0, 0, 0
             )
         )
-        assert len(table._waiting) <= MOST_WAITING  # noqa: SLF001 - the bound is what is tested
+        assert len(table._waiting) <= MOST_WAITING
     [found] = table.of([7])
     assert found is not None
     assert found.value == 3 * MOST_WAITING - 1

@@ -84,7 +84,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     log = RolledLog(clock=clock)
     flow = pipeline(log, clock)
     work = WorkFlow(None, clock, Closing())
-    flow._work = work  # noqa: SLF001 - the rig's pipeline has none
+    flow._work = work
     tap = Tap()
     log.add_listener(tap.heard)
     metrics, health = Metrics(), Health()
@@ -186,7 +186,7 @@ async def test_quiet_is_a_heartbeat_and_links_are_told(rig: Rig) -> None:
 async def test_who_does_not_read_gets_the_newest_picture_and_nothing_piles_up(rig: Rig) -> None:
     async with watching(rig) as reader:
         await line(rig, reader)
-        revisions = rig.watch._revisions  # noqa: SLF001 - how far the gateway is
+        revisions = rig.watch._revisions
         for number in range(400):  # each a revision: nobody reads meanwhile
             rig.flow.note("link.down", "gds", f"{number} " + "x" * 2000, {})
             await asyncio.sleep(0)
@@ -246,7 +246,7 @@ async def test_a_path_given_out_lies_in_the_evidence_folder(rig: Rig) -> None:
     outside = "ab" + "c" * 62
     (rig.folder / "evidence" / "ab").symlink_to("/etc")
     for wrong in ("../../../etc/passwd", digest.upper(), digest + "\n", outside, "0" * 64):
-        with pytest.raises(RefusedError, match="SHA-256|no such file"):
+        with pytest.raises(RefusedError, match=r"SHA-256|no such file"):
             await rig.ask(ask="evidence", sha256=wrong)
 
 
