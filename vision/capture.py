@@ -29,7 +29,8 @@ import numpy as np
 
 from vision.config import CameraConfig, redacted
 from vision.frames import Frame, Image, LinkState
-from vision.opening import Door, Video
+from vision.hardware import Decoding, Video
+from vision.opening import Door
 
 SLOW_READ_NS = 2_000_000_000
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0)
@@ -40,14 +41,19 @@ ASKED_S = 0.5
 
 
 class VideoSource:
-    """A FrameSource over cv2.VideoCapture. monotonic_ns and wall_ns are the worker's clocks."""
+    """A FrameSource over cv2.VideoCapture. monotonic_ns and wall_ns are the worker's clocks.
+
+    decoding: of the camera, whose readers may follow one another.
+    """
 
     def __init__(
         self,
         config: CameraConfig,
         monotonic_ns: Callable[[], int],
         wall_ns: Callable[[], int],
+        decoding: Decoding | None = None,
     ) -> None:
+        self._decoding = decoding or Decoding(config.decode)
         self._config = config
         self._monotonic_ns = monotonic_ns
         self._wall_ns = wall_ns
@@ -63,7 +69,7 @@ class VideoSource:
         self._received = 0
         self._decoded = 0
         self._opened = 0
-        self._door = Door(config, monotonic_ns)
+        self._door = Door(config, monotonic_ns, decoding=self._decoding)
         self._thread = threading.Thread(target=self._read_for_ever, name="frames", daemon=True)
 
     def start(self) -> None:
@@ -177,6 +183,7 @@ class VideoSource:
             self._first = True  # the camera changed its resolution: boxes of before lie elsewhere
         self._buffer = picture
         self._decoded += 1
+        self._decoding.picture()
         first, self._first = self._first, False
         self._wanted.clear()
         self._frame = Frame(picture, self._received - 1, now_ns, self._wall_ns(), first)

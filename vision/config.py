@@ -103,6 +103,40 @@ class DetectorConfig(StrictModel):
         return self.zone or "picture"
 
 
+MOST_TILES = 16
+"""Of one camera: each costs a whole inference a frame."""
+
+
+class TilesConfig(StrictModel):
+    """[camera.tiles]: the picture is looked at in parts as well, for people far off 远处小目标.
+
+    least_person_px: height, in pixels of the stream, of the smallest person to be found; the tiles
+        follow from it and from the size of the picture.
+    columns, rows: their number instead.
+    overlap_px: by how much neighbours overlap; whoever is not taller stands wholly in one of them.
+        None: as much as somebody whom the whole picture shows well enough.
+    """
+
+    least_person_px: int | None = Field(default=None, ge=8, le=1000)
+    columns: int = Field(default=1, ge=1, le=MOST_TILES)
+    rows: int = Field(default=1, ge=1, le=MOST_TILES)
+    overlap_px: int | None = Field(default=None, ge=8, le=1000)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        count = self.columns * self.rows
+        if (count > 1) == (self.least_person_px is not None):
+            raise ValueError(
+                "give either least_person_px, or columns and rows of which one is more than 1"
+            )
+        if count > MOST_TILES:
+            raise ValueError(
+                f"{self.columns} columns and {self.rows} rows are {count} tiles, each a whole"
+                f" inference a frame: {MOST_TILES} at most"
+            )
+        return self
+
+
 class CameraConfig(StrictModel):
     """One camera.
 
@@ -124,10 +158,12 @@ class CameraConfig(StrictModel):
     stale_s: age of the newest frame from which the camera counts as lost.
     frozen_s: seconds of pixel-identical pictures from which the view counts as frozen; 0: never.
     model: ONNX file with its manifest (.toml) beside it; None: the person model that is shipped.
+    tiles: look at parts of the picture as well; None: at the whole of it only.
     snapshot_quality: JPEG quality of evidence pictures.
     kind: `fixed`; `ptz` or `mobile` (布控球) are meant to move, so that is never reported of them.
     clip_before_s, clip_after_s: seconds of a clip before and after an alarm 报警前后录像; none
         where both are 0.  clip_fps: pictures a second that are kept for clips.
+    decode: `auto`: in hardware where there is a device and OpenCV can drive it; `software`.
     provider, threads: what runs the networks; other than `cpu` needs another build of onnxruntime.
     memory_mb: resident memory beyond which the camera's process ends and is started again.
     blur_heads: make heads unrecognisable in every picture and clip that leaves the process (the
@@ -153,10 +189,12 @@ class CameraConfig(StrictModel):
     clip_before_s: float = Field(default=10.0, ge=0.0, le=60.0)
     clip_after_s: float = Field(default=20.0, ge=0.0, le=120.0)
     clip_fps: float = Field(default=2.0, ge=0.2, le=10.0)
+    decode: Literal["auto", "software"] = "auto"
     provider: Literal["cpu", "openvino", "cuda"] = "cpu"
     threads: int = Field(default=1, ge=1, le=64)
     memory_mb: int = Field(default=800, ge=200, le=1 << 20)
     blur_heads: bool = True
+    tiles: TilesConfig | None = None
     zones: Annotated[tuple[ZoneConfig, ...], Field(strict=False)] = Field(
         default=(), validation_alias=AliasChoices("zone", "zones")
     )

@@ -16,6 +16,7 @@ profile of a run.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -108,6 +109,7 @@ class Detector:
             )
         self.sha256 = manifest.sha256
         given = manifest.input
+        self.side = given.side
         self._preprocessor = Preprocessor(
             given.side,
             given.mean,
@@ -124,6 +126,12 @@ class Detector:
         mismatch = self._decoder.check([out.shape for out in mine])
         if mismatch:
             raise ModelError(f"The model {manifest.name} cannot be used: {mismatch}.")
+
+    def twin(self) -> Detector:
+        """Another for pictures of another size, on the same network; not at the same time."""
+        other = copy.copy(self)
+        other._preprocessor = self._preprocessor.twin()  # noqa: SLF001 - of its own class
+        return other
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -82,11 +82,16 @@ class Seen(Message):
 
 
 class Started(Message):
-    """From the worker, once the model is loaded."""
+    """From the worker, once the model is loaded.
+
+    tries_hardware: the next thing it does is to open a driver that decodes; if it dies now, that
+    is why.
+    """
 
     type: Literal["started"] = "started"
     model_sha256: str
     onnxruntime: str
+    tries_hardware: bool = False
 
 
 class Sample(Message):

@@ -18,6 +18,7 @@ from vision.clip import AVI, Clip, Picture, Ring
 from vision.config import CameraConfig
 from vision.events import Capture, Happened, Look, Sample, Seen, Stop
 from vision.frames import Frame, FrameSource
+from vision.hardware import SOFTWARE, Decoding
 from vision.health import VIEW_WORDS_ZH
 from vision.link import Link
 from vision.sightings import Sighting
@@ -60,7 +61,12 @@ class CameraLoop:
         open_source: Callable[[], FrameSource],
         attributes: Attributes,
         digests: Mapping[str, str] | None = None,
+        statistics: Callable[[], Mapping[str, float]] | None = None,
+        decoding: Decoding | None = None,
     ) -> None:
+        self._statistics = statistics
+        self._decoding = decoding or Decoding(config.decode)
+        self._told = ""
         self._digests = digests or {}
         self._link = link
         self._config = config
@@ -171,6 +177,8 @@ class CameraLoop:
         now_ns = time.monotonic_ns()
         if now_ns >= self._weigh_ns:
             self._weigh(now_ns)
+        if self._decoding.decoder != self._told:
+            self._tell_decoder()
         link = self._source.link()
         for output in self._analyser.tick(link, now_ns):
             self._send(output, None)
@@ -188,6 +196,16 @@ class CameraLoop:
         self._source = self._open_source()
         self._source.start()
         return False
+
+    def _tell_decoder(self) -> None:
+        self._told, reason = self._decoding.decoder, self._decoding.reason
+        software = self._told == SOFTWARE
+        how = "in software 软件解码" if software else f"by hardware 硬件解码, {self._told}"
+        self._happened(
+            "vision.decoding",
+            f"Camera {self._config.name}: pictures are decoded {how}: {reason}.",
+            {"decoder": self._told, "reason": reason},
+        )
 
     def _weigh(self, now_ns: int) -> None:
         """End the process if it has grown beyond its budget; it is started again."""
@@ -229,6 +247,8 @@ class CameraLoop:
                 analysed_fps=round(self._analyser.analysed_fps(now_ns), 3),
                 statistics={
                     **self._source.statistics(),
+                    **(self._statistics() if self._statistics is not None else {}),
+                    "hardware_decoding": float(self._told not in {"", SOFTWARE}),
                     "frames_late": float(self._late),
                     "frames_still": float(self._analyser.frames_still),
                     "readers_abandoned": float(self._abandoned),

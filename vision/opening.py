@@ -20,11 +20,11 @@ import secrets
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
 
 import cv2
 
 from vision.config import CameraConfig, redacted, with_login
+from vision.hardware import SOFTWARE, Decoding, Video
 from vision.http_stream import ask
 from vision.picture_folder import PictureFolder
 from vision.rtsp import Login, Outcome
@@ -38,39 +38,22 @@ LOOK_S = 0.5
 """How often a reader that was refused looks whether the password has changed."""
 
 
-class Video(Protocol):
-    """What is used of cv2.VideoCapture."""
-
-    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
-        """Tell whether it can be read."""
-        ...
-
-    def grab(self) -> bool:
-        """Go to the next frame."""
-        ...
-
-    def retrieve(self, buffer: Any = None, flag: int = 0) -> tuple[bool, Any]:  # noqa: ANN401 - cv2
-        """Convert the frame to a picture."""
-        ...
-
-    def get(self, what: int) -> float:
-        """Read a property."""
-        ...
-
-    def release(self) -> None:
-        """Close it."""
-        ...
-
-
 class Door:
     """Opens one camera, again and again.
 
     raw: packets as the camera sends them instead of pictures (OpenCV's CAP_PROP_FORMAT -1).
+    decoding: what pictures are decoded with; software unless given.
     """
 
     def __init__(
-        self, config: CameraConfig, monotonic_ns: Callable[[], int], *, raw: bool = False
+        self,
+        config: CameraConfig,
+        monotonic_ns: Callable[[], int],
+        *,
+        raw: bool = False,
+        decoding: Decoding | None = None,
     ) -> None:
+        self._decoding = decoding or Decoding(SOFTWARE)
         self._config = config
         self._monotonic_ns = monotonic_ns
         self._raw = raw
@@ -171,6 +154,4 @@ class Door:
             *(cv2.CAP_PROP_N_THREADS, 1),
             *((cv2.CAP_PROP_FORMAT, -1) if self._raw else ()),
         ]
-        return cv2.VideoCapture(
-            with_login(config.source, config.user, password), cv2.CAP_FFMPEG, options
-        )
+        return self._decoding.open(with_login(config.source, config.user, password), options)

@@ -46,6 +46,7 @@ class Preprocessor:
         letterbox: Letterbox | None = None,
     ) -> None:
         self._box = letterbox or Letterbox()
+        self._given = (side, mean, deviation, letterbox)
         levels = np.arange(256, dtype=np.float64)
         self._side = side
         self._tables = [
@@ -57,6 +58,10 @@ class Preprocessor:
         self._planes: list[npt.NDArray[np.uint8]] = []
         self.scale = 1.0
         self.corner = (0, 0)
+
+    def twin(self) -> Preprocessor:
+        """Another of the same kind with a tensor of its own."""
+        return Preprocessor(*self._given)
 
     @property
     def small(self) -> Image:

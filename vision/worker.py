@@ -48,10 +48,12 @@ def serve(link: Link) -> None:
     from vision.analyser import Analyser
     from vision.capture import VideoSource
     from vision.detector import PROVIDERS, Detector, Runtime
+    from vision.hardware import Decoding
     from vision.loop import CameraLoop
     from vision.manifest import ModelError, read_model
     from vision.people import load_people
     from vision.sightings import Sightings
+    from vision.tiling import TiledDetect
 
     cv2.setNumThreads(1)
     try:
@@ -61,22 +63,36 @@ def serve(link: Link) -> None:
     except ModelError as error:
         link.send(Failed(text=str(error)))
         raise SystemExit(1) from error
+    detect, tiled = people.detect, None
+    if config.tiles is not None:
+        part, side = people.detector.twin().feed, people.detector.side
+        tiled = TiledDetect(config, people.detect, part, side, time.monotonic_ns)
+        detect = tiled.detect
     _give_back()
-    link.send(Started(model_sha256=people.detector.sha256, onnxruntime=onnxruntime.__version__))
+    decoding = Decoding(config.decode)
+    link.send(
+        Started(
+            model_sha256=people.detector.sha256,
+            onnxruntime=onnxruntime.__version__,
+            tries_hardware=decoding.tries_hardware,
+        )
+    )
     loop = CameraLoop(
         link,
         config,
         Analyser(
             config,
-            people.detect,
+            detect,
             start_ns=time.monotonic_ns(),
             active=order.active,
             judge=people.wear,
             sightings=Sightings(config, own, active=order.active) if own else None,
         ),
-        lambda: VideoSource(config, time.monotonic_ns, time.time_ns),
+        lambda: VideoSource(config, time.monotonic_ns, time.time_ns, decoding),
         {"model_sha256": people.detector.sha256, "score": config.score},
         people.digests,
+        tiled.statistics if tiled is not None else None,
+        decoding,
     )
     loop.run()
 

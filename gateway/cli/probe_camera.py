@@ -153,9 +153,11 @@ def _write_picture(url: str, user: str, password_file: str, name: str) -> int:
     import cv2
 
     from vision.capture import VideoSource
+    from vision.hardware import Decoding
 
     config = CameraConfig(name="probe", source=url, user=user, password_file=password_file)
-    source = VideoSource(config, time.monotonic_ns, time.time_ns)
+    decoding = Decoding(config.decode)
+    source = VideoSource(config, time.monotonic_ns, time.time_ns, decoding)
     source.start()
     source.request()
     end = time.monotonic() + _PICTURE_S
@@ -177,6 +179,7 @@ def _write_picture(url: str, user: str, password_file: str, name: str) -> int:
         print(f"{name} cannot be written: {error.strerror}.", file=sys.stderr)
         return 1
     print(f"\n{name}: {width} x {height} pixels")
+    print(f"Decoded by: {decoding.decoder} ({decoding.reason})")
     return 0
 
 

@@ -217,8 +217,8 @@ def try_picture(
 @click.option("--picture", type=FILE, metavar="FILE", help="A picture instead of noise.")
 @click.option("--rounds", type=click.IntRange(3, 1000), default=20, show_default=True)
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
-@click.option("--provider", default="CPUExecutionProvider", show_default=True,
-              help="Execution provider of onnxruntime.")  # fmt: skip
+@click.option("--provider", type=click.Choice(["cpu", "openvino", "cuda"]), default="cpu",
+              show_default=True, help="What runs the networks, as in [[camera]].")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @_says_why
 def bench(
@@ -230,7 +230,8 @@ def bench(
 
     from vision.cost import picture as noise
     from vision.cost import stages
-    from vision.detector import Runtime
+    from vision.detector import PROVIDERS, Runtime
+    from vision.hardware import decodes_by
     from vision.people import PERSON, load_people
 
     width, _, height = size.partition("x")
@@ -244,11 +245,12 @@ def bench(
             raise OSError(f"{picture} is no picture that can be read.")
         image = np.asarray(read, np.uint8)
     cv2.setNumThreads(1)
-    people = load_people(PERSON, 0.45, runtime=Runtime(threads, provider))
+    people = load_people(PERSON, 0.45, runtime=Runtime(threads, PROVIDERS[provider]))
     found = stages(people, image, rounds)
     if as_json:
         print(json.dumps({one.name: one.cpu_ms for one in found}, indent=2))
         return
+    print(f"decoding by: {decodes_by()}")
     for one in found:
         print(f"{one.name:<40}{one.cpu_ms:>9.2f} ms of CPU")
 

@@ -9,6 +9,8 @@ Guarantees:
 - An over-count alarm that stood when the child died is handed to the next one, which clears it.
 - A picture that is asked for (`look`) is of a frame that came after the question, drawn and blurred
   as evidence is; where there is none within LOOK_S, that is a NoPictureError with one sentence.
+- A process that is lost while it tries a hardware decoder leaves decoding to software in those
+  that follow; one event says so.
 - No password passes through here; the child reads the password file.
 """
 
@@ -21,7 +23,7 @@ import numpy as np
 
 from drivers.contract import Batch, Clock, DeviceError, Emit, Quality, SourceEvent
 from gateway.model.sight import NoPictureError, Sight
-from gateway.sources.child import Child, child
+from gateway.sources.child import Child, DiedError, FrozenError, child
 from vision.config import CameraConfig
 from vision.events import (
     AnyMessage,
@@ -76,6 +78,7 @@ class CameraSource:
         self._child: Child | None = None
         self._sequence = 0
         self._starts = 0
+        self._unproven = False
         self._worker: dict[str, float] = {}
         self._headcount: dict[str, float] = {}
         self.pid: int | None = None
@@ -91,10 +94,23 @@ class CameraSource:
             await self._session(emit)
         except DeviceError as error:
             now_ns = self._clock.wall_ns()
+            if self._unproven and isinstance(error, DiedError | FrozenError):
+                await self._distrust_hardware(emit, now_ns)
             await emit(self._bad(now_ns))
             text = f"The process of camera {self._config.name} is lost: {error}"
             await emit(SourceEvent("vision.worker_lost", self._config.name, now_ns, text))
             raise DeviceError(text) from error
+
+    async def _distrust_hardware(self, emit: Emit, now_ns: int) -> None:
+        self._unproven = False
+        self._config = self._config.model_copy(update={"decode": "software"})
+        name = self._config.name
+        text = (
+            f"The process of camera {name} was lost while it tried to decode by hardware: from now"
+            " on it decodes in software 软件解码, until the gateway is started again or the"
+            " camera's configuration changes."
+        )
+        await emit(SourceEvent("vision.hardware_given_up", name, now_ns, text))
 
     def capture(self, alarm_id: bytes) -> int:
         """Order a picture now and a clip of before and after; tells how many files will come."""
@@ -153,6 +169,7 @@ class CameraSource:
                 if len(message.wearing) != self._further:
                     raise DeviceError(f"it sent {len(message.wearing)} values of equipment.")
                 self._worker = dict(message.statistics)
+                self._unproven &= not message.statistics.get("frames_decoded")
                 await emit(self._batch(message, self._clock.wall_ns()))
             case Happened():
                 self._remember(message)
@@ -177,6 +194,7 @@ class CameraSource:
 
     async def _announce(self, started: Started, emit: Emit) -> None:
         now_ns = self._clock.wall_ns()
+        self._unproven = started.tries_hardware
         name = self._config.name
         attributes: dict[str, str | int | float | bool] = {
             "model_sha256": started.model_sha256,

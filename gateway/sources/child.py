@@ -26,6 +26,14 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _FOLDER = str(Path(vision.__file__).resolve().parent.parent)
 
 
+class DiedError(DeviceError):
+    """The child ended without saying why: it crashed or was killed."""
+
+
+class FrozenError(DeviceError):
+    """The child is there and says nothing."""
+
+
 class Child:
     """A running child."""
 
@@ -36,7 +44,7 @@ class Child:
         self._reader = reader
         self._writer = writer
         self._decoder = MessageDecoder()
-        self._reason = "it ended without a word"
+        self._reason = ""
 
     @property
     def closing(self) -> bool:
@@ -53,9 +61,11 @@ class Child:
             async with asyncio.timeout(patience_s):
                 received = await self._reader.read(65536)
         except TimeoutError:
-            raise DeviceError(f"it was silent for {patience_s:g} s.") from None
+            raise FrozenError(f"it was silent for {patience_s:g} s.") from None
         except OSError:
             received = b""
+        if not received and not self._reason:
+            raise DiedError("it ended without a word.")
         if not received:
             raise DeviceError(f"{self._reason}.")
         try:

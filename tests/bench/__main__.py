@@ -24,6 +24,7 @@ GROUPS = (
     "opcua_failover",
     "opcua_structures",
     "outage",
+    "tiles",
     "vision",
 )
 
