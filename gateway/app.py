@@ -47,7 +47,7 @@ from gateway.sources.build import (
     start_notes,
 )
 from gateway.sources.file_keeper import FileKeeper
-from gateway.sources.keep import end, keep_running
+from gateway.sources.keep import Part, end, keep_running
 from gateway.sources.reload import Reloader
 from gateway.sources.running import RunningSources
 from gateway.sources.timekeeper import Timekeeper
@@ -55,7 +55,6 @@ from gateway.uplink.drain import drain
 
 if TYPE_CHECKING:
     from gateway.config.load import Site
-    from gateway.notify.service import DutyService
     from gateway.uplink.client import Uplink
     from gateway.workflow import WorkFlow
 
@@ -74,9 +73,9 @@ class Parts:
     reloader: Reloader
     work: WorkFlow | None
     timekeeper: Timekeeper
-    duty: DutyService | None
     album: Album
     files: FileKeeper
+    beside: dict[str, Part]
 
 
 async def run(
@@ -144,7 +143,13 @@ async def _build(
     album, files = Album(pipeline), FileKeeper(buffer, clock, pipeline.note)
     uplinks = _uplinks(site, buffer, pipeline, health, (timekeeper, album))
     again = reloader(buffer, pipeline, clock)
-    return Parts(pipeline, sources, uplinks, again, work, timekeeper, duty, album, files)
+    beside: dict[str, Part] = {} if duty is None else {"notify": duty}
+    if site.console is not None:
+        from gateway.console.process import ConsoleProcess
+
+        console = ConsoleProcess(site.console, site.gateway.data_dir, pipeline.note, clock)
+        beside["console"] = console
+    return Parts(pipeline, sources, uplinks, again, work, timekeeper, album, files, beside)
 
 
 def _observed(buffer: Buffer, parts: Parts, health: Health) -> Metrics:
@@ -153,12 +158,10 @@ def _observed(buffer: Buffer, parts: Parts, health: Health) -> Metrics:
     metrics.register("buffer", partial(buffer_statistics, buffer))
     metrics.register("clock", parts.timekeeper.statistics)
     health.register("buffer", buffer.health, vital=True)
-    if parts.duty is not None:
-        metrics.register("notify", parts.duty.statistics)
-        health.register("notify", parts.duty.health)
-    for name, uplink in parts.uplinks.items():
-        metrics.register(f"uplink_{name}", uplink.statistics)
-        health.register(f"uplink_{name}", uplink.health)
+    uplinks = {f"uplink_{name}": uplink for name, uplink in parts.uplinks.items()}
+    for name, part in {**parts.beside, **uplinks}.items():
+        metrics.register(name, part.statistics)
+        health.register(name, part.health)
     return metrics
 
 
@@ -166,11 +169,8 @@ async def _run_parts(parts: Parts, metrics: Metrics, clock: Clock, stop: asyncio
     pipeline, uplinks = parts.pipeline, parts.uplinks
     async with asyncio.TaskGroup() as back:
         keep = partial(keep_running, note=pipeline.note, clock=clock)
-        sending = [
-            back.create_task(keep(f"uplink {name}", one.run)) for name, one in uplinks.items()
-        ]
-        if parts.duty is not None:
-            sending.append(back.create_task(keep("notify", parts.duty.run)))
+        named = {f"uplink {name}": one for name, one in uplinks.items()} | parts.beside
+        sending = [back.create_task(keep(name, one.run)) for name, one in named.items()]
         watching = [back.create_task(pipeline.run()), back.create_task(parts.timekeeper.run())]
         watching.append(back.create_task(keep("files", parts.files.run)))
         async with asyncio.TaskGroup() as front:

@@ -93,6 +93,7 @@ def _summary(site: Site, expected: Forecast) -> str:
         + ("insecure (this machine only)" if uplink.insecure else "mutual TLS")
         for uplink in site.uplinks
     ]
+    lines += [f"  console: {line}" for line in _console_lines(site)]
     if expected.telemetry_days is not None:
         lines.append(
             f"  buffer: about {expected.values_per_s:,.0f} values/s,"
@@ -104,6 +105,26 @@ def _summary(site: Site, expected: Forecast) -> str:
         lines.append(f"  not judged against the quota: the rate of {', '.join(expected.unknown)}")
     lines.append(f"Not checked: {NOT_CHECKED}.")
     return "\n".join(lines)
+
+
+def _console_lines(site: Site) -> list[str]:
+    if site.console is None:
+        return []
+    from gateway.config.users import UsersError, read
+    from gateway.console.certificate import CertificateError, files_of, fingerprint_of
+
+    try:
+        people = _count(len(read(site.gateway.data_dir).users), "user")
+    except UsersError:
+        people = "no user"
+    if site.console.insecure:
+        return [f"http://{site.console.listen}/ (plain HTTP, this machine only), {people}"]
+    own = " of its own" if site.console.certificate is None else ""
+    try:
+        known = fingerprint_of(files_of(site.console, site.gateway.data_dir)[0])
+    except CertificateError:
+        known = "made at its first start"
+    return [f"https://{site.console.listen}/, {people}", f"certificate{own}, SHA-256 {known}"]
 
 
 def _device_line(device: Device) -> str:
@@ -176,6 +197,7 @@ def _facts(site: Site, expected: Forecast) -> dict[str, Any]:
             {"name": uplink.name, "target": uplink.target, "insecure": uplink.insecure}
             for uplink in site.uplinks
         ],
+        "console": _console_lines(site),
         "points": len(site.point_names()),
         "values_per_s": expected.values_per_s,
         "telemetry_bytes_per_day": expected.telemetry_bytes_per_day,

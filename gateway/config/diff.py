@@ -19,7 +19,8 @@ from gateway.config.site import Device, Site
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-RESTART_SECTIONS = ("gateway", "metrics", "recording", "buffer", "log", "uplink", "work", "notify")
+RESTART_SECTIONS = ("gateway", "metrics", "recording", "buffer", "log", "uplink", "work", "notify",
+                    "console")  # fmt: skip
 """Sections whose change is not applied to a running gateway."""
 
 
@@ -42,6 +43,7 @@ class Fingerprint:
             "uplink": _of_models(site.uplinks),
             "work": _of_work(site),
             "notify": _of_notify(site),
+            "console": _of_models([] if site.console is None else [site.console]),
         }
         sources = {device.name: _of_device(device) for device in site.devices}
         sources |= {camera.name: _of_models([camera]) for camera in site.cameras}

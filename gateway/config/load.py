@@ -53,6 +53,7 @@ from gateway.rules.condition_spec import AlarmSpec
 from gateway.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
+    from gateway.config.console import ConsoleConfig
     from gateway.config.notify import NotifyParts
     from gateway.config.work import WorkParts
     from vision.config import CameraConfig
@@ -63,7 +64,7 @@ MAX_BYTES = 16 << 20
 WORK_SECTIONS = ("work", "permit_area", "permit_device")
 SECTIONS = ("gateway", "device", "camera", "uplink", "hazard", "place", "equipment", "metrics",
             "buffer", "recording", "log", "rule", "alarms", "alarm", "area", "gathering", "notify",
-            "notifier", *WORK_SECTIONS)  # fmt: skip
+            "notifier", "console", *WORK_SECTIONS)  # fmt: skip
 _PLACE = re.compile(r"^(.*) \(at (?:line (\d+), column \d+|end of document)\)$", re.DOTALL)
 
 _REASONS = {
@@ -142,6 +143,7 @@ class _Loader:
         work = self._work(devices, cameras, now_ns)
         check_recorded(cameras, work.cameras() if work else (), self._raw, self._report)
         notify = self._notify(devices, now_ns)
+        console = self._console(gateway, now_ns)
         if gateway is None or metrics is None or buffer is None or log is None or alarms is None:
             return None
         if recording is None:
@@ -164,6 +166,7 @@ class _Loader:
             alarm_specs=alarm_rules,
             work=work,
             notify=notify,
+            console=console,
             areas=areas,
             gatherings=gathering_specs(self._several(GatheringConfig, "gathering"), self._report),
             warnings=tuple(self._report.warnings),
@@ -237,6 +240,18 @@ class _Loader:
         if config is None or len(found) < len(listed):
             return None
         return notify.notify_parts(config, found, devices, self._report, now_ns)
+
+    def _console(self, gateway: GatewayConfig | None, now_ns: int) -> ConsoleConfig | None:
+        """The web console, None where it is not configured."""
+        if "console" not in self._raw:
+            return None
+        from gateway.config import console
+
+        config = self._one(console.ConsoleConfig, "console")
+        if config is not None:
+            data_dir = gateway.data_dir if gateway is not None else None
+            console.check_console(config, data_dir, ("console",), self._report, now_ns)
+        return config
 
     def _one(self, model: type[SectionT], name: str) -> SectionT | None:
         return section(model, self._raw.get(name, {}), (name,), self._folder, self._report)

@@ -30,6 +30,7 @@ from gateway.rules.rulebook import RuleBooks
 from vision.tags import ANALYSED_FPS, RECORDING, all_tags
 
 if TYPE_CHECKING:
+    from gateway.config.console import ConsoleConfig
     from gateway.config.notify import NotifyParts
     from gateway.config.work import WorkParts
     from vision.config import CameraConfig
@@ -91,6 +92,7 @@ class Site:
     gatherings: tuple[GatheringSpec, ...]
     work: WorkParts | None = None
     notify: NotifyParts | None = None
+    console: ConsoleConfig | None = None
     warnings: tuple[ConfigProblem, ...] = ()
 
     @property

@@ -8,22 +8,16 @@ wrong is one DeviceError.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import socket
-import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-import vision
 from drivers.contract import DeviceError
+from gateway.runtime.children import ended, started
 from vision.events import AnyMessage, Failed, MessageDecoder, ProtocolError, Stop, encode
 
-_GRACE_S = 1.0
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-_FOLDER = str(Path(vision.__file__).resolve().parent.parent)
 
 
 class DiedError(DeviceError):
@@ -86,7 +80,7 @@ async def child(module: str, order: AnyMessage) -> AsyncIterator[Child]:
     except OSError as error:
         raise DeviceError(f"no socket for it: {error.strerror}.") from error
     try:
-        process = await _start(module, theirs)
+        process = await started(module, theirs, _ONE_THREAD)
     except OSError as error:
         ours.close()
         raise DeviceError(f"it cannot be started: {error.strerror}.") from error
@@ -102,40 +96,9 @@ async def child(module: str, order: AnyMessage) -> AsyncIterator[Child]:
         yield Child(process, reader, writer)
     finally:
         try:
-            await _end(process, writer)
+            await ended(process, writer, encode(Stop()))
         finally:
             if writer is None:
                 ours.close()
             else:
                 writer.close()
-
-
-async def _start(module: str, theirs: socket.socket) -> Process:
-    path = os.pathsep.join(filter(None, (_FOLDER, os.environ.get("PYTHONPATH"))))
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-P", "-m", module, "--fd", str(theirs.fileno())),
-        stdin=asyncio.subprocess.DEVNULL,
-        pass_fds=[theirs.fileno()],
-        env={**os.environ, "PYTHONPATH": path, **_ONE_THREAD},
-        start_new_session=True,
-    )
-
-
-async def _end(process: Process, writer: asyncio.StreamWriter | None) -> None:
-    """Make sure that the child is gone, in at most 3 s; a second cancellation kills at once."""
-    try:
-        if process.returncode is None and writer is not None:
-            writer.write(encode(Stop()))
-        for signal_child in (process.terminate, process.kill):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_GRACE_S):
-                    await process.wait()
-                return
-            with contextlib.suppress(ProcessLookupError):
-                signal_child()
-        await process.wait()
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
 
 from drivers.contract import Clock, DeviceError
 from gateway.observe.failures import FailureReport, Note
@@ -25,6 +26,22 @@ STOP_S = 6.0
 """A camera's process takes at most 3 s to end, an OPC UA session about 4."""
 MOST_CANCELS = 5
 _LOG = logger("app")
+
+
+class Part(Protocol):
+    """What runs beside the flow and says how it is: an uplink, the notifiers, the console."""
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        ...
+
+    def statistics(self) -> Mapping[str, float]:
+        """Counters and gauges by name."""
+        ...
+
+    def health(self) -> tuple[bool, str]:
+        """Whether all is well, and a sentence."""
+        ...
 
 
 async def keep_running(

@@ -1,0 +1,133 @@
+"""The console's HTTP connections, each with a bound on what it may cost.
+
+Guarantees: a request's head has HEAD_S to arrive, from the first byte on or from the connection's
+begin; a handshake of TLS has HANDSHAKE_S; a peer that takes nothing for STALL_S while something
+waits for it is cut off, and at most about WRITE_BYTES wait beside the piece that is being sent; at
+most MOST_CONNECTIONS at a time, MOST_OF_ONE_ADDRESS from one address; heads of more than 16 kB are
+refused (uvicorn's own limit is larger).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD_S = 10.0
+HANDSHAKE_S = 10.0
+STALL_S = 30.0
+KEEP_ALIVE_S = 30
+GRACE_S = 1
+WRITE_BYTES = 64 << 10
+HEAD_BYTES = 16 << 10
+MOST_CONNECTIONS = 256
+MOST_OF_ONE_ADDRESS = 96
+BACKLOG = 64
+
+
+class BoundedProtocol(H11Protocol):
+    """One connection."""
+
+    address = ""
+    _head: asyncio.TimerHandle | None = None
+    _stall: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """Take a connection, or cut it off where there are too many."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=WRITE_BYTES)
+        self.address = self.client[0] if self.client else ""
+        alike = sum(getattr(one, "address", None) == self.address for one in self.connections)
+        if len(self.connections) > MOST_CONNECTIONS or alike > MOST_OF_ONE_ADDRESS:
+            transport.abort()
+            return
+        self._head = self.loop.call_later(HEAD_S, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; a head that is whole has kept its time."""
+        waiting = self.cycle is None or self.cycle.response_complete
+        if waiting and self._head is None:
+            self._head = self.loop.call_later(HEAD_S, self.transport.abort)
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is not before:
+            self._kept()
+
+    def pause_writing(self) -> None:
+        """Wait for the peer to take something, STALL_S at most."""
+        super().pause_writing()
+        if self._stall is None:
+            self._stall = self.loop.call_later(STALL_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the peer has taken enough."""
+        super().resume_writing()
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._kept()
+        super().connection_lost(exc)  # which resumes writing
+
+    def _kept(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+
+class BoundedServer(uvicorn.Server):
+    """Serves an application on sockets that are bound already, until `should_exit`."""
+
+    def __init__(
+        self, app: object, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,  # type: ignore[arg-type]  # an ASGI application
+                http=BoundedProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                h11_max_incomplete_event_size=HEAD_BYTES,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=GRACE_S,
+            )
+        )
+        self._sockets = sockets
+        self._tls = tls
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to whoever runs the server."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, with a limit on handshakes, which uvicorn leaves at a minute."""
+        loop = asyncio.get_running_loop()
+        handshake_s = None if self._tls is None else HANDSHAKE_S
+        shutdown_s = None if self._tls is None else float(GRACE_S)
+        self.servers = [
+            await loop.create_server(
+                self._connection,
+                sock=one,
+                ssl=self._tls,
+                backlog=BACKLOG,
+                ssl_handshake_timeout=handshake_s,
+                ssl_shutdown_timeout=shutdown_s,
+            )
+            for one in sockets or self._sockets
+        ]
+        self.started = True
+
+    def _connection(self) -> BoundedProtocol:
+        return BoundedProtocol(self.config, self.server_state, self.lifespan.state)
