@@ -7,6 +7,7 @@ the gateway refuses comes back as its sentence with status 409; where it does no
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path as FilePath
 from typing import Annotated, Any
@@ -73,9 +74,14 @@ async def alarms(
     return await of(request).link.ask({"ask": "alarm.list", "most": most})
 
 
-async def alarm_detail(request: Request, key: Name) -> Answer:
-    """One alarm with its rule, evidence and history."""
-    return await of(request).link.ask({"ask": "alarm.detail", "key": key})
+async def alarm_detail(
+    request: Request,
+    key: Annotated[str, Query(max_length=512)] = "",
+    alarm_id: Annotated[str, Query(max_length=64)] = "",
+) -> Answer:
+    """One alarm, by its key or its id, with its rule, evidence and history."""
+    named = {"key": key} if key else {"alarm_id": alarm_id}
+    return await of(request).link.ask({"ask": "alarm.detail", **named})
 
 
 async def calls(request: Request) -> Answer:
@@ -137,6 +143,14 @@ async def evidence(request: Request, sha256: Sha256) -> Response:
     )  # fmt: skip
 
 
+async def camera_picture(request: Request, camera: Name) -> Response:
+    """A picture of now, taken by the camera's process; JPEG."""
+    answer = await of(request).link.ask({"ask": "camera.look", "camera": camera})
+    headers = {"X-Time-Ns": str(answer["time_ns"])}
+    picture = base64.b64decode(str(answer["jpeg"]))
+    return Response(picture, media_type="image/jpeg", headers=headers)
+
+
 def openapi(request: Request) -> Answer:
     """Describe this interface (OpenAPI 3.1)."""
     found: dict[str, Any] = request.app.openapi()
@@ -150,6 +164,8 @@ def _inside(services: Services, path: str) -> FilePath | None:
     return found if found.is_relative_to(folder) and found.is_file() else None
 
 
+RAW = ("/api/live", "/api/evidence/{sha256}", "/api/cameras/picture")
+"""What is answered as it is, not as JSON."""
 Route = Callable[..., Answer | Response | Awaitable[Answer | Response]]
 READERS: Mapping[str, Route] = {
     "/api/state": state,
@@ -164,6 +180,7 @@ READERS: Mapping[str, Route] = {
     "/api/declarations": declarations,
     "/api/risk": risk,
     "/api/evidence/{sha256}": evidence,
+    "/api/cameras/picture": camera_picture,
     "/api/openapi.json": openapi,
 }
 
@@ -172,7 +189,7 @@ def api_routes() -> APIRouter:
     """Make the routes of both tables."""
     router = APIRouter(responses=PROBLEMS)
     for path, role in READING.items():
-        raw = path in {"/api/live", "/api/evidence/{sha256}"}
+        raw = path in RAW
         router.add_api_route(
             path, READERS[path], methods=["GET"], dependencies=[Depends(needs(role))],
             response_model=None if raw else dict[str, Any],

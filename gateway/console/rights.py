@@ -33,6 +33,7 @@ READING: Mapping[str, Role] = {
     "/api/declarations": Role.VIEWER,
     "/api/risk": Role.VIEWER,
     "/api/evidence/{sha256}": Role.VIEWER,
+    "/api/cameras/picture": Role.VIEWER,
     "/api/openapi.json": Role.VIEWER,
 }
 

@@ -69,7 +69,8 @@ def test_there_is_a_bound_for_one_person_and_for_all() -> None:
     )
 )
 def test_as_the_model(steps: list[tuple[str, int, int]]) -> None:
-    sessions, model, now_ns, made = Sessions(IDLE_NS, ABSOLUTE_NS), {}, 0, 0
+    sessions, now_ns, made = Sessions(IDLE_NS, ABSOLUTE_NS), 0, 0
+    model: dict[str, tuple[int, int, int]] = {}
     tokens: list[str] = ["", "", "", ""]
     for step, person, passed in steps:
         now_ns += passed
