@@ -154,7 +154,11 @@ class Cursor:
 
     def byte(self) -> int:
         """Next byte."""
-        return self.take(1)[0]
+        at = self._at
+        if at >= len(self._body):
+            raise BlockError(f"block ends early: 1 byte wanted at {at}")
+        self._at = at + 1
+        return self._body[at]
 
     def varint(self, limit: int) -> int:
         """Next varint, which must not exceed `limit`."""
@@ -198,7 +202,8 @@ class Cursor:
     def signed_column(self, count: int) -> npt.NDArray[np.signedinteger]:
         """Next zigzag column of `count` items, in the narrowest type that holds it."""
         folded = self.unsigned_column(count)
-        unfolded = (folded >> 1) ^ (~(folded & 1) + 1)
+        unfolded, sign = folded >> 1, folded & 1
+        unfolded ^= np.negative(sign, sign)
         return unfolded.view(_SIGNED[folded.itemsize])
 
     def positions(self, count: int) -> npt.NDArray[np.intp]:

@@ -64,9 +64,10 @@ class Scaling:
 
     __slots__ = ("_f32", "_raw", "_scale", "modes")
 
-    def __init__(self, modes: ModeArray) -> None:
+    def __init__(self, modes: ModeArray, scale: Float64Array | None = None) -> None:
+        """scale: of these modes, where it is at hand."""
         self.modes = modes
-        self._scale = _SCALE[modes]
+        self._scale = _SCALE[modes] if scale is None else scale
         top = int(modes.max()) if len(modes) else 0
         self._f32: Positions | None = None
         self._raw: tuple[Positions, Positions] | None = None
@@ -74,6 +75,13 @@ class Scaling:
             self._f32 = ((modes >= FIRST_F32_DECIMAL) & (modes < RAW_F32)).nonzero()[0]
         if top >= RAW_F32:
             self._raw = (modes == RAW_F32).nonzero()[0], (modes == RAW_F64).nonzero()[0]
+
+    def changed(self, at: Positions, modes: ModeArray) -> Scaling:
+        """Scaling with other modes at some positions, made of this one."""
+        after, scale = self.modes.copy(), self._scale.copy()
+        after[at] = modes
+        scale[at] = _SCALE[modes]
+        return Scaling(after, scale)
 
     def to_integers(self, values: Float64Array) -> Int64Array:
         """Scale each value by its mode; meaningless where it does not fit."""
@@ -87,7 +95,8 @@ class Scaling:
 
     def from_integers(self, integers: Int64Array) -> Float64Array:
         """Undo `to_integers`: the only definition of what an integer means."""
-        values: Float64Array = integers / self._scale
+        values: Float64Array = integers.astype(np.float64)  # a division would cast by pieces
+        values /= self._scale
         if self._f32 is not None:
             values[self._f32] = values[self._f32].astype(np.float32)
         if self._raw is not None:

@@ -131,11 +131,11 @@ def _pack_array(times: Int64Array, gateway_ns: int, layout: Layout, state: Group
     count = len(times)
     if not count:
         return bytes((_BY_POINT, 0, 0, 0))
-    changes = times - state.source_ns[layout.slots]
+    changes = times - state.source_ns[layout.place.where]
     middle = int(changes[count // 2])
     by_point = changes - middle
     by_neighbour = np.diff(times, prepend=np.int64(gateway_ns))
-    state.source_ns[layout.slots] = times
+    state.source_ns[layout.place.where] = times
     costs = (np.count_nonzero(by_point), np.count_nonzero(by_neighbour))
     if min(costs) * 4 > count >= 16:
         listed, indices = np.unique(times, return_inverse=True)
@@ -160,7 +160,7 @@ def _read_array(cursor: Cursor, gateway_ns: int, layout: Layout, state: GroupSta
     if form == _BY_POINT:
         middle = np.int64(cursor.signed())
         column = cursor.signed_column(count).astype(np.int64)
-        times = state.source_ns[layout.slots] + column * scale + middle
+        times = state.source_ns[layout.place.where] + column * scale + middle
     elif form == _BY_NEIGHBOUR:
         column = cursor.signed_column(count).astype(np.int64) * scale
         times = np.cumsum(column) + np.int64(gateway_ns)
@@ -173,7 +173,7 @@ def _read_array(cursor: Cursor, gateway_ns: int, layout: Layout, state: GroupSta
         times = listed[indices]
     else:
         raise BlockError(f"unknown form {form} of source times")
-    state.source_ns[layout.slots] = times
+    state.source_ns[layout.place.where] = times
     times.setflags(write=False)
     return times
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from buffer.columns import BlockError, Cursor
 from buffer.contract import Columns
-from buffer.group_state import GroupState, ItemT, Layout, Slots, Wave
+from buffer.group_state import GroupState, ItemT, Layout, Place, Wave
 from buffer.scaling import valid_modes
 from buffer.wave_encode import HAS_NULLS, MODES_CHANGE
 
@@ -28,7 +28,7 @@ def decode_wave(
     members = list(zip(wave.members, wave.layouts, strict=True))
     for (at, _), column in zip(
         members,
-        _split(_quality(state, state.slots(wave.layouts), cursor), wave.layouts),
+        _split(_quality(state, state.place(wave.layouts), cursor), wave.layouts),
         strict=True,
     ):
         quality[at] = column
@@ -41,7 +41,7 @@ def decode_wave(
     integers = [(at, layout) for at, layout in members if kinds[at] in (INT, UINT)]
     if integers:
         layouts = [layout for _, layout in integers]
-        whole = _integers(state, state.slots(layouts), cursor)
+        whole = _integers(state, state.place(layouts), cursor)
         for (at, _), found in zip(integers, _split(whole, layouts), strict=True):
             values[at] = found if kinds[at] == INT else found.view(np.uint64)
     for at, layout in members:
@@ -49,50 +49,52 @@ def decode_wave(
             values[at] = _texts(layout, cursor)
 
 
-def _quality(state: GroupState, slots: Slots, cursor: Cursor) -> npt.NDArray[np.uint16]:
-    quality = state.quality[slots]
-    positions = cursor.positions(len(slots))
+def _quality(state: GroupState, place: Place, cursor: Cursor) -> npt.NDArray[np.uint16]:
+    quality = np.array(state.quality[place.where])
+    positions = cursor.positions(len(place))
     if len(positions):
         codes = cursor.unsigned_column(len(positions))
         if int(codes.max()) > 0xFFFF:
             raise BlockError("quality exceeds 16 bits")
         quality[positions] = codes
-        state.quality[slots] = quality
+        state.quality[place.where] = quality
     return quality
 
 
 def _floats(
     state: GroupState, layouts: Sequence[Layout], cursor: Cursor
 ) -> npt.NDArray[np.float64]:
-    slots = state.slots(layouts)
+    place = state.place(layouts)
+    count = len(place)
     flags = cursor.byte()
     if flags & ~(MODES_CHANGE | HAS_NULLS):
         raise BlockError(f"unknown flags 0x{flags:02X} of a float column")
     if flags & MODES_CHANGE:
-        positions = cursor.positions(len(slots))
+        positions = cursor.positions(count)
         changed = cursor.unsigned_column(len(positions))
         if (len(changed) and int(changed.max()) > 0xFF) or not valid_modes(
             changed.astype(np.uint8)
         ):
             raise BlockError("unknown scaling mode")
-        state.modes[slots[positions]] = changed
-        state.floats[slots[positions]] = 0
-        state.modes_changed()
+        state.change_modes(layouts, place, positions, changed.astype(np.uint8))
+        state.floats[place.slots[positions]] = 0
     nulls: npt.NDArray[np.bool_] | None = None
     if flags & HAS_NULLS:
-        bits = np.frombuffer(cursor.take((len(slots) + 7) // 8), np.uint8)
-        nulls = np.unpackbits(bits, count=len(slots)).view(np.bool_)
-    integers = state.floats[slots] + cursor.signed_column(len(slots))
-    state.floats[slots] = integers
-    values = state.scaling(layouts, slots).from_integers(integers)
+        bits = np.frombuffer(cursor.take((count + 7) // 8), np.uint8)
+        nulls = np.unpackbits(bits, count=count).view(np.bool_)
+    integers = cursor.signed_column(count).astype(np.int64)
+    integers += state.floats[place.where]
+    state.floats[place.where] = integers
+    values = state.scaling(layouts, place).from_integers(integers)
     if nulls is not None:
         values[nulls] = np.nan
     return values
 
 
-def _integers(state: GroupState, slots: Slots, cursor: Cursor) -> npt.NDArray[np.int64]:
-    integers: npt.NDArray[np.int64] = state.integers[slots] + cursor.signed_column(len(slots))
-    state.integers[slots] = integers
+def _integers(state: GroupState, place: Place, cursor: Cursor) -> npt.NDArray[np.int64]:
+    integers = cursor.signed_column(len(place)).astype(np.int64)
+    integers += state.integers[place.where]
+    state.integers[place.where] = integers
     return integers
 
 

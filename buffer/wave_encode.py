@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from buffer.columns import pack_positions, pack_signed, pack_unsigned
 from buffer.contract import Columns
-from buffer.group_state import GroupState, Layout, Slots, Wave, joined
+from buffer.group_state import GroupState, Layout, Place, Wave, joined
 from buffer.scaling import wider_modes
 
 MODES_CHANGE, HAS_NULLS = 1, 2
@@ -35,7 +35,7 @@ def encode_wave(
 ) -> None:
     """Append the sections of one wave and move the state on. `fresh`: a layout is new."""
     quality = joined([batches[at].quality for at in wave.members])
-    out.append(_quality(state, state.slots(wave.layouts), quality))
+    out.append(_quality(state, state.place(wave.layouts), quality))
     floats: list[Float64Array] = []
     float_layouts: list[Layout] = []
     integers: list[npt.NDArray[np.int64]] = []
@@ -54,18 +54,18 @@ def encode_wave(
     if floats:
         out.append(_floats(state, float_layouts, joined(floats), fresh=fresh))
     if integers:
-        where = state.slots(integer_layouts)
+        where = state.place(integer_layouts).where
         numbers = joined(integers)
         out.append(pack_signed(numbers - state.integers[where]))
         state.integers[where] = numbers
     out.extend(texts)
 
 
-def _quality(state: GroupState, slots: Slots, quality: npt.NDArray[np.uint16]) -> bytes:
-    changed = (quality != state.quality[slots]).nonzero()[0]
+def _quality(state: GroupState, place: Place, quality: npt.NDArray[np.uint16]) -> bytes:
+    changed = (quality != state.quality[place.where]).nonzero()[0]
     if not len(changed):
         return b"\0"
-    state.quality[slots] = quality
+    state.quality[place.where] = quality
     return pack_positions(changed) + pack_unsigned(quality[changed].astype(np.uint64))
 
 
@@ -77,11 +77,11 @@ def _floats(
     fresh: bool,
 ) -> bytes:
     values = np.ascontiguousarray(values)
-    slots = state.slots(layouts)
-    before = state.modes[slots] if fresh else None
+    place = state.place(layouts)
+    before = state.modes[place.slots] if fresh else None
     if before is not None:
-        _take_hints(state, slots, before)
-    scaling = state.scaling(layouts, slots)
+        _take_hints(state, place, before)
+    scaling = state.scaling(layouts, place)
     integers = scaling.to_integers(values)
     exact = scaling.fits(values, integers)
     nulls: npt.NDArray[np.bool_] | None = None
@@ -93,9 +93,8 @@ def _floats(
         while not exact.all():
             wrong = (~exact).nonzero()[0]
             wider = wider_modes(values[wrong], scaling.modes[wrong])
-            np.maximum.at(state.modes, slots[wrong], wider)
-            state.modes_changed()
-            scaling = state.scaling(layouts, slots)
+            _widen(state, layouts, place, wrong, wider)
+            scaling = state.scaling(layouts, place)
             integers = scaling.to_integers(values)
             exact = scaling.fits(values, integers) | missing
     out = [b""]
@@ -104,22 +103,37 @@ def _floats(
         changed = (scaling.modes != before).nonzero()[0]
         if len(changed):
             flags = MODES_CHANGE
-            state.floats[slots[changed]] = 0
+            state.floats[place.slots[changed]] = 0
             out += pack_positions(changed), pack_unsigned(scaling.modes[changed].astype(np.uint64))
-    base = state.floats[slots]
+    base = state.floats[place.where]
     if nulls is not None:
         flags |= HAS_NULLS
         integers[nulls] = base[nulls]
         out.append(np.packbits(nulls).tobytes())
     out.append(pack_signed(integers - base))
-    state.floats[slots] = integers
+    state.floats[place.where] = integers
     out[0] = bytes((flags,))
     return b"".join(out)
 
 
-def _take_hints(state: GroupState, slots: Slots, before: npt.NDArray[np.uint8]) -> None:
+def _widen(
+    state: GroupState,
+    layouts: Sequence[Layout],
+    place: Place,
+    at: npt.NDArray[np.intp],
+    modes: npt.NDArray[np.uint8],
+) -> None:
+    """Give samples a wider mode; where a point is named more than once, the widest counts."""
+    if place.is_run:
+        state.change_modes(layouts, place, at, modes)
+        return
+    np.maximum.at(state.modes, place.slots[at], modes)
+    state.modes_changed()
+
+
+def _take_hints(state: GroupState, place: Place, before: npt.NDArray[np.uint8]) -> None:
     """Start points that are new in this group with the mode that fitted them in the last one."""
-    hinted = slots[(before == 0) & (state.hints[slots] > 0)]
+    hinted = place.slots[(before == 0) & (state.hints[place.where] > 0)]
     if len(hinted):
         state.modes[hinted] = state.hints[hinted]
         state.hints[hinted] = 0
