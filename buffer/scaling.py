@@ -115,9 +115,9 @@ class Scaling:
 def wider_modes(values: Float64Array, modes: ModeArray) -> ModeArray:
     """For values that do not fit their mode: the first wider mode that fits each."""
     chosen = np.full(len(values), RAW_F64, np.uint8)
-    left = np.arange(len(values))
+    left = np.ones(len(values), np.bool_)
     for mode in MODES[:-1]:
-        candidates = left[modes[left] < mode]
+        candidates = (left & (modes < mode)).nonzero()[0]
         if not len(candidates):
             continue
         scaling = Scaling(np.full(len(candidates), mode, np.uint8))
@@ -125,8 +125,9 @@ def wider_modes(values: Float64Array, modes: ModeArray) -> ModeArray:
         good = scaling.fits(values[candidates], integers)
         if FIRST_F32_DECIMAL <= mode < RAW_F32:
             good &= (integers <= F32_DIGITS_LIMIT) & (integers >= -F32_DIGITS_LIMIT)
-        chosen[candidates[good]] = mode
-        left = np.setdiff1d(left, candidates[good], assume_unique=True)
-        if not len(left):
+        found = candidates[good]
+        chosen[found] = mode
+        left[found] = False
+        if not left.any():
             break
     return chosen
