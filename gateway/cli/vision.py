@@ -292,9 +292,23 @@ def label(folder: Path, out: Path, score: float) -> None:
 @click.option("--from-nothing", is_flag=True, help="Do not go on from the shipped weights.")
 @click.option("--heads", is_flag=True,
               help="Train the head finder first, where heads are overlooked.")  # fmt: skip
+@click.option("--corrections", "corrections_file", type=FILE, metavar="FILE",
+              help="CSV of heads that nobody labelled and of wrong labels"
+              " (image,what,x1,y1,x2,y2; vision/train/corrections.py).")  # fmt: skip
+@click.option("--more", type=FOLDER, metavar="DIR",
+              help="Another labelled folder, only to learn from.")  # fmt: skip
 @_says_why
 def train(
-    folder: Path, out: Path, mapping: str, steps: int, seed: int, *, from_nothing: bool, heads: bool
+    folder: Path,
+    out: Path,
+    mapping: str,
+    steps: int,
+    seed: int,
+    corrections_file: Path | None,
+    more: Path | None,
+    *,
+    from_nothing: bool,
+    heads: bool,
 ) -> None:
     """Fine-tune what judges equipment on a site's own labelled images; offline.
 
@@ -308,29 +322,34 @@ def train(
     from vision.people import PERSON, HeadFinder
 
     try:
+        from vision.train import run
+        from vision.train.corrections import read_corrections
         from vision.train.head_views import HeadSettings, learn_heads
-        from vision.train.run import Finders, Settings, gather, learn, scenes, write_sides
     except ModuleNotFoundError as error:
         raise LabelsError(
             f"training needs {error.name}: pip install 'plantgate[train]'."
         ) from error
     labelled = read_folder(folder, parse_map(mapping))
+    corrections = {} if corrections_file is None else read_corrections(corrections_file)
     out.mkdir(parents=True, exist_ok=True)
     start = None if from_nothing else MODELS
     detector, finder = Detector(read_model(PERSON)), MODELS / "heads.onnx"
     if heads:
-        sides, _ = scenes(labelled, detector)
+        sides, _ = run.scenes(labelled, detector)
         some = [one for one in labelled.images if sides.get(one.path.name) == "train"]
         count = learn_heads(some, detector, out, HeadSettings(seed=seed, start=start))
         finder = out / "heads.onnx"
         print(json.dumps({"heads": {"views": count}}))
-    gathered = gather(labelled, Finders(detector, HeadFinder(read_model(finder))), seed)
-    write_sides(gathered, out)
+    finders = run.Finders(detector, HeadFinder(read_model(finder)))
+    gathered = run.gather(labelled, finders, seed, corrections)
+    run.write_sides(gathered, out)
+    if more is not None:
+        run.gather_more(gathered, read_folder(more, {}), finders, seed)
     left_out: list[LabelsError] = []
     for item in ("helmet", "workwear"):
         if labelled.names & {item, f"no_{item}"}:
             try:
-                found = learn(gathered, item, detector, out, Settings(steps, seed, start))
+                found = run.learn(gathered, item, detector, out, run.Settings(steps, seed, start))
             except LabelsError as error:
                 left_out.append(error)
                 print(f"plantgate vision: {error} The shipped model stays in use.", file=sys.stderr)

@@ -79,3 +79,30 @@ def test_a_helmet_in_a_hand_is_no_helmet_to_learn() -> None:
     found = Heads(truth.of("helmet"), np.full((2, 2), 0.3, np.float32))
     crops = head_crops(image, truth, boxes((0, 20, 60, 180)), found, np.random.default_rng(1))
     assert [one.kind for one in crops if one.found] == [WORN, CANNOT_TELL]
+
+
+def test_in_a_crowd_what_is_likely_a_head_is_unknown_unless_a_correction_says_none() -> None:
+    image = np.full((200, 300, 3), 100, np.uint8)
+    labelled = boxes(*((20.0 * n, 10, 20.0 * n + 15, 25) for n in range(5)))
+    found = Heads(
+        boxes((200, 100, 220, 120), (250, 100, 270, 120)), np.full((2, 2), 0.4, np.float32)
+    )
+    nobody = boxes()
+    unknown = head_crops(
+        image, Truth({"helmet": labelled}), nobody, found, np.random.default_rng(1)
+    )
+    assert not [one for one in unknown if one.found]
+    told = Truth({"helmet": labelled, "no_head": boxes((200, 100, 220, 120))})
+    crops = head_crops(image, told, nobody, found, np.random.default_rng(1))
+    assert [one.kind for one in crops if one.found] == [CANNOT_TELL]
+    few = Truth({"helmet": labelled[:4]})
+    crops = head_crops(image, few, nobody, found, np.random.default_rng(1))
+    assert [one.kind for one in crops if one.found] == [CANNOT_TELL] * 2
+
+
+def test_a_head_that_cannot_be_told_is_learned_as_such() -> None:
+    image = np.full((200, 300, 3), 100, np.uint8)
+    truth = Truth({"helmet": boxes((20, 22, 40, 42)), "cannot_tell": boxes((100, 22, 120, 42))})
+    found = Heads(boxes((20, 22, 40, 42), (100, 22, 120, 42)), np.full((2, 2), 0.3, np.float32))
+    crops = head_crops(image, truth, boxes((90, 20, 130, 180)), found, np.random.default_rng(1))
+    assert [one.kind for one in crops if one.found] == [WORN, CANNOT_TELL]

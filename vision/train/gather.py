@@ -4,9 +4,10 @@ Guarantees:
 
 - Regions come from what the detectors found, matched one to one with the labels; regions of the
   labels themselves, shifted and scaled at random, are added for those that were not found.
-- Where the labels do not say (a person without a label) nothing is learned.
+- Where the labels do not say nothing is learned: a person without a label, and in a crowd whatever
+  the head finder is fairly sure of, because there it mostly is somebody whom nobody labelled.
 - "Cannot tell" is learned from what the head finder takes for a head and is none: hands, shoulders,
-  machines, and helmets that nobody wears.
+  machines, and helmets that nobody wears; and from what corrections (corrections.py) call so.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ WORN, MISSING, CANNOT_TELL = 0, 1, 2
 NO_HEADS = 14
 SAME, OTHER = 0.35, 0.12
 """Overlap from which a found head is the labelled one, and below which it is another."""
+CROWD, CROWD_HEAT = 5, 0.3
+"""Labelled heads that make a crowd, and heat from which an unlabelled one there is unknown."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,27 +79,24 @@ def head_crops(
     a labelled head stands there; the hottest NO_HEADS of those are kept, being the likeliest
     mistakes.
     """
-    worn = worn_helmets(truth, people)
-    helmets, bare = truth.of("helmet"), truth.of("no_helmet")
-    boxes = np.concatenate((helmets, bare))
-    kinds = [WORN if one else CANNOT_TELL for one in worn] + [MISSING] * len(bare)
+    boxes, kinds = _labelled_heads(truth, people)
     tops = tops_of(people)
     known = np.array([_in_any_of(boxes, top) for top in tops], np.bool_)
-    shared = overlaps(heads.boxes, boxes) if len(heads.boxes) and len(boxes) else None
+    shared, none = overlaps(heads.boxes, boxes), overlaps(heads.boxes, truth.of("no_head"))
     crops: list[Crop] = []
     left = NO_HEADS
     for row in np.argsort(-heads.scores, kind="stable").tolist():
-        best = -1 if shared is None else int(shared[row].argmax())
-        share = 0.0 if shared is None else float(shared[row, best])
+        share = float(shared[row].max(initial=0))
         region = heads.boxes[row]
         kind = CANNOT_TELL
         if share >= SAME:
-            kind = kinds[best]
-        elif share >= OTHER or not known[_holding(tops, region)].all():
+            kind = kinds[int(shared[row].argmax())]
+        elif share >= OTHER:
             continue
-        else:
+        elif none[row].max(initial=0) < SAME:
+            doubtful = len(boxes) >= CROWD and heads.scores[row] >= CROWD_HEAT
             left -= 1
-            if left < 0:
+            if left < 0 or doubtful or not known[_holding(tops, region)].all():
                 continue
         pixels = _cut(image, "helmet", region)
         crops.append(Crop(pixels, kind, found=True, heat=heads.heat[row]))
@@ -104,6 +104,15 @@ def head_crops(
         for _ in range(7 if kind == MISSING else 1):
             crops.append(Crop(_cut(image, "helmet", _moved(box, rng)), kind))
     return crops
+
+
+def _labelled_heads(truth: Truth, people: Float32Array) -> tuple[Float32Array, list[int]]:
+    """Boxes of the labelled heads and the kind of each."""
+    worn = worn_helmets(truth, people)
+    bare, untold = truth.of("no_helmet"), truth.of("cannot_tell")
+    kinds = [WORN if one else CANNOT_TELL for one in worn]
+    kinds += [MISSING] * len(bare) + [CANNOT_TELL] * len(untold)
+    return np.concatenate((truth.of("helmet"), bare, untold)), kinds
 
 
 def torso_crops(

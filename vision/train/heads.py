@@ -23,29 +23,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from vision.train.layers import Mix
+
 CHANNELS = {4: 64, 8: 128, 16: 128, 32: 128}
 WIDTH = 48
 SIZE_UNIT = 16.0
 WINDOW = 192
 """Pixels of a side of what is trained on: a fifth of a view, five times as many heads a second."""
-
-
-class _Mix(nn.Module):
-    """Depthwise 5 × 5, then pointwise, with what came in added."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(width, width, 5, padding=2, groups=width, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 1, bias=False),
-            nn.BatchNorm2d(width),
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """See the class."""
-        return functional.relu(x + self.body(x))
 
 
 class HeadNet(nn.Module):
@@ -57,8 +41,8 @@ class HeadNet(nn.Module):
             nn.Sequential(nn.Conv2d(c, WIDTH, 1, bias=False), nn.BatchNorm2d(WIDTH))
             for c in CHANNELS.values()
         )
-        self.coarse = nn.ModuleList(_Mix(WIDTH) for _ in range(3))
-        self.fine = nn.Sequential(_Mix(WIDTH), _Mix(WIDTH))
+        self.coarse = nn.ModuleList(Mix(WIDTH, 5) for _ in range(3))
+        self.fine = nn.Sequential(Mix(WIDTH, 5), Mix(WIDTH, 5))
         self.leave = nn.Conv2d(WIDTH, 6, 1)
         nn.init.constant_(self.leave.bias[:2], -4.0)
 

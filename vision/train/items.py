@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from vision.crops import CROP
+from vision.train.layers import Mix
 
 Kinds = npt.NDArray[np.intp]
 Float32Array = npt.NDArray[np.float32]
@@ -35,24 +36,6 @@ AVERAGE = 0.01
 LEAST_HEAT = 0.01
 
 
-class _Mix(nn.Module):
-    """Depthwise 3 × 3, then pointwise, with what came in added."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 1, bias=False),
-            nn.BatchNorm2d(width),
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """See the class."""
-        return functional.relu(x + self.body(x))
-
-
 class ItemNet(nn.Module):
     """Features of crops of 64 px → logits[n, 3]: worn, missing, cannot tell. 130,000 parameters."""
 
@@ -63,7 +46,7 @@ class ItemNet(nn.Module):
             for c in CHANNELS.values()
         )
         self.drop = nn.Dropout2d(0.15)
-        self.mix = nn.ModuleList(_Mix(WIDTH) for _ in range(3))
+        self.mix = nn.ModuleList(Mix(WIDTH, 3) for _ in range(3))
         self.narrow = nn.Sequential(
             nn.Conv2d(WIDTH, 64, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(64),

@@ -32,6 +32,7 @@ from vision.measure import Truth
 from vision.people import FLOOR, HeadFinder
 from vision.ppe import Joining, join
 from vision.train import items
+from vision.train.corrections import Corrections, corrected
 from vision.train.gather import CANNOT_TELL, MISSING, WORN, Crop, head_crops, torso_crops
 from vision.train.split import Side, difference_hash, divide
 from vision.train.split import clusters as clusters_of
@@ -39,6 +40,8 @@ from vision.train.views import halve, middle, recolour, vary
 
 Float32Array = npt.NDArray[np.float32]
 FOLDS = 3
+MORE = FOLDS
+"""Fold of what every network may learn from and none is asked about."""
 PERSON_AT = 0.15
 TORSOS = Joining(person=0.3, weak=0.15, head=0.25, alone=0.5)
 """How people are joined with heads while torsos are gathered: by the heat alone, generously."""
@@ -90,7 +93,9 @@ class Finders:
     heads: HeadFinder
 
 
-def gather(folder: LabelledFolder, people: Finders, seed: int) -> Gathered:
+def gather(
+    folder: LabelledFolder, people: Finders, seed: int, corrections: Corrections
+) -> Gathered:
     """Look at every image once: its scene for the division, its crops for the classifiers."""
     rng = np.random.default_rng(seed)
     found = Gathered()
@@ -99,9 +104,24 @@ def gather(folder: LabelledFolder, people: Finders, seed: int) -> Gathered:
         picture = cv2.imread(str(image.path), cv2.IMREAD_COLOR)
         if picture is not None:
             drawn = np.asarray(picture, np.uint8)
-            for item, crops in _crops(image, drawn, folder.names, people, rng).items():
+            fixed = corrected(image, drawn.shape[1], drawn.shape[0], corrections)
+            for item, crops in _crops(fixed, drawn, folder.names, people, rng).items():
                 found.crops.setdefault(item, {})[image.path.name] = crops
     return found
+
+
+def gather_more(gathered: Gathered, folder: LabelledFolder, people: Finders, seed: int) -> None:
+    """Add another folder's pictures, which are learned from only: no threshold rests on them."""
+    rng = np.random.default_rng(seed)
+    for image in folder.images:
+        picture = cv2.imread(str(image.path), cv2.IMREAD_COLOR)
+        if picture is None:
+            continue
+        name = f"more/{image.path.name}"
+        gathered.sides[name], gathered.folds[name] = "train", MORE
+        drawn = np.asarray(picture, np.uint8)
+        for item, crops in _crops(image, drawn, folder.names, people, rng).items():
+            gathered.crops.setdefault(item, {})[name] = crops
 
 
 def scenes(folder: LabelledFolder, detector: Detector) -> tuple[dict[str, Side], dict[str, int]]:
