@@ -46,6 +46,7 @@ from gateway.sources.build import (
     open_recordings,
     start_notes,
 )
+from gateway.sources.camera_groups import CameraGroups
 from gateway.sources.file_keeper import FileKeeper
 from gateway.sources.keep import Part, end, keep_running
 from gateway.sources.reload import Reloader
@@ -119,14 +120,14 @@ async def _build(
     buffer: Buffer,
     clock: SystemClock,
     health: Health,
-    reloader: Callable[[Buffer, Pipeline, SystemClock], Reloader],
+    reloader: Callable[[Buffer, Pipeline, CameraGroups], Reloader],
 ) -> Parts:
     """Make every part; the catalogue is durable before any source runs."""
-    ids = make_ids(site, buffer.state(POINT_IDS_STATE))
+    ids, groups = make_ids(site, buffer.state(POINT_IDS_STATE)), CameraGroups(clock)
     sources = open_devices(site, ids, clock)  # before what is dropped: it would hold its memory
     catalogue = Catalogue.of(site.points(ids))
     judge = make_judge(site, catalogue, buffer.states(DESK_STATE))
-    sources |= open_cameras(site, catalogue, judge, clock)
+    sources |= open_cameras(site, catalogue, judge, groups)
     work, work_lost = make_work(site, catalogue, buffer.state, clock)
     scales, bare = Normaliser(catalogue.points), catalogue.without_points()
     pipeline = Pipeline(buffer, bare, scales, judge, clock, work)
@@ -142,7 +143,7 @@ async def _build(
     timekeeper = Timekeeper(boot_id(), clock, buffer, pipeline.note)
     album, files = Album(pipeline), FileKeeper(buffer, clock, pipeline.note)
     uplinks = _uplinks(site, buffer, pipeline, health, (timekeeper, album))
-    again = reloader(buffer, pipeline, clock)
+    again = reloader(buffer, pipeline, groups)
     beside: dict[str, Part] = {} if duty is None else {"notify": duty}
     if site.console is not None:
         from gateway.console.process import ConsoleProcess

@@ -83,6 +83,8 @@ class VideoSource:
 
     def take(self) -> Frame | None:
         """Return the requested frame once it is there; never waits."""
+        if self._stop.is_set():
+            return None
         try:
             os.eventfd_read(self._ready)
         except BlockingIOError:
@@ -107,7 +109,7 @@ class VideoSource:
         }
 
     def close(self) -> None:
-        """Stop reading. Returns at once; the descriptor stays open for an abandoned reader."""
+        """Stop reading. Returns at once; the reader closes the descriptor when it ends."""
         self._stop.set()
 
     def ended(self, timeout_s: float) -> bool:
@@ -129,6 +131,7 @@ class VideoSource:
                 self._door.sit_out(self._stop, self._lives)
             elif self._problem:
                 self._stop.wait(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+        os.close(self._ready)
 
     def _read_once(self) -> str:
         """Open, read to the end or to an error; returns a sentence, empty at a file's end."""

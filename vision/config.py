@@ -165,6 +165,7 @@ class CameraConfig(StrictModel):
         where both are 0.  clip_fps: pictures a second that are kept for clips.
     decode: `auto`: in hardware where there is a device and OpenCV can drive it; `software`.
     provider, threads: what runs the networks; other than `cpu` needs another build of onnxruntime.
+    group: cameras with the same name here share one process and its networks; none: one alone.
     memory_mb: resident memory beyond which the camera's process ends and is started again.
     blur_heads: make heads unrecognisable in every picture and clip that leaves the process (the
         measurement never sees that; recordings are a copy of the stream, as they come).
@@ -192,6 +193,7 @@ class CameraConfig(StrictModel):
     decode: Literal["auto", "software"] = "auto"
     provider: Literal["cpu", "openvino", "cuda"] = "cpu"
     threads: int = Field(default=1, ge=1, le=64)
+    group: str = Field(default="", max_length=64)
     memory_mb: int = Field(default=800, ge=200, le=1 << 20)
     blur_heads: bool = True
     tiles: TilesConfig | None = None

@@ -35,6 +35,7 @@ from vision.frames import Image
 from vision.manifest import Model, ModelError
 from vision.postprocess import Detections
 from vision.preprocess import Letterbox, Preprocessor
+from vision.sharing import Network, Shared
 
 MOST_AT_ONCE = 16
 """Crops of one run of the network."""
@@ -60,7 +61,9 @@ PACKAGES = {PROVIDERS["openvino"]: "onnxruntime-openvino", PROVIDERS["cuda"]: "o
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """How networks run. threads: per network.  provider: an execution provider of onnxruntime.
+    """How networks run.
+
+    threads: per network.  provider: an execution provider of onnxruntime.  shared: with whom.
 
     One thread and the CPU are best unless measured otherwise (`plantgate vision bench`); another
     provider needs its own build of onnxruntime on the machine.
@@ -68,11 +71,19 @@ class Runtime:
 
     threads: int = 1
     provider: str = "CPUExecutionProvider"
+    shared: Shared | None = None
 
 
-def session(model: Model, runtime: Runtime | None = None) -> InferenceSession:
-    """A session that does not spin; raises ModelError."""
+def session(model: Model, runtime: Runtime | None = None) -> Network:
+    """A session that does not spin, one for all where they are shared; raises ModelError."""
     runtime = runtime or Runtime()
+    if runtime.shared is None:
+        return _loaded(model, runtime)
+    key = (model.manifest.sha256, runtime.threads, runtime.provider)
+    return runtime.shared.network(key, lambda: _loaded(model, runtime))
+
+
+def _loaded(model: Model, runtime: Runtime) -> Network:
     there = get_available_providers()
     if runtime.provider not in there:
         raise ModelError(

@@ -11,6 +11,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vision.analyser import Analyser, LinkChange, Output, ViewChange
@@ -21,6 +22,7 @@ from vision.frames import Frame, FrameSource
 from vision.hardware import SOFTWARE, Decoding
 from vision.health import VIEW_WORDS_ZH
 from vision.link import Link
+from vision.sharing import HangsError, OverBudgetError
 from vision.sightings import Sighting
 from vision.snapshot import Scene, small_jpeg, snapshot
 from vision.wear import Missing
@@ -50,6 +52,23 @@ Attributes = Mapping[str, str | int | float | bool]
 _NONE: Attributes = {}
 
 
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a loop is told besides its parts.
+
+    attributes: of every event of people; digests: SHA-256 by model.  statistics: of whoever has
+    some more.  memory_mb: what the process may use now, unless it is the camera's own.  cpu_s: CPU
+    time of this camera, all but its reader's where cameras share a process.
+    """
+
+    attributes: Attributes = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    statistics: Callable[[], Mapping[str, float]] = dict
+    decoding: Decoding | None = None
+    memory_mb: Callable[[], int] | None = None
+    cpu_s: Callable[[], float] = time.process_time
+
+
 class CameraLoop:
     """Wires source, analyser and socket of one camera."""
 
@@ -59,20 +78,17 @@ class CameraLoop:
         config: CameraConfig,
         analyser: Analyser,
         open_source: Callable[[], FrameSource],
-        attributes: Attributes,
-        digests: Mapping[str, str] | None = None,
-        statistics: Callable[[], Mapping[str, float]] | None = None,
-        decoding: Decoding | None = None,
+        around: Around,
     ) -> None:
-        self._statistics = statistics
-        self._decoding = decoding or Decoding(config.decode)
+        self._around = around
+        self._digests = around.digests
+        self._decoding = around.decoding or Decoding(config.decode)
         self._told = ""
-        self._digests = digests or {}
         self._link = link
         self._config = config
         self._analyser = analyser
         self._open_source = open_source
-        self._attributes = attributes
+        self._attributes = around.attributes
         self._source = open_source()
         self._ring = Ring(config.clip_before_s, config.clip_after_s, config.clip_fps)
         self._clips = config.clip_before_s + config.clip_after_s > 0
@@ -82,7 +98,13 @@ class CameraLoop:
         self._late = 0
 
     def run(self) -> None:
-        """Analyse until the gateway says Stop or goes; raises RuntimeError if readers hang."""
+        """Analyse until the gateway says Stop or goes; raises HangsError, OverBudgetError."""
+        try:
+            self._run()
+        finally:
+            self._source.close()
+
+    def _run(self) -> None:
         period_ns = round(1e9 / self._config.analyse_fps)
         due_ns = time.monotonic_ns()
         requested = False
@@ -191,7 +213,7 @@ class CameraLoop:
             return True
         self._abandoned += 1
         if self._abandoned > MOST_ABANDONED:
-            raise RuntimeError(f"{self._abandoned} readers of the camera hang in native code")
+            raise HangsError(f"{self._abandoned} readers of the camera hang in native code")
         self._source.close()
         self._source = self._open_source()
         self._source.start()
@@ -212,8 +234,10 @@ class CameraLoop:
         self._weigh_ns = now_ns + WEIGH_NS
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         used_mb, most_mb = pages * PAGE_BYTES // 1_000_000, self._config.memory_mb
+        if self._around.memory_mb is not None:
+            most_mb = self._around.memory_mb()
         if used_mb > most_mb:
-            raise RuntimeError(f"it uses {used_mb} MB of memory, memory_mb allows {most_mb}")
+            raise OverBudgetError(f"it uses {used_mb} MB of memory, memory_mb allows {most_mb}")
 
     def _send(self, output: Output, frame: Frame | None) -> None:
         name = self._config.name
@@ -247,12 +271,12 @@ class CameraLoop:
                 analysed_fps=round(self._analyser.analysed_fps(now_ns), 3),
                 statistics={
                     **self._source.statistics(),
-                    **(self._statistics() if self._statistics is not None else {}),
+                    **self._around.statistics(),
                     "hardware_decoding": float(self._told not in {"", SOFTWARE}),
                     "frames_late": float(self._late),
                     "frames_still": float(self._analyser.frames_still),
                     "readers_abandoned": float(self._abandoned),
-                    "cpu_s": time.process_time(),
+                    "cpu_s": self._around.cpu_s(),
                 },
             )
         )

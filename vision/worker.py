@@ -27,14 +27,15 @@ from pathlib import Path
 
 from vision.events import AnyMessage, Configure, Failed, ProtocolError, Started
 from vision.link import Link
+from vision.sharing import Shared
 
 NICE = 5
 OOM_SCORE = "500"
 """Half of the machine's memory is added to what counts against it; proc_pid_oom_score_adj(5)."""
 
 
-def serve(link: Link) -> None:
-    """Configure from the first message, then work."""
+def serve(link: Link, shared: Shared | None = None) -> None:
+    """Configure from the first message, then work. shared: with the cameras of this process."""
     order = next(_messages(link), None)
     if order is None:
         return
@@ -49,7 +50,7 @@ def serve(link: Link) -> None:
     from vision.capture import VideoSource
     from vision.detector import PROVIDERS, Detector, Runtime
     from vision.hardware import Decoding
-    from vision.loop import CameraLoop
+    from vision.loop import Around, CameraLoop
     from vision.manifest import ModelError, read_model
     from vision.people import load_people
     from vision.sightings import Sightings
@@ -57,7 +58,7 @@ def serve(link: Link) -> None:
 
     cv2.setNumThreads(1)
     try:
-        runtime = Runtime(config.threads, PROVIDERS[config.provider])
+        runtime = Runtime(config.threads, PROVIDERS[config.provider], shared)
         own = [Detector(read_model(Path(d.model)), runtime).feed for d in config.detectors]
         people = load_people(config.model_path, config.score, items=config.items, runtime=runtime)
     except ModelError as error:
@@ -77,6 +78,14 @@ def serve(link: Link) -> None:
             tries_hardware=decoding.tries_hardware,
         )
     )
+    around = Around(
+        attributes={"model_sha256": people.detector.sha256, "score": config.score},
+        digests=people.digests,
+        statistics=tiled.statistics if tiled is not None else dict,
+        decoding=decoding,
+        memory_mb=shared.memory_mb if shared is not None else None,
+        cpu_s=time.thread_time if shared is not None else time.process_time,
+    )
     loop = CameraLoop(
         link,
         config,
@@ -89,19 +98,30 @@ def serve(link: Link) -> None:
             sightings=Sightings(config, own, active=order.active) if own else None,
         ),
         lambda: VideoSource(config, time.monotonic_ns, time.time_ns, decoding),
-        {"model_sha256": people.detector.sha256, "score": config.score},
-        people.digests,
-        tiled.statistics if tiled is not None else None,
-        decoding,
+        around,
     )
-    loop.run()
+    member = shared.join(config.memory_mb) if shared is not None else 0
+    try:
+        loop.run()
+    finally:
+        if shared is not None:
+            shared.leave(member)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point of the process; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="vision.worker", description=__doc__)
-    parser.add_argument("--fd", type=int, required=True, help="inherited socket")
-    link = Link(parser.parse_args(arguments).fd)
+def attend(link: Link, shared: Shared | None = None) -> None:
+    """Serve, and say why where it cannot go on. Raises what `serve` does."""
+    try:
+        serve(link, shared)
+    except ProtocolError as error:
+        link.send(Failed(text=f"The gateway sent {error}."))
+        raise
+    except RuntimeError as error:
+        link.send(Failed(text=f"{error}."))
+        raise
+
+
+def prepare() -> None:
+    """Make this process one of cameras: before OpenCV is imported."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the gateway's to answer
     with contextlib.suppress(OSError):
         os.nice(NICE)
@@ -110,13 +130,17 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp"
     os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
     os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of the process; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="vision.worker", description=__doc__)
+    parser.add_argument("--fd", type=int, required=True, help="inherited socket")
+    link = Link(parser.parse_args(arguments).fd)
+    prepare()
     try:
-        serve(link)
-    except ProtocolError as error:
-        link.send(Failed(text=f"The gateway sent {error}."))
-        return 1
-    except RuntimeError as error:
-        link.send(Failed(text=f"{error}."))
+        attend(link)
+    except (ProtocolError, RuntimeError):
         return 1
     return 0
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from buffer.contract import Log
     from gateway.notify.service import DutyService
     from gateway.pipeline import Pipeline
+    from gateway.sources.camera_groups import CameraGroups
     from gateway.work.monitor import WorkMonitor
     from gateway.workflow import WorkFlow
 
@@ -161,7 +162,7 @@ def open_cameras(
     site: Site,
     catalogue: Catalogue,
     judge: Judge,
-    clock: Clock,
+    groups: CameraGroups,
     only: Collection[str] | None = None,
 ) -> dict[str, Driver]:
     """All cameras, or those in `only`; each is told which of its alarms stand by `judge`."""
@@ -175,7 +176,10 @@ def open_cameras(
     for camera in cameras:
         tags = {tag: ids[f"{camera.name}/{tag}"] for tag in camera_tags(camera)}
         standing = judge.standing_zones(camera.name)
-        sources[camera.name] = CameraSource(camera, tags, clock, active=standing)
+        start = groups.of(camera.group).member if camera.group else None
+        sources[camera.name] = CameraSource(
+            camera, tags, groups.clock, active=standing, start=start
+        )
     return sources
 
 

@@ -17,7 +17,9 @@ Guarantees:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 import numpy as np
 
@@ -45,12 +47,16 @@ LOOK_S = 6.0
 """The child answers a question for a picture within 4 s, if it answers at all."""
 
 
+Start = Callable[[AnyMessage], AbstractAsyncContextManager[Child]]
+
+
 class CameraSource:
     """One camera as a Driver.
 
     points: tag → catalogue id; tags that are missing are not sent.
     active: zones whose over-count alarm stood before the gateway started.
     silence_s: silence after which the child counts as frozen.
+    start: gives the child its order; a process of its own unless given (camera_group.py).
     """
 
     def __init__(
@@ -61,7 +67,9 @@ class CameraSource:
         *,
         active: Iterable[str] = (),
         silence_s: float = SILENCE_S,
+        start: Start | None = None,
     ) -> None:
+        self._start = start or partial(child, "vision.worker")
         unknown = sorted(set(points) - set(camera_tags(config)))
         if unknown:
             raise ValueError(f"camera {config.name} has no point {unknown[0]!r}")
@@ -144,7 +152,7 @@ class CameraSource:
         """Pass messages on until the child is lost; always ends with DeviceError."""
         order = Configure(camera=self._config, active=sorted(self._active))
         patience_s = max(STARTUP_S, self._silence_s)
-        async with child("vision.worker", order) as running:
+        async with self._start(order) as running:
             self.pid = running.pid
             self._starts += 1
             self._child = running

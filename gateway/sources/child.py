@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,7 +16,8 @@ from drivers.contract import DeviceError
 from gateway.runtime.children import ended, started
 from vision.events import AnyMessage, Failed, MessageDecoder, ProtocolError, Stop, encode
 
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Of processes of cameras: numpy takes no more than that."""
 
 
 class DiedError(DeviceError):
@@ -32,9 +32,9 @@ class Child:
     """A running child."""
 
     def __init__(
-        self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self.pid = process.pid
+        self.pid = pid
         self._reader = reader
         self._writer = writer
         self._decoder = MessageDecoder()
@@ -80,7 +80,7 @@ async def child(module: str, order: AnyMessage) -> AsyncIterator[Child]:
     except OSError as error:
         raise DeviceError(f"no socket for it: {error.strerror}.") from error
     try:
-        process = await started(module, theirs, _ONE_THREAD)
+        process = await started(module, theirs, ONE_THREAD)
     except OSError as error:
         ours.close()
         raise DeviceError(f"it cannot be started: {error.strerror}.") from error
@@ -93,7 +93,7 @@ async def child(module: str, order: AnyMessage) -> AsyncIterator[Child]:
     try:
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         writer.write(encode(order))
-        yield Child(process, reader, writer)
+        yield Child(process.pid, reader, writer)
     finally:
         try:
             await ended(process, writer, encode(Stop()))

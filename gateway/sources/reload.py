@@ -22,7 +22,7 @@ from pathlib import Path
 
 from buffer.contract import NotStoredError
 from buffer.store import Buffer
-from drivers.contract import Clock, Driver
+from drivers.contract import Driver
 from gateway.config.diff import Difference, Fingerprint, compare
 from gateway.config.problems import ConfigError, ConfigProblem
 from gateway.config.site import Site
@@ -42,6 +42,7 @@ from gateway.sources.build import (
     open_recordings,
     rule_notes,
 )
+from gateway.sources.camera_groups import CameraGroups
 from gateway.sources.running import RunningSources
 
 _LOG = logger("app")
@@ -84,7 +85,7 @@ class Reloader:
         again: asyncio.Event,
         buffer: Buffer,
         pipeline: Pipeline,
-        clock: Clock,
+        groups: CameraGroups,
     ) -> None:
         self._path = site.path
         self._data_dir = site.gateway.data_dir
@@ -93,7 +94,8 @@ class Reloader:
         self._again = again
         self._buffer = buffer
         self._pipeline = pipeline
-        self._clock = clock
+        self._groups = groups
+        self._clock = groups.clock
         self.applied: Callable[[Site], None] = _nobody
         _keep(take(site.path), self._data_dir)
 
@@ -160,7 +162,7 @@ class Reloader:
         if following.site.notify is not None and self._pipeline.listener is not None:
             self._pipeline.listener.renew(following.site.notify.roster)
         sources.start(following.devices)
-        cameras = open_cameras(following.site, catalogue, judge, self._clock, difference.starting)
+        cameras = open_cameras(following.site, catalogue, judge, self._groups, difference.starting)
         sources.start(cameras)
         recorded = self._pipeline.recorded
         sources.start(open_recordings(following.site, catalogue, recorded, self._clock,

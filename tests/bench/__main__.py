@@ -16,6 +16,7 @@ from tests.bench.table import print_table, write_json
 GROUPS = (
     "cameras",
     "flow",
+    "groups",
     "isolation",
     "latency",
     "log",

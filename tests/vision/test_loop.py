@@ -14,7 +14,7 @@ from vision.config import CameraConfig
 from vision.events import MessageDecoder, Sample, Stop, encode
 from vision.frames import Frame, LinkState
 from vision.link import Link
-from vision.loop import MOST_ABANDONED, CameraLoop
+from vision.loop import MOST_ABANDONED, Around, CameraLoop
 from vision.postprocess import Detections
 from vision.zones import BAD_NOT_CONNECTED, GOOD
 
@@ -86,13 +86,13 @@ def test_readers_that_hang_are_replaced_and_given_up_in_the_end() -> None:
 
     with ours:
         link = Link(theirs.detach())
-        loop = CameraLoop(link, CONFIG, Analyser(CONFIG, detect, start_ns=0), hanging, {})
+        loop = CameraLoop(link, CONFIG, Analyser(CONFIG, detect, start_ns=0), hanging, Around())
         with pytest.raises(RuntimeError, match="hang in native code"):
             loop.run()
         samples = MessageDecoder().feed(ours.recv(65536))
         link.close()
     assert len(opened) == MOST_ABANDONED + 1
-    assert [source.closed for source in opened] == [True] * MOST_ABANDONED + [False]
+    assert [source.closed for source in opened] == [True] * (MOST_ABANDONED + 1)
     assert any(isinstance(sample, Sample) and sample.quality != GOOD for sample in samples)
 
 
@@ -102,7 +102,7 @@ def test_samples_flow_until_stop() -> None:
         ours.settimeout(30)
         analyser = Analyser(CONFIG, detect, start_ns=0)
         link = Link(theirs.detach())
-        loop = CameraLoop(link, CONFIG, analyser, lambda: Source(None, frames=True), {})
+        loop = CameraLoop(link, CONFIG, analyser, lambda: Source(None, frames=True), Around())
         thread = threading.Thread(target=loop.run)
         thread.start()
         decoder = MessageDecoder()
@@ -125,7 +125,7 @@ def test_a_process_that_grows_beyond_its_budget_ends_with_one_sentence() -> None
     with ours:
         link = Link(theirs.detach())
         analyser = Analyser(config, detect, start_ns=0)
-        loop = CameraLoop(link, config, analyser, lambda: Source(None, frames=True), {})
+        loop = CameraLoop(link, config, analyser, lambda: Source(None, frames=True), Around())
         with pytest.raises(RuntimeError, match=r"it uses \d+ MB of memory, memory_mb allows 1"):
             loop.run()
         link.close()

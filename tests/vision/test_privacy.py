@@ -21,7 +21,7 @@ from vision.config import CameraConfig
 from vision.events import AnyMessage, Capture, Happened, Look, MessageDecoder, Seen, Stop, encode
 from vision.frames import Frame, LinkState
 from vision.link import Link
-from vision.loop import CameraLoop
+from vision.loop import Around, CameraLoop
 from vision.postprocess import Detections
 from vision.privacy import Box, Recognisable
 from vision.snapshot import small_jpeg
@@ -109,7 +109,7 @@ class Camera:
         self.source = Source(gives)
         self._link = Link(theirs.detach())
         analyser = Analyser(config, self._detect, start_ns=time.monotonic_ns())
-        loop = CameraLoop(self._link, config, analyser, lambda: self.source, {})
+        loop = CameraLoop(self._link, config, analyser, lambda: self.source, Around())
         self._thread = threading.Thread(target=loop.run)
 
     def __enter__(self) -> Camera:

@@ -1,0 +1,83 @@
+"""The process of several cameras: `python -m vision.group --fd N`, the sockets coming over one.
+
+Guarantees:
+
+- Each camera has a thread for reading, one for all else, and a socket of its own that speaks as in
+  vision/worker.py: to the gateway it looks like a process of its own. Cameras come and go while the
+  others go on.
+- Networks are loaded once and run in turns, one for each core (vision/sharing.py).
+- A camera that fails (a model that cannot be used, readers that hang) ends alone. Beyond the budget
+  of memory, and when readers of MOST_HANGING cameras hang in native code, the process ends,
+  because threads cannot be: all are started again.
+- The process ends when the gateway closes the socket. A crash in native code costs this group only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+import threading
+
+from vision.events import ProtocolError
+from vision.link import Link
+from vision.sharing import HangsError, OverBudgetError, Shared
+from vision.worker import attend, prepare
+
+MOST_HANGING = 3
+FAILED = 1
+
+
+class Group:
+    """The cameras of this process."""
+
+    def __init__(self) -> None:
+        self._shared = Shared()
+        self._hanging = 0
+
+    def add(self, descriptor: int) -> None:
+        """Attend a camera whose gateway talks over `descriptor`, in a thread."""
+        threading.Thread(
+            target=self._attend, args=(Link(descriptor),), name="camera", daemon=True
+        ).start()
+
+    def _attend(self, link: Link) -> None:
+        try:
+            attend(link, self._shared)
+        except OverBudgetError:
+            end(FAILED)
+        except HangsError:
+            self._hanging += 1
+            if self._hanging >= MOST_HANGING:
+                end(FAILED)
+        except (ProtocolError, RuntimeError, SystemExit):
+            return  # it was said; the others go on
+        finally:
+            link.close()
+
+
+def end(code: int) -> None:
+    """End the process at once: a reader may hang in native code, and would hold an exit back."""
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the process."""
+    parser = argparse.ArgumentParser(prog="vision.group", description=__doc__)
+    parser.add_argument("--fd", type=int, required=True, help="inherited socket")
+    control = socket.socket(fileno=parser.parse_args(arguments).fd)
+    prepare()
+    group = Group()
+    while True:
+        said, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        for descriptor in descriptors:
+            group.add(descriptor)
+        if not said:
+            return
+
+
+if __name__ == "__main__":
+    main()
+    end(0)
