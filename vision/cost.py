@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from vision.frames import Image
+from vision.heads import Heads
 from vision.people import FLOOR, People, sureness
-from vision.ppe import join
+from vision.ppe import Float32Array, join, worth_a_look
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +38,25 @@ def stages(people: People, image: Image, rounds: int) -> list[Stage]:
             spent.append((time.process_time_ns() - before) / 1e6)
         return Stage(name, round(statistics.median(spent), 3))
 
-    height, width = image.shape[:2]
     found = [timed("people: letterbox, network, boxes", lambda: people.detector.feed(image, FLOOR))]
     if people.heads is not None:
-        heads = people.heads
-        found.append(
-            timed("the same, with features kept", lambda: people.detector.see(image, FLOOR))
-        )
         sight = people.detector.see(image, FLOOR)
-        found.append(timed("heads", lambda: heads.feed(sight.features, sight.scale, width, height)))
         boxes, scores = sight.people.boxes, sight.people.scores
-        some, chances = people.look_at_heads(image, sight, boxes, scores)
+        heads = people.find_heads(image, sight)
+        found.append(timed("a closer look for heads", lambda: people.find_heads(image, sight)))
+
+        def look() -> tuple[Heads, Float32Array]:
+            return people.judge_heads(image, heads, boxes, scores)
+
+        some, chances = look()
         seen = join(boxes, scores, some.boxes, sureness(chances), people.rules)
-        looking = f"heads, and a second look at {len(some.boxes)}"
-        found.append(timed(looking, lambda: people.look_at_heads(image, sight, boxes, scores)))
+        asked = worth_a_look(boxes, scores, heads.boxes, heads.scores, people.rules)
+        found.append(timed(f"a second look at {len(asked)} of {len(heads.boxes)}", look))
         judging = f"verdicts on {len(seen)} people"
         found.append(timed(judging, lambda: people.judge(image, list(seen), chances)))
+        counted = boxes[scores >= people.rules.person]
+        name = f"heads and equipment of {len(counted)} people, as a camera does"
+        found.append(timed(name, lambda: people.wear(image, counted)))
     found.append(timed("everything", lambda: people.look(image)))
     return found
 

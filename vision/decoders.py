@@ -25,7 +25,7 @@ another shape are named in one sentence (`check`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -39,11 +39,16 @@ Float32Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Placing:
-    """Where the frame lies in the network's input: pixels per frame pixel, and its corner there."""
+    """Where the frame lies in the network's input: pixels per frame pixel, and its corner there.
+
+    width, height: of the input in pixels; 0: the square that the manifest names.
+    """
 
     scale: float
     left: float = 0.0
     top: float = 0.0
+    width: int = 0
+    height: int = 0
 
 
 class Decode(Protocol):
@@ -69,7 +74,7 @@ def decoder_of(plan: DecoderPlan, side: int) -> Decode:
     """The decoder that a manifest asks for."""
     if plan.kind == "nanodet":
         head = Head(side, tuple(plan.strides), plan.bins, plan.classes, plan.wanted)
-        return _NanoDet(Decoder(head, plan.overlap))
+        return _NanoDet(head, plan.overlap)
     kinds: dict[str, Callable[[DecoderPlan, int], Decode]] = {
         "yolox": _YoloX,
         "yolov5": _YoloV5,
@@ -83,11 +88,21 @@ def decoder_of(plan: DecoderPlan, side: int) -> Decode:
 class _NanoDet:
     """Of vision/postprocess.py, whose letterbox is at the top left."""
 
-    def __init__(self, decoder: Decoder) -> None:
-        self._decoder = decoder
+    def __init__(self, head: Head, overlap: float) -> None:
+        self._head = head
+        self._overlap = overlap
+        self._planned: dict[tuple[int, int], Decoder] = {}
 
     def check(self, shapes: Sequence[Sequence[int | str]]) -> str:
-        return self._decoder.check(shapes)
+        return self._of(0, 0).check(shapes)
+
+    def _of(self, width: int, height: int) -> Decoder:
+        """The decoder of one size of input; one longer side means few sizes."""
+        size = (width or self._head.side, height or self._head.side)
+        if size not in self._planned:
+            head = replace(self._head, side=size[0], height=size[1])
+            self._planned[size] = Decoder(head, self._overlap)
+        return self._planned[size]
 
     def feed(
         self,
@@ -97,7 +112,8 @@ class _NanoDet:
         width: int,
         height: int,
     ) -> Detections:
-        return self._decoder.feed(outputs, threshold, placing.scale, width, height)
+        decoder = self._of(placing.width, placing.height)
+        return decoder.feed(outputs, threshold, placing.scale, width, height)
 
 
 class _Rows:

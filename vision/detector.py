@@ -20,7 +20,7 @@ import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,12 @@ from vision.sharing import Network, Shared
 
 MOST_AT_ONCE = 16
 """Crops of one run of the network."""
+
+STEP = 32
+"""Sides of an input of any size are multiples of the coarsest stride."""
+
+CLOSER, MOST = 640, 640 * 448
+"""A closer look: pixels of the longer side, and of the whole, at most."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,15 +127,17 @@ class Detector:
         self.sha256 = manifest.sha256
         given = manifest.input
         self.side = given.side
-        self._preprocessor = Preprocessor(
-            given.side,
-            given.mean,
-            given.deviation,
-            Letterbox(given.colour == "rgb", given.letterbox.startswith("cent"), given.pad),
-        )
         self._decoder = decoder_of(manifest.decoder, given.side)
         self._session = session(model, runtime)
         self._input = self._session.get_inputs()[0].name
+        box = Letterbox(given.colour == "rgb", given.letterbox.startswith("cent"), given.pad)
+        sizes = self._session.get_inputs()[0].shape[2:]
+        if not (box.centre or any(isinstance(one, int) for one in sizes)):
+            box = replace(box, step=STEP)  # any size will do: no time is spent on padding
+        self._preprocessor = Preprocessor(given.side, given.mean, given.deviation, box)
+        self._closer = Preprocessor(
+            CLOSER, given.mean, given.deviation, replace(box, step=STEP, most=MOST, grow=False)
+        )
         outputs = self._session.get_outputs()
         self._features = [out.name for out in outputs if out.name.startswith("feature_")]
         mine = [out for out in outputs if out.name not in self._features]
@@ -169,6 +177,17 @@ class Detector:
         features = dict(zip(self._features, found[split:], strict=True))
         return Sight(people, features, self._preprocessor.scale)
 
+    def look_closer(self, image: Image) -> tuple[dict[str, npt.NDArray[np.float32]], float]:
+        """Features by name of a picture or a part of one, and network pixels per pixel of it.
+
+        As it is, or made smaller to what CLOSER and MOST allow; only with a model that has
+        `features`.
+        """
+        tensor = self._closer.feed(image)
+        found = self._session.run(self._features, {self._input: tensor})
+        parts = (np.asarray(one, np.float32) for one in found)
+        return dict(zip(self._features, parts, strict=True)), self._closer.scale
+
     def describe(self, crops: Sequence[Image]) -> dict[str, npt.NDArray[np.float32]]:
         """Features by name of crops of one size, sides a multiple of 64, one row a crop.
 
@@ -203,7 +222,8 @@ class Detector:
 
     def _placing(self) -> Placing:
         left, top = self._preprocessor.corner
-        return Placing(self._preprocessor.scale, left, top)
+        height, width = self._preprocessor.sides
+        return Placing(self._preprocessor.scale, left, top, width, height)
 
 
 @contextmanager

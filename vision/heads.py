@@ -36,6 +36,23 @@ class Heads:
         """The stronger heat of each."""
         return np.asarray(self.heat.max(axis=1) if len(self.heat) else np.zeros(0, np.float32))
 
+    def moved(self, left: int, top: int) -> Heads:
+        """The same heads of a part of a picture, in the whole one."""
+        return Heads(self.boxes + np.array([left, top, left, top], np.float32), self.heat)
+
+    def beside(self, window: tuple[int, int, int, int], others: Heads) -> Heads:
+        """These, and those of the others whose centre lies outside the window; best first."""
+        centre = (others.boxes[:, :2] + others.boxes[:, 2:]) / 2
+        left, top, right, bottom = window
+        inside = (
+            (centre[:, 0] >= left) & (centre[:, 0] < right)
+            & (centre[:, 1] >= top) & (centre[:, 1] < bottom)
+        )  # fmt: skip
+        boxes = np.concatenate((self.boxes, others.boxes[~inside]))
+        heat = np.concatenate((self.heat, others.heat[~inside]))
+        best = np.argsort(-heat.max(axis=1, initial=0), kind="stable")
+        return Heads(boxes[best], heat[best])
+
 
 def decode(maps: Float32Array, threshold: float, scale: float, width: int, height: int) -> Heads:
     """Heads of at least `threshold` in pixels of the width × height frame.

@@ -1,15 +1,17 @@
 """Sees people in a picture and what they wear: person network, head finder, classifiers in a row.
 
-    picture ─▶ person network ─▶ people, features ─▶ head finder ─▶ what may be a head
+    picture ─▶ person network ─▶ people
+                     │ where they are, closer ─▶ person network ─▶ features ─▶ head finder
                      ▲                                                    │ crops, full resolution
                      └──────────────── features of each crop ◀────────────┘
                                               └─▶ classifier: worn, missing, cannot tell (no head)
 
 Guarantees:
 
-- The person network runs once a picture, and heads are found on its features; the same network
-  describes each crop, so what it learned from COCO serves the classifiers and no second one of its
-  size is needed.
+- One network describes the picture, the closer look for heads and each crop, so what it learned
+  from COCO serves all of them and no second one of its size is needed.
+- Heads are looked for at full resolution where that is affordable (detector.py, MOST): of a
+  camera, only where people stand whose equipment is asked for; with nobody there it costs nothing.
 - Crops go through in batches of a fixed size: a crowd costs time, not memory.
 - Whatever is no head to the second look is nobody's head, and no head is seen twice.
 - Without the models of protective equipment it finds people as the person network alone does.
@@ -40,6 +42,7 @@ from vision.ppe import (
     attach,
     box_of,
     decide,
+    heads_window,
     join,
     judged,
     one_each,
@@ -52,6 +55,8 @@ Float32Array = npt.NDArray[np.float32]
 FLOOR = 0.05
 """Score below which a person is not even a candidate."""
 
+LARGE = 800
+"""Longer side of a picture from which heads are looked for where people are."""
 _TOLD = {Verdict.WORN, Verdict.MISSING}
 """A lone head of which the classifier cannot tell is often a glove, a lamp or a drum: nobody."""
 
@@ -74,6 +79,15 @@ class HeadFinder:
         given = {name: features[name] for name in self._inputs}
         maps = np.asarray(self._session.run(None, given)[0], np.float32)
         return decode(maps[0], self.plan.look, scale, width, height)
+
+    def look_closer(
+        self, detector: Detector, image: Image, window: tuple[int, int, int, int] | None = None
+    ) -> Heads:
+        """Heads in the picture, or in a part of it (left, top, right, bottom), in its pixels."""
+        height, width = image.shape[:2]
+        left, top, right, bottom = window or (0, 0, width, height)
+        features, scale = detector.look_closer(image[top:bottom, left:right])
+        return self.feed(features, scale, right - left, bottom - top).moved(left, top)
 
 
 class Classifier:
@@ -119,7 +133,6 @@ class People:
     helmet: Classifier | None = None
     workwear: Classifier | None = None
     rules: Joining = field(default_factory=Joining)
-    _sight: Sight | None = None
 
     @property
     def digests(self) -> dict[str, str]:
@@ -130,18 +143,16 @@ class People:
 
     def detect(self, image: Image, threshold: float) -> tuple[Detections, npt.NDArray[np.uint8]]:
         """People of at least `threshold`, and the sparse sample of `Detector.look`."""
-        if self.heads is None:
-            return self.detector.look(image, threshold)
-        self._sight = self.detector.see(image, threshold)
-        return self._sight.people, self.detector.pixels
+        return self.detector.look(image, threshold)
 
     def wear(self, image: Image, boxes: Float32Array) -> list[Seen]:
-        """The same people, judged; `image` is the one that `detect` saw last."""
-        if self.heads is None or self._sight is None:
+        """The same people, judged. Only where they stand is looked for heads."""
+        if self.heads is None or not len(boxes):
             return [Seen(box_of(row), 1.0, None, torso_of(box_of(row), None)) for row in boxes]
-        found, chances = self.look_at_heads(
-            image, self._sight, boxes, np.ones(len(boxes), np.float32)
-        )
+        height, width = image.shape[:2]
+        window = heads_window(boxes, width, height)
+        found = self.heads.look_closer(self.detector, image, window)
+        found, chances = self.judge_heads(image, found, boxes, np.ones(len(boxes), np.float32))
         seen = attach(boxes, found.boxes, sureness(chances), self.rules.head)
         return self.judge(image, seen, chances)
 
@@ -149,27 +160,38 @@ class People:
         """Everybody in the picture, judged."""
         sight = self.detector.see(image, FLOOR)
         boxes, scores = sight.people.boxes, sight.people.scores
-        found, chances = self.look_at_heads(image, sight, boxes, scores)
+        found, chances = self.judge_heads(image, self.find_heads(image, sight), boxes, scores)
         seen = join(boxes, scores, found.boxes, sureness(chances), self.rules)
         seen = self.judge(image, seen, chances)
         if self.helmet is not None:
             seen = [one for one in seen if not one.alone or one.helmet.verdict in _TOLD]
         return Answer(boxes, scores, tuple(seen))
 
-    def look_at_heads(
-        self, image: Image, sight: Sight, boxes: Float32Array, scores: Float32Array
-    ) -> tuple[Heads, Float32Array]:
-        """What may be heads, and of each the chances[n, 3]: in a helmet, bare, no head."""
-        if self.heads is None or self.helmet is None:
-            return Heads(np.zeros((0, 4), np.float32), np.zeros((0, 2), np.float32)), np.zeros(
-                (0, 3), np.float32
-            )
+    def find_heads(self, image: Image, sight: Sight) -> Heads:
+        """What may be heads anywhere: closer where people are if the picture is a large one."""
+        if self.heads is None:
+            return Heads(np.zeros((0, 4), np.float32), np.zeros((0, 2), np.float32))
         height, width = image.shape[:2]
-        found = self.heads.feed(sight.features, sight.scale, width, height)
+        people = sight.people.boxes[sight.people.scores >= self.rules.weak]
+        if max(height, width) <= LARGE or not len(people):
+            return self.heads.look_closer(self.detector, image)
+        window = heads_window(people, width, height)
+        elsewhere = self.heads.feed(sight.features, sight.scale, width, height)
+        return self.heads.look_closer(self.detector, image, window).beside(window, elsewhere)
+
+    def judge_heads(
+        self, image: Image, found: Heads, boxes: Float32Array, scores: Float32Array
+    ) -> tuple[Heads, Float32Array]:
+        """Those of the heads found that are, and of each the chances[n, 3].
+
+        In a helmet, bare, no head. boxes, scores: of people.
+        """
+        if self.helmet is None:
+            return found, np.zeros((len(found.boxes), 3), np.float32)
         rows = worth_a_look(boxes, scores, found.boxes, found.scores, self.rules)
         some = Heads(found.boxes[rows], found.heat[rows])
         chances = self.helmet.feed(image, some.boxes, some.heat)
-        own = one_each(some.boxes, sureness(chances))
+        own = one_each(some.boxes, sureness(chances) * np.sqrt(some.scores))
         return Heads(some.boxes[own], some.heat[own]), chances[own]
 
     def judge(self, image: Image, seen: list[Seen], chances: Float32Array) -> list[Seen]:

@@ -41,13 +41,17 @@ class Detections:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Shape of a NanoDet head. wanted: the class counted (0 is person in COCO)."""
+    """Shape of a NanoDet head. wanted: the class counted (0 is person in COCO).
+
+    side, height: of its input in pixels; height 0: a square.
+    """
 
     side: int
     strides: tuple[int, ...]
     bins: int
     classes: int
     wanted: int
+    height: int = 0
 
 
 class Decoder:
@@ -59,11 +63,13 @@ class Decoder:
         self._steps = np.arange(head.bins, dtype=np.float32)
         centres, strides = [], []
         for stride in head.strides:
-            cells = head.side // stride
-            axis = np.arange(cells, dtype=np.float32) * stride + (stride - 1) / 2
-            x, y = np.meshgrid(axis, axis)
+            sides = (head.side // stride, (head.height or head.side) // stride)
+            across, down = (
+                np.arange(cells, dtype=np.float32) * stride + (stride - 1) / 2 for cells in sides
+            )
+            x, y = np.meshgrid(across, down)
             centres.append(np.stack((x.ravel(), y.ravel()), axis=1))
-            strides.append(np.full(cells * cells, stride, np.float32))
+            strides.append(np.full(x.size, stride, np.float32))
         self._counts = [len(part) for part in centres]
         self._starts = np.concatenate(([0], np.cumsum(self._counts)))
         self._centres = np.concatenate(centres)

@@ -29,6 +29,8 @@ HEAD_SHARE = 0.45
 APART = 0.45
 LOOKS_EACH = 2
 MOST_LOOKS = 80
+ROOM, DOWN, LEAST_ROOM = 0.3, 0.7, 16.0
+"""Around people whose heads are looked for: shares of the box beside, above and down it; pixels."""
 
 
 class Verdict(enum.Enum):
@@ -108,16 +110,32 @@ def worth_a_look(
     return rows[np.argsort(-heat[rows], kind="stable")[:MOST_LOOKS]]
 
 
-def one_each(heads: Float32Array, sure: Float32Array, apart: float = APART) -> npt.NDArray[np.intp]:
-    """Rows of heads[m, 4] that are heads of their own, surest first.
+def heads_window(people: Float32Array, width: int, height: int) -> tuple[int, int, int, int]:
+    """Part of a width × height picture that holds the heads of people[n >= 1, 4], with room.
 
-    Of two whose centres are nearer than `apart` times the larger one's longer side only the surer
-    stays: the face under a helmet is not a second, bare head.
+    Left, top, right, bottom in whole pixels; at least one of each side.
+    """
+    sides = people[:, 2:] - people[:, :2]
+    low = people[:, :2] - np.maximum(ROOM * sides, LEAST_ROOM)
+    high = np.stack((people[:, 2] + ROOM * sides[:, 0], people[:, 1] + DOWN * sides[:, 1]), axis=1)
+    high = np.maximum(high, people[:, :2] + LEAST_ROOM)
+    left, top = np.floor(low.min(axis=0)).astype(int).tolist()
+    right, bottom = np.ceil(high.max(axis=0)).astype(int).tolist()
+    left, top = min(max(0, left), width - 1), min(max(0, top), height - 1)
+    return left, top, max(left + 1, min(right, width)), max(top + 1, min(bottom, height))
+
+
+def one_each(heads: Float32Array, good: Float32Array, apart: float = APART) -> npt.NDArray[np.intp]:
+    """Rows of heads[m, 4] that are heads of their own, best first.
+
+    Of two whose centres are nearer than `apart` times the larger one's longer side only the better
+    stays: the face under a helmet is not a second, bare head. What is good: to be a head for the
+    second look, in a box that the head finder likes.
     """
     centre = (heads[:, :2] + heads[:, 2:]) / 2
     size = (heads[:, 2:] - heads[:, :2]).max(axis=1) if len(heads) else np.zeros(0)
     kept: list[int] = []
-    for row in np.argsort(-sure, kind="stable").tolist():
+    for row in np.argsort(-good, kind="stable").tolist():
         off = np.hypot(*(centre[kept] - centre[row]).T)
         if not (off < apart * np.maximum(size[kept], size[row])).any():
             kept.append(row)

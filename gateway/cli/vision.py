@@ -252,7 +252,7 @@ def bench(
         return
     print(f"decoding by: {decodes_by()}")
     for one in found:
-        print(f"{one.name:<40}{one.cpu_ms:>9.2f} ms of CPU")
+        print(f"{one.name:<56}{one.cpu_ms:>9.2f} ms of CPU")
 
 
 @command.command("label", epilog=_example("  plantgate vision label photos --out site-images"))

@@ -23,10 +23,10 @@ import numpy.typing as npt
 
 from vision.analyser import Analyser
 from vision.config import DEFAULT_MODEL, CameraConfig
-from vision.detector import Detector
+from vision.detector import STEP, Detector
 from vision.frames import Frame, Image
 from vision.manifest import read_model
-from vision.preprocess import Preprocessor
+from vision.preprocess import Letterbox, Preprocessor
 
 FPS = 4.0
 CAMERA = CameraConfig.model_validate(
@@ -114,7 +114,8 @@ def _round(
 def _tensors(clip: Path, count: int) -> list[npt.NDArray[np.float32]]:
     given = read_model(DEFAULT_MODEL).manifest.input
     assert given is not None
-    preprocessor = Preprocessor(given.side, given.mean, given.deviation)
+    shape = Letterbox(step=STEP)
+    preprocessor = Preprocessor(given.side, given.mean, given.deviation, shape)
     pictures = _pictures(clip)
     return [preprocessor.feed(next(pictures)).copy() for _ in range(count)]
 

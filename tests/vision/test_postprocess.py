@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,6 +37,20 @@ def test_one_cell_decodes_to_the_box_computed_by_hand() -> None:
     expected = np.array([centre_x - 32, centre_y - 32, centre_x + 32, centre_y + 32]) / 0.5
     assert found.boxes == pytest.approx(np.clip(expected, 0, 128)[None])
     assert found.scores.tolist() == [pytest.approx(0.9)]
+
+
+def test_an_input_that_is_no_square_decodes_to_the_box_computed_by_hand() -> None:
+    cells = (4 * 12, 2 * 6, 1 * 3)  # 96 x 32 pixels
+    outputs = [np.zeros((1, n, 3), np.float32) for n in cells]
+    outputs += [np.zeros((1, n, 44), np.float32) for n in cells]
+    outputs[1][0, 11, 1] = 0.9  # stride 16, cell 11 of 6 x 2: row 1, column 5
+    outputs[4][0, 11] = peak(1)
+    wide = Decoder(replace(HEAD, side=96, height=32))
+    assert wide.check([list(out.shape) for out in outputs]) == ""
+    found = wide.feed(outputs, 0.5, 1.0, 96, 32)
+    centre_x, centre_y = 5 * 16 + 7.5, 1 * 16 + 7.5
+    expected = np.array([centre_x - 16, centre_y - 16, centre_x + 16, centre_y + 16])
+    assert found.boxes == pytest.approx(np.clip(expected, 0, [96, 32, 96, 32])[None])
 
 
 def test_other_classes_and_weak_scores_are_no_people() -> None:

@@ -6,13 +6,23 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vision.crops import square
-from vision.heads import decode
+from vision.heads import Heads, decode
 from vision.lettering import knows, strip, write
-from vision.ppe import Deciding, Joining, Verdict, attach, decide, join, one_each, worth_a_look
+from vision.ppe import (
+    Deciding,
+    Joining,
+    Verdict,
+    attach,
+    decide,
+    heads_window,
+    join,
+    one_each,
+    worth_a_look,
+)
 
 RULES = Joining(person=0.45, weak=0.2, head=0.25, weak_head=0.25, alone=0.5)
 
@@ -77,8 +87,36 @@ def test_a_second_look_is_spent_on_people_first_and_never_without_end() -> None:
     )
 
 
+@given(boxes_of.filter(len), st.integers(2, 200), st.integers(2, 200))
+@example(rows((5, 5, 6, 6)), 2, 2)
+def test_the_window_of_heads_lies_in_the_picture_and_holds_them(
+    people: np.ndarray, width: int, height: int
+) -> None:
+    left, top, right, bottom = heads_window(people, width, height)
+    assert 0 <= left < right <= width
+    assert 0 <= top < bottom <= height
+    for x1, y1, x2, y2 in people.tolist():  # the upper part of each, as far as it is in the picture
+        assert left <= max(0, min(x1, width - 1))
+        assert top <= max(0, min(y1, height - 1))
+        assert right >= min(x2, width)
+        assert bottom >= min(y1 + 0.45 * (y2 - y1), height)
+
+
+def test_heads_of_a_part_are_put_beside_those_of_the_rest() -> None:
+    near = Heads(rows((5, 5, 15, 15)), np.array([[0.4, 0.1]], np.float32)).moved(100, 50)
+    assert near.boxes.tolist() == [[105, 55, 115, 65]]
+    rest = Heads(
+        rows((104, 54, 116, 66), (10, 10, 20, 20)), np.array([[0.9, 0], [0, 0.5]], np.float32)
+    )
+    both = near.beside((100, 50, 200, 150), rest)
+    assert both.boxes.tolist() == [[10, 10, 20, 20], [105, 55, 115, 65]]
+    assert both.scores.tolist() == pytest.approx([0.5, 0.4])
+    nobody = Heads(rows(), np.zeros((0, 2), np.float32))
+    assert nobody.beside((0, 0, 9, 9), nobody).boxes.shape == (0, 4)
+
+
 @given(boxes_of, st.randoms(use_true_random=False))
-def test_no_head_is_seen_twice_and_the_surest_stays(heads: np.ndarray, random: Random) -> None:
+def test_no_head_is_seen_twice_and_the_best_stays(heads: np.ndarray, random: Random) -> None:
     sure = scores(*(random.random() for _ in heads))
     kept = one_each(heads, sure)
     assert not len(heads) or kept[0] == sure.argmax()

@@ -274,7 +274,7 @@ def _crops(
     truth = Truth({n: np.array(b, np.float32).reshape(-1, 4) for n, b in boxes.items()})
     sight = people.detector.see(drawn, FLOOR)
     persons, scores = sight.people.boxes, sight.people.scores
-    heads = people.heads.feed(sight.features, sight.scale, width, height)
+    heads = people.heads.look_closer(people.detector, drawn)
     found: dict[str, list[Crop]] = {}
     if names & {"helmet", "no_helmet"}:
         found["helmet"] = head_crops(drawn, truth, persons[scores >= PERSON_AT], heads, rng)
