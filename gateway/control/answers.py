@@ -9,10 +9,12 @@ from drivers.contract import Clock
 from gateway.control.commands import commands
 from gateway.control.lookup import Lookup
 from gateway.control.picture import PlantView, Seen
+from gateway.control.pictures import Pictures
 from gateway.control.server import ControlServer
 from gateway.control.site_facts import SiteFacts
 from gateway.control.tap import Tap
 from gateway.control.watch import Watch
+from gateway.model.sight import Sight
 from gateway.observe.health import Health
 from gateway.observe.metrics import Metrics
 from gateway.pipeline import Pipeline
@@ -29,6 +31,14 @@ class Applies(Protocol):
     applied: Callable[[Site], None]
 
 
+class Looks(Protocol):
+    """Who has pictures taken (gateway/sources/album.py)."""
+
+    async def look(self, camera: str) -> Sight:
+        """Have a picture taken now; raises NoPictureError."""
+        ...
+
+
 class Parts(Protocol):
     """What runs, as far as people may look at it."""
 
@@ -40,6 +50,11 @@ class Parts(Protocol):
     @property
     def work(self) -> WorkFlow | None:
         """Special work, if it is watched."""
+        ...
+
+    @property
+    def album(self) -> Looks:
+        """Pictures of the cameras that run."""
         ...
 
     @property
@@ -65,5 +80,10 @@ def control_server(
     parts.reloader.applied = applied
     lookup = Lookup(view, pipeline, work, buffer, data_dir / "evidence")
     watch = Watch(view, clock, lookup.watch_values)
-    answers = {**commands(pipeline, work, clock), **watch.handlers(), **lookup.handlers()}
+    answers = {
+        **commands(pipeline, work, clock),
+        **watch.handlers(),
+        **lookup.handlers(),
+        **Pictures(parts.album.look, clock).handlers(),
+    }
     return ControlServer(data_dir, answers)
