@@ -119,7 +119,10 @@ class PlantView:
     def _sections(self, now_ns: int) -> dict[str, Mapping[str, Any]]:
         numbers = self._seen.metrics.read()
         report = self._seen.health.report()
-        parts = {name: {"ok": well, "text": text} for name, (well, text) in report.parts.items()}
+        parts = {  # of one that is well the first clause: what follows counts on and on
+            name: {"ok": well, "text": text.partition(";")[0] if well else text}
+            for name, (well, text) in report.parts.items()
+        }
         return {
             "sources": self._sources(numbers),
             "cameras": self._cameras(numbers),
@@ -174,7 +177,7 @@ class PlantView:
             found[name] = {
                 "target": target,
                 "connected": bool(counts.get("connected")),
-                "text": health.get(f"uplink_{name}", {}).get("text", ""),
+                "text": "" if counts.get("connected") else _text(health, f"uplink_{name}"),
                 "backlog_records": rounded(counts.get("backlog_records", math.nan)),
                 "rejected_records": counts.get("rejected_records", 0.0),
                 "live_lag_ms": rounded(counts.get("live_lag_ms", math.nan)),
@@ -245,6 +248,10 @@ class PlantView:
         self._flow = (now_ns, float(values))
         rate = (values - before) / (now_ns - before_ns) * 1e9 if before_ns else math.nan
         return {"values_per_s": rounded(rate), "points": self._seen.pipeline.catalogue.count}
+
+
+def _text(health: Mapping[str, Mapping[str, Any]], part: str) -> str:
+    return str(health.get(part, {}).get("text", ""))
 
 
 def rounded(number: float) -> float | None:
