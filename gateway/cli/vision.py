@@ -337,7 +337,8 @@ def train(
     if heads:
         sides, _ = run.scenes(labelled, detector)
         some = [one for one in labelled.images if sides.get(one.path.name) == "train"]
-        count = learn_heads(some, detector, out, HeadSettings(seed=seed, start=start))
+        settings = HeadSettings(seed=seed, start=start, corrections=corrections)
+        count = learn_heads(some, detector, out, settings)
         finder = out / "heads.onnx"
         print(json.dumps({"heads": {"views": count}}))
     finders = run.Finders(detector, HeadFinder(read_model(finder)))

@@ -7,14 +7,13 @@ training on COCO is kept.
 
 Loss: the penalty-reduced focal loss of CenterNet (Zhou et al. 2019, arXiv 1904.07850, eq. 1) on the
 heat, absolute error on size and offset at the centres. Where the labels do not say (the upper part
-of a person without a label, a helmet that nobody wears) the heat has no loss.
+of a person without a label, a helmet that nobody wears) the heat has no loss. Weights are averaged
+over the last steps (exponentially, AVERAGE a step).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +23,11 @@ from torch import nn
 from torch.nn import functional
 
 from vision.train.layers import Mix
+from vision.train.targets import Target, draw
 
 CHANNELS = {4: 64, 8: 128, 16: 128, 32: 128}
 WIDTH = 48
-SIZE_UNIT = 16.0
+AVERAGE = 0.004
 WINDOW = 192
 """Pixels of a side of what is trained on: a fifth of a view, five times as many heads a second."""
 
@@ -59,43 +59,6 @@ class HeadNet(nn.Module):
         return self.leave(self.fine(x))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Target:
-    """What one view should give. boxes: float32[n, 4] pixels of heads, worn: 0 helmet, 1 bare.
-
-    unknown: float32[m, 4], regions in which the labels do not say.
-    """
-
-    boxes: npt.NDArray[np.float32]
-    worn: npt.NDArray[np.intp]
-    unknown: npt.NDArray[np.float32]
-
-
-def draw(target: Target, side: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Maps[6 + 1, h, w] (heat 2, size 2, offset 2, centre mask) and weight[h, w] of the heat."""
-    cells = side // 4
-    maps = np.zeros((7, cells, cells), np.float32)
-    weight = np.ones((cells, cells), np.float32)
-    for x1, y1, x2, y2 in (target.unknown / 4).tolist():
-        weight[max(0, int(y1)) : math.ceil(y2) + 1, max(0, int(x1)) : math.ceil(x2) + 1] = 0
-    yy, xx = np.mgrid[:cells, :cells].astype(np.float32)
-    for (x1, y1, x2, y2), kind in zip(target.boxes.tolist(), target.worn.tolist(), strict=True):
-        cx, cy = (x1 + x2) / 8, (y1 + y2) / 8
-        col, row = min(cells - 1, int(cx)), min(cells - 1, int(cy))
-        size = max(x2 - x1, y2 - y1)
-        spread = max(0.6, size / 4 / 7)
-        reach = np.exp(-((xx - col) ** 2 + (yy - row) ** 2) / (2 * spread**2))
-        maps[kind] = np.maximum(maps[kind], reach)
-        near = reach > 0.6
-        weight[near] = 1
-        maps[2][near] = math.log(max(1.0, x2 - x1) / SIZE_UNIT)
-        maps[3][near] = math.log(max(1.0, y2 - y1) / SIZE_UNIT)
-        maps[4][near], maps[5][near] = (cx - xx - 0.5)[near], (cy - yy - 0.5)[near]
-        maps[6][near] = 1
-        maps[kind][row, col] = 1
-    return maps, weight
-
-
 def loss_of(
     out: torch.Tensor, maps: torch.Tensor, weight: torch.Tensor, bare_weight: float
 ) -> torch.Tensor:
@@ -123,19 +86,21 @@ def train(
     start: Path | None = None,
 ) -> HeadNet:
     """Train on the given rows, from the weights in `start` if given; prints one line an epoch."""
+    torch.set_num_threads(1)  # two on a busy machine wait for each other: half as fast, measured
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     net = HeadNet().to(memory_format=torch.channels_last)
     if start is not None:
         with np.load(start) as saved:
             net.load_state_dict({key: torch.from_numpy(saved[key]) for key in saved.files})
-    most = 4e-3 if start is None else 8e-4
+    most = 4e-3 if start is None else 2e-3
     optimiser = torch.optim.AdamW(net.parameters(), lr=most, weight_decay=1e-3)
     batch = min(16, len(rows))
     steps = epochs * (len(rows) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, most, total_steps=steps + 1)
+    average, taken = {key: value.clone() for key, value in net.state_dict().items()}, 0
+    net.train()
     for epoch in range(epochs):
-        net.train()
         order, total = rng.permutation(rows), 0.0
         for first in range(0, len(order) - batch + 1, batch):
             inputs, maps, weight = _batch(features, targets, order[first : first + batch], rng)
@@ -146,8 +111,21 @@ def train(
             optimiser.step()
             schedule.step()
             total += float(loss.detach())
+            taken += 1
+            _average(average, net, max(AVERAGE, 1 / taken))
         print(f"epoch {epoch + 1} of {epochs}: loss {total / (len(rows) // batch):.3f}", flush=True)
+    net.load_state_dict(average)
     return net
+
+
+def _average(average: dict[str, torch.Tensor], net: HeadNet, share: float) -> None:
+    """Move the averages by a share towards what the network has now; counters are taken over."""
+    with torch.no_grad():
+        for key, value in net.state_dict().items():
+            if value.dtype.is_floating_point:
+                average[key].mul_(1 - share).add_(value, alpha=share)
+            else:
+                average[key].copy_(value)
 
 
 def _batch(
@@ -170,7 +148,8 @@ def _batch(
         middle = (boxes[:, :2] + boxes[:, 2:]) / 2
         inside = ((middle >= 0) & (middle < WINDOW)).all(axis=1)
         one, weight = draw(
-            Target(boxes[inside], target.worn[inside], target.unknown - move), WINDOW
+            Target(boxes[inside], target.worn[inside], target.unknown - move, target.none - move),
+            WINDOW,
         )
         maps.append(one)
         weights.append(weight)
