@@ -3,8 +3,7 @@
 Start: buffer (repaired if need be), catalogue, rules, metrics, uplinks, sources. Stop, on SIGTERM:
 sources first, then the pipeline, then the uplinks get DRAIN_S to send what is committed, then the
 buffer is flushed and closed. A failing source never reaches this file: `supervise` holds it.
-In between, `again` has the site read and applied anew (gateway/sources/reload.py).
-Parts that are not configured are not imported.
+Meanwhile `again` applies the site anew (sources/reload.py). What is not configured is not imported.
 """
 
 from __future__ import annotations
@@ -176,7 +175,7 @@ async def _run_parts(parts: Parts, metrics: Metrics, clock: Clock, stop: asyncio
         watching.append(back.create_task(keep("files", parts.files.run)))
         async with asyncio.TaskGroup() as front:
             running = RunningSources(front, pipeline, metrics, clock)
-            pipeline.capture, parts.album.look_at = running.capture, running.look
+            pipeline.capture, parts.album.cameras = running.capture, running
             running.start(parts.sources)
             applying = front.create_task(keep("reload", partial(parts.reloader.run, running)))
             await stop.wait()

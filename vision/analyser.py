@@ -21,9 +21,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from vision.clock_watch import ClockChange, ClockWatch
 from vision.config import CameraConfig
 from vision.frames import Frame, Image, LinkState
-from vision.health import View, ViewWatch
+from vision.health import Look, View, ViewWatch
 from vision.motion import MotionGate
 from vision.postprocess import Detections
 from vision.ppe import Seen, Verdict
@@ -77,7 +78,7 @@ class ViewChange:
 Judge = Callable[[Image, Float32Array], list[Seen]]
 """(the frame that was just detected in, boxes[n, 4] of people) → the same people, judged."""
 
-Output = Headcount | OverCount | Missing | Sighting | LinkChange | ViewChange
+Output = Headcount | OverCount | Missing | Sighting | LinkChange | ViewChange | ClockChange
 
 
 class Analyser:
@@ -92,6 +93,7 @@ class Analyser:
         active: Collection[str] = (),
         judge: Judge | None = None,
         sightings: Sightings | None = None,
+        known: Look | None = None,
     ) -> None:
         self._sightings = sightings
         self._judge_items = judge if config.items else None
@@ -102,7 +104,9 @@ class Analyser:
         self._zones = Zones(config.zones, start_ns=start_ns, active=active)
         self._gate = MotionGate(round(config.motion_floor_s * 1e9))
         self.frames_still = 0
-        self._watch = ViewWatch(config.frozen_s, moves=config.kind != "fixed")
+        moves = config.kind != "fixed"
+        self._watch = ViewWatch(config.frozen_s, moves=moves, known=None if moves else known)
+        self._clock = ClockWatch(config.clock) if config.clock is not None else None
         self._stale_ns = round(config.stale_s * 1e9)
         self._start_ns = start_ns
         self._lost = False
@@ -114,6 +118,20 @@ class Analyser:
         self.worn: dict[str, dict[int, Verdict]] = {}
         self._recognisable = Recognisable()
         self.frame_wall_ns = 0
+
+    @property
+    def learned(self) -> Look | None:
+        """What was learned of the view, to be kept over a restart (`known`)."""
+        return self._watch.learned
+
+    def relearn(self) -> None:
+        """Take the view as it is now for the right one."""
+        self._watch.relearn()
+
+    @property
+    def clock_ahead_s(self) -> float | None:
+        """Seconds that the clock on the picture is ahead of the gateway's; None: not read."""
+        return self._clock.ahead_s if self._clock is not None else None
 
     @property
     def recognisable(self) -> tuple[Box, ...]:
@@ -150,6 +168,7 @@ class Analyser:
         outputs += self._view_changes(view, now_ns)
         self._count_frame(now_ns)
         self._view = view
+        outputs += self._clock_changes(frame, now_ns)
         if view not in {View.CLEAR, View.MOVED}:
             self.tracks = []
             self._forget_people()
@@ -233,6 +252,16 @@ class Analyser:
             return []
         self._reported = view
         return [ViewChange(view)]
+
+    def _clock_changes(self, frame: Frame, now_ns: int) -> list[Output]:
+        """Read the clock on the picture, while the picture comes from a live camera."""
+        if self._clock is None:
+            return []
+        if frame.first or self._view not in {View.CLEAR, View.MOVED}:
+            self._clock.reset()
+            return []
+        change = self._clock.feed(frame.image, frame.wall_ns, now_ns)
+        return [change] if change is not None else []
 
     def _vote(self, frame: Frame, now_ns: int) -> list[Box]:
         """Take this frame's votes into the state of each item by track id; returns heads."""

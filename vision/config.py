@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from vision.clock_format import groups
 from vision.geometry import area, crossing_edges
 
 DEFAULT_MODEL = Path(__file__).resolve().parent / "models" / "person-nanodet-416.onnx"
@@ -137,6 +138,42 @@ class TilesConfig(StrictModel):
         return self
 
 
+class ClockConfig(StrictModel):
+    """[camera.clock]: the clock that the camera writes on its picture 画面时钟.
+
+    region: upper left and lower right corner of a box around it, and little else, fractions of the
+        frame.  format: how it is written, in the letters of strftime; what stands between the
+        digits may be any letters as wide.
+    utc_offset_h: hours that its time is ahead of UTC.
+    wrong_s: seconds by which it may differ from the gateway's.  stopped_s: seconds for which it may
+        show one time.
+    """
+
+    region: Corners
+    format: str = "%Y-%m-%d %H:%M:%S"
+    utc_offset_h: float = Field(default=8.0, ge=-12.0, le=14.0)
+    wrong_s: float = Field(default=10.0, ge=3.0, le=86_400.0)
+    stopped_s: float = Field(default=45.0, ge=5.0, le=3600.0)
+
+    @field_validator("format")
+    @classmethod
+    def _readable(cls, written: str) -> str:
+        groups(written)
+        return written
+
+    @field_validator("region")
+    @classmethod
+    def _box(cls, region: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        good = len(region) == 2 and all(
+            0.0 <= first < last <= 1.0 for first, last in zip(*region, strict=True)
+        )
+        if not good:
+            raise ValueError(
+                "region is [[left, top], [right, bottom]], fractions of the frame from 0 to 1"
+            )
+        return region
+
+
 class CameraConfig(StrictModel):
     """One camera.
 
@@ -167,6 +204,7 @@ class CameraConfig(StrictModel):
     provider, threads: what runs the networks; other than `cpu` needs another build of onnxruntime.
     group: cameras with the same name here share one process and its networks; none: one alone.
     memory_mb: resident memory beyond which the camera's process ends and is started again.
+    clock: where the camera writes its clock, to have it watched.
     blur_heads: make heads unrecognisable in every picture and clip that leaves the process (the
         measurement never sees that; recordings are a copy of the stream, as they come).
     """
@@ -200,6 +238,8 @@ class CameraConfig(StrictModel):
     zones: Annotated[tuple[ZoneConfig, ...], Field(strict=False)] = Field(
         default=(), validation_alias=AliasChoices("zone", "zones")
     )
+
+    clock: ClockConfig | None = None
 
     detectors: Annotated[tuple[DetectorConfig, ...], Field(strict=False)] = Field(
         default=(), validation_alias=AliasChoices("detector", "detectors")

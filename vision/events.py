@@ -42,11 +42,13 @@ class Configure(Message):
     """First message to the worker.
 
     active: zones whose over-count alarm stands; `zone/no_item` for one of equipment.
+    memory: file in which it keeps what it learned of the view; nowhere if empty.
     """
 
     type: Literal["configure"] = "configure"
     camera: CameraConfig
     active: list[str] = Field(default_factory=list)
+    memory: str = ""
 
 
 class Stop(Message):
@@ -67,6 +69,12 @@ class Look(Message):
 
     type: Literal["look"] = "look"
     number: int
+
+
+class Relearn(Message):
+    """To the worker: what the camera shows now is right; learn the view anew."""
+
+    type: Literal["relearn"] = "relearn"
 
 
 class Seen(Message):
@@ -159,7 +167,7 @@ class Recording(Message):
     files: int
 
 
-ToChild = Configure | RecordOrder | Stop | Capture | Look
+ToChild = Configure | RecordOrder | Stop | Capture | Look | Relearn
 FromChild = Started | Sample | Happened | Seen | Recording | Failed
 AnyMessage = ToChild | FromChild
 _ADAPTER: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="type")])

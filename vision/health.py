@@ -129,13 +129,18 @@ def correlation(one: Floats, other: Floats) -> float:
 
 
 class Reference:
-    """The learned view."""
+    """The learned view. known: one that was learned before, by an earlier process."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Look | None = None) -> None:
         self._since_ns: int | None = None
-        self._last_ns = 0
-        self._look: Look | None = None
-        self.learned = False
+        self._last_ns: int | None = None
+        self._look = known
+        self.learned = known is not None
+
+    @property
+    def look(self) -> Look | None:
+        """What was learned; None before."""
+        return self._look if self.learned else None
 
     def learn(self, seen: Look, now_ns: int) -> None:
         """Take in a clear picture of the learned view."""
@@ -146,7 +151,8 @@ class Reference:
         if self._since_ns is not None and now_ns - self._since_ns >= LEARN_NS:
             self.learned = True
         span_ns = FOLLOW_NS if self.learned else LEARN_NS
-        share = min(1.0, max(now_ns - self._last_ns, _FEWEST_NS) / span_ns)
+        passed_ns = 0 if self._last_ns is None else now_ns - self._last_ns
+        share = min(1.0, max(passed_ns, _FEWEST_NS) / span_ns)
         old = self._look
         self._look = Look(
             old.coarse + np.float32(share) * (seen.coarse - old.coarse),
@@ -207,16 +213,29 @@ class ViewWatch:
     """feed() takes the grey picture of each analysed frame.
 
     moves: the camera is meant to move (ptz, mobile), so MOVED is never said and no view is learned.
+    known: the view as an earlier process had learned it, so that a camera that was moved meanwhile
+    is found.
     """
 
-    def __init__(self, frozen_s: float, *, moves: bool = False) -> None:
+    def __init__(self, frozen_s: float, *, moves: bool = False, known: Look | None = None) -> None:
         self._frozen_ns = round(frozen_s * 1e9)
         self._moves = moves
         self._last: Grey | None = None
         self._same_since_ns = 0
-        self._reference = Reference()
+        self._reference = Reference(known)
         self._looked_ns: int | None = None
         self._verdict = View.CLEAR
+
+    @property
+    def learned(self) -> Look | None:
+        """The view that was learned; None before, and of a camera that moves."""
+        return self._reference.look
+
+    def relearn(self) -> None:
+        """Learn the view anew: somebody says that what the camera shows now is right."""
+        self._reference = Reference()
+        self._verdict = View.CLEAR
+        self._looked_ns = None
 
     def reset(self) -> None:
         """Forget the last picture: the camera was opened again. What was learned stays."""

@@ -12,19 +12,22 @@ import select
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from vision.analyser import Analyser, LinkChange, Output, ViewChange
 from vision.clip import AVI, Clip, Picture, Ring
+from vision.clock_watch import Clock, ClockChange
 from vision.config import CameraConfig
-from vision.events import Capture, Happened, Look, Sample, Seen, Stop
+from vision.events import Capture, Happened, Look, Relearn, Sample, Seen, Stop
 from vision.frames import Frame, FrameSource
 from vision.hardware import SOFTWARE, Decoding
-from vision.health import VIEW_WORDS_ZH
+from vision.health import VIEW_WORDS_ZH, View
 from vision.link import Link
 from vision.sharing import HangsError, OverBudgetError
 from vision.sightings import Sighting
 from vision.snapshot import Scene, small_jpeg, snapshot
+from vision.view_memory import ViewMemory
 from vision.wear import Missing
 from vision.zones import Headcount, OverCount
 
@@ -40,11 +43,18 @@ for the whole answer (gateway/receiver/requests.py)."""
 
 WEIGH_NS = 10_000_000_000
 """How often the process looks at its own memory."""
+REMEMBER_NS = 600_000_000_000
+"""How often what was learned of the view is written down, after the first time."""
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 _ITEMS = {"helmet": ("a helmet", "未戴安全帽"), "workwear": ("work wear", "未穿工作服")}
 
 _SIGHTS = {"flame": "明火", "smoke": "烟雾", "smoking": "吸烟", "phone": "玩手机"}
+
+_HINTS = {
+    View.MOVED: " Zones may lie elsewhere now: turn it back, or draw them anew; if it is right as"
+    " it is, plantgate camera relearn says so."
+}
 
 _NEVER_NS = 1 << 63
 
@@ -58,7 +68,8 @@ class Around:
 
     attributes: of every event of people; digests: SHA-256 by model.  statistics: of whoever has
     some more.  memory_mb: what the process may use now, unless it is the camera's own.  cpu_s: CPU
-    time of this camera, all but its reader's where cameras share a process.
+    time of this camera, all but its reader's where cameras share a process.  memory: where what
+    was learned of the view is kept.
     """
 
     attributes: Attributes = field(default_factory=dict)
@@ -67,6 +78,7 @@ class Around:
     decoding: Decoding | None = None
     memory_mb: Callable[[], int] | None = None
     cpu_s: Callable[[], float] = time.process_time
+    memory: ViewMemory | None = None
 
 
 class CameraLoop:
@@ -84,6 +96,7 @@ class CameraLoop:
         self._digests = around.digests
         self._decoding = around.decoding or Decoding(config.decode)
         self._told = ""
+        self._remember_ns = 0
         self._link = link
         self._config = config
         self._analyser = analyser
@@ -140,7 +153,27 @@ class CameraLoop:
                 self._capture(message.alarm_id)
             if isinstance(message, Look):
                 self._looks[message.number] = time.monotonic_ns() + LOOK_NS
+            if isinstance(message, Relearn):
+                self._relearn()
         return self._link.closed or any(isinstance(message, Stop) for message in messages)
+
+    def _relearn(self) -> None:
+        """Take the view as it is now for the right one, and forget the one before for good."""
+        self._analyser.relearn()
+        self._remember_ns = 0
+        if self._around.memory is not None:
+            self._around.memory.forget()
+        text = f"Camera {self._config.name}: the view of now is learned as the right one."
+        newest = self._ring.newest
+        self._happened("vision.view_relearned", text + " 重新学习视角。",
+                       picture=newest.jpeg if newest is not None else b"")  # fmt: skip
+
+    def _remember(self, now_ns: int) -> None:
+        """Write down what was learned of the view, if it is time to."""
+        learned = self._analyser.learned
+        if self._around.memory is not None and learned is not None and now_ns >= self._remember_ns:
+            self._around.memory.save(learned)
+            self._remember_ns = now_ns + REMEMBER_NS
 
     def _capture(self, alarm_id: str) -> None:
         """Give the newest picture at once, or say that there is none, and order the clip."""
@@ -199,6 +232,7 @@ class CameraLoop:
         now_ns = time.monotonic_ns()
         if now_ns >= self._weigh_ns:
             self._weigh(now_ns)
+            self._remember(now_ns)
         if self._decoding.decoder != self._told:
             self._tell_decoder()
         link = self._source.link()
@@ -252,13 +286,42 @@ class CameraLoop:
                 self._send_sighting(output, frame)
             case LinkChange(lost=True, reason=reason):
                 text = f"Camera {name} is lost: {reason}."
-                self._happened("vision.camera_lost", text, {"reason": reason})
+                last = self._ring.newest
+                self._happened("vision.camera_lost", text, {"reason": reason},
+                               last.jpeg if last is not None else b"")  # fmt: skip
             case LinkChange():
                 self._happened("vision.camera_recovered", f"Camera {name} delivers again.")
             case ViewChange(view=view):
                 words = f"{view.value.replace('_', ' ')} ({VIEW_WORDS_ZH[view]})"
-                text = f"Camera {name}: the view is {words}."
-                self._happened("vision.view", text, {"view": view.value})
+                text = f"Camera {name}: the view is {words}." + _HINTS.get(view, "")
+                self._happened("vision.view", text, {"view": view.value}, self._picture(frame),
+                               frame.wall_ns if frame is not None else 0)  # fmt: skip
+            case ClockChange():
+                self._send_clock(output, frame)
+
+    def _clock_statistics(self) -> dict[str, float]:
+        ahead_s = self._analyser.clock_ahead_s
+        if self._config.clock is None:
+            return {}
+        return {"clock_read": float(ahead_s is not None), "clock_ahead_s": ahead_s or 0.0}
+
+    def _send_clock(self, change: ClockChange, frame: Frame | None) -> None:
+        shown = datetime.fromtimestamp(change.shown_s, tz=UTC).isoformat()
+        side = "ahead of" if change.ahead_s > 0 else "behind"
+        seconds = f"{abs(change.ahead_s):g} s {side} the gateway's"
+        said = {
+            Clock.RIGHT: f"is right, {seconds} 时钟正常",
+            Clock.WRONG: f"is wrong: it shows {shown}, {seconds} 时钟错误",
+            Clock.STOPPED: f"stands still at {shown} 时钟停走",
+        }[change.state]
+        self._happened(
+            "vision.clock",
+            f"Camera {self._config.name}: the clock on the picture {said}.",
+            {"clock": change.state.value, "shown": shown, "ahead_s": change.ahead_s,
+             "allowed_s": self._config.clock.wrong_s if self._config.clock is not None else 0.0},
+            self._picture(frame) if change.state is not Clock.RIGHT else b"",
+            frame.wall_ns if frame is not None else 0,
+        )  # fmt: skip
 
     def _send_sample(self, sample: Headcount) -> None:
         now_ns = time.monotonic_ns()
@@ -275,6 +338,7 @@ class CameraLoop:
                     "hardware_decoding": float(self._told not in {"", SOFTWARE}),
                     "frames_late": float(self._late),
                     "frames_still": float(self._analyser.frames_still),
+                    **self._clock_statistics(),
                     "readers_abandoned": float(self._abandoned),
                     "cpu_s": self._around.cpu_s(),
                 },

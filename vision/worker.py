@@ -55,6 +55,7 @@ def serve(link: Link, shared: Shared | None = None) -> None:
     from vision.people import load_people
     from vision.sightings import Sightings
     from vision.tiling import TiledDetect
+    from vision.view_memory import ViewMemory
 
     cv2.setNumThreads(1)
     try:
@@ -69,6 +70,7 @@ def serve(link: Link, shared: Shared | None = None) -> None:
         part, side = people.detector.twin().feed, people.detector.side
         tiled = TiledDetect(config, people.detect, part, side, time.monotonic_ns)
         detect = tiled.detect
+    memory = ViewMemory(Path(order.memory), config) if order.memory else None
     _give_back()
     decoding = Decoding(config.decode)
     link.send(
@@ -85,6 +87,7 @@ def serve(link: Link, shared: Shared | None = None) -> None:
         decoding=decoding,
         memory_mb=shared.memory_mb if shared is not None else None,
         cpu_s=time.thread_time if shared is not None else time.process_time,
+        memory=memory,
     )
     loop = CameraLoop(
         link,
@@ -96,6 +99,7 @@ def serve(link: Link, shared: Shared | None = None) -> None:
             active=order.active,
             judge=people.wear,
             sightings=Sightings(config, own, active=order.active) if own else None,
+            known=memory.load() if memory is not None else None,
         ),
         lambda: VideoSource(config, time.monotonic_ns, time.time_ns, decoding),
         around,

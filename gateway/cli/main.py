@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, str] = {
     "permit": "List, enter and end special-work permits of a gateway that runs here.",
     "completeness": "Score what is missing, late or not good, at either end.",
     "buffer": "Look into a gateway's data directory: stat, ls, tail, verify, export, fsck.",
+    "camera": "Take a picture with a camera of a gateway that runs here; relearn its view.",
     "vision": "Try and measure the models that watch cameras; teach them a site.",
     "console": "Who may use the web console: people, wall displays, its fingerprint.",
     "cert": "Make certificates for trials and for OPC UA.",

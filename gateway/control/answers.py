@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from drivers.contract import Clock
+from gateway.control.cameras import Eyes
 from gateway.control.commands import commands
 from gateway.control.lookup import Lookup
 from gateway.control.picture import PlantView, Seen
@@ -14,7 +15,6 @@ from gateway.control.server import ControlServer
 from gateway.control.site_facts import SiteFacts
 from gateway.control.tap import Tap
 from gateway.control.watch import Watch
-from gateway.model.sight import Sight
 from gateway.observe.health import Health
 from gateway.observe.metrics import Metrics
 from gateway.pipeline import Pipeline
@@ -31,14 +31,6 @@ class Applies(Protocol):
     applied: Callable[[Site], None]
 
 
-class Looks(Protocol):
-    """Who has pictures taken (gateway/sources/album.py)."""
-
-    async def look(self, camera: str) -> Sight:
-        """Have a picture taken now; raises NoPictureError."""
-        ...
-
-
 class Parts(Protocol):
     """What runs, as far as people may look at it."""
 
@@ -53,7 +45,7 @@ class Parts(Protocol):
         ...
 
     @property
-    def album(self) -> Looks:
+    def album(self) -> Eyes:
         """Pictures of the cameras that run."""
         ...
 
@@ -81,7 +73,7 @@ def control_server(
     lookup = Lookup(view, pipeline, work, buffer, data_dir / "evidence")
     watch = Watch(view, clock, lookup.watch_values)
     answers = {
-        **commands(pipeline, work, clock),
+        **commands(pipeline, work, clock, parts.album),
         **watch.handlers(),
         **lookup.handlers(),
         **Pictures(parts.album.look, clock).handlers(),

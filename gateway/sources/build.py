@@ -177,8 +177,9 @@ def open_cameras(
         tags = {tag: ids[f"{camera.name}/{tag}"] for tag in camera_tags(camera)}
         standing = judge.standing_zones(camera.name)
         start = groups.of(camera.group).member if camera.group else None
+        memory = site.gateway.data_dir / "views" / f"{camera.name}.npz"
         sources[camera.name] = CameraSource(
-            camera, tags, groups.clock, active=standing, start=start
+            camera, tags, groups.clock, active=standing, memory=memory, start=start
         )
     return sources
 

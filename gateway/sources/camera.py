@@ -20,6 +20,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from vision.events import (
     Configure,
     Happened,
     Look,
+    Relearn,
     Sample,
     Seen,
     Started,
@@ -55,6 +57,7 @@ class CameraSource:
 
     points: tag → catalogue id; tags that are missing are not sent.
     active: zones whose over-count alarm stood before the gateway started.
+    memory: file in which the child keeps what it learned of the view.
     silence_s: silence after which the child counts as frozen.
     start: gives the child its order; a process of its own unless given (camera_group.py).
     """
@@ -66,6 +69,7 @@ class CameraSource:
         clock: Clock,
         *,
         active: Iterable[str] = (),
+        memory: Path | None = None,
         silence_s: float = SILENCE_S,
         start: Start | None = None,
     ) -> None:
@@ -81,6 +85,7 @@ class CameraSource:
         self._points = np.array(ids, np.int32)
         self._further = len(camera_tags(config)) - len(config.zones) - 1
         self._active = set(active)
+        self._memory = str(memory.absolute()) if memory is not None else ""
         self._looks: dict[int, asyncio.Future[Seen]] = {}
         self._look = 0
         self._child: Child | None = None
@@ -128,6 +133,12 @@ class CameraSource:
         clips = self._config.clip_before_s + self._config.clip_after_s > 0
         return 2 if clips else 1
 
+    def relearn(self) -> None:
+        """Have the view learned anew as it is now. Raises NoPictureError."""
+        if self._child is None or self._child.closing:
+            raise NoPictureError(f"camera {self._config.name} is not being read just now")
+        self._child.send(Relearn())
+
     async def look(self) -> Sight:
         """Have a picture taken now. Raises NoPictureError."""
         name = self._config.name
@@ -150,7 +161,7 @@ class CameraSource:
 
     async def _session(self, emit: Emit) -> None:
         """Pass messages on until the child is lost; always ends with DeviceError."""
-        order = Configure(camera=self._config, active=sorted(self._active))
+        order = Configure(camera=self._config, active=sorted(self._active), memory=self._memory)
         patience_s = max(STARTUP_S, self._silence_s)
         async with self._start(order) as running:
             self.pid = running.pid

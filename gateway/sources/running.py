@@ -31,6 +31,10 @@ class Witness(Protocol):
         """Have a picture taken now; raises NoPictureError."""
         ...
 
+    def relearn(self) -> None:
+        """Have the view learned anew as it is now; raises NoPictureError."""
+        ...
+
 
 class RunningSources:
     """Tasks of all sources, in a TaskGroup that the caller holds."""
@@ -74,9 +78,16 @@ class RunningSources:
 
     async def look(self, camera: str) -> Sight:
         """Have a camera's picture taken now; raises NoPictureError."""
+        return await self._camera(camera).look()
+
+    def relearn(self, camera: str) -> None:
+        """Have a camera's view learned anew as it is now; raises NoPictureError."""
+        self._camera(camera).relearn()
+
+    def _camera(self, camera: str) -> Witness:
         source: object = self._sources.get(camera)
         if isinstance(source, Witness):
-            return await source.look()
+            return source
         there = sorted(name for name, one in self._sources.items() if isinstance(one, Witness))
         known = f"there are {', '.join(there)}" if there else "this gateway has none"
         raise NoPictureError(f"there is no camera {camera!r} here; {known}")

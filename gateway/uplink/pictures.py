@@ -33,7 +33,7 @@ class PictureSource(Protocol):
         """Have a picture taken now."""
         ...
 
-    async def keep(self, sight: Sight) -> None:
+    async def keep(self, sight: Sight) -> object:
         """Store it as evidence, durably."""
         ...
 
