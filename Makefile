@@ -72,11 +72,12 @@ slow-link: $(VENV)/.dev  ## 2,000 points and alarms over 256 kbit/s, 300 ms, wit
 rtsp: $(VENV)/.dev peers  ## 200 faults of cameras over RTSP: seen, back, no leak (root, 15 min); ARGS="--rounds N --seed N"
 	$(BIN)/python -m tests.chaos.rtsp $(ARGS)
 
-cluster: $(VENV)/.dev  ## 200 gateways on JetStream x 3 and Patroni x 3, leaders killed (root, 4 min); ARGS="--seconds 600"
+cluster: $(VENV)/.dev  ## 200 gateways on JetStream x 3 and Patroni x 3, leaders killed, parted (root, 7 min); ARGS="--seconds 600"
 	@tests/peers/install_nats.sh
 	@tests/peers/install_postgres.sh
 	@tests/peers/install_cluster.sh
 	@$(BIN)/python -m tests.chaos.cluster $(ARGS)
+	@$(BIN)/python -m tests.chaos.partition $(ARGS)
 
 alarm-quality: $(VENV)/.dev  ## false and missed vision alarms a camera-hour on bent real clips (6 min); ARGS="--way rain"
 	$(BIN)/python -m tests.vision.alarm_quality $(ARGS)

@@ -20,11 +20,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import psycopg
 
@@ -45,56 +46,48 @@ LONGEST_S = 1200
 """The fleet's records are made beforehand, for so long."""
 
 
-class Engine(Protocol):
-    """A server or a cluster whose leader can be killed."""
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What can be done to a server or a cluster, and how it is undone.
 
-    def kill_leader(self) -> int:
-        """SIGKILL whatever leads; returns its number."""
-        ...
+    harm: does it, and returns the number of the server it was done to.  mend: takes that number.
+    """
 
-    def start(self, number: int) -> None:
-        """Start it again."""
-        ...
+    harm: Callable[[], int]
+    mend: Callable[[int], None]
 
 
-class JetEngine:
-    """JetStream as an engine."""
+def leader_of(servers: jetstream.JetStream) -> int:
+    """Number of the server that leads the journal, once there is one."""
 
-    def __init__(self, servers: jetstream.JetStream) -> None:
-        self._servers = servers
-
-    def kill_leader(self) -> int:
-        """Kill the leader of the journal."""
-        number = until(self._leads, limit_s=60, what="a leader of the journal") - 1
-        self._servers.kill(number)
-        return number
-
-    def start(self, number: int) -> None:
-        """Start it again."""
-        self._servers.start(number)
-
-    def _leads(self) -> int:
-        if len(self._servers.ports) == 1:
+    def leads() -> int:
+        if len(servers.ports) == 1:
             return 1
-        leader = self._servers.leader()
+        leader = servers.leader()
         return 0 if leader is None else leader + 1
 
+    return until(leads, limit_s=60, what="a leader of the journal") - 1
 
-class OnePostgres:
-    """A single PostgreSQL as an engine."""
 
-    def __init__(self, server: postgres.Postgres) -> None:
-        self._server = server
+def jetstream_killed(servers: jetstream.JetStream) -> Engine:
+    """SIGKILL for the leader of the journal."""
 
-    def kill_leader(self) -> int:
-        """Kill it; what was committed is recovered from its log."""
-        self._server.kill()
+    def harm() -> int:
+        number = leader_of(servers)
+        servers.kill(number)
+        return number
+
+    return Engine(harm, servers.start)
+
+
+def postgres_killed(server: postgres.Postgres) -> Engine:
+    """SIGKILL for a single PostgreSQL; what was committed is recovered from its log."""
+
+    def harm() -> int:
+        server.kill()
         return 0
 
-    def start(self, number: int) -> None:
-        """Start it again."""
-        del number
-        self._server.start()
+    return Engine(harm, lambda _: server.start())
 
 
 @dataclass(slots=True)
@@ -197,9 +190,9 @@ class Campaign:
             time.sleep(self.away_s)
             self.start(name)
         else:
-            number = engine.kill_leader()
+            number = engine.harm()
             time.sleep(self.away_s)
-            engine.start(number)
+            engine.mend(number)
 
     def judge(self) -> Result:
         """Compare the ledger with the store, after everything is moved."""
@@ -268,11 +261,20 @@ class Campaign:
         return "; ".join([*said, f"the store has {held}"])
 
 
-def run(campaign: Campaign, fleet: tuple[int, int, int], engines: dict[str, Engine]) -> Result:
-    """Load for fleet = (gateways, points, seconds); kill in turn so long, all once, then judge."""
-    victims: list[tuple[str, Engine | None]] = [*engines.items(), ("receiver 0", None),
-                                                ("consumer 0", None), ("receiver 1", None),
-                                                ("consumer 1", None)]  # fmt: skip
+OURS = ("receiver 0", "consumer 0", "receiver 1", "consumer 1")
+
+
+def run(
+    campaign: Campaign,
+    fleet: tuple[int, int, int],
+    engines: dict[str, Engine],
+    ours: Sequence[str] = OURS,
+) -> Result:
+    """Load for fleet = (gateways, points, seconds); harm in turn so long, all once, then judge.
+
+    ours: processes of the product that are killed in their turn.
+    """
+    victims: list[tuple[str, Engine | None]] = [*engines.items(), *((one, None) for one in ours)]
     with campaign:
         load = campaign.load(fleet[0], fleet[1])
         try:
@@ -287,6 +289,16 @@ def run(campaign: Campaign, fleet: tuple[int, int, int], engines: dict[str, Engi
             load.terminate()
             load.wait(timeout=300)
         return campaign.judge()
+
+
+def show(result: Result) -> None:
+    """Print what was done and found."""
+    print("load average", Path("/proc/loadavg").read_text().split()[0])
+    print(json.dumps(result.load))
+    print("harmed:", ", ".join(f"{name} {count}x" for name, count in result.kills.items()))
+    for name in ("acknowledged", "stored", "missing", "doubled", "forgotten", "aside",
+                 "drained_s"):  # fmt: skip
+        print(f"{name:14} {getattr(result, name)}")
 
 
 def main() -> None:
@@ -309,14 +321,11 @@ def main() -> None:
         store.begin()
         campaign = Campaign(folder, jet.address, store.address)
         fleet = (options.gateways, options.points, options.seconds)
-        result = run(campaign, fleet, {"JetStream leader": JetEngine(jet),
-                                       "PostgreSQL leader": store})  # fmt: skip
-        print("load average", Path("/proc/loadavg").read_text().split()[0])
-        print(json.dumps(result.load))
-        print("killed:", ", ".join(f"{name} {count}x" for name, count in result.kills.items()))
-        for name in ("acknowledged", "stored", "missing", "doubled", "forgotten", "aside",
-                     "drained_s"):  # fmt: skip
-            print(f"{name:14} {getattr(result, name)}")
+        result = run(campaign, fleet, {
+            "JetStream leader": jetstream_killed(jet),
+            "PostgreSQL leader": Engine(store.kill_leader, store.start),
+        })  # fmt: skip
+        show(result)
         if not result.whole:
             sys.exit(1)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.cluster import Campaign, Engine, JetEngine, OnePostgres, run
+from tests.chaos.cluster import Campaign, jetstream_killed, postgres_killed, run
 from tests.peers import jetstream, postgres
 
 pytestmark = [pytest.mark.peer, pytest.mark.e2e]
@@ -24,10 +24,7 @@ def test_every_acknowledged_record_is_stored_once_whatever_is_killed(tmp_path: P
         jet.start()
         server.start()
         campaign = Campaign(tmp_path, jet.address, server.database(), away_s=0.5)
-        engines: dict[str, Engine] = {
-            "JetStream": JetEngine(jet),
-            "PostgreSQL": OnePostgres(server),
-        }
+        engines = {"JetStream": jetstream_killed(jet), "PostgreSQL": postgres_killed(server)}
         result = run(campaign, (10, 20, 0), engines)
     assert result.acknowledged > 10
     assert len(result.kills) == 6

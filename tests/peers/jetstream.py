@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.world import free_port
+from tests.fakes.split_net import SplitNet
 
 _PROGRAM = Path(__file__).resolve().parents[2] / ".cache/nats/bin/nats-server"
 
@@ -32,10 +33,15 @@ def require() -> None:
 
 
 class JetStream:
-    """Servers with folders of their own; stop and start each as often as needed."""
+    """Servers with folders of their own; stop and start each as often as needed.
 
-    def __init__(self, servers: int = 1) -> None:
+    net: each server in the namespace of its number; else all on the loopback.
+    """
+
+    def __init__(self, servers: int = 1, net: SplitNet | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="plantgate-nats-"))
+        self._within = [net.within(number) if net else [] for number in range(servers)]
+        self._hosts = [net.address(number) if net else "127.0.0.1" for number in range(servers)]
         self.ports = [free_port() for _ in range(servers)]
         self._monitors = [free_port() for _ in range(servers)]
         routes = [free_port() for _ in range(servers)]
@@ -43,15 +49,16 @@ class JetStream:
         for number in range(servers):
             lines = [
                 f"server_name: n{number}",
-                f"listen: 127.0.0.1:{self.ports[number]}",
-                f"http: 127.0.0.1:{self._monitors[number]}",
+                f"listen: {self._hosts[number]}:{self.ports[number]}",
+                f"http: {self._hosts[number]}:{self._monitors[number]}",
                 f'jetstream {{ store_dir: "{self.folder}/js{number}", max_file: 4G,'
                 " sync_interval: always }",
             ]
             if servers > 1:
-                others = ", ".join(f"nats://127.0.0.1:{port}" for port in routes)
+                places = zip(self._hosts, routes, strict=True)
+                others = ", ".join(f"nats://{host}:{port}" for host, port in places)
                 lines.append(
-                    f"cluster {{ name: province, listen: 127.0.0.1:{routes[number]},"
+                    f"cluster {{ name: province, listen: {self._hosts[number]}:{routes[number]},"
                     f" routes: [{others}] }}"
                 )
             (self.folder / f"n{number}.conf").write_text("\n".join(lines), encoding="utf-8")
@@ -59,8 +66,8 @@ class JetStream:
     @property
     def address(self) -> str:
         """All servers, for `--journal`."""
-        places = ",".join(f"127.0.0.1:{port}" for port in self.ports)
-        return f"nats://{places}/PLANTGATE"
+        places = zip(self._hosts, self.ports, strict=True)
+        return f"nats://{','.join(f'{host}:{port}' for host, port in places)}/PLANTGATE"
 
     def start(self, number: int | None = None) -> None:
         """Start one server, or all, and wait until JetStream answers."""
@@ -68,7 +75,7 @@ class JetStream:
         for one in wanted:
             with (self.folder / f"n{one}.log").open("ab") as log:
                 self.processes[one] = subprocess.Popen(
-                    [str(_PROGRAM), "-c", str(self.folder / f"n{one}.conf")],
+                    [*self._within[one], str(_PROGRAM), "-c", str(self.folder / f"n{one}.conf")],
                     stdout=log, stderr=log,
                 )  # fmt: skip
         for one in wanted:
@@ -81,6 +88,19 @@ class JetStream:
             process.send_signal(how)
             process.wait(timeout=60)
             self.processes[number] = None
+
+    def freeze(self, number: int) -> None:
+        """Stop one server's process where it is, connections open."""
+        self._signal(number, signal.SIGSTOP)
+
+    def thaw(self, number: int) -> None:
+        """Let it go on."""
+        self._signal(number, signal.SIGCONT)
+
+    def _signal(self, number: int, how: signal.Signals) -> None:
+        process = self.processes[number]
+        assert process is not None
+        process.send_signal(how)
 
     def leader(self, stream: str = "PLANTGATE") -> int | None:
         """Number of the server that leads a stream; None while there is none."""
@@ -114,7 +134,7 @@ class JetStream:
 
     def _get(self, number: int, path: str) -> str:
         try:
-            url = f"http://127.0.0.1:{self._monitors[number]}/{path}"
+            url = f"http://{self._hosts[number]}:{self._monitors[number]}/{path}"
             with urllib.request.urlopen(url, timeout=5) as answer:  # loopback
                 return str(answer.read().decode())
         except (urllib.error.URLError, OSError):

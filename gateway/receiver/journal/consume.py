@@ -109,6 +109,7 @@ class Consumer:
                 await self._consume(await self._subscribe())
             except PASSING as error:
                 logger("journal").warning("journal.away", reason=said(error))
+                await self._line.failed()
                 await asyncio.sleep(RETRY_SECONDS)
             except StoreFailedError as error:
                 logger("journal").warning("store.away", reason=str(error))

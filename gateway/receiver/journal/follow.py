@@ -90,6 +90,7 @@ class Follower:
                 await self._read()
             except PASSING as error:
                 logger("journal").info("journal.read_again", reason=said(error))
+                await self._line.failed()
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _read(self) -> None:

@@ -3,7 +3,9 @@
 Guarantees: a journal whose stream could drop what was acknowledged (an age limit, a message limit,
 discarding the old, in memory only, another retention than by limits) is refused. `publish` returns
 once a quorum has the message; it is tried again under one name for PUBLISH_SECONDS, across a change
-of leaders. What cannot be published raises StoreFailedError.
+of leaders. What cannot be published raises StoreFailedError. A server that is reached and has no
+leader for ELSEWHERE_SECONDS is left for another: one that is parted from the others has none for
+as long as that lasts, and answers all the same.
 
 Not to be seen from here: whether the servers sync before they answer (`sync_interval: always`).
 """
@@ -26,6 +28,7 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
+from gateway.observe.log import logger
 from gateway.receiver.contract import StoreFailedError, StorePathError
 from gateway.receiver.journal.address import JournalAddress
 from gateway.receiver.journal.message import INDEX_HEADER, Message
@@ -37,6 +40,9 @@ CONNECT_SECONDS = 20.0
 PUBLISH_SECONDS = 15.0
 """Longer than a change of leaders (measured 2-6 s)."""
 ANSWER_SECONDS = 3.0
+ELSEWHERE_SECONDS = 3.0
+"""From a first failure to leaving the server, where nothing succeeds in between: with what a try
+and another connection take, a message still gets there within PUBLISH_SECONDS."""
 _REST_SECONDS = 0.2
 """Wait for the rest of a page, where another consumer may have taken it."""
 RETRY_SECONDS = 0.2
@@ -61,6 +67,7 @@ class Line:
         self._thread.start()
         self._client = Client()
         self.jet: JetStreamContext = self._client.jetstream()
+        self._failing_since: float | None = None
         self.name = ""
 
     @classmethod
@@ -116,7 +123,23 @@ class Line:
     async def extent(self) -> tuple[int, int]:
         """First and last number that the stream holds now; on the line's loop."""
         state = (await self.jet.stream_info(self.address.stream)).state
+        self._failing_since = None
         return state.first_seq, state.last_seq
+
+    async def failed(self) -> None:
+        """Take note that JetStream did not do what it was asked; on the line's loop.
+
+        Moves on to another server where that has lasted.
+        """
+        now = self._loop.time()
+        if self._failing_since is None:
+            self._failing_since = now
+        elif now >= self._failing_since + ELSEWHERE_SECONDS:
+            self._failing_since = None
+            url = self._client.connected_url
+            left = f"{url.hostname}:{url.port}" if url else ""  # a login in it is nobody's business
+            logger("journal").warning("journal.elsewhere", left=left)
+            await self._client.force_reconnect()
 
     async def _end(self) -> None:
         with contextlib.suppress(*PASSING):
@@ -150,6 +173,7 @@ class Line:
                     info = await self._stream()
                     break
                 except PASSING:
+                    await self.failed()
                     await asyncio.sleep(RETRY_SECONDS)  # no leader yet
         self.name = f"{address.stream}@{info.created:%Y%m%dT%H%M%S.%f}"
 
@@ -187,8 +211,10 @@ class Line:
                 if self._loop.time() >= end:
                     text = f"the journal did not take it: {said(error)}"
                     raise StoreFailedError(text) from None
+                await self.failed()
                 await asyncio.sleep(RETRY_SECONDS)
             else:
+                self._failing_since = None
                 return
 
 
