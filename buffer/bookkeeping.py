@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from buffer.contract import Gap, Stream
 from buffer.database import ROW_OVERHEAD_BYTES, TABLE, Database
+from buffer.policy import Held
 from buffer.ranges import RangeSet
+
+LOOKED_AT = 10_000
+"""Records of one stream that are looked at to evict the oldest."""
 
 
 def ranges_text(ranges: RangeSet) -> str:
@@ -67,3 +71,22 @@ def used_bytes(database: Database, stream: Stream) -> int:
         (ROW_OVERHEAD_BYTES,),
     ).fetchone()
     return int(row[0])
+
+
+def oldest_ns(database: Database, stream: Stream) -> int | None:
+    """When the oldest record held was committed; None where there is none."""
+    row = database.connection.execute(
+        f"SELECT time_ns FROM {TABLE[stream]} ORDER BY id LIMIT 1"
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def oldest_held(database: Database, stream: Stream, live: Collection[int]) -> list[Held]:
+    """The oldest records, at most LOOKED_AT, as units of eviction; rows in `live` are kept."""
+    rows = database.connection.execute(
+        f"SELECT id, time_ns, length(payload) FROM {TABLE[stream]} ORDER BY id LIMIT {LOOKED_AT}"
+    )
+    return [
+        Held(row_id, row_id, at_ns, at_ns, size + ROW_OVERHEAD_BYTES, kept=row_id in live)
+        for row_id, at_ns, size in rows
+    ]

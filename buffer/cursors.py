@@ -5,12 +5,14 @@ Lives on the event loop. `unsent` alone is read by the writer threads: it is rep
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping
 
 from buffer.contract import Stream
 from buffer.ranges import RangeSet
 
 Key = tuple[str, Stream]
+SAVE_DELAY_S = 1.0
 
 
 class Cursors:
@@ -78,3 +80,26 @@ class Cursors:
                 self.unsent[stream] = min(stops)
             else:
                 self.unsent.pop(stream, None)
+
+
+class CursorSaver:
+    """Hands over the cursors that changed, a second after the first of them did."""
+
+    def __init__(self, cursors: Cursors, save: Callable[[Mapping[Key, RangeSet]], None]) -> None:
+        self._cursors = cursors
+        self._save = save
+        self._timer: asyncio.TimerHandle | None = None
+
+    def soon(self) -> None:
+        """Save within a second; on the event loop."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SAVE_DELAY_S, self.now)
+
+    def now(self) -> None:
+        """Save what changed."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        changed = self._cursors.take_changed()
+        if changed:
+            self._save(changed)

@@ -1,19 +1,19 @@
-"""One SQLite file of the buffer: how it is opened, migrated, appended to, read and trimmed.
+"""One SQLite file of the buffer: how it is opened, migrated, appended to and trimmed.
 
-Guarantees: WAL, synchronous=FULL, STRICT tables. A `Database` belongs to one thread at a time.
-`append` only adds to the running transaction; nothing is durable before `commit` has returned.
-After a failed commit `reopen` closes the file, opens it anew and tells what it really holds.
+Guarantees: WAL, synchronous=FULL (but where `begin` says so), STRICT tables. A `Database` belongs
+to one thread at a time. `append` only adds to the running transaction; nothing is durable before
+`commit` has returned. After a failed commit `reopen` closes the file, opens it anew and tells what
+it really holds.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from buffer.contract import NO_HASH, Record, SignedHead, Stream, chain_hash
 
@@ -29,9 +29,6 @@ ROW_OVERHEAD_BYTES = 128
 
 RENEWED_FROM = "renewed_from"
 """Name in meta of the log id before the present one, for a renewal that is cut off."""
-
-ROWS_TRIED = 1_000
-"""Rows read one by one after a damaged page was met."""
 
 COLUMNS = (
     "id, time_ns, monotonic_ns, clock_offset_ns, synchronised, boot, catalogue, hash, group_id,"
@@ -54,6 +51,10 @@ def migrations(kind: str) -> list[str]:
     while (section := sections.get(f"{kind} {len(found) + 1}")) is not None:
         found.append("\n".join(section))
     return found
+
+
+class DamagedError(sqlite3.DatabaseError):
+    """A database file does not hold what was written to it; says where."""
 
 
 @dataclass(slots=True)
@@ -79,6 +80,7 @@ class Database:
         self.kind = kind
         self.heads: dict[Stream, Head] = {}
         self._names: dict[bytes, int] = {}
+        self._is_synced = True
         self.connection = self._connect()
         try:
             self._migrate()
@@ -99,6 +101,7 @@ class Database:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        self._is_synced = True
         connection.execute("PRAGMA journal_size_limit = 16777216")
         connection.execute("PRAGMA cache_size = -2048")
         return connection
@@ -163,8 +166,15 @@ class Database:
         """Forget a named value in the running transaction."""
         self.connection.execute("DELETE FROM meta WHERE key = ?", (key,))
 
-    def begin(self) -> None:
-        """Start a write transaction."""
+    def begin(self, *, is_synced: bool = True) -> None:
+        """Start a write transaction; with is_synced=False its commit does not wait for the disk.
+
+        Such a commit is not durable until a later one is, which syncs the WAL it lies in: it may
+        be lost in a power cut, with nothing that was committed before or after it.
+        """
+        if is_synced is not self._is_synced:
+            self.connection.execute(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")
+            self._is_synced = is_synced
         self.connection.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
@@ -258,7 +268,7 @@ class Database:
                 continue  # the first of this log id, or of a former one: nothing precedes it
             self.connection.execute(
                 f"INSERT OR IGNORE INTO meta SELECT ?, hash FROM {table} WHERE id = ?",
-                (_before(stream, kept), kept - 1),
+                (before_name(stream, kept), kept - 1),
             )
         row = self.connection.execute(
             f"SELECT id, hash FROM {TABLE[stream]} WHERE id <= ? ORDER BY id DESC LIMIT 1",
@@ -277,25 +287,48 @@ class Database:
         )
         head.first_id = self._first_id(stream, head.base, head.next_id - 1)
 
+    def check_row(
+        self, stream: Stream, before: tuple[int, bytes] | None, row: tuple[int, bytes, bytes]
+    ) -> None:
+        """Raise DamagedError where a row does not carry the hash of its payload.
+
+        before: row and hash of the one before it, where it was seen.  row: its id, payload, hash.
+        """
+        row_id, payload, digest = row
+        base = self.heads[stream].base
+        anchor = self._anchor(stream)
+        if before is None or before[0] != row_id - 1:
+            before = anchor if anchor[0] == row_id - 1 else None
+        if before is None or row_id <= base:
+            return  # what was before it is not held, or counted under another log id
+        if chain_hash(before[1], stream, row_id - base, payload) != digest:
+            text = f"{stream.name.lower()} record {row_id - base} is not intact"
+            raise DamagedError(text)
+
     def renumber(self, stream: Stream, from_id: int, log_id: bytes) -> None:
         """Give the rows from `from_id` on sequences 1, 2, ... and hashes of a new log.
 
         In the running transaction. Rows before `from_id` keep their bytes, and have no sequence.
+        Raises DamagedError where a row does not carry the hash of what is in it: it must not get
+        one that it would carry.
         """
         connection = self.connection
         base = min(from_id, self.heads[stream].next_id) - 1
         previous = NO_HASH
+        was: tuple[int, bytes] | None = None
         table = TABLE[stream]
         row_id = base
         while True:
             row = connection.execute(
-                f"SELECT id, payload FROM {table} WHERE id > ? ORDER BY id LIMIT 1",
+                f"SELECT id, payload, hash FROM {table} WHERE id > ? ORDER BY id LIMIT 1",
                 (row_id,),
             ).fetchone()
             if row is None:
                 break
+            self.check_row(stream, was, row)
+            was = (int(row[0]), bytes(row[2]))
             if int(row[0]) != row_id + 1:
-                self.set_meta(_before(stream, int(row[0])), previous)
+                self.set_meta(before_name(stream, int(row[0])), previous)
             row_id = int(row[0])
             previous = chain_hash(previous, stream, row_id - base, row[1])
             connection.execute(f"UPDATE {table} SET hash = ? WHERE id = ?", (previous, row_id))
@@ -308,147 +341,6 @@ class Database:
         self.heads[stream] = Head(
             base, self._first_id(stream, base, head.next_id - 1), head.next_id, previous
         )
-
-
-class Reader:
-    """Read-only connection to one file; used by one thread at a time; short transactions."""
-
-    def __init__(self, path: Path, *, mark_damage: bool = True, immutable: bool = False) -> None:
-        """`immutable`: nobody writes to the file; for a directory that cannot be written to."""
-        self._path = path
-        self._mark_damage = mark_damage
-        self._connection = sqlite3.connect(
-            f"{path.as_uri()}?mode=ro{'&immutable=1' if immutable else ''}",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-    def records(
-        self, log_id: bytes, stream: Stream, first: int, last: int, max_bytes: int
-    ) -> tuple[list[Record], bool]:
-        """Records of the present log id; empty when the file has another one.
-
-        Also tells whether all of them could be read; if not, the file is marked (but with
-        mark_damage=False) for a whole verification at the next start.
-        """
-        connection = self._connection
-        connection.execute("BEGIN")
-        try:
-            base = self.base(log_id, stream)
-            if base is None:
-                return [], True
-            try:
-                return list(self._rows(stream, base, first + base, last + base, max_bytes)), True
-            except sqlite3.DatabaseError:
-                if self._mark_damage:
-                    verify_marker(self._path).touch()
-                last = min(last, first + ROWS_TRIED)
-                return list(self._readable(stream, base, first + base, last + base)), False
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-
-    def base(self, log_id: bytes, stream: Stream) -> int | None:
-        """Difference between rows and sequences; None when the file has another log id."""
-        if bytes(self.meta("log_id", b"")) != log_id:
-            return None
-        return int(self.meta(f"base.{stream.value}", 0))
-
-    def ask(self, stream: Stream, query: str, *arguments: int) -> list[tuple[Any, ...]]:
-        """Every row of a question about `stream`, whose table is {table}; keep it short."""
-        return self._connection.execute(query.format(table=TABLE[stream]), arguments).fetchall()
-
-    def group_start(self, log_id: bytes, sequence: int) -> int:
-        """Sequence of the key of a telemetry record; the record's own if it is not held."""
-        base = self.base(log_id, Stream.TELEMETRY)
-        if base is None:
-            return sequence
-        row = self._connection.execute(
-            "SELECT group_id FROM telemetry WHERE id = ?", (sequence + base,)
-        ).fetchone()
-        return sequence if row is None else int(row[0]) - base
-
-    def between(self, log_id: bytes, stream: Stream, from_ns: int, to_ns: int) -> tuple[int, int]:
-        """First and last sequence that may hold times in [from_ns, to_ns]; (1, 0) if none."""
-        base = self.base(log_id, stream)
-        if base is None:
-            return (1, 0)
-        if stream is Stream.TELEMETRY:
-            query = (
-                "SELECT min(id), max(last_id) FROM (SELECT id, last_id FROM finished_group"
-                " WHERE first_ns <= :to AND last_ns >= :from AND id > :base UNION ALL"
-                " SELECT min(id), max(id) FROM telemetry"
-                " WHERE id > coalesce((SELECT max(last_id) FROM finished_group), 0)"
-                " AND id > :base HAVING min(first_ns) <= :to AND max(last_ns) >= :from)"
-            )
-        else:
-            query = (
-                f"SELECT min(id), max(id) FROM {TABLE[stream]}"
-                " WHERE time_ns BETWEEN :from AND :to AND id > :base"
-            )
-        arguments = {"from": from_ns, "to": to_ns, "base": base}
-        low, high = self._connection.execute(query, arguments).fetchone()
-        return (1, 0) if low is None else (int(low) - base, int(high) - base)
-
-    def signed_heads(self, log_id: bytes, stream: Stream) -> list[SignedHead]:
-        """Signed heads of the present log id that are held, oldest first; none in an old file."""
-        base = self.base(log_id, stream)
-        if base is None or int(self._connection.execute("PRAGMA user_version").fetchone()[0]) < 2:
-            return []
-        return signed_heads(self._connection, log_id, stream, base)
-
-    def meta(self, key: str, default: int | bytes) -> int | bytes:
-        """Named value of the file."""
-        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return default if row is None else row[0]
-
-    def _readable(self, stream: Stream, base: int, first_id: int, last_id: int) -> Iterator[Record]:
-        """Rows one by one, without those that cannot be read."""
-        for row_id in range(first_id, last_id + 1):
-            try:
-                yield from self._rows(stream, base, row_id, row_id, 1)
-            except sqlite3.DatabaseError:
-                continue
-
-    def _rows(
-        self, stream: Stream, base: int, first_id: int, last_id: int, max_bytes: int
-    ) -> Iterator[Record]:
-        rows: Iterable[tuple[Any, ...]] = self._connection.execute(
-            f"SELECT t.id, time_ns, monotonic_ns, clock_offset_ns, synchronised, b.value,"
-            " c.value, hash, group_id, first_ns, last_ns, samples, payload"
-            f" FROM {TABLE[stream]} t"
-            " JOIN name b ON b.id = t.boot JOIN name c ON c.id = t.catalogue"
-            " WHERE t.id BETWEEN ? AND ? ORDER BY t.id",
-            (max(first_id, base + 1), last_id),
-        )
-        previous: tuple[int, bytes] | None = None
-        for row in rows:
-            if previous is None or previous[0] != row[0] - 1:
-                previous = (row[0] - 1, self._hash_before(stream, row[0]))
-            record = _record(stream, base, row, previous[1])
-            yield record
-            previous = (row[0], record.hash)
-            max_bytes -= len(record.payload)
-            if max_bytes <= 0:
-                return
-
-    def _hash_before(self, stream: Stream, row_id: int) -> bytes:
-        if row_id - 1 <= int(self.meta(f"base.{stream.value}", 0)):
-            return NO_HASH
-        row = self._connection.execute(
-            f"SELECT hash FROM {TABLE[stream]} WHERE id = ?",
-            (row_id - 1,),
-        ).fetchone()
-        if row is not None:
-            return bytes(row[0])
-        if int(self.meta(f"anchor_id.{stream.value}", 0)) == row_id - 1:
-            return bytes(self.meta(f"anchor.{stream.value}", NO_HASH))
-        return bytes(self.meta(_before(stream, row_id), NO_HASH))
 
 
 def signed_heads(
@@ -466,32 +358,16 @@ def signed_heads(
     ]
 
 
+def carry_name(stream: Stream) -> str:
+    """Name in meta of the sequence from which a repaired stream is sent again."""
+    return f"carry.{stream.value}"
+
+
 def verify_marker(path: Path) -> Path:
     """File that asks the next start to verify the whole database."""
     return path.with_name(path.name + ".verify")
 
 
-def _before(stream: Stream, row_id: int) -> str:
+def before_name(stream: Stream, row_id: int) -> str:
+    """Name in meta of the hash of a row that went while the one after it stayed."""
     return f"before.{stream.value}.{row_id}"
-
-
-def _record(stream: Stream, base: int, row: tuple[Any, ...], previous: bytes) -> Record:
-    (row_id, time_ns, monotonic_ns, offset, synchronised, boot, catalogue, digest, group) = row[:9]
-    first_ns, last_ns, samples, payload = row[9:]
-    return Record(
-        stream=stream,
-        sequence=row_id - base,
-        time_ns=time_ns,
-        monotonic_ns=monotonic_ns,
-        boot_id=boot,
-        clock_offset_ns=offset,
-        synchronised=bool(synchronised),
-        previous_hash=previous,
-        hash=digest,
-        payload=payload,
-        group=group - base,
-        catalogue=catalogue,
-        first_ns=first_ns,
-        last_ns=last_ns,
-        samples=samples,
-    )

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from buffer.contract import Gap, NotStoredError, Stream
-from buffer.database import Reader
 from buffer.evidence import Evicted, EvidenceFiles
+from buffer.reader import Reader
 from buffer.reading import Reading
 
 ParamT = ParamSpec("ParamT")

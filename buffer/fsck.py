@@ -20,13 +20,13 @@ from buffer.database import (
     RECORDS,
     STREAMS,
     TELEMETRY,
-    Reader,
     migrations,
     verify_marker,
 )
 from buffer.evidence import EvidenceFiles
 from buffer.filing import names_held, names_uncertain, orphans
 from buffer.inspection import Inspection, in_use
+from buffer.reader import Reader
 from buffer.recover import open_data_dir
 
 NamedBy = Callable[[bytes], bytes]

@@ -26,17 +26,11 @@ from buffer.contract import (
     chain_hash,
     head_message,
 )
-from buffer.database import (
-    RECORDS,
-    ROW_OVERHEAD_BYTES,
-    STREAMS,
-    TELEMETRY,
-    Reader,
-    verify_marker,
-)
+from buffer.database import RECORDS, ROW_OVERHEAD_BYTES, STREAMS, TELEMETRY, verify_marker
+from buffer.jobs import EVICTED, TELEMETRY_HIGH
 from buffer.policy import HOUR_NS
 from buffer.ranges import RangeSet
-from buffer.records_writer import EVICTED, TELEMETRY_HIGH
+from buffer.reader import Reader
 
 ROWS_AT_ONCE = 200
 CHUNK_BYTES = 4 << 20

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from buffer.contract import Stream
-from buffer.database import Reader
+from buffer.database import TELEMETRY
+from buffer.reader import Reader
 from buffer.rollup import Minute
 from buffer.rollup_writer import minutes_held
 
@@ -47,6 +48,16 @@ class Reading:
         """Minutes of a point that begin in [from_ns, to_ns)."""
         read = partial(minutes_held, self._path, point, from_ns, to_ns)
         return await asyncio.get_running_loop().run_in_executor(self._thread, read)
+
+    def forget(self, kind: str) -> None:
+        """Open a file anew for the next question: another one has its name now."""
+
+        def drop() -> None:
+            reader = self._readers.pop(kind == TELEMETRY, None)
+            if reader is not None:
+                reader.close()
+
+        self._thread.submit(drop)
 
     async def close(self) -> None:
         """Close the readers and end the thread."""

@@ -9,76 +9,54 @@ memory and stored, once, when the disk takes it.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
-from buffer.bookkeeping import load_pending_gaps, save_cursors, save_pending_gaps, used_bytes
+from buffer.bookkeeping import (
+    load_pending_gaps,
+    oldest_held,
+    oldest_ns,
+    save_cursors,
+    save_pending_gaps,
+    used_bytes,
+)
 from buffer.contract import Clock, Gap, Record, SignedHead, Signer, Stream
-from buffer.database import RECORDS, RENEWED_FROM, ROW_OVERHEAD_BYTES, STREAMS, TABLE, Database
+from buffer.database import (
+    RECORDS,
+    RENEWED_FROM,
+    ROW_OVERHEAD_BYTES,
+    STREAMS,
+    Database,
+    carry_name,
+)
+from buffer.jobs import (
+    EVICTED,
+    RENEWED_CARRY,
+    SALVAGED,
+    TELEMETRY_HIGH,
+    EncodeGap,
+    Lost,
+    PendingRecord,
+    PromiseEviction,
+    RecordsJob,
+    Renew,
+    SaveCursors,
+    SaveState,
+    TakeOver,
+    Verify,
+)
+from buffer.kept import kept_for_later
 from buffer.policy import BufferConfig, GapLedger, Held, Limits, choose_evictions
-from buffer.ranges import RangeSet
 from buffer.reserve import Reserve
-from buffer.telemetry_writer import Renew
-from buffer.writer import Heads, Outcome, Post, Receipt, Session, Usage, Writer
+from buffer.salvage import gaps_told
+from buffer.writer import Heads, Outcome, Post, Receipt, Repairs, Session, Told, Usage, Writer
 
-TELEMETRY_HIGH = "telemetry_high"
-RENEWED_CARRY = "renewed_carry"
-"""Name in meta of the first telemetry sequence, under RENEWED_FROM, that was to be carried over;
-for a start that finds telemetry.db not yet renewed."""
-EVICTED = "telemetry_evicted"
 RETRY_NS = 5 * 10**9
 """Gap records and alarms that could not be written are tried again after so long."""
-HELD_BYTES = 16 * 1024 * 1024
-"""Alarms kept in memory while the disk takes none: as much as is pre-allocated for them on it."""
-
-
-@dataclass(frozen=True, slots=True)
-class PendingRecord:
-    """A record to store, its receipt and what goes with it in the same transaction.
-
-    held: an alarm whose receipt has failed; it is kept in memory and tried again.
-    """
-
-    stream: Stream
-    payload: bytes
-    receipt: asyncio.Future[int]
-    state: Mapping[str, bytes] | None
-    keep: bytes | None
-    held: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """Something was lost before it could be stored."""
-
-    gap: Gap
-
-
-@dataclass(frozen=True, slots=True)
-class PromiseEviction:
-    """Telemetry up to row `last_id` is about to be deleted."""
-
-    gap: Gap
-    last_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class SaveCursors:
-    """Cursors to persist, and the newest telemetry sequence known to be committed."""
-
-    cursors: Mapping[tuple[str, Stream], RangeSet]
-    epoch: int
-    telemetry_next: int
-
-
-@dataclass(frozen=True, slots=True)
-class SaveState:
-    """Named values to persist."""
-
-    state: Mapping[str, bytes]
+CURSORS_SYNC_NS = 30 * 10**9
+"""Cursors in the file are at most so much older after a power cut than those of the last second."""
 
 
 @dataclass(slots=True)
@@ -90,10 +68,6 @@ class _Plan:
     signed: list[SignedHead]
     now_ns: int
     promised: int = 0
-
-
-RecordsJob = PendingRecord | Lost | PromiseEviction | SaveCursors | SaveState | Renew
-EncodeGap = Callable[[Gap, int], bytes]
 
 
 class RecordsWriter(Writer[RecordsJob]):
@@ -115,37 +89,52 @@ class RecordsWriter(Writer[RecordsJob]):
         reserve: Reserve,
         signer: Signer | None,
         unsent: Callable[[Stream], int | None],
+        repairs: Repairs,
     ) -> None:
-        super().__init__(database, config, clock, session, post, signer=signer, unsent=unsent)
+        super().__init__(
+            database, config, clock, session, post, signer=signer, unsent=unsent, repairs=repairs
+        )
         self._encode_gap = encode_gap
         self._evict_telemetry = evict_telemetry
         self._catalogues_held = catalogues_held
         self._reserve = reserve
         self._ledger = GapLedger(config.gap_interval_s * 10**9, load_pending_gaps(database))
+        self.catalogues: dict[bytes, int] = {}
+        self._used: dict[Stream, int] = {}
+        self._oldest_ns: dict[Stream, int] = {}
+        self._alone: set[Stream] = set()
+        self.reload()
+        self._again: list[RecordsJob] = []
+        self._retry_ns = 0
+        self._synced_ns = clock.monotonic_ns()
+        self._unsettled: list[RecordsJob] = []
+
+    def reload(self) -> None:
+        """Take catalogues and counts from the file."""
         self.catalogues = {
             bytes(row[0]): int(row[1])
-            for row in database.connection.execute(
+            for row in self.database.connection.execute(
                 "SELECT hash, event_id FROM catalogue WHERE event_id IN (SELECT id FROM event)"
             )
         }
-        self._used = {stream: used_bytes(database, stream) for stream in STREAMS[RECORDS]}
-        self._oldest_ns: dict[Stream, int] = {}
-        self._alone: set[Stream] = set()
-        self._again: list[RecordsJob] = []
-        self._retry_ns = 0
-        self._unsettled: list[RecordsJob] = []
+        self._used = {stream: used_bytes(self.database, stream) for stream in STREAMS[RECORDS]}
+        self._oldest_ns.clear()
+        self._alone.clear()
 
     def commit(self, jobs: Sequence[RecordsJob]) -> None:
         """Store everything given in one transaction; a new log id is one of its own."""
         batch: list[RecordsJob] = []
-        self._unsettled = [job for job in jobs if not isinstance(job, Renew)]
+        self._unsettled = [job for job in jobs if not isinstance(job, Renew | Verify)]
         for job in jobs:
+            if not isinstance(job, Renew | Verify):
+                batch.append(job)
+                continue
+            self._store(batch)
+            batch = []
             if isinstance(job, Renew):
-                self._store(batch)
-                batch = []
                 self._renew(job)
             else:
-                batch.append(job)
+                self.verify()
         self._store(batch)
 
     def receipts_of(self, job: RecordsJob) -> list[Receipt]:
@@ -215,7 +204,10 @@ class RecordsWriter(Writer[RecordsJob]):
             planned.outcome.released_bytes = 0
             self._stored(planned)
 
-        error = self.transact(work, stored_late)
+        is_synced = self._needs_sync(jobs)
+        error = self.transact(work, stored_late, is_synced=is_synced)
+        if is_synced and not error:
+            self._synced_ns = planned.now_ns
         self._unsettled = self._unsettled[len(jobs) :]  # given in order
         if error:
             self._ledger = ledger
@@ -235,6 +227,11 @@ class RecordsWriter(Writer[RecordsJob]):
             self.post(outcome)
         else:
             self._stored(planned)
+
+    def _needs_sync(self, jobs: Sequence[RecordsJob]) -> bool:
+        """Cursors alone wait for no disk, and no alarm for them: what is lost is sent again."""
+        late_ns = self.clock.monotonic_ns() - self._synced_ns
+        return late_ns >= CURSORS_SYNC_NS or not all(isinstance(job, SaveCursors) for job in jobs)
 
     def _stored(self, planned: _Plan) -> None:
         outcome = planned.outcome
@@ -269,6 +266,10 @@ class RecordsWriter(Writer[RecordsJob]):
                 reports += self._ledger.add(job.gap, now_ns)
             elif isinstance(job, SaveState):
                 outcome.state.update(job.state)
+            elif isinstance(job, TakeOver) and not self._is_taken(job):
+                reports += [
+                    one for gap in gaps_told(job.told) for one in self._ledger.add(gap, now_ns)
+                ]
             if isinstance(job, PromiseEviction):
                 plan.promised = max(plan.promised, job.last_id)
         for gap in reports:
@@ -300,7 +301,7 @@ class RecordsWriter(Writer[RecordsJob]):
             connection.executemany(
                 "INSERT OR REPLACE INTO catalogue VALUES (?, ?)", list(plan.catalogues.items())
             )
-        if any(isinstance(job, Lost | PromiseEviction) for job in jobs):
+        if any(isinstance(job, Lost | PromiseEviction | TakeOver) for job in jobs):
             self._save_pending_gaps()
         if plan.promised:
             self.database.set_meta(EVICTED, plan.promised)
@@ -308,27 +309,19 @@ class RecordsWriter(Writer[RecordsJob]):
             if isinstance(job, SaveCursors) and job.epoch == self.epoch:
                 save_cursors(self.database, job.cursors)
                 self.database.set_meta(TELEMETRY_HIGH, job.telemetry_next - 1)
+            elif isinstance(job, TakeOver):
+                self.database.set_meta(f"{SALVAGED}.{job.kind}", job.told)
+                if job.kind == RECORDS:
+                    self.database.delete_meta(SALVAGED)
+
+    def _is_taken(self, job: TakeOver) -> bool:
+        return bytes(self.database.meta(f"{SALVAGED}.{job.kind}", b"")) == job.told
 
     def _kept_for_later(
         self, jobs: Sequence[RecordsJob], error: str, given_up: list[Receipt]
     ) -> list[RecordsJob]:
-        """What is tried again: losses to be counted, and alarms, as far as memory allows."""
-        kept: list[RecordsJob] = []
-        cause = "disk_full" if "full" in error else "io_error"
-        wall_ns = self.clock.wall_ns()
-        held_bytes = 0
-        for job in jobs:
-            if isinstance(job, PendingRecord):
-                held_bytes += len(job.payload) + ROW_OVERHEAD_BYTES
-                if job.stream is Stream.ALARM and held_bytes <= HELD_BYTES:
-                    # The same object from now on: what turns out to be stored is told by it.
-                    kept.append(job if job.held else replace(job, held=True))
-                    continue
-                if job.stream is Stream.ALARM:
-                    given_up.append(job.receipt)
-                kept.append(Lost(Gap(job.stream, cause, 0, 0, wall_ns, wall_ns, 1)))
-            elif isinstance(job, Lost | PromiseEviction | SaveState):
-                kept.append(job)
+        kept, lost = kept_for_later(jobs, error, self.clock.wall_ns())
+        given_up += [job.receipt for job in lost]
         return kept
 
     def _gap_payload(self, gap: Gap) -> bytes:
@@ -381,12 +374,10 @@ class RecordsWriter(Writer[RecordsJob]):
     def _oldest(self, stream: Stream) -> int:
         found = self._oldest_ns.get(stream)
         if found is None:
-            row = self.database.connection.execute(
-                f"SELECT time_ns FROM {TABLE[stream]} ORDER BY id LIMIT 1"
-            ).fetchone()
-            if row is None:
+            found = oldest_ns(self.database, stream)
+            if found is None:
                 return self.clock.wall_ns()
-            found = self._oldest_ns[stream] = int(row[0])
+            self._oldest_ns[stream] = found
         return found
 
     def _look_for_evictions(self) -> None:
@@ -406,13 +397,7 @@ class RecordsWriter(Writer[RecordsJob]):
 
     def _evict(self, stream: Stream, limit: Limits) -> None:
         live = self._live_catalogues() if stream is Stream.EVENT else set()
-        rows = self.database.connection.execute(
-            f"SELECT id, time_ns, length(payload) FROM {TABLE[stream]} ORDER BY id LIMIT 10000"
-        ).fetchall()
-        held = [
-            Held(row_id, row_id, at_ns, at_ns, size + ROW_OVERHEAD_BYTES, kept=row_id in live)
-            for row_id, at_ns, size in rows
-        ]
+        held = oldest_held(self.database, stream, live)
         chosen = choose_evictions(held[:-1], self._used[stream], limit, expired_at_once=100)
         staying = (unit.first_ns for unit in held[:-1] if not unit.kept)
         if not chosen:
@@ -464,19 +449,27 @@ class RecordsWriter(Writer[RecordsJob]):
             stored({})
 
     def _renew(self, job: Renew) -> None:
+        repaired = self._repair(job) if job.repair == RECORDS else None
         self._report(self._ledger.close)
         self.epoch = job.epoch
-        former = self.database.meta("log_id", b"")
+        former = self.database.meta("log_id", b"") or self.database.meta(RENEWED_FROM, b"")
 
         def work() -> None:
             connection = self.database.connection
             for stream in STREAMS[RECORDS]:
                 head = self.database.heads[stream]
-                from_id = max(head.first_id, head.base + job.carry_from.get(stream, 1))
+                carry = job.carry_from.get(stream, 1)
+                if repaired is not None:
+                    carry = int(self.database.meta(carry_name(stream), carry))
+                from_id = max(head.first_id, head.base + carry)
                 if stream is Stream.EVENT and self.catalogues:
                     from_id = min(from_id, *self.catalogues.values())
                 self.database.renumber(stream, from_id, job.log_id)
+                self.database.delete_meta(carry_name(stream))
             connection.execute("DELETE FROM cursor")
+            if repaired is not None:
+                state = list(job.state.items())
+                connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", state)
             self.database.set_meta(TELEMETRY_HIGH, 0)
             self.database.set_meta(RENEWED_FROM, former)
             self.database.set_meta(RENEWED_CARRY, job.carry_from.get(Stream.TELEMETRY, 1))
@@ -488,10 +481,20 @@ class RecordsWriter(Writer[RecordsJob]):
         error = self.transact(work, renewed)
         if not error:
             self.signing.forget()
-        self._renewed(error)
+        self._renewed(error, repaired)
 
-    def _renewed(self, error: str) -> None:
+    def _repair(self, job: Renew) -> tuple[str, str]:
+        """Rebuild the file; what was lost is reported with what waits to be stored."""
+        done, error = self.mend(job.damage, Told(job.carry_from, held=self.rows_held()))
+        if done:
+            self._again.append(TakeOver(RECORDS, bytes(self.database.meta(SALVAGED, b""))))
+            self._retry_ns = 0
+        return done, error
+
+    def _renewed(self, error: str, repaired: tuple[str, str] | None = None) -> None:
         outcome = Outcome(self.epoch, health=f"log id not renewed: {error}" if error else "")
+        if repaired is not None:
+            outcome.repaired, outcome.error = repaired
         outcome.catalogues = self.catalogue_sequences()
         self._add_bounds(outcome)
         self.post(outcome)

@@ -16,7 +16,6 @@ the other says. Otherwise it is new: what no destination has acknowledged gets s
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import secrets
 import sqlite3
@@ -26,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from buffer.bookkeeping import load_pending_gaps, save_pending_gaps
-from buffer.contract import NO_HASH, BufferPathError, Gap, Stream, chain_hash
+from buffer.contract import Bounds, BufferPathError, Clock, Stream
 from buffer.database import (
     APPLICATION_ID,
     RECORDS,
@@ -34,26 +33,22 @@ from buffer.database import (
     STREAMS,
     TABLE,
     TELEMETRY,
+    DamagedError,
     Database,
+    carry_name,
     migrations,
     verify_marker,
 )
-from buffer.records_writer import (
-    EVICTED,
-    RENEWED_CARRY,
-    TELEMETRY_HIGH,
-)
-from buffer.salvage import SALVAGED, carry_from, carry_name, salvage
+from buffer.jobs import EVICTED, RENEWED_CARRY, SALVAGED, TELEMETRY_HIGH
+from buffer.patient import FILE_ATTEMPTS, UNREADABLE, asked
+from buffer.salvage import carry_from, gaps_told, salvage
+from buffer.writer import Told
 
 VERIFY_WHOLE_BYTES = 64 << 20
 VERIFY_ROWS = 1_000
 LOCK_ATTEMPTS = 5
 LOCK_PAUSE_S = 0.02
 """An inspection holds the lock for microseconds to see whether it is free; that is waited out."""
-
-
-class DamagedError(Exception):
-    """A database file cannot be trusted; says why."""
 
 
 @dataclass(slots=True)
@@ -66,6 +61,19 @@ class Opened:
     lock: int
     notes: list[str] = field(default_factory=list)
 
+    def state(self) -> dict[str, bytes]:
+        """Named values as they were last committed."""
+        rows = self.records.connection.execute("SELECT key, value FROM state")
+        return {str(key): bytes(value) for key, value in rows}
+
+    def bounds(self) -> dict[Stream, Bounds]:
+        """Sequences held of each stream."""
+        heads = {**self.telemetry.heads, **self.records.heads}
+        return {
+            stream: Bounds(head.first_id - head.base, head.next_id - head.base)
+            for stream, head in heads.items()
+        }
+
 
 def open_data_dir(path: Path, now_ns: int, verify_whole_bytes: int = VERIFY_WHOLE_BYTES) -> Opened:
     """Open both databases, repaired if need be; raises BufferPathError.
@@ -74,24 +82,43 @@ def open_data_dir(path: Path, now_ns: int, verify_whole_bytes: int = VERIFY_WHOL
     """
     _check_path(path)
     lock = _lock(path)
+    notes: list[str] = []
     try:
-        notes: list[str] = []
-        telemetry, telemetry_whole = _open(
-            path / "telemetry.db", TELEMETRY, now_ns, notes, verify_whole_bytes
-        )
-        records, records_whole = _open(
-            path / "records.db", RECORDS, now_ns, notes, verify_whole_bytes
-        )
-        for database in (telemetry, records):
-            _take_over_gaps(database, records)
-        if _same_rows(telemetry, records):
-            _finish_eviction(telemetry, records)
-        log_id = _settle_log_id(telemetry, records, notes, sure=telemetry_whole and records_whole)
+        try:
+            return _opened(path, lock, now_ns, notes, verify_whole_bytes)
+        except DamagedError as failure:  # met beyond what was verified: now all of it is
+            notes.append(f"{failure}: both files were verified as a whole")
+            return _opened(path, lock, now_ns, notes, 1 << 62)
     except (sqlite3.Error, OSError) as failure:
         os.close(lock)
         raise BufferPathError(f"Data directory {path} cannot be used: {failure}.") from failure
     except BaseException:
         os.close(lock)
+        raise
+
+
+def _opened(
+    path: Path, lock: int, now_ns: int, notes: list[str], verify_whole_bytes: int
+) -> Opened:
+    telemetry, telemetry_whole = _open(
+        path / "telemetry.db", TELEMETRY, now_ns, notes, verify_whole_bytes
+    )
+    try:
+        records, records_whole = _open(
+            path / "records.db", RECORDS, now_ns, notes, verify_whole_bytes
+        )
+    except BaseException:
+        telemetry.close()
+        raise
+    try:
+        for database in (telemetry, records):
+            _take_over_gaps(database, records)
+        if _same_rows(telemetry, records):
+            _finish_eviction(telemetry, records)
+        log_id = _settle_log_id(telemetry, records, notes, sure=telemetry_whole and records_whole)
+    except BaseException:
+        telemetry.close()
+        records.close()
         raise
     return Opened(telemetry, records, log_id, lock, notes)
 
@@ -113,18 +140,14 @@ def verify(database: Database, verify_whole_bytes: int = VERIFY_WHOLE_BYTES) -> 
 
 
 def _verify_chain(database: Database, stream: Stream, after_id: int) -> None:
-    base = database.heads[stream].base
-    previous: tuple[int, bytes] | None = (base, NO_HASH) if after_id == base else None
+    before: tuple[int, bytes] | None = None
     rows = database.connection.execute(
-        f"SELECT id, hash, payload FROM {TABLE[stream]} WHERE id > ? ORDER BY id",
+        f"SELECT id, payload, hash FROM {TABLE[stream]} WHERE id > ? ORDER BY id",
         (after_id,),
     )
-    for row_id, digest, payload in rows:
-        if previous is not None and previous[0] == row_id - 1:
-            expected = chain_hash(previous[1], stream, row_id - base, payload)
-            if expected != digest:
-                raise DamagedError(f"{stream.name.lower()} record {row_id - base} is not intact")
-        previous = (row_id, digest)
+    for row in rows:
+        database.check_row(stream, before, row)
+        before = (row[0], row[2])
 
 
 def _check_path(path: Path) -> None:
@@ -175,22 +198,32 @@ def _open(
             )
         return Database(path, kind), True
     try:
-        _check_identity(path, kind)
-        database = Database(path, kind)
-    except (sqlite3.DatabaseError, DamagedError) as failure:
+        return asked(lambda: _sound(path, kind, verify_whole_bytes), FILE_ATTEMPTS), True
+    except sqlite3.DatabaseError as failure:
         reason = _damage(failure)
-    else:
-        try:
-            verify(database, verify_whole_bytes)
-        except (sqlite3.DatabaseError, DamagedError) as failure:
-            database.close()
-            reason = _damage(failure)
-        else:
-            return database, True
+    notes.append(_rebuild(path, kind, now_ns, reason, _told_by_records(path, kind)))
+    return Database(path, kind), False
+
+
+def _sound(path: Path, kind: str, verify_whole_bytes: int) -> Database:
+    """Open a file that holds what was written to it; raises DamagedError or sqlite3.Error."""
+    _check_identity(path, kind)
+    database = Database(path, kind)
+    try:
+        verify(database, verify_whole_bytes)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _rebuild(path: Path, kind: str, now_ns: int, reason: str, told: Told) -> str:
+    """Copy what can be read of a file that nobody writes to; only then set it aside."""
+    rebuilt = path.with_name(path.name + ".rebuilt")
+    _remove(rebuilt)
     fresh = Database(rebuilt, kind)
     try:
-        carry, evicted = _told_by_records(path, kind)
-        salvage(path, fresh, now_ns, carry, evicted)
+        salvage(path, fresh, now_ns, told)
         fresh.move_wal()
     finally:
         fresh.close()
@@ -198,8 +231,27 @@ def _open(
     verify_marker(path).unlink(missing_ok=True)
     rebuilt.rename(path)
     _sync_folder(path.parent)
-    notes.append(f"{path.name} was set aside as {aside.name}: {reason}")
-    return Database(path, kind), False
+    return f"{path.name} was set aside as {aside.name}: {reason}"
+
+
+class FileRepairs:
+    """Verifies and repairs a file while the gateway runs; called by the writer of that file."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def verify(self, path: Path, kind: str) -> str:
+        """Why a file cannot be trusted, read anew through a connection of its own; else ""."""
+        verify_marker(path).touch()  # a start after a crash looks at all of it, too
+        try:
+            asked(lambda: _sound(path, kind, 1 << 62), FILE_ATTEMPTS).close()
+        except sqlite3.DatabaseError as failure:
+            return _damage(failure)
+        return ""
+
+    def rebuild(self, path: Path, kind: str, damage: str, told: Told) -> str:
+        """Set a damaged file aside and put what can be read of it in its place."""
+        return _rebuild(path, kind, self._clock.wall_ns(), damage, told)
 
 
 PASSES = frozenset({
@@ -207,25 +259,28 @@ PASSES = frozenset({
     sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM,
 })  # fmt: skip
 """Primary result codes (sqlite.org/rescode.html) that say nothing of what is in the file."""
-UNREADABLE = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ})
-"""Of the I/O errors, those of reading: a bad sector stays; a write or sync may work again."""
 
 
-def _told_by_records(path: Path, kind: str) -> tuple[dict[Stream, int], int]:
-    """What records.db says of a damaged file, as far as it can be read.
-
-    Per stream the first sequence not acknowledged everywhere; the last row of telemetry that an
-    eviction has promised to delete, and counted.
-    """
+def _told_by_records(path: Path, kind: str) -> Told:
+    """What records.db says of a damaged file, as far as it can be read."""
     try:
-        with closing(_read_only(path.with_name("records.db"))) as source:
-            if kind == TELEMETRY and _log_id(source) != _named(path):
-                return {}, 0
-            row = source.execute("SELECT value FROM meta WHERE key = ?", (EVICTED,)).fetchone()
-            evicted = int(row[0]) if row is not None and kind == TELEMETRY else 0
-            return carry_from(source), evicted
+        return asked(lambda: _told(path, kind))
     except (sqlite3.Error, ValueError):
-        return {}, 0
+        return Told({})
+
+
+def _told(path: Path, kind: str) -> Told:
+    with closing(_read_only(path.with_name("records.db"))) as source:
+        if kind == RECORDS:
+            return Told(carry_from(source))
+        meta = dict(source.execute("SELECT key, value FROM meta").fetchall())
+        named = _named(path)
+        evicted = int(meta.get(EVICTED, 0))
+        if named and named == meta.get("log_id"):
+            return Told(carry_from(source), evicted)
+        if named and named == meta.get(RENEWED_FROM):  # a renewal was cut off between the files
+            return Told({Stream.TELEMETRY: int(meta.get(RENEWED_CARRY, 1))}, evicted)
+    return Told({})
 
 
 def _named(path: Path) -> bytes:
@@ -272,9 +327,8 @@ def _take_over_gaps(database: Database, records: Database) -> None:
         return
     taken = f"{SALVAGED}.{database.kind}"
     if bytes(records.meta(taken, b"")) != text:
-        gaps = [Gap(Stream(stream), *rest) for stream, *rest in json.loads(text)["gaps"]]
         records.begin()
-        save_pending_gaps(records, [*load_pending_gaps(records), *gaps])
+        save_pending_gaps(records, [*load_pending_gaps(records), *gaps_told(text)])
         records.set_meta(taken, text)
         records.commit()
     database.begin()

@@ -15,12 +15,14 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from buffer.block import BlockDecoder, BlockError
 from buffer.contract import Clock
+from buffer.database import TELEMETRY
+from buffer.policy import BufferConfig
 from buffer.rollup import CHUNK_POINTS, MINUTE_NS, Minute, Roller, decode, encode, merged
 
 FILE = "rollup.db"
@@ -54,14 +56,26 @@ class _Progress:
     following: int = 0
 
 
+def _nobody(_kind: str, _why: str) -> None:
+    """Nobody is told."""
+
+
 class RollupWriter:
     """`start`, `wake` when a group is finished, `stop`. `failure` says what is wrong, or ""."""
 
-    def __init__(self, folder: Path, quota_bytes: int, min_free_bytes: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: BufferConfig,
+        clock: Clock,
+        suspect: Callable[[str, str], None] = _nobody,
+    ) -> None:
+        """`suspect` is told, in the thread, when a file of the log cannot be read."""
         self._folder = folder
-        self._quota_bytes = quota_bytes
-        self._min_free_bytes = min_free_bytes
+        self._quota_bytes = config.rollup_quota_bytes
+        self._min_free_bytes = config.min_free_bytes
         self._clock = clock
+        self._suspect = suspect
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="buffer-rollup", daemon=True)
@@ -94,6 +108,7 @@ class RollupWriter:
                     self._catch_up(rollup)
             except (sqlite3.Error, OSError) as failure:
                 self.failure = f"the rollup is not written: {failure}"
+                self._suspect(TELEMETRY, self.failure)
             else:
                 self.failure = ""
 
@@ -264,7 +279,12 @@ def _resumed(rollup: sqlite3.Connection, log: sqlite3.Connection) -> _Progress:
     done_id, done_ns = meta.get("done_id", 0), meta.get("done_ns", 0)
     row = log.execute("SELECT time_ns FROM telemetry WHERE id = ?", (done_id,)).fetchone()
     newest = log.execute("SELECT coalesce(max(id), 0) FROM telemetry").fetchone()[0]
-    is_other = row[0] != done_ns if row is not None else newest < done_id
+    if row is not None:
+        is_other = row[0] != done_ns
+    else:  # evicted, or never in this file: then what comes after it is older
+        query = "SELECT time_ns FROM telemetry WHERE id > ? ORDER BY id LIMIT 1"
+        following = log.execute(query, (done_id,)).fetchone()
+        is_other = newest < done_id or (following is not None and following[0] <= done_ns)
     if is_other:  # the file was rebuilt, its rows count anew
         query = "SELECT coalesce(max(id), 0) FROM telemetry WHERE time_ns <= ?"
         done_id = int(log.execute(query, (done_ns,)).fetchone()[0])

@@ -11,55 +11,84 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from buffer.bookkeeping import ranges_of
 from buffer.contract import NO_HASH, Gap, Record, Stream, chain_hash
-from buffer.database import COLUMNS, RECORDS, RENEWED_FROM, STREAMS, TABLE, Database
-from buffer.records_writer import EVICTED, RENEWED_CARRY
+from buffer.database import (
+    COLUMNS,
+    RECORDS,
+    RENEWED_FROM,
+    ROW_OVERHEAD_BYTES,
+    STREAMS,
+    TABLE,
+    TELEMETRY,
+    Database,
+    Head,
+    carry_name,
+)
+from buffer.jobs import EVICTED, RENEWED_CARRY, SALVAGED
+from buffer.patient import ROW_ATTEMPTS, UNREADABLE, asked
+from buffer.writer import Told
 
-SALVAGED = "salvaged"
-"""Name in meta of what was lost, until `recover` has queued it for gap records."""
 ROWS_AT_ONCE = 200
 EMPTY_STRETCH_ROWS = 1 << 20
 """Reading stops after so many unreadable rows in a row, when nothing says how many there were."""
 
 
-def salvage(
-    damaged: Path, fresh: Database, now_ns: int, carry: Mapping[Stream, int], evicted: int
-) -> None:
+def salvage(damaged: Path, fresh: Database, now_ns: int, told: Told) -> None:
     """Copy what can be read; leaves one gap per stream that lost something under SALVAGED.
 
-    carry: first sequence of each stream that some destination has not acknowledged, where known;
-    left under `carry_name` as the sequence that it has in the fresh file.  evicted: the last
-    row of telemetry that has been counted as evicted already; such rows are not taken.
+    What `told.carry` names is left under `carry_name` as its sequence in the fresh file.
     """
+    carry = told.carry
     gaps: list[Gap] = []
     source = sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=ro", uri=True)
     try:
         fresh.begin()
+        if fresh.kind == TELEMETRY and told.above:
+            _number_from(fresh, max(told.above, asked(lambda: _newest(source))))
         new_ids: dict[int, int] = {}
         for stream in STREAMS[fresh.kind]:
             new_ids.clear()
-            gaps += _copy_stream(source, fresh, stream, now_ns, new_ids, evicted)
+            gaps += _copy_stream(source, fresh, stream, now_ns, new_ids, told)
             fresh.set_meta(carry_name(stream), _carried(source, stream, new_ids, carry))
             if stream is Stream.EVENT:
                 _copy_catalogues(source, fresh, new_ids)
         if fresh.kind == RECORDS:
             _copy_tables(source, fresh)
             _keep_telemetry_carry(source, fresh, carry)
-        told = {"at_ns": now_ns, "gaps": [astuple(gap) for gap in gaps]}
-        fresh.set_meta(SALVAGED, json.dumps(told).encode())
+        else:
+            _name_groups(fresh)
+        lost = {"at_ns": now_ns, "gaps": [astuple(gap) for gap in gaps]}
+        fresh.set_meta(SALVAGED, json.dumps(lost).encode())
         fresh.commit()
     finally:
         source.close()
 
 
-def carry_name(stream: Stream) -> str:
-    """Name in meta of the sequence from which a repaired stream is sent again."""
-    return f"carry.{stream.value}"
+def _number_from(fresh: Database, above: int) -> None:
+    """Begin the rows of telemetry above what was: none is meant by what was said of another."""
+    fresh.set_meta(f"base.{Stream.TELEMETRY.value}", above)
+    fresh.heads[Stream.TELEMETRY] = Head(above, above + 1, above + 1, NO_HASH)
+
+
+def _newest(source: sqlite3.Connection) -> int:
+    try:
+        return int(source.execute("SELECT coalesce(max(id), 0) FROM telemetry").fetchone()[0])
+    except sqlite3.DatabaseError as failure:
+        if getattr(failure, "sqlite_errorcode", 0) in UNREADABLE:
+            raise
+        return 0
+
+
+def gaps_told(told: bytes) -> list[Gap]:
+    """What a repair lost, of what it left under SALVAGED."""
+    return [Gap(Stream(stream), *rest) for stream, *rest in json.loads(told)["gaps"]]
 
 
 def carry_from(records: sqlite3.Connection) -> dict[Stream, int]:
@@ -79,7 +108,8 @@ def _carried(
 ) -> int:
     """Sequence in the fresh file of the first row that is not acknowledged everywhere."""
     try:
-        from_id = _meta(source, f"base.{stream.value}", 0) + carry.get(stream, 1)
+        base = asked(lambda: _meta(source, f"base.{stream.value}", 0))
+        from_id = base + carry.get(stream, 1)
     except sqlite3.Error:
         return 1
     return 1 + sum(1 for row_id in new_ids if row_id < from_id)
@@ -90,8 +120,9 @@ def _keep_telemetry_carry(
 ) -> None:
     """Telemetry names the log id of the damaged file; say where its carrying begins."""
     try:
-        row = source.execute("SELECT value FROM meta WHERE key = 'log_id'").fetchone()
-        fresh.set_meta(EVICTED, _meta(source, EVICTED, 0))
+        query = "SELECT value FROM meta WHERE key = 'log_id'"
+        row = asked(lambda: source.execute(query).fetchone())
+        fresh.set_meta(EVICTED, asked(lambda: _meta(source, EVICTED, 0)))
     except sqlite3.Error:
         return
     if row is not None:
@@ -105,24 +136,31 @@ def _copy_stream(
     stream: Stream,
     now_ns: int,
     new_ids: dict[int, int],
-    evicted: int,
+    told: Told,
 ) -> list[Gap]:
     """Copy one stream; `new_ids` is filled with the new row of each row taken."""
+    first_held, last_held = told.held.get(stream, (1, 0))
     try:
-        base = _meta(source, f"base.{stream.value}", 0)
-        names = {int(key): bytes(value) for key, value in source.execute("SELECT * FROM name")}
-        top = int(source.execute(f"SELECT coalesce(max(id), 0) FROM {TABLE[stream]}").fetchone()[0])
+        base, anchor, names, top = asked(lambda: _outline(source, stream))
     except sqlite3.Error:
-        return [_unknown(stream, now_ns)]
+        first_held = max(first_held, told.evicted + 1)
+        return [_lost(stream, now_ns, max(0, last_held - first_held + 1))]
+    top = last_held if stream in told.held else top  # beyond it nobody was told of
     previous: tuple[int, bytes] | None = None
     key: int | None = None
     missing: list[int] = []
-    expected: int | None = None
-    for row in _readable_rows(source, TABLE[stream], top, after=evicted):
+    expected = max(anchor[0], told.evicted) + 1
+    for row in _readable_rows(source, TABLE[stream], top, after=told.evicted):
         row_id, digest, payload = row[0], row[7], row[12]
-        if expected is not None and row_id > expected:
+        if previous is None:
+            expected = min(expected, row_id)  # of a former log id, or kept when others went
+        if previous is not None and base < anchor[0] and previous[0] < anchor[0]:
+            expected = max(expected, anchor[0] + 1)  # it was kept when those after it were evicted
+        if row_id > expected:
             missing += [expected, row_id - 1]
         expected = row_id + 1
+        if (previous is None or previous[0] != row_id - 1) and anchor[0] == row_id - 1:
+            previous = anchor
         intact = (
             previous is None
             or previous[0] != row_id - 1
@@ -139,6 +177,20 @@ def _copy_stream(
         new_ids[row_id] = fresh.heads[stream].next_id
         _append(fresh, stream, row, names, key)
     return _gap_of(stream, missing, top, expected, now_ns)
+
+
+def _outline(
+    source: sqlite3.Connection, stream: Stream
+) -> tuple[int, tuple[int, bytes], dict[int, bytes], int]:
+    """Base of a stream, the row after which all must be there, names, and its newest row."""
+    base = _meta(source, f"base.{stream.value}", 0)
+    query = "SELECT value FROM meta WHERE key = ?"
+    row = source.execute(query, (f"anchor.{stream.value}",)).fetchone()
+    anchor_id = _meta(source, f"anchor_id.{stream.value}", base)
+    anchor = (anchor_id, NO_HASH if row is None else bytes(row[0]))
+    names = {int(key): bytes(value) for key, value in source.execute("SELECT * FROM name")}
+    newest = source.execute(f"SELECT coalesce(max(id), 0) FROM {TABLE[stream]}").fetchone()[0]
+    return base, anchor, names, int(newest)
 
 
 def _append(
@@ -178,8 +230,10 @@ def _readable_rows(
     skipped = 0
     while after < top and skipped < EMPTY_STRETCH_ROWS:
         query = f"SELECT {COLUMNS} FROM {table} WHERE id > ? AND id <= ? ORDER BY id"
+        span = (after, after + step)
+        attempts = 1 if step > 1 else ROW_ATTEMPTS
         try:
-            rows = source.execute(query, (after, after + step)).fetchall()
+            rows = asked(partial(_all, source, query, span), attempts)
         except sqlite3.Error:
             if step > 1:
                 step = 1
@@ -193,9 +247,15 @@ def _readable_rows(
         step = ROWS_AT_ONCE if after % ROWS_AT_ONCE == 0 else 1
 
 
+def _all(
+    source: sqlite3.Connection, query: str, arguments: tuple[int, ...] = ()
+) -> list[tuple[Any, ...]]:
+    return source.execute(query, arguments).fetchall()
+
+
 def _copy_catalogues(source: sqlite3.Connection, fresh: Database, new_ids: dict[int, int]) -> None:
     try:
-        rows = source.execute("SELECT hash, event_id FROM catalogue").fetchall()
+        rows = asked(partial(_all, source, "SELECT hash, event_id FROM catalogue"))
     except sqlite3.Error:
         return
     known = [(digest, new_ids[row_id]) for digest, row_id in rows if row_id in new_ids]
@@ -205,12 +265,26 @@ def _copy_catalogues(source: sqlite3.Connection, fresh: Database, new_ids: dict[
 def _copy_tables(source: sqlite3.Connection, fresh: Database) -> None:
     for table in ("state", "pending_gap"):
         try:
-            rows = source.execute(f"SELECT * FROM {table}").fetchall()
+            rows = asked(partial(_all, source, f"SELECT * FROM {table}"))
         except sqlite3.Error:
             continue
         if rows:
             marks = ", ".join("?" * len(rows[0]))
             fresh.connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+    with suppress(sqlite3.Error):  # what was reported already of a repair of either file
+        query = f"SELECT * FROM meta WHERE key GLOB '{SALVAGED}.*'"
+        taken = asked(partial(_all, source, query))
+        fresh.connection.executemany("INSERT INTO meta VALUES (?, ?)", taken)
+
+
+def _name_groups(fresh: Database) -> None:
+    """List the groups taken, but the last, so that they are evicted one by one."""
+    fresh.connection.execute(
+        "INSERT INTO finished_group SELECT group_id, max(id), min(first_ns), max(last_ns),"
+        " max(time_ns), sum(length(payload) + ?), min(catalogue) FROM telemetry"
+        " WHERE group_id < (SELECT max(group_id) FROM telemetry) GROUP BY group_id",
+        (ROW_OVERHEAD_BYTES,),
+    )
 
 
 def _meta(source: sqlite3.Connection, key: str, default: int) -> int:
@@ -223,16 +297,15 @@ def _holes(missing: list[int], key: int | None) -> bool:
     return key is None or (bool(missing) and missing[-1] >= key)
 
 
-def _gap_of(
-    stream: Stream, missing: list[int], top: int, expected: int | None, now_ns: int
-) -> list[Gap]:
-    if expected is not None and expected <= top:
+def _gap_of(stream: Stream, missing: list[int], top: int, expected: int, now_ns: int) -> list[Gap]:
+    if expected <= top:
         missing += [expected, top]
     if not missing:
         return []
     count = sum(last - first + 1 for first, last in zip(missing[::2], missing[1::2], strict=True))
-    return [Gap(stream, "corruption", 0, 0, 0, now_ns, count)]
+    return [_lost(stream, now_ns, count)]
 
 
-def _unknown(stream: Stream, now_ns: int) -> Gap:
-    return Gap(stream, "corruption", 0, 0, 0, now_ns, 0)
+def _lost(stream: Stream, now_ns: int, count: int) -> Gap:
+    """Gap of a repair; count 0 where nothing says how much there was."""
+    return Gap(stream, "corruption", 0, 0, 0, now_ns, count)

@@ -2,8 +2,9 @@
 
 A start verifies files above VERIFY_WHOLE_BYTES in their newest rows only, to be quick. This thread
 then reads all the others once, record by record: hash, chain, and that telemetry decodes. It works
-at most a tenth of the time and each question is short. What is wrong is said by `failure` and
-leaves the mark that makes the next start verify and repair the whole file; nothing is written else.
+at most a tenth of the time and each question is short. What is wrong is said by `failure`, is told
+(`suspect`), and leaves the mark that makes the next start verify and repair the whole file if this
+one does not; nothing is written else.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from buffer.contract import BufferPathError, Stream
@@ -28,14 +30,27 @@ class _StoppedError(Exception):
 class Scrubber:
     """`start`, `stop`; `failure` says what is wrong, or "". `done` is set when all is verified."""
 
-    def __init__(self, folder: Path, *, from_bytes: int) -> None:
+    def __init__(self, folder: Path, from_bytes: int, suspect: Callable[[str, str], None]) -> None:
         self._folder = folder
         self._from_bytes = from_bytes
+        self._suspect = suspect
+        self._found: dict[str, str] = {}
+        self._repaired: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="buffer-scrub", daemon=True)
         self._worked_s = time.monotonic()
         self.done = threading.Event()
-        self.failure = ""
+        self._failure = ""
+
+    @property
+    def failure(self) -> str:
+        """What is wrong, or ""."""
+        return "; ".join(filter(None, (*self._found.values(), self._failure)))
+
+    def forgive(self, kind: str) -> None:
+        """A file was repaired, which verified all of it."""
+        self._repaired.add(kind)
+        self._found.pop(kind, None)
 
     def start(self) -> None:
         """Start the thread where a file is large enough."""
@@ -65,18 +80,17 @@ class Scrubber:
         except _StoppedError:
             return
         except (BufferPathError, sqlite3.Error) as failure:
-            self.failure = f"the log cannot be verified: {failure}"
+            self._failure = f"the log cannot be verified: {failure}"
         self.done.set()
 
     def _look(self, inspection: Inspection, kind: str, stream: Stream) -> None:
         self._worked_s = time.monotonic()
         found: Verified = inspection.verify(stream, pause=self._rest)
-        if found.why:
+        if found.why and kind not in self._repaired:
             verify_marker(self._folder / f"{kind}.db").touch()
-            self.failure = (
-                f"{stream.name.lower()} record {found.bad} is damaged ({found.why});"
-                " the next start repairs the file"
-            )
+            text = f"{stream.name.lower()} record {found.bad} is damaged ({found.why})"
+            self._found[kind] = text
+            self._suspect(kind, text)
 
     def _rest(self) -> None:
         if self._stop.wait(REST * (time.monotonic() - self._worked_s)):

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from buffer.alarm_watch import AlarmWatch
 from buffer.block import ColumnBatch, check_batch
 from buffer.bookkeeping import load_cursors
+from buffer.collecting import Collecting
 from buffer.contract import (
     Bounds,
     Capacity,
@@ -38,33 +39,37 @@ from buffer.contract import (
     VolatileListener,
     VolatileRecord,
 )
-from buffer.cursors import Cursors
-from buffer.database import RECORDS, TELEMETRY, Reader
+from buffer.cursors import Cursors, CursorSaver, Key
+from buffer.database import RECORDS, TELEMETRY
 from buffer.filing import Collected, Filing
-from buffer.listeners import Listeners
-from buffer.policy import HOUR_NS, BufferConfig, CommitPolicy, capacity_hours
-from buffer.ranges import RangeSet
-from buffer.reading import Reading
-from buffer.records_writer import (
+from buffer.jobs import (
     EncodeGap,
+    Evict,
     Lost,
+    PendingBatch,
     PendingRecord,
     PromiseEviction,
-    RecordsWriter,
+    Renew,
     SaveCursors,
     SaveState,
+    TakeOver,
+    Verify,
 )
-from buffer.recover import Opened, open_data_dir
+from buffer.listeners import Listeners
+from buffer.mender import Mender
+from buffer.policy import HOUR_NS, BufferConfig, CommitPolicy, capacity_hours
+from buffer.ranges import RangeSet
+from buffer.reader import Reader
+from buffer.reading import Reading
+from buffer.records_writer import RecordsWriter
+from buffer.recover import FileRepairs, Opened, open_data_dir
 from buffer.reserve import Reserve
 from buffer.rollup import Minute
 from buffer.rollup_writer import RollupWriter
+from buffer.room import Room
 from buffer.scrub import Scrubber
-from buffer.telemetry_writer import Evict, PendingBatch, Renew, Store, TelemetryWriter
+from buffer.telemetry_writer import TelemetryWriter
 from buffer.writer import Outcome, Session, Usage
-
-CURSOR_DELAY_S = 1.0
-REFUSE_FACTOR = 4
-"""Above this many times queue_bytes a batch is refused, with a gap of cause overload."""
 
 
 class Buffer:
@@ -89,28 +94,16 @@ class Buffer:
         self._log_id = opened.log_id
         self._epoch = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._policy = CommitPolicy(config)
-        self._waiting: list[PendingBatch] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._cursor_timer: asyncio.TimerHandle | None = None
-        self._key = False
+        policy = CommitPolicy(config)
         self._catalogue = b""
-        self._queued_bytes = 0
-        self._room = asyncio.Event()
-        self._room.set()
+        self._room = Room(config.queue_bytes)
         self._listeners = Listeners()
         self._trouble: dict[str, str] = {}
         self._alarms = AlarmWatch(clock)
-        connection = opened.records.connection
-        self._state = {
-            str(key): bytes(value) for key, value in connection.execute("SELECT * FROM state")
-        }
-        heads = {**opened.telemetry.heads, **opened.records.heads}
-        self._bounds = {
-            stream: Bounds(head.first_id - head.base, head.next_id - head.base)
-            for stream, head in heads.items()
-        }
+        self._state = opened.state()
+        self._bounds = opened.bounds()
         self._cursors = Cursors(load_cursors(opened.records), lambda of: self._bounds[of].first)
+        self._saver = CursorSaver(self._cursors, self._save_cursors)
         session = Session(boot_id)
         self._records_writer = RecordsWriter(
             opened.records,
@@ -124,6 +117,7 @@ class Buffer:
             reserve=Reserve(path / "reserve", config.reserve_bytes, config.min_free_bytes),
             signer=signer,
             unsent=self._cursors.unsent.get,
+            repairs=FileRepairs(clock),
         )
         self._telemetry_writer = TelemetryWriter(
             opened.telemetry,
@@ -133,11 +127,17 @@ class Buffer:
             partial(self._post, TELEMETRY),
             promise=lambda gap, last_id: self._records_writer.put(PromiseEviction(gap, last_id)),
             lost=lambda gap: self._records_writer.put(Lost(gap)),
-            policy=self._policy,
+            policy=policy,
             signer=signer,
             unsent=self._cursors.unsent.get,
+            repairs=FileRepairs(clock),
+            salvaged=lambda told: self._records_writer.put(TakeOver(TELEMETRY, told)),
         )
+        self._collecting = Collecting(policy, config.commit_ms, self._telemetry_writer.put)
         self._writers = (self._telemetry_writer, self._records_writer)
+        self._writer_of: dict[str, TelemetryWriter | RecordsWriter] = {
+            writer.database.kind: writer for writer in self._writers
+        }
         self._usage = {stream: Usage(0, 0, 0) for stream in Stream}
         self._signed = {
             stream: head
@@ -145,8 +145,11 @@ class Buffer:
             for stream, head in writer.signing.newest.items()
         }
         self._catalogues = dict(self._records_writer.catalogue_sequences())
-        self._rollup = RollupWriter(path, config.rollup_quota_bytes, config.min_free_bytes, clock)
-        self._scrub = Scrubber(path, from_bytes=config.verify_whole_bytes)
+        self._rollup = RollupWriter(path, config, clock, self._suspect_later)
+        self._scrub = Scrubber(path, config.verify_whole_bytes, self._suspect_later)
+        self._mender = Mender(
+            clock, lambda kind: self._writer_of[kind].put(Verify()), self._repair, self._mended
+        )
         self._reading = Reading(path)
         self._filing = Filing(
             path,
@@ -194,9 +197,10 @@ class Buffer:
         trace: TracebackType | None,
     ) -> None:
         """Store everything queued, durably; stop readers first, so a writer empties the WAL."""
-        self._flush()
+        self._collecting.flush()
+        self._mender.stop()
         self._alarms.stop()
-        self._save_cursors()
+        self._saver.now()
         for thread in (self._rollup, self._scrub):
             await self._filing.run(thread.stop)
         await self._reading.close()
@@ -226,18 +230,14 @@ class Buffer:
         """Queue columns for the next telemetry record; ValueError where they do not fit."""
         batch = ColumnBatch(points, values, quality, source_time_ns, gateway_time_ns)
         check_batch(batch)
-        loop = self._running()
-        receipt: asyncio.Future[None] = loop.create_future()
+        receipt: asyncio.Future[None] = self._running().create_future()
         raw_bytes = 64 + 20 * len(points)
-        if self._queued_bytes > REFUSE_FACTOR * self._config.queue_bytes:
+        if self._room.is_out:
             self._refuse(receipt, batch)
             return receipt
-        self._take_room(raw_bytes)
-        self._waiting.append(PendingBatch(batch, receipt, self._catalogue, raw_bytes))
-        if self._policy.add(len(points), self._clock.monotonic_ns()):
-            self._flush()
-        elif self._timer is None:
-            self._timer = loop.call_later(self._config.commit_ms / 1e3, self._flush)
+        self._room.take(raw_bytes)
+        pending = PendingBatch(batch, receipt, self._catalogue, raw_bytes)
+        self._collecting.add(pending, self._clock.monotonic_ns())
         return receipt
 
     def add_record(
@@ -254,7 +254,7 @@ class Buffer:
         if keep is not None and stream is not Stream.EVENT:
             raise ValueError("only an event record can define a catalogue")
         receipt: asyncio.Future[int] = self._running().create_future()
-        self._take_room(len(payload))
+        self._room.take(len(payload))
         self._records_writer.put(PendingRecord(stream, payload, receipt, state, keep))
         if stream is Stream.ALARM:
             self._alarms.follow(receipt, payload, failing=bool(self._trouble.get(RECORDS)))
@@ -272,8 +272,8 @@ class Buffer:
 
     def request_key(self) -> None:
         """Make the next telemetry record a key."""
-        self._flush()
-        self._key = True
+        self._collecting.flush()
+        self._collecting.force_key()
 
     def set_clock_quality(
         self, offset_ns: int, *, synchronised: bool, wall_less_monotonic_ns: int | None = None
@@ -308,9 +308,7 @@ class Buffer:
             stream, lambda reader: reader.records(log_id, stream, first, last, max_bytes)
         )
         if not whole:
-            self._trouble["read"] = (
-                f"part of {stream.name.lower()} cannot be read; the next start repairs the file"
-            )
+            self.suspect(stream, f"part of {stream.name.lower()} cannot be read")
         return records
 
     async def group_start(self, sequence: int) -> int:
@@ -352,7 +350,7 @@ class Buffer:
             text
             for text in (*self._trouble.values(), self._rollup.failure, self._scrub.failure)
             if text
-        ]
+        ] + self._mender.trouble()
         return not troubles, "; ".join(troubles) or "everything given is being stored"
 
     def add_listener(self, listener: CommitListener) -> Callable[[], None]:
@@ -394,12 +392,12 @@ class Buffer:
     def acknowledge(self, destination: str, stream: Stream, ranges: RangeSet) -> None:
         """Add ranges to a cursor; persisted within a second."""
         self._cursors.add(destination, stream, ranges)
-        self._save_soon()
+        self._saver.soon()
 
     def replace_cursor(self, destination: str, stream: Stream, ranges: RangeSet) -> None:
         """Set a cursor to what the receiver said in Welcome."""
         self._cursors.replace(destination, stream, ranges)
-        self._save_soon()
+        self._saver.soon()
 
     def set_destinations(self, destinations: Mapping[str, Collection[Stream]]) -> None:
         """Name all destinations and the streams that each is sent.
@@ -415,7 +413,11 @@ class Buffer:
         Until the writers have renumbered it (`bounds` says Bounds(1, 1) meanwhile), reads give
         nothing. Cursors start empty.
         """
-        self._flush()
+        self._begin_log(reason)
+        return self._log_id
+
+    def _begin_log(self, reason: str, *, repair: str = "", damage: str = "") -> None:
+        self._collecting.flush()
         self._log_id = secrets.token_bytes(16)
         self._epoch += 1
         self._catalogues = {}
@@ -424,8 +426,33 @@ class Buffer:
         carry = self._cursors.clear()
         self.notes = (*self.notes, f"log id is new: {reason}")
         for writer in self._writers:
-            writer.put(Renew(self._log_id, self._epoch, carry))
-        return self._log_id
+            writer.put(Renew(self._log_id, self._epoch, carry, repair, damage, {**self._state}))
+
+    # ---- files that seem damaged --------------------------------------------------------------
+
+    def suspect(self, stream: Stream, why: str) -> None:
+        """Have the file of a stream verified, and repaired while everything goes on, if need be.
+
+        A repair begins a new log id (see `renew_log_id`); what was lost becomes a gap record.
+        """
+        self._mender.suspect(TELEMETRY if stream is Stream.TELEMETRY else RECORDS, why)
+
+    def add_repair_listener(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` on the loop with a sentence after each such repair."""
+        self._mender.add_listener(listener)
+
+    def _suspect_later(self, kind: str, why: str) -> None:
+        """The same, from another thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._mender.suspect, kind, why)
+
+    def _repair(self, kind: str, damage: str) -> None:
+        self._begin_log(f"{kind}.db is damaged: {damage}", repair=kind, damage=damage)
+
+    def _mended(self, kind: str, text: str) -> None:
+        self._reading.forget(kind)
+        self._scrub.forgive(kind)
+        self.notes = (*self.notes, text)
 
     # ---- inside -------------------------------------------------------------------------------
 
@@ -434,40 +461,16 @@ class Buffer:
             raise RuntimeError("the buffer is not running: use it inside `async with`")
         return self._loop
 
-    def _flush(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._policy.taken()
-        if self._waiting:
-            self._telemetry_writer.put(Store(self._waiting, self._key))
-            self._waiting = []
-            self._key = False
-
-    def _take_room(self, count: int) -> None:
-        self._queued_bytes += count
-        if self._queued_bytes > self._config.queue_bytes:
-            self._room.clear()
-
     def _refuse(self, receipt: asyncio.Future[None], batch: ColumnBatch) -> None:
         receipt.set_exception(NotStoredError("the buffer is overloaded: its queue is full"))
         at_ns = batch.gateway_time_ns
         lost = Gap(Stream.TELEMETRY, "overload", 0, 0, at_ns, at_ns, len(batch))
         self._records_writer.put(Lost(lost))
-        self._key = True
+        self._collecting.force_key()
 
-    def _save_soon(self) -> None:
-        if self._cursor_timer is None:
-            self._cursor_timer = self._running().call_later(CURSOR_DELAY_S, self._save_cursors)
-
-    def _save_cursors(self) -> None:
-        if self._cursor_timer is not None:
-            self._cursor_timer.cancel()
-            self._cursor_timer = None
-        changed = self._cursors.take_changed()
-        if changed:
-            held = self._bounds[Stream.TELEMETRY].next
-            self._records_writer.put(SaveCursors(changed, self._epoch, held))
+    def _save_cursors(self, changed: Mapping[Key, RangeSet]) -> None:
+        held = self._bounds[Stream.TELEMETRY].next
+        self._records_writer.put(SaveCursors(changed, self._epoch, held))
 
     def _post(self, kind: str, outcome: Outcome) -> None:
         if self._loop is not None and not self._loop.is_closed():
@@ -475,9 +478,7 @@ class Buffer:
 
     def _settle(self, kind: str, outcome: Outcome) -> None:
         """Take in what a commit did; runs on the loop."""
-        self._queued_bytes -= outcome.released_bytes
-        if self._queued_bytes <= self._config.queue_bytes:
-            self._room.set()
+        self._room.release(outcome.released_bytes)
         if outcome.epoch == self._epoch:
             self._bounds.update(outcome.bounds)
             if outcome.signed is not None:
@@ -492,6 +493,7 @@ class Buffer:
         if kind == RECORDS:
             self._alarms.settle(outcome)
         outcome.complete()
+        self._mender.settle(kind, outcome)
         if outcome.records and outcome.epoch == self._epoch:
             self._listeners.tell(outcome.records)
         if outcome.begins_group():

@@ -7,21 +7,19 @@ with its gap record, then carried out, so that every loss is counted exactly onc
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from buffer.block import (
     MAX_BATCHES,
     MAX_SAMPLES,
     BlockEncoder,
     BlockError,
-    ColumnBatch,
     block_header,
 )
 from buffer.contract import Clock, Gap, Record, SignedHead, Signer, Stream
-from buffer.database import RENEWED_FROM, ROW_OVERHEAD_BYTES, Database
+from buffer.database import RENEWED_FROM, ROW_OVERHEAD_BYTES, TELEMETRY, Database, carry_name
+from buffer.jobs import SALVAGED, Evict, PendingBatch, Renew, Store, TelemetryJob
 from buffer.policy import (
     BufferConfig,
     CommitPolicy,
@@ -29,7 +27,7 @@ from buffer.policy import (
     KeyPolicy,
     choose_evictions,
 )
-from buffer.writer import Heads, Outcome, Post, Receipt, Session, Usage, Writer
+from buffer.writer import Heads, Outcome, Post, Receipt, Repairs, Session, Told, Usage, Writer
 
 ROOM_SEEN_NS = 10**9
 """Free disk space is looked at once a second, and at every commit while telemetry is shed."""
@@ -38,41 +36,6 @@ VACUUM_STEP_PAGES = 1_024
 """Free pages are given back above 64 MiB of them, 4 MiB after a commit."""
 
 
-@dataclass(slots=True)
-class PendingBatch:
-    """A batch, its receipt, the catalogue it belongs to and its raw size."""
-
-    batch: ColumnBatch
-    receipt: asyncio.Future[None]
-    catalogue: bytes
-    raw_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """Commit these batches; `key` asks for a key."""
-
-    batches: Sequence[PendingBatch]
-    key: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Evict:
-    """The gap record is durable: delete rows up to `last_id`."""
-
-    last_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Renew:
-    """Start a new log id from the row that has sequence `carry_from` now."""
-
-    log_id: bytes
-    epoch: int
-    carry_from: dict[Stream, int]
-
-
-TelemetryJob = Store | Evict | Renew
 Promise = Callable[[Gap, int], None]
 """Promise an eviction: record the gap, then send Evict(last_id) back."""
 
@@ -93,8 +56,13 @@ class TelemetryWriter(Writer[TelemetryJob]):
         policy: CommitPolicy,
         signer: Signer | None,
         unsent: Callable[[Stream], int | None],
+        repairs: Repairs,
+        salvaged: Callable[[bytes], None],
     ) -> None:
-        super().__init__(database, config, clock, session, post, signer=signer, unsent=unsent)
+        super().__init__(
+            database, config, clock, session, post, signer=signer, unsent=unsent, repairs=repairs
+        )
+        self._salvaged = salvaged
         self._promise = promise
         self._lost = lost
         self._policy = policy
@@ -126,8 +94,10 @@ class TelemetryWriter(Writer[TelemetryJob]):
             batches, key = [], False
             if isinstance(job, Evict):
                 self._evict(job.last_id)
-            else:
+            elif isinstance(job, Renew):
                 self._renew(job)
+            else:
+                self.verify()
         self._store(batches, key=key)
 
     def receipts_of(self, job: TelemetryJob) -> list[Receipt]:
@@ -289,6 +259,10 @@ class TelemetryWriter(Writer[TelemetryJob]):
 
     # ---- groups and eviction ------------------------------------------------------------------
 
+    def reload(self) -> None:
+        """Take the groups of the file."""
+        self._load_groups()
+
     def _load_groups(self) -> None:
         connection = self.database.connection
         head = self.database.heads[Stream.TELEMETRY]
@@ -379,14 +353,19 @@ class TelemetryWriter(Writer[TelemetryJob]):
     def _renew(self, job: Renew) -> None:
         self.epoch = job.epoch
         self._keys.force()
+        repaired, carry = None, job.carry_from.get(Stream.TELEMETRY, 1)
+        if job.repair == TELEMETRY:
+            repaired = self._repair(job)
+            carry = int(self.database.meta(carry_name(Stream.TELEMETRY), carry))
         head = self.database.heads[Stream.TELEMETRY]
-        from_id = max(head.first_id, head.base + job.carry_from.get(Stream.TELEMETRY, 1))
+        from_id = max(head.first_id, head.base + carry)
         starts = [group.first_id for group in (*self._groups, self._open) if group is not None]
         from_id = max((start for start in starts if start <= from_id), default=head.first_id)
 
         def work() -> None:
             self.database.set_meta(RENEWED_FROM, self.database.meta("log_id", b""))
             self.database.renumber(Stream.TELEMETRY, from_id, job.log_id)
+            self.database.delete_meta(carry_name(Stream.TELEMETRY))
 
         def renewed(_: Heads) -> None:
             self.signing.forget()
@@ -395,10 +374,21 @@ class TelemetryWriter(Writer[TelemetryJob]):
         error = self.transact(work, renewed)
         if not error:
             self.signing.forget()
-        self._renewed(error)
+        self._renewed(error, repaired)
 
-    def _renewed(self, error: str) -> None:
+    def _repair(self, job: Renew) -> tuple[str, str]:
+        """Rebuild the file; what was lost is handed over to be reported."""
+        newest = self.database.heads[Stream.TELEMETRY].next_id - 1
+        told = Told(job.carry_from, self._promised_id, above=newest, held=self.rows_held())
+        done, error = self.mend(job.damage, told)
+        if done:
+            self._salvaged(bytes(self.database.meta(SALVAGED, b"")))
+        return done, error
+
+    def _renewed(self, error: str, repaired: tuple[str, str] | None = None) -> None:
         outcome = Outcome(self.epoch, health=f"log id not renewed: {error}" if error else "")
+        if repaired is not None:
+            outcome.repaired, outcome.error = repaired
         outcome.bounds[Stream.TELEMETRY] = self.bounds(Stream.TELEMETRY)
         outcome.usage[Stream.TELEMETRY] = self._usage()
         self.post(outcome)

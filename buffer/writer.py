@@ -17,10 +17,11 @@ import asyncio
 import sqlite3
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from buffer.contract import (
     Bounds,
@@ -32,13 +33,16 @@ from buffer.contract import (
     Stream,
     chain_hash,
 )
-from buffer.database import Database, Head
+from buffer.database import DamagedError, Database, Head
 from buffer.heads import HeadSigning
+from buffer.patient import UNREADABLE, asked
 from buffer.policy import EVERYTHING, BufferConfig, Held, Limits, limits, next_look_ns
 
 JobT = TypeVar("JobT")
 STEP_NS = 128_000_000
 """A wall clock that moved so far against the monotonic one was set (RFC 5905, s. 12, STEPT)."""
+DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+"""Primary result codes (sqlite.org/rescode.html) of a file that does not hold what it should."""
 Heads = dict[Stream, Head]
 Receipt = asyncio.Future[int] | asyncio.Future[None]
 
@@ -81,6 +85,8 @@ class Outcome:
     given_up: alarms that had failed, were kept for later, and are lost now.
     epoch: counts log ids; outcomes of a former log id move no bounds.
     signed: newest signed heads, None to say nothing.  unsigned: why signing fails, if it does.
+    suspicion: why the file may be damaged.  verified: what a verification found, "" nothing.
+    repaired: what a repair did, a sentence; `error` where it failed.
     """
 
     epoch: int
@@ -98,6 +104,9 @@ class Outcome:
     signed: dict[Stream, SignedHead] | None = None
     unsigned: str = ""
     health: str | None = None
+    suspicion: str = ""
+    verified: str | None = None
+    repaired: str | None = None
 
     def begins_group(self) -> bool:
         """Tell whether a group of telemetry was finished by the key of the next."""
@@ -121,6 +130,34 @@ Post = Callable[[Outcome], None]
 """Hand an outcome to the event loop; safe from any thread."""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a repair goes by. carry: first sequence of each stream not acknowledged everywhere.
+
+    evicted: rows of telemetry up to it are counted as evicted, and are not taken.
+    above: rows of telemetry are numbered above it, so that no row that was is meant by another.
+    held: first and last row of each stream that are known to be held, so that what is lost is
+    counted though nothing can be read, and what a commit in doubt left beyond is not taken.
+    """
+
+    carry: Mapping[Stream, int]
+    evicted: int = 0
+    above: int = 0
+    held: Mapping[Stream, tuple[int, int]] = field(default_factory=dict)
+
+
+class Repairs(Protocol):
+    """What a writer does with its file when it is in doubt; raises what passes (OSError, ...)."""
+
+    def verify(self, path: Path, kind: str) -> str:
+        """Why a file, which may be open, cannot be trusted; "" if it can."""
+        ...
+
+    def rebuild(self, path: Path, kind: str, damage: str, told: Told) -> str:
+        """Set a file, which nobody writes to, aside; copy what can be read. Gives a sentence."""
+        ...
+
+
 class Writer(Generic[JobT]):
     """A thread, its queue and its database. Subclasses say what a job does."""
 
@@ -134,8 +171,12 @@ class Writer(Generic[JobT]):
         *,
         signer: Signer | None,
         unsent: Callable[[Stream], int | None],
+        repairs: Repairs,
     ) -> None:
         self.database = database
+        self._repairs = repairs
+        self._suspicion = ""
+        self._is_stale = False  # the file is another one, and could not be read yet
         self._unsent = unsent
         self._look_ns: int | None = 0
         database.set_lock_wait(config.lock_wait_ms)
@@ -216,10 +257,14 @@ class Writer(Generic[JobT]):
         except (sqlite3.Error, OSError) as failure:
             # A question between transactions failed: whatever it was about is asked again later.
             self._broken = True
+            self._suspect(failure)
             self._refuse(unsettled, _cause(failure))
         except BaseException:
             self._refuse(unsettled, "the writer has stopped")
             raise
+        if self._suspicion:
+            self.post(Outcome(self.epoch, suspicion=self._suspicion))
+            self._suspicion = ""
 
     def _refuse(self, jobs: Sequence[JobT], error: str) -> None:
         receipts = [receipt for job in jobs for receipt in self.receipts_of(job)]
@@ -285,8 +330,12 @@ class Writer(Generic[JobT]):
 
     # ---- one transaction, with its attempts ---------------------------------------------------
 
-    def transact(self, work: Callable[[], None], late: Callable[[Heads], None]) -> str:
+    def transact(
+        self, work: Callable[[], None], late: Callable[[Heads], None], *, is_synced: bool = True
+    ) -> str:
         """Run `work` in one durable transaction; "" when stored, else why not.
+
+        is_synced: False where it may be lost in a power cut (see Database.begin).
 
         `late(heads before)` is called before the next job if it turns out that the transaction took
         place although this said it had not: takes it back, or takes it in.
@@ -303,22 +352,67 @@ class Writer(Generic[JobT]):
                         return ""
                     self._check_heads(saved)
                     self._broken = False
-                self.database.begin()
+                self.database.begin(is_synced=is_synced)
                 work()
                 after = self.database.saved_heads()
                 self.database.commit()
             except (sqlite3.Error, OSError, NotStoredError) as failure:
                 error = _cause(failure)
+                self._suspect(failure)
                 self._broken = True
                 self.database.heads = {**saved}
                 self.make_room(failure)
                 saved = self.database.saved_heads()
             else:
-                self._doubt = None
+                self._doubt, self._suspicion = None, ""
                 return ""
         if after is not None:
             self._doubt = after, late
         return error
+
+    # ---- a file that may be damaged -----------------------------------------------------------
+
+    def _suspect(self, failure: Exception) -> None:
+        code = getattr(failure, "sqlite_errorcode", 0)
+        is_other = isinstance(failure, DamagedError | NotStoredError)
+        if is_other or code & 0xFF in DAMAGE or code in UNREADABLE:
+            self._suspicion = str(failure)
+
+    def verify(self) -> None:
+        """Say whether the file is what was written to it; nothing where that cannot be said."""
+        try:
+            found = self._repairs.verify(self.database.path, self.database.kind)
+        except (sqlite3.Error, OSError) as failure:
+            found = ""
+            self._suspicion = _cause(failure)
+        self.post(Outcome(self.epoch, verified=found))
+
+    @abstractmethod
+    def reload(self) -> None:
+        """Take from the file, which is another one now, what is known of it."""
+
+    def rows_held(self) -> dict[Stream, tuple[int, int]]:
+        """First and last row of each stream under the present log id, as far as that is known."""
+        heads = {} if self._is_stale else self.database.heads
+        return {stream: (head.first_id, head.next_id - 1) for stream, head in heads.items()}
+
+    def mend(self, damage: str, told: Told) -> tuple[str, str]:
+        """Rebuild the file: the sentence that says so, and what failed, or could not be read."""
+        self.database.close()
+        done, error = "", ""
+        try:
+            done = self._repairs.rebuild(self.database.path, self.database.kind, damage, told)
+        except (sqlite3.Error, OSError) as failure:
+            error = _cause(failure)
+        self._broken, self._doubt = True, None
+        try:
+            asked(self.database.reopen)
+            asked(self.reload)
+        except (sqlite3.Error, OSError) as failure:
+            self._is_stale = bool(done)
+            return done, error or _cause(failure)
+        self._broken = self._is_stale = False
+        return done, error
 
     def _reopen(self) -> None:
         self.database.reopen()
@@ -331,7 +425,10 @@ class Writer(Generic[JobT]):
         saved = self.database.saved_heads()
         try:
             self._reopen()
-            if self.database.heads != saved:
+            if self._is_stale:
+                self.reload()
+                self._is_stale = False
+            elif self.database.heads != saved:
                 if self._doubt is None or self.database.heads != self._doubt[0]:
                     self.database.heads = saved
                     return

@@ -136,6 +136,7 @@ async def _build(
     else:
         await pipeline.announce({POINT_IDS_STATE: encode_ids(ids)})
     duty = make_duty(site, buffer, pipeline, clock)
+    buffer.add_repair_listener(pipeline.repaired)
     await pipeline.begin()
     for kind, source, text, attributes in start_notes(site, buffer.notes, work_lost):
         pipeline.note(kind, source, text, attributes)

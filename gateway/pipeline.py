@@ -2,11 +2,9 @@
 
 Guarantees:
 
-- An alarm is queued for its own commit before the batch that caused it waits for room: alarms wait
-  for nobody's telemetry.
+- An alarm is queued for its own commit before the batch that caused it waits for room.
 - Every batch is stored as it was read and scaled; no rule filters what is stored.
-- The receipt of a batch completes when the buffer has committed it.
-- What could not be stored is counted, and the buffer itself records the gap.
+- A receipt completes when the buffer has committed; what it could not store is counted here, too.
 - An event that no rule can read is stored as it came, with one sentence beside it; its source is
   not disturbed. Likewise evidence that finds no room: the alarm stands without it.
 
@@ -283,6 +281,11 @@ class Pipeline:
         self._watch(stored)
         self._log.set_catalogue(self._catalogue.hash)
         return stored
+
+    def repaired(self, text: str) -> None:
+        """Take that the log repaired a file while it ran: it has a new id, and says so."""
+        self.note("buffer.repaired", "buffer", text, {})
+        self.announce({})
 
     def note(
         self,

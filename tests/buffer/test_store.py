@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,6 +86,34 @@ async def test_restart_continues_the_log(open_buffer: OpenBuffer) -> None:
         check_chain(records)
         check_chain(await everything(log, Stream.ALARM))
         assert not log.notes
+
+
+async def test_cursors_alone_wait_for_no_disk_and_every_record_does(
+    open_buffer: OpenBuffer, clock: HandClock
+) -> None:
+    full, normal = 2, 1  # sqlite.org/pragma.html#pragma_synchronous
+
+    async def acknowledged(log: Buffer, stop: int) -> int:
+        """Save a cursor, wait until it is in the file; how far that commit waited for the disk."""
+        database = log._records_writer.database.connection
+        log.acknowledge("province", Stream.ALARM, RangeSet([(1, stop)]))
+        log._saver.now()
+        while True:
+            row = database.execute("SELECT ranges FROM cursor WHERE stream = 1").fetchone()
+            if row is not None and row[0] == f"1-{stop}":
+                return int(database.execute("PRAGMA synchronous").fetchone()[0])
+            await asyncio.sleep(0.01)
+
+    async with open_buffer() as log:
+        database = log._records_writer.database.connection
+        for number in range(2, 5):
+            await log.add_record(Stream.ALARM, b"alarm")
+            assert database.execute("PRAGMA synchronous").fetchone()[0] == full
+            assert await acknowledged(log, number) == normal
+        clock.advance(31)
+        assert await acknowledged(log, 5) == full, "at most so old after a power cut"
+    async with open_buffer() as log:
+        assert list(log.cursor("province", Stream.ALARM)) == [(1, 5)]
 
 
 async def test_leaving_stores_what_is_queued(open_buffer: OpenBuffer) -> None:

@@ -1,10 +1,10 @@
 """What a log must be after any fault: compares what was said with what is there.
 
-Guarantees of `problems`: an empty list means that every batch and alarm said to be durable is
-held, or older than everything held and counted in gap records of cause quota; nothing is there
-twice; every refusal is either counted once in gap records and not there, or (alarms only) there
-and not counted; chains and sequences are whole; state does not disagree with the alarms; the log
-opens again, stores, and closes.
+Guarantees of `problems`: an empty list means that every batch and alarm said to be durable is held,
+or older than everything held and counted in gap records of cause quota, or counted in one of cause
+corruption, where that may be; nothing is there twice; every refusal is either counted once in gap
+records and not there, or (alarms only) there and not counted; chains and sequences are whole; state
+does not disagree with the alarms; the log opens again, stores, and closes.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from buffer.block import BlockDecoder
+from buffer.block import BlockDecoder, BlockError
 from buffer.contract import NotStoredError, Record, Stream, chain_hash
 from buffer.inspection import Inspection
 from buffer.store import Buffer
 from tests.chaos.short_run import GOOD, POINTS, StepClock, opened
 
 REFUSED = ("disk_full", "io_error")
+DAMAGED = "corruption"
 AFTER = 10_000
 """Clock step of the aftermath, later than any run."""
 
@@ -95,6 +96,7 @@ async def records_of(log: Buffer, stream: Stream, wrong: list[str]) -> list[byte
             break
         records += more
     wrong += _unchained(records, bounds.first, bounds.next)
+    wrong += ["a forged record is held" for record in records if record.payload == b"\0"]
     return [record.payload for record in records]
 
 
@@ -118,14 +120,9 @@ async def _everything(folder: Path) -> There:
         gaps = gaps_of(found[Stream.EVENT])
         with Inspection(folder) as inspection:
             former = inspection.held(Stream.TELEMETRY).former
-        decoder = BlockDecoder()
         return There(
-            [
-                int(batch.values[0])
-                for block in found[Stream.TELEMETRY]
-                for batch in decoder.feed(block)
-            ],
-            [int(payload) for payload in found[Stream.ALARM]],
+            _numbers(found[Stream.TELEMETRY], wrong),
+            [int(payload) for payload in found[Stream.ALARM] if payload != b"\0"],
             gaps,
             log.state("alarm"),
             list(log.notes),
@@ -133,6 +130,17 @@ async def _everything(folder: Path) -> There:
             former,
             wrong,
         )
+
+
+def _numbers(blocks: list[bytes], wrong: list[str]) -> list[int]:
+    """Which batches blocks hold."""
+    decoder, found = BlockDecoder(), list[int]()
+    for block in blocks:
+        try:
+            found += [int(batch.values[0]) for batch in decoder.feed(block)]
+        except BlockError as failure:
+            wrong.append(f"a record is not intact: {failure}")
+    return found
 
 
 def _unchained(records: list[Record], first: int, stop: int) -> list[str]:
@@ -166,10 +174,19 @@ def look(folder: Path) -> There:
     return asyncio.run(_everything(folder))
 
 
-def problems(folder: Path, said: Said, *, log_stays: bool) -> list[str]:
-    """Everything that is not as promised. log_stays: the log id must be the one said last."""
+def problems(
+    folder: Path, said: Said, *, log_stays: bool, may_be_damaged: bool = False
+) -> list[str]:
+    """Everything that is not as promised. log_stays: the log id must be the one said last.
+
+    may_be_damaged: what gap records of cause corruption count may be gone; else there are none.
+    """
     there = look(folder)
-    wrong = [*there.wrong, *_lost_or_doubled(said, there), *_miscounted(said, there)]
+    wrong = [*there.wrong, *_lost_or_doubled(said, there)]
+    if not there.gaps["EVENT", DAMAGED]:  # else gap records are gone themselves, as one says
+        wrong += _miscounted(said, there)
+    if not may_be_damaged:
+        wrong += [f"{stream} is damaged" for stream, cause in there.gaps if cause == DAMAGED]
     if there.notes:
         wrong.append(f"the second start had to repair: {there.notes}")
     if log_stays and said.logs and there.log_id != said.logs[-1]:
@@ -185,12 +202,12 @@ def _lost_or_doubled(said: Said, there: There) -> list[str]:
     wrong = []
     oldest = min(there.batches, default=1 << 62)
     lost = [number for number in said.batches if number >= oldest and number not in there.batches]
-    if lost:
+    if len(lost) > there.gaps["TELEMETRY", DAMAGED]:
         wrong.append(f"batches {lost} were durable and are not there")
     if there.batches != sorted(set(there.batches)):
         wrong.append(f"batches are doubled or out of order: {there.batches}")
     lost = [number for number in said.alarms if number not in there.alarms]
-    if lost:
+    if len(lost) > there.gaps["ALARM", DAMAGED]:
         wrong.append(f"alarms {lost} were durable and are not there")
     if there.alarms != sorted(set(there.alarms)):
         wrong.append(f"alarms are doubled or out of order: {there.alarms}")
@@ -203,24 +220,25 @@ def _lost_or_doubled(said: Said, there: There) -> list[str]:
 def _miscounted(said: Said, there: There) -> list[str]:
     wrong = []
     oldest = min(there.batches, default=1 << 62)
-    gone = [number for number in said.batches if number < oldest]
-    counted = there.gaps["TELEMETRY", "quota"]
+    gone = [number for number in said.batches if number not in there.batches]
+    counted = there.gaps["TELEMETRY", "quota"] + there.gaps["TELEMETRY", DAMAGED]
     if len(gone) != counted + there.former:
         wrong.append(
             f"{len(gone)} batches are gone, gap records say {counted},"
             f" {there.former} are of a former log id"
         )
-    if there.former and gone and gone[-1] > said.acknowledged:
-        wrong.append(
-            f"up to {gone[-1]} is of a former log id, {said.acknowledged} was acknowledged"
-        )
-    for stream, refused in (
-        ("TELEMETRY", len(said.refused_batches) * len(POINTS)),
-        ("ALARM", len(set(said.refused_alarms) - set(there.alarms))),
-    ):
-        counted = sum(there.gaps[stream, cause] for cause in REFUSED)
-        if refused != counted:
-            wrong.append(f"{refused} of {stream} were refused, gap records say {counted}")
+    former = [number for number in gone if said.acknowledged < number < oldest]
+    if there.former and len(former) > there.gaps["TELEMETRY", DAMAGED]:
+        wrong.append(f"{former} are of a former log id, {said.acknowledged} was acknowledged")
+    refused = len(said.refused_batches) * len(POINTS)
+    counted = sum(there.gaps["TELEMETRY", cause] for cause in REFUSED)
+    if refused != counted:
+        wrong.append(f"{refused} of TELEMETRY were refused, gap records say {counted}")
+    given = {*said.alarms, *said.refused_alarms}  # one that was refused may be stored later
+    counted = sum(there.gaps["ALARM", cause] for cause in (*REFUSED, DAMAGED))
+    if len(given - set(there.alarms)) != counted:
+        gone = sorted(given - set(there.alarms))
+        wrong.append(f"alarms {gone} are not there, gap records say {counted}")
     return wrong
 
 

@@ -2,7 +2,8 @@
 
 Run as `python short_run.py DIR SCENARIO FIRST`, FIRST the number before the first batch. Scenario:
 `append` (telemetry, alarms, catalogue, cursors, evictions, close), `renew` (the same with a new log
-id in the middle), `open` (open and close only).
+id in the middle), `mend-telemetry` and `mend-records` (the same with a record of that file damaged
+in the middle, found, and repaired while the run goes on), `open` (open and close only).
 
 Lines: `log HEX`, `t N` batch N is durable, `a N` alarm N is durable, `ft N`, `fa N` it was refused,
 `ack N` all up to batch N is acknowledged, `refused WHY` the log does not open, `stuck` storing does
@@ -14,7 +15,9 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
+import sqlite3
 import sys
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +111,31 @@ async def alarm(log: Buffer, number: int) -> bool:
     return True
 
 
-async def steps(log: Buffer, clock: StepClock, scenario: str) -> None:
+DAMAGED = {
+    "mend-telemetry": (
+        "telemetry.db",
+        "UPDATE telemetry SET payload = x'00' WHERE id = (SELECT max(id) - 2 FROM telemetry)",
+        Stream.TELEMETRY,
+    ),
+    "mend-records": (
+        "records.db",
+        "UPDATE alarm SET payload = x'00' WHERE id = (SELECT max(id) - 2 FROM alarm)",
+        Stream.ALARM,
+    ),
+}
+"""File, what is done to it, and a stream in it."""
+
+
+def damaged(folder: Path, scenario: str) -> Stream:
+    """Damage the record before the newest but one of a stream, as if it had been forged."""
+    file, forgery, stream = DAMAGED[scenario]
+    with closing(sqlite3.connect(folder / file, timeout=30)) as connection, connection:
+        connection.execute(forgery)
+    say(f"damaged {stream.name}")
+    return stream
+
+
+async def steps(folder: Path, log: Buffer, clock: StepClock, scenario: str) -> None:
     """Do the run."""
     first = clock.step + 1
     log.set_catalogue(CATALOGUE)
@@ -130,6 +157,9 @@ async def steps(log: Buffer, clock: StepClock, scenario: str) -> None:
             say(f"ack {number}")
         if number == first + 12 and scenario == "renew":
             log.renew_log_id("asked for")
+        if number == first + 12 and scenario in DAMAGED:
+            with suppress(sqlite3.Error):  # the fault may hit this, too
+                log.suspect(damaged(folder, scenario), "asked for")
     if not stored:
         say("stuck")
 
@@ -145,7 +175,7 @@ async def main(folder: Path, scenario: str, start: int) -> None:
     async with log:
         say(f"log {log.log_id.hex()}")
         if scenario != "open":
-            await steps(log, clock, scenario)
+            await steps(folder, log, clock, scenario)
     say("end")
 
 
