@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
     "completeness": "Score what is missing, late or not good, at either end.",
     "buffer": "Look into a gateway's data directory: stat, ls, tail, verify, export, fsck.",
     "camera": "Take a picture with a camera of a gateway that runs here; relearn its view.",
+    "recordings": "List what cameras have recorded; take a span of it out.",
     "vision": "Try and measure the models that watch cameras; teach them a site.",
     "console": "Who may use the web console: people, wall displays, its fingerprint.",
     "cert": "Make certificates for trials and for OPC UA.",

@@ -30,6 +30,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.rtsp_lane import OUTAGE_S
+
 ROOT = Path(__file__).resolve().parents[2]
 LANES = (("h264-digest", "h264", True), ("mjpeg-digest", "mjpeg", True),
          ("h264", "h264", False), ("h265", "h265", False))  # fmt: skip
@@ -38,12 +40,14 @@ MOST_GROWTH_BYTES = 4_000_000
 Round = dict[str, Any]
 
 
-def run(rounds: int, seed: int) -> list[Round]:
-    """Run all lanes side by side."""
+def run(rounds: int, seed: int, outage_s: float = OUTAGE_S) -> list[Round]:
+    """Run all lanes side by side. outage_s: how long a fault lasts at most after it was seen."""
     share = -(-rounds // len(LANES))
     results: list[Round] = []
     with tempfile.TemporaryFile("w+") as errors:
-        started = [_start(lane, share, seed + n, errors) for n, lane in enumerate(LANES)]
+        started = [
+            _start(lane, share, (seed + n, outage_s), errors) for n, lane in enumerate(LANES)
+        ]
         try:
             for process, _ in started:
                 output = process.communicate()[0]
@@ -59,13 +63,24 @@ def run(rounds: int, seed: int) -> list[Round]:
     return results
 
 
-def _start(lane: tuple[str, str, bool], rounds: int, seed: int, errors: Any) -> Any:
-    name, codec, digest = lane
+def _start(lane: tuple[str, str, bool], rounds: int, chance: tuple[int, float], errors: Any) -> Any:
+    (name, codec, digest), (seed, outage_s) = lane, chance
     namespace = f"pg-{os.getpid()}-{name}"
     subprocess.run(["ip", "netns", "add", namespace], check=True)
     for command in ("lo mtu 1500 gso_max_size 1500", "lo up"):
         subprocess.run(["ip", "-n", namespace, "link", "set", *command.split()], check=True)
-    arguments = ["--name", name, "--codec", codec, "--rounds", str(rounds), "--seed", str(seed)]
+    arguments = [
+        "--name",
+        name,
+        "--codec",
+        codec,
+        "--rounds",
+        str(rounds),
+        "--seed",
+        str(seed),
+        "--outage-s",
+        str(outage_s),
+    ]
     process = subprocess.Popen(
         ["ip", "netns", "exec", namespace, sys.executable, "-m", "tests.chaos.rtsp_lane",
          *arguments, *(["--digest"] if digest else [])],
@@ -151,9 +166,11 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--outage-s", type=float, default=OUTAGE_S,
+                        help="how long a fault lasts at most after it was seen")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="every round, nothing else")
     given = parser.parse_args()
-    results = run(given.rounds, given.seed)
+    results = run(given.rounds, given.seed, given.outage_s)
     if given.json:
         print(json.dumps(results))
         return 0

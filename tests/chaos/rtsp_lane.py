@@ -33,6 +33,8 @@ KINDS = ("kill", "freeze", "restart", "bandwidth", "corrupt", "resolution")
 GARBLE = 0.005
 """One byte in 200: 7 in a packet of 1,400, so hardly a packet is whole."""
 CUT = "8kbit"
+OUTAGE_S = 6.0
+"""How long a fault lasts at most after it was seen."""
 LONGEST_S = 60.0
 """A bound against hanging; what counts is what was measured."""
 SIZES = ((640, 360), (320, 240), (480, 272))
@@ -106,8 +108,12 @@ class Server:
 class Lane:
     """One camera under faults."""
 
-    def __init__(self, name: str, server: Server, seed: int, kinds: Sequence[str] = KINDS) -> None:
+    def __init__(
+        self, name: str, server: Server, seed: int, kinds: Sequence[str] = KINDS, *,
+        outage_s: float = OUTAGE_S,
+    ) -> None:  # fmt: skip
         self._name = name
+        self._outage_s = outage_s
         self._kinds = kinds
         self._server = server
         self._relay = GarblingRelay(seed)
@@ -153,7 +159,7 @@ class Lane:
         else:
             await _patiently(seen, lambda: any(q != Quality.GOOD for q in seen.qualities()))
             seen_s = time.monotonic() - began
-            await asyncio.sleep(self._random.uniform(0.0, 6.0))
+            await asyncio.sleep(self._random.uniform(0.0, self._outage_s))
         await end()
         ended, ended_ns = time.monotonic(), time.time_ns()
         seen.batches.clear()
@@ -246,10 +252,12 @@ def main() -> None:
     parser.add_argument("--digest", action="store_true")
     parser.add_argument("--rounds", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--outage-s", type=float, default=OUTAGE_S)
     parser.add_argument("--only", choices=KINDS, action="append")
     given = parser.parse_args()
     server = Server(given.codec, given.digest)
-    lane = Lane(given.name, server, given.seed, given.only or KINDS)
+    kinds = given.only or KINDS
+    lane = Lane(given.name, server, given.seed, kinds, outage_s=given.outage_s)
     asyncio.run(lane.run(given.digest, given.rounds))
 
 

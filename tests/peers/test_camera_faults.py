@@ -14,8 +14,10 @@ from tests.chaos.rtsp import MOST_GROWTH_BYTES, table
 from tests.chaos.rtsp_lane import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDS = 12
-SEED = 3  # with it, every kind of fault happens in twelve rounds
+ROUNDS = 20
+SEED = 3
+OUTAGE_S = 0.5
+"""How long a fault lasts at most after it was seen: longer ones are left to `make rtsp`."""
 pytestmark = pytest.mark.peer
 
 
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.peer
 def test_every_fault_of_a_camera_is_seen_and_got_over_and_leaves_nothing_behind() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.chaos.rtsp", "--rounds", str(ROUNDS), "--seed", str(SEED),
-         "--json"],
+         "--outage-s", str(OUTAGE_S), "--json"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
