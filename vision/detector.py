@@ -157,6 +157,15 @@ class Detector:
         """Names of the features that this model shares with others (`see`)."""
         return tuple(self._features)
 
+    @property
+    def input(self) -> str:
+        """Name of the network's input."""
+        return str(self._input)
+
+    def prepared(self, image: Image) -> npt.NDArray[np.float32]:
+        """What the network is shown of a picture, a copy."""
+        return self._preprocessor.feed(image).copy()
+
     def infer(self, tensor: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
         """Run the network alone; for measuring what it costs."""
         return [

@@ -219,20 +219,30 @@ def try_picture(
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
 @click.option("--provider", type=click.Choice(["cpu", "openvino", "cuda"]), default="cpu",
               show_default=True, help="What runs the networks, as in [[camera]].")  # fmt: skip
+@click.option("--precision", type=click.Choice(["float", "int8"]), default="float",
+              show_default=True, help="Of the person model, as in [[camera]].")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @_says_why
 def bench(
-    size: str, picture: Path | None, rounds: int, threads: int, provider: str, *, as_json: bool
+    size: str,
+    picture: Path | None,
+    rounds: int,
+    threads: int,
+    provider: str,
+    precision: str,
+    *,
+    as_json: bool,
 ) -> None:
     """Measure the CPU time of each stage on this machine."""
     import cv2
     import numpy as np
 
+    from vision.config import DEFAULT_MODEL, INT8_MODEL
     from vision.cost import picture as noise
     from vision.cost import stages
     from vision.detector import PROVIDERS, Runtime
     from vision.hardware import decodes_by
-    from vision.people import PERSON, load_people
+    from vision.people import load_people
 
     width, _, height = size.partition("x")
     if not (width.isdigit() and height.isdigit() and 2 <= int(width) <= 8192
@@ -245,7 +255,8 @@ def bench(
             raise OSError(f"{picture} is no picture that can be read.")
         image = np.asarray(read, np.uint8)
     cv2.setNumThreads(1)
-    people = load_people(PERSON, 0.45, runtime=Runtime(threads, PROVIDERS[provider]))
+    model = INT8_MODEL if precision == "int8" else DEFAULT_MODEL
+    people = load_people(model, 0.45, runtime=Runtime(threads, PROVIDERS[provider]))
     found = stages(people, image, rounds)
     if as_json:
         print(json.dumps({one.name: one.cpu_ms for one in found}, indent=2))
@@ -271,7 +282,7 @@ def label(folder: Path, out: Path, score: float) -> None:
     from vision.people import PERSON, load_people
     from vision.proposals import propose
 
-    pictures = sorted(p for p in folder.glob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    pictures = _pictures_in(folder)
     if not pictures:
         raise LabelsError(f"{folder} holds no .jpg or .png picture.")
     count = propose(pictures, load_people(PERSON, score), out)
@@ -365,12 +376,16 @@ def train(
 ))  # fmt: skip
 @click.argument("model", type=FILE, metavar="MODEL")
 @click.option("--to", "target", type=FOLDER, required=True, metavar="DIR")
+@click.option("--int8", "pictures", type=FOLDER, metavar="PICTURES",
+              help="Compute in 8-bit integers: the folder holds some 50 pictures of what the"
+              " cameras show. Needs the extra `train`; measure it with eval --model.")  # fmt: skip
 @_says_why
-def export(model: Path, target: Path) -> None:
+def export(model: Path, target: Path, pictures: Path | None) -> None:
     """Check a model against its manifest, run it once, and copy both to DIR."""
     import shutil
 
     from vision.detector import Detector, session
+    from vision.labels import LabelsError
     from vision.manifest import read_model
 
     checked = read_model(model)
@@ -379,6 +394,21 @@ def export(model: Path, target: Path) -> None:
     else:
         session(checked)
     target.mkdir(parents=True, exist_ok=True)
-    for path in (model, model.with_suffix(".toml")):
-        shutil.copyfile(path, target / path.name)
-    print(f"{target / model.name}: {checked.manifest.task}, SHA-256 {checked.manifest.sha256}")
+    if pictures is None:
+        written = target / model.name
+        for path in (model, model.with_suffix(".toml")):
+            shutil.copyfile(path, target / path.name)
+    else:
+        try:
+            from vision.train.quantise import quantise
+        except ModuleNotFoundError as error:
+            raise LabelsError(
+                f"quantising needs {error.name}: pip install 'plantgate[train]'."
+            ) from error
+        written = quantise(model, checked, _pictures_in(pictures), target)
+    manifest = read_model(written).manifest
+    print(f"{written}: {manifest.task}, SHA-256 {manifest.sha256}")
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})

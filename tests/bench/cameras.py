@@ -25,7 +25,7 @@ from tests.bench.table import Row
 from tests.bench.vision import make_clip
 from tests.clips import find_clip
 from vision.analyser import Analyser
-from vision.config import DEFAULT_MODEL, CameraConfig
+from vision.config import DEFAULT_MODEL, INT8_MODEL, CameraConfig
 from vision.frames import Frame, Image
 from vision.motion import MotionGate
 from vision.people import People, load_people
@@ -54,6 +54,11 @@ def rows(folder: Path) -> list[Row]:
         for name, clip in clips.items()
         for fps in RATES
         for gate in (True, False)
+    ]
+    integers = load_people(INT8_MODEL, 0.45, items=())
+    found += [
+        _carried("people walking, int8", clips["people walking"], integers, fps, gate=True)
+        for fps in RATES
     ]
     return [*found, *_stages(clips["people walking"])]
 

@@ -31,7 +31,7 @@ def main(source: str, target: str) -> None:
                 for index, one in enumerate(names):
                     if one == _PREFIX + inner:
                         names[index] = name
-        shape = ["batch", channels, f"h_{name}", f"w_{name}"]
+        shape: list[str | int | None] = ["batch", channels, f"h_{name}", f"w_{name}"]
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     sides = graph.input[0].type.tensor_type.shape.dim
     sides[0].dim_param = "batch"
