@@ -3,7 +3,7 @@
 Two sets of frames of one clip, each counted before any detector was run on them:
 
 - `vtest_counts.json`, 11 frames: on these the default score of 0.45 was chosen from five. What it
-  gives there (mean absolute error 0.36 on the whole frame, 0.18 in the zone) flatters it.
+  gives there (mean absolute error 0.45 on the whole frame, 0.18 in the zone) flatters it.
 - `vtest_counts_held_out.json`, 24 frames picked by a rule, away from those: used only to measure,
   and to confirm 0.45 against 0.35. Same camera and people: it says nothing about other views.
 
@@ -130,7 +130,7 @@ def test_counts_on_the_frames_on_which_the_score_was_chosen(
     detector: Detector, frames: dict[int, np.ndarray]
 ) -> None:
     errors = measure(detector, frames, "vtest_counts")
-    whole, zone = errors.mean  # measured: 0.36, 0.18
+    whole, zone = errors.mean  # measured: 0.45, 0.18
     assert whole <= 0.6, errors
     assert zone <= 0.4, errors
 
