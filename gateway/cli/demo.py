@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import signal
 import socket
 import subprocess
@@ -28,8 +29,12 @@ import click
 from gateway.cli.demo_clip import cached_clip, fetch_clip
 from gateway.cli.demo_terminal import Terminal
 from gateway.cli.demo_view import Facts, Reading, parse_metrics, plain_line, screen
+from gateway.config import users
+from gateway.config.users import Role
+from gateway.runtime.clock import SystemClock
 
 GATEWAY_ID = "SD-370800-000123-01"
+CONSOLE_USER = "demo"
 MODBUS_POINTS = 1000
 OPCUA_POINTS = 500
 START_LIMIT_S = 45
@@ -194,16 +199,33 @@ def _start(parts: Parts, camera: str | None) -> Facts:
     ready = dict(word.split("=") for word in parts.wait_for("plant", "ready").split()[1:])
     receiving = parts.wait_for("receiver", "receiving on ")
     target = receiving.removeprefix("receiving on ").partition(",")[0]
-    metrics_port = _free_port()
+    metrics_port, console_port = _free_port(), _free_port()
     site = _site(ready["modbus"], ready["opcua"], target, metrics_port, camera)
+    site += f'\n[console]\nlisten = "127.0.0.1:{console_port}"\ninsecure = true\n'
     (folder / "site.toml").write_text(site, encoding="utf-8")
+    password = _console_user(folder / "data")
     parts.start("gateway", "gateway.cli.main", "run", "site.toml")
+    console = f"http://127.0.0.1:{console_port}/  user {CONSOLE_USER}  password {password}"
+    print(f"console 控制台: {console}", flush=True)
     return Facts(
         points=MODBUS_POINTS + OPCUA_POINTS,
         camera=camera or "none",
         metrics_url=f"http://127.0.0.1:{metrics_port}/metrics",
         store=str(folder / "store"),
+        console=console,
     )
+
+
+def _console_user(data: Path) -> str:
+    """Give the console one user, with a password of this run; on this machine only."""
+    data.mkdir(exist_ok=True)
+    password = secrets.token_urlsafe(9)
+    now_ns = SystemClock().wall_ns()
+    if CONSOLE_USER in users.read(data).users:
+        users.set_password(data, CONSOLE_USER, password, now_ns)
+    else:
+        users.add_user(data, CONSOLE_USER, Role.ISSUER, password, now_ns)
+    return password
 
 
 def _site(modbus: str, opcua: str, target: str, metrics_port: int, camera: str | None) -> str:

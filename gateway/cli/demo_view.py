@@ -51,6 +51,7 @@ class Facts:
     camera: str
     metrics_url: str
     store: str
+    console: str = ""
 
 
 def plain_line(reading: Reading, before: Reading | None, past: Reading | None) -> str:
@@ -89,7 +90,8 @@ def screen(
         "",
     ]
     body = [f"  {name:<18}{_padded(chinese, 10)}{value}" for name, chinese, value in rows]
-    tail = ["", f"metrics {facts.metrics_url}   store {facts.store}"]
+    tail = ["", f"console {facts.console}"] if facts.console else [""]
+    tail += [f"metrics {facts.metrics_url}   store {facts.store}"]
     return [*head, *body, *tail]
 
 

@@ -31,8 +31,11 @@ BACKLOG = 64
 
 
 class BoundedProtocol(H11Protocol):
-    """One connection."""
+    """One connection. Its limits are the class's."""
 
+    head_s = HEAD_S
+    stall_s = STALL_S
+    most_of_one_address = MOST_OF_ONE_ADDRESS
     address = ""
     _head: asyncio.TimerHandle | None = None
     _stall: asyncio.TimerHandle | None = None
@@ -43,16 +46,16 @@ class BoundedProtocol(H11Protocol):
         transport.set_write_buffer_limits(high=WRITE_BYTES)
         self.address = self.client[0] if self.client else ""
         alike = sum(getattr(one, "address", None) == self.address for one in self.connections)
-        if len(self.connections) > MOST_CONNECTIONS or alike > MOST_OF_ONE_ADDRESS:
+        if len(self.connections) > MOST_CONNECTIONS or alike > self.most_of_one_address:
             transport.abort()
             return
-        self._head = self.loop.call_later(HEAD_S, transport.abort)
+        self._head = self.loop.call_later(self.head_s, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; a head that is whole has kept its time."""
         waiting = self.cycle is None or self.cycle.response_complete
         if waiting and self._head is None:
-            self._head = self.loop.call_later(HEAD_S, self.transport.abort)
+            self._head = self.loop.call_later(self.head_s, self.transport.abort)
         before = self.cycle
         super().data_received(data)
         if self.cycle is not before:
@@ -62,7 +65,7 @@ class BoundedProtocol(H11Protocol):
         """Wait for the peer to take something, STALL_S at most."""
         super().pause_writing()
         if self._stall is None:
-            self._stall = self.loop.call_later(STALL_S, self.transport.abort)
+            self._stall = self.loop.call_later(self.stall_s, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Go on: the peer has taken enough."""
@@ -86,12 +89,16 @@ class BoundedServer(uvicorn.Server):
     """Serves an application on sockets that are bound already, until `should_exit`."""
 
     def __init__(
-        self, app: object, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None
+        self,
+        app: object,
+        sockets: Sequence[socket.socket],
+        tls: ssl.SSLContext | None,
+        protocol: type[BoundedProtocol] = BoundedProtocol,
     ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,  # type: ignore[arg-type]  # an ASGI application
-                http=BoundedProtocol,
+                http=protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -103,6 +110,7 @@ class BoundedServer(uvicorn.Server):
                 timeout_graceful_shutdown=GRACE_S,
             )
         )
+        self._protocol = protocol
         self._sockets = sockets
         self._tls = tls
 
@@ -130,4 +138,4 @@ class BoundedServer(uvicorn.Server):
         self.started = True
 
     def _connection(self) -> BoundedProtocol:
-        return BoundedProtocol(self.config, self.server_state, self.lifespan.state)
+        return self._protocol(self.config, self.server_state, self.lifespan.state)

@@ -41,10 +41,19 @@ _LOG = logger("console")
 class ConsoleProcess:
     """The console as a part that runs until cancelled."""
 
-    def __init__(self, config: ConsoleConfig, data_dir: Path, note: Noting, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: ConsoleConfig,
+        data_dir: Path,
+        note: Noting,
+        clock: Clock,
+        *,
+        silence_s: float = SILENCE_S,
+    ) -> None:
         self._order = Order(config=config, data_dir=data_dir.absolute())
         self._note = note
         self._clock = clock
+        self._silence_s = silence_s
         self._allowance = Allowance(NOTES, NOTE_S * 1_000_000_000)
         self._starts = 0
         self._own: Mapping[str, float] = {}
@@ -97,14 +106,15 @@ class ConsoleProcess:
                 async with asyncio.timeout(patience_s):
                     line = await reader.readline()
             except TimeoutError:
-                raise DeviceError(f"the console was silent for {patience_s:g} s") from None
+                self._reason = f"the console was silent for {patience_s:g} s"
+                raise DeviceError(self._reason) from None
             except (OSError, ValueError) as error:
                 raise DeviceError(f"the console's link broke: {error}") from error
             if not line:
                 self._reason = f"the console is lost: {self._reason or 'it ended without a word'}"
                 raise DeviceError(self._reason)
             self._take(line)
-            patience_s = SILENCE_S
+            patience_s = self._silence_s
 
     def _take(self, line: bytes) -> None:
         try:

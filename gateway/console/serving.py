@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from gateway.config.console import ConsoleConfig
 from gateway.console.application import application
-from gateway.console.bounded import BoundedServer
+from gateway.console.bounded import BACKLOG, BoundedServer
 from gateway.console.certificate import CertificateError, tls_context
 from gateway.console.guard import Guard
 from gateway.console.link import Link
@@ -56,8 +57,9 @@ async def _run(link: socket.socket) -> int:
     try:
         await Console(Order.model_validate_json(line), writer).run(reader)
     except _EndError as error:
-        writer.write(encoded(Failed(text=str(error)[:1000])))
-        await writer.drain()
+        with contextlib.suppress(OSError):  # the gateway may have gone, too
+            writer.write(encoded(Failed(text=str(error)[:1000])))
+            await writer.drain()
         return 1
     return 0
 
@@ -155,7 +157,8 @@ class Console:
 
     async def _obey(self, reader: asyncio.StreamReader) -> None:
         """Wait for the gateway's stop, or its end."""
-        await reader.readline()
+        with contextlib.suppress(OSError):
+            await reader.readline()
         self._stopping = True
 
     def _record(self, text: str, attributes: Mapping[str, str]) -> None:
@@ -194,6 +197,7 @@ def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
+        made.listen(BACKLOG)  # from here on connections wait, until the server takes them
     except BaseException:
         made.close()
         raise

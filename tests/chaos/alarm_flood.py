@@ -2,10 +2,11 @@
 
     python -m tests.chaos.alarm_flood [--alarms 10000 --seconds 60] [--json]     (`make flood`)
 
-A Modbus device of N points with a limit each, a second one with the marker, `plantgate run` and
-`plantgate receive` (mutual TLS) as processes. Three phases of one run:
+A Modbus device of N points with a limit each, a second one with the marker, `plantgate run` with
+its web console and `plantgate receive` (mutual TLS) as processes. Four phases of one run:
 
-- `quiet`: only the marker's alarm comes and goes.
+- `alone`: only the marker's alarm comes and goes, and nobody is at the console.
+- `quiet`: the same with browsers at the console (flood_browsers.py), who stay to the end.
 - `spread`: every point raises its alarm, evenly over the time given.
 - `trip`: all of them return in one poll, and are raised again together a moment later, as in a
   plant trip.
@@ -40,12 +41,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.demo_view import parse_metrics
 from gateway.control.client import NotAnsweredError, RefusedError, ask
 from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.bench.machine import describe, usage
+from tests.chaos.flood_browsers import Browsers, Place
 from tests.e2e.plant import Plant
-from tests.e2e.world import World, stop, until
+from tests.e2e.world import World, free_port, listens, stop, until
 from tests.fakes.hook_server import hooks_beside
 
 HIGH = 500
@@ -63,7 +66,7 @@ ARRIVE_S = 240  # everything must have arrived by then; a limit of the test, no 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much: points that raise an alarm, over how long, and how long it is quiet before."""
+    """How much: points that raise an alarm, over how long; how long `alone` and `quiet` are."""
 
     alarms: int = 10_000
     seconds: float = 60.0
@@ -105,6 +108,7 @@ class Outcome:
     cpu_shares: dict[str, float]
     resident_mb: float
     told: dict[str, int]
+    console: dict[str, float]
     wrong: list[str]
 
 
@@ -196,29 +200,42 @@ def run(folder: Path, scale: Scale) -> Outcome:
         World(folder) as world, Plant(scale.alarms) as plant, Plant(1) as marker,
         hooks_beside() as hooks,
     ):  # fmt: skip
+        console_port = free_port()
         _write_site(world, plant.port, marker.port, scale.alarms, hooks.url)
+        with world.site.open("a", encoding="utf-8") as site:
+            site.write(f'[console]\nlisten = "127.0.0.1:{console_port}"\n')
         receiver = world.start_receiver()
         gateway = world.start_gateway()
         until(lambda: plant.connections and marker.connections, limit_s=120, what="it polls")
         until((world.data / "control.sock").exists, limit_s=60, what="commands are taken")
+        until(lambda: listens(console_port), limit_s=60, what="the console listens")
         time.sleep(2)
         person = _Person(world, marker)
+        place = Place(world.data, ("127.0.0.1", console_port))
         felt: dict[str, Felt] = {}
 
-        def phase(name: str, work: Callable[[], None]) -> None:
-            before, began = usage(gateway.pid).cpu_s, time.monotonic()
-            with person.at_work() as felt[name]:
-                work()
-            felt[name].cpu_s = usage(gateway.pid).cpu_s - before
-            felt[name].took_s = time.monotonic() - began
-            time.sleep(1)
+        with Browsers(place, f"{MARKER}|high") as browsers:
 
-        phase("quiet", lambda: time.sleep(scale.quiet_s))
-        phase("spread", lambda: _raise_all(plant, scale))
-        phase("trip", lambda: _trip(plant, scale))
-        markers = sum(len(one.marked_ns) for one in felt.values())
-        expected = 3 * scale.alarms + markers
-        until(lambda: _count(world) >= expected, limit_s=ARRIVE_S, what="every alarm arrives")
+            def phase(name: str, work: Callable[[], None]) -> None:
+                before, began = usage(gateway.pid).cpu_s, time.monotonic()
+                with person.at_work() as felt[name], browsers.at_work() as at_browsers:
+                    work()
+                one = felt[name]
+                one.cpu_s = usage(gateway.pid).cpu_s - before
+                one.took_s = time.monotonic() - began
+                one.answers_ms |= at_browsers.answers_ms
+                one.refused += at_browsers.refused
+                time.sleep(1)
+
+            phase("alone", lambda: time.sleep(scale.quiet_s))
+            browsers.attach()
+            phase("quiet", lambda: time.sleep(scale.quiet_s))
+            phase("spread", lambda: _raise_all(plant, scale))
+            phase("trip", lambda: _trip(plant, scale))
+            markers = sum(len(one.marked_ns) for one in felt.values())
+            expected = 3 * scale.alarms + markers
+            until(lambda: _count(world) >= expected, limit_s=ARRIVE_S, what="every alarm arrives")
+            console, trouble = _console(world, browsers)
         resident = usage(gateway.pid).resident_bytes / 1e6
         stop(gateway)
         stop(receiver)
@@ -226,7 +243,23 @@ def run(folder: Path, scale: Scale) -> Outcome:
         floods, messages = _floods(world), [hook.json for hook in hooks.hooks]
     outcome = _judge(scale, felt, records, holes, floods, resident)
     told, wrong = _told(messages)
-    return replace(outcome, told=told, wrong=[*outcome.wrong, *wrong])
+    wrong = [*outcome.wrong, *wrong, *trouble]
+    return replace(outcome, told=told, console=console, wrong=wrong)
+
+
+def _console(world: World, browsers: Browsers) -> tuple[dict[str, float], list[str]]:
+    """What the console's process says of itself; and what should not be."""
+    url = f"http://127.0.0.1:{world.metrics_port}/metrics"
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        metrics = parse_metrics(answer.read().decode())
+    own = {
+        name: metrics.get((f"plantgate_console_{name}", ""), 0.0)
+        for name in ("starts", "resident_bytes", "streams", "pieces_sent", "requests")
+    }
+    wrong = [f"a browser's connection ended: {one}" for one in browsers.ended]
+    if own["starts"] != 1:
+        wrong.append(f"the console was started {own['starts']:g} times")
+    return own, wrong
 
 
 def _told(messages: list[dict[str, Any]]) -> tuple[dict[str, int], list[str]]:
@@ -361,6 +394,7 @@ def _judge(
         cpu_shares={name: round(one.cpu_s / one.took_s, 3) for name, one in felt.items()},
         resident_mb=round(resident_mb, 1),
         told={},
+        console={},
         wrong=wrong,
     )
 
@@ -436,6 +470,7 @@ def main() -> None:
             print(f"{row.phase:<8} {row.what:<20} {row.count:>6} {row.p50_ms:>8} {row.p99_ms:>8}"
                   f" {row.most_ms:>8} {row.ratio_p99:>10}")  # fmt: skip
         print(f"told by webhook: {outcome.told}")
+        print(f"console: {outcome.console}")
         for line in outcome.wrong:
             print(f"WRONG: {line}")
     sys.exit(1 if outcome.wrong else 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.alarm_flood import Scale, run
+from tests.chaos.flood_browsers import SEEN
 
 pytestmark = pytest.mark.e2e
 ALARMS = 1000
@@ -20,5 +21,6 @@ def test_a_flood_is_declared_and_every_alarm_of_it_arrives_once(tmp_path: Path) 
     assert outcome.returned > ALARMS
     answered = {(row.phase, row.what) for row in outcome.table if row.count}
     for phase in ("spread", "trip"):
-        for what in ("marker to receiver", "list of alarms", "acknowledge", "health"):
+        for what in ("marker to receiver", "list of alarms", "acknowledge", "health", SEEN, "page",
+                     "list by REST", "console acknowledge"):  # fmt: skip
             assert (phase, what) in answered

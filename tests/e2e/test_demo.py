@@ -39,7 +39,7 @@ def test_the_demo_says_what_flows_and_leaves_nothing_running(tmp_path: Path) -> 
         until(lambda: any(LINE.match(line) for line in lines(tmp_path)), limit_s=60,
               what="a line says what flows")  # fmt: skip
         members = family(demo)
-        assert len(members) == 5  # itself, plant, receiver, gateway, camera
+        assert len(members) == 6  # itself, plant, receiver, gateway, camera, console
         assert demo.wait(timeout=60) == 0
     finally:
         demo.kill()
@@ -47,6 +47,7 @@ def test_the_demo_says_what_flows_and_leaves_nothing_running(tmp_path: Path) -> 
     assert_gone(members)
     said = lines(tmp_path)
     assert said[0].startswith("camera: ")
+    assert re.match(r"console 控制台: http://127\.0\.0\.1:\d+/  user demo  password \S+$", said[1])
     assert said[-1] == "stopped"
     rates = [found[1] for line in said if (found := LINE.match(line))]
     assert any(int(rate.replace(",", "")) > 500 for rate in rates)

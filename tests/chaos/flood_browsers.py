@@ -1,0 +1,157 @@
+"""Browsers at the console while alarms flood: some read, some slowly, one never; a person acts.
+
+What is measured: how old the marker's alarm is when a browser that reads has it (wall clock of one
+machine: now less the time at which the gateway read the register; a change waits up to 250 ms for
+others at the gateway and again at the console, by design), and how long a page, a list and an
+acknowledgement take, each over a TLS connection of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gateway.config import users
+from gateway.config.users import Role
+from tests.gateway.console.rig import PASSWORD, Browser
+
+READING, SLOW = 6, 4
+SLOW_BYTES, SLOW_S = 4096, 0.2
+ASK_S = 0.2
+SEEN = "alarm at a browser"
+PERSON = "王芳"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The console of a gateway that a test started."""
+
+    data: Path
+    address: tuple[str, int]
+    insecure: bool = False
+
+
+@dataclass(slots=True)
+class Felt:
+    """What browsers felt in one phase, ms."""
+
+    answers_ms: dict[str, list[float]] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+
+
+class Browsers:
+    """`with Browsers(place, marker_key)`: attached from the first `at_work` on."""
+
+    def __init__(self, place: Place, marker: str) -> None:
+        self._place = place
+        self._marker = marker
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._felt = Felt()
+        self.ended: list[str] = []
+
+    def __enter__(self) -> Browsers:
+        users.add_user(self._place.data, PERSON, Role.OPERATOR, PASSWORD, time.time_ns())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def attach(self) -> None:
+        """Sign in and open all streams; they stay open."""
+        browser = Browser(self._place)
+        until_signed_in(browser)
+        work: list[Callable[[Browser], None]] = [self._read] * READING + [self._read_slowly] * SLOW
+        for one in (*work, self._stall, self._act):
+            thread = threading.Thread(target=self._run, args=(one, browser))
+            self._threads.append(thread)
+            thread.start()
+
+    @contextmanager
+    def at_work(self) -> Iterator[Felt]:
+        """Take what is felt during the block apart."""
+        with self._lock:
+            self._felt = felt = Felt()
+        yield felt
+        with self._lock:
+            self._felt = Felt()
+
+    def _run(self, work: Callable[[Browser], None], browser: Browser) -> None:
+        try:
+            work(browser)
+        except (OSError, AssertionError) as error:
+            if not self._stop.is_set():
+                self.ended.append(f"{work.__name__.strip('_')}: {error!r}")
+
+    def _add(self, what: str, taken_ms: float) -> None:
+        with self._lock:
+            self._felt.answers_ms.setdefault(what, []).append(taken_ms)
+
+    def _read(self, browser: Browser) -> None:
+        seen = 0
+        with browser.live() as stream:
+            while not self._stop.is_set():
+                event, content = stream.next()
+                now_ns = time.time_ns()
+                if event == "gone":
+                    self._refuse("a browser was told that the gateway is gone")
+                for row in _rows(event, content):
+                    if row["key"] == self._marker and row["since_ns"] > seen:
+                        # What stood before the stream began is no news.
+                        if seen or event == "change":
+                            self._add(SEEN, (now_ns - row["since_ns"]) / 1e6)
+                        seen = row["since_ns"]
+
+    def _read_slowly(self, browser: Browser) -> None:
+        with browser.live(receive_bytes=SLOW_BYTES) as stream:
+            while not self._stop.wait(SLOW_S):
+                assert stream.answer.read1(SLOW_BYTES), "the stream has ended"
+
+    def _stall(self, browser: Browser) -> None:
+        with browser.live(receive_bytes=SLOW_BYTES):
+            self._stop.wait()
+
+    def _act(self, browser: Browser) -> None:
+        source, _, condition = self._marker.rpartition("|")
+        acknowledge = {"verb": "ack", "source": source, "condition": condition}
+        asks: dict[str, tuple[str, str, Any, set[int]]] = {
+            "page": ("GET", "/", None, {200}),
+            "state by REST": ("GET", "/api/state", None, {200}),
+            "list by REST": ("GET", "/api/alarms?most=100", None, {200}),
+            # Nothing to acknowledge just now is an answer too.
+            "console acknowledge": ("POST", "/api/commands/alarm.command", acknowledge, {200, 409}),
+        }
+        while not self._stop.is_set():
+            for name, (method, path, content, good) in asks.items():
+                began = time.perf_counter()
+                reply = browser.ask(method, path, content)
+                self._add(name, (time.perf_counter() - began) * 1e3)
+                if reply.status not in good:
+                    self._refuse(f"{name}: {reply.status} {reply.content[:80]!r}")
+            self._stop.wait(ASK_S)
+
+    def _refuse(self, text: str) -> None:
+        with self._lock:
+            self._felt.refused.append(text)
+
+
+def until_signed_in(browser: Browser) -> None:
+    """Sign in; a new user is known within a second."""
+    deadline = time.monotonic() + 60
+    while browser.sign_in(PERSON).status != 200:
+        assert time.monotonic() < deadline, "cannot sign in"
+        time.sleep(0.5)
+
+
+def _rows(event: str, content: Any) -> list[dict[str, Any]]:
+    if event == "state":
+        return list(content["alarms"])
+    return list(content.get("alarms", {}).get("changed", ())) if event == "change" else []
