@@ -83,6 +83,8 @@ class ControlServer:
                 await _stream(answer, writer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # whoever asked is gone, or sent no line
+        except asyncio.CancelledError:
+            pass  # only __aexit__ cancels; asyncio's streams would log this as an error
         finally:
             self._serving.discard(task)
             writer.close()
