@@ -69,8 +69,10 @@ class Browsers:
         """Sign in and open all streams; they stay open."""
         browser = Browser(self._place)
         until_signed_in(browser)
-        work: list[Callable[[Browser], None]] = [self._read] * READING + [self._read_slowly] * SLOW
-        for one in (*work, self._stall, self._act):
+        work: list[Callable[[Browser], None]] = [self._stall, self._act]
+        work += [self._read] * READING
+        work += [self._read_slowly] * SLOW
+        for one in work:
             thread = threading.Thread(target=self._run, args=(one, browser))
             self._threads.append(thread)
             thread.start()

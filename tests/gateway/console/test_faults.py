@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,8 @@ def test_a_gateway_that_talks_nonsense_is_left_and_asked_again(tmp_path: Path) -
         rig.wait_watching()
         with browser.live() as stream:
             assert stream.next()[0] == "state"
-            for line in ({"sections": [1]}, {"alarms": {"changed": [{}]}}):
+            lines: tuple[dict[str, Any], ...] = ({"sections": [1]}, {"alarms": {"changed": [{}]}})
+            for line in lines:
                 rig.push(line)
                 assert "makes no sense" in stream.until("gone")["error"]
                 assert stream.until("state")["site"]
