@@ -308,6 +308,8 @@ def label(folder: Path, out: Path, score: float) -> None:
               " (image,what,x1,y1,x2,y2; vision/train/corrections.py).")  # fmt: skip
 @click.option("--more", type=FOLDER, metavar="DIR",
               help="Another labelled folder, only to learn from.")  # fmt: skip
+@click.option("--item", "items", multiple=True, type=click.Choice(["helmet", "workwear"]),
+              default=("helmet", "workwear"), help="What to train; both unless given.")  # fmt: skip
 @_says_why
 def train(
     folder: Path,
@@ -317,6 +319,7 @@ def train(
     seed: int,
     corrections_file: Path | None,
     more: Path | None,
+    items: tuple[str, ...],
     *,
     from_nothing: bool,
     heads: bool,
@@ -358,7 +361,7 @@ def train(
     if more is not None:
         run.gather_more(gathered, read_folder(more, {}), finders, seed)
     left_out: list[LabelsError] = []
-    for item in ("helmet", "workwear"):
+    for item in items:
         if labelled.names & {item, f"no_{item}"}:
             try:
                 found = run.learn(gathered, item, detector, out, run.Settings(steps, seed, start))
