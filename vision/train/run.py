@@ -96,11 +96,13 @@ class Finders:
 def gather(
     folder: LabelledFolder, people: Finders, seed: int, corrections: Corrections
 ) -> Gathered:
-    """Look at every image once: its scene for the division, its crops for the classifiers."""
+    """The side of every image, and crops for the classifiers of all but the validation side's."""
     rng = np.random.default_rng(seed)
     found = Gathered()
     found.sides, found.folds = scenes(folder, people.detector)
     for image in folder.images:
+        if found.sides.get(image.path.name) == "validate":
+            continue
         picture = cv2.imread(str(image.path), cv2.IMREAD_COLOR)
         if picture is not None:
             drawn = np.asarray(picture, np.uint8)
