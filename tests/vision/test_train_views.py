@@ -106,3 +106,32 @@ def test_a_head_that_cannot_be_told_is_learned_as_such() -> None:
     found = Heads(boxes((20, 22, 40, 42), (100, 22, 120, 42)), np.full((2, 2), 0.3, np.float32))
     crops = head_crops(image, truth, boxes((90, 20, 130, 180)), found, np.random.default_rng(1))
     assert [one.kind for one in crops if one.found] == [WORN, CANNOT_TELL]
+
+
+def test_the_hair_of_a_bare_head_is_learned_as_bare_and_a_stranger_beside_is_not() -> None:
+    """Labels frame helmets, so a finder also frames hair; the frame decides nothing."""
+    image = np.full((200, 300, 3), 100, np.uint8)
+    truth = Truth({"no_helmet": boxes((100, 50, 140, 110))})
+    hair, beside = (102, 50, 138, 72), (128, 60, 168, 100)
+    found = Heads(boxes(hair, beside), np.full((2, 2), 0.6, np.float32))
+    crops = head_crops(image, truth, boxes(), found, np.random.default_rng(1))
+    assert [one.kind for one in crops if one.found] == [MISSING]
+
+
+def test_labels_are_drawn_in_both_frames() -> None:
+    """A white upper half: what is drawn of a bare head shows it larger too, of a helmet smaller."""
+    image = np.zeros((300, 300, 3), np.uint8)
+    image[100:120, 100:140] = 255
+    nothing = Heads(boxes(), np.zeros((0, 2), np.float32))
+    for name, label, larger in (
+        ("no_helmet", boxes((100, 100, 140, 150)), True),
+        ("helmet", boxes((100, 100, 140, 122)), False),
+    ):
+        plain, other = [], []
+        for seed in range(20):
+            rng = np.random.default_rng(seed)
+            crops = head_crops(image, Truth({name: label}), boxes(), nothing, rng)
+            shares = [float((one.pixels > 128).mean()) for one in crops]
+            plain += shares[::2]
+            other += shares[1::2]
+        assert bool(np.mean(other) > np.mean(plain)) is larger

@@ -30,6 +30,10 @@ WORN, MISSING, CANNOT_TELL = 0, 1, 2
 NO_HEADS = 14
 SAME, OTHER = 0.35, 0.12
 """Overlap from which a found head is the labelled one, and below which it is another."""
+INSIDE, PART = 0.75, 0.2
+"""So is a part of one, this much of it inside, of this overlap: hair that was found as a helmet."""
+DRAWN = {WORN: 2, MISSING: 8, CANNOT_TELL: 1}
+"""Regions drawn from a label; every other one frames what the labels of the other kind frame."""
 CROWD, CROWD_HEAT = 5, 0.3
 """Labelled heads that make a crowd, and heat from which an unlabelled one there is unknown."""
 
@@ -83,15 +87,15 @@ def head_crops(
     tops = tops_of(people)
     known = np.array([_in_any_of(boxes, top) for top in tops], np.bool_)
     shared, none = overlaps(heads.boxes, boxes), overlaps(heads.boxes, truth.of("no_head"))
+    fits = (shared >= SAME) | ((shared >= PART) & (_inside(heads.boxes, boxes) >= INSIDE))
     crops: list[Crop] = []
     left = NO_HEADS
     for row in np.argsort(-heads.scores, kind="stable").tolist():
-        share = float(shared[row].max(initial=0))
         region = heads.boxes[row]
         kind = CANNOT_TELL
-        if share >= SAME:
-            kind = kinds[int(shared[row].argmax())]
-        elif share >= OTHER:
+        if fits[row].any():
+            kind = kinds[int(np.where(fits[row], shared[row], 0).argmax())]
+        elif shared[row].max(initial=0) >= OTHER:
             continue
         elif none[row].max(initial=0) < SAME:
             doubtful = len(boxes) >= CROWD and heads.scores[row] >= CROWD_HEAT
@@ -101,8 +105,9 @@ def head_crops(
         pixels = _cut(image, "helmet", region)
         crops.append(Crop(pixels, kind, found=True, heat=heads.heat[row]))
     for box, kind in zip(boxes, kinds, strict=True):
-        for _ in range(7 if kind == MISSING else 1):
-            crops.append(Crop(_cut(image, "helmet", _moved(box, rng)), kind))
+        for number in range(DRAWN[kind]):
+            drawn = _framed_otherwise(box, kind, rng) if number % 2 else box
+            crops.append(Crop(_cut(image, "helmet", _moved(drawn, rng)), kind))
     return crops
 
 
@@ -162,6 +167,25 @@ def _moved(box: Float32Array, rng: np.random.Generator) -> Float32Array:
     cx, cy = (x1 + x2) / 2 + dx, (y1 + y2) / 2 + dy
     across, down = (x2 - x1) * grow / 2, (y2 - y1) * grow / 2
     return np.array([cx - across, cy - down, cx + across, cy + down], np.float32)
+
+
+def _framed_otherwise(box: Float32Array, kind: int, rng: np.random.Generator) -> Float32Array:
+    """The hair of a bare head, the whole head under a helmet.
+
+    Labels frame a helmet but a whole bare head; the finder does either on both, and the frame must
+    not decide the verdict.
+    """
+    x1, y1, x2, y2 = box.tolist()
+    low, high = (0.45, 0.75) if kind == MISSING else (1.3, 1.8)
+    return np.array([x1, y1, x2, y1 + rng.uniform(low, high) * (y2 - y1)], np.float32)
+
+
+def _inside(one: Float32Array, other: Float32Array) -> Float32Array:
+    """Share of each box of one[n, 4] that lies in each of other[m, 4]."""
+    low = np.maximum(one[:, None, :2], other[None, :, :2])
+    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
+    sizes = np.maximum((one[:, 2:] - one[:, :2]).prod(axis=1), 1e-9)
+    return np.asarray(np.clip(high - low, 0, None).prod(axis=2) / sizes[:, None], np.float32)
 
 
 def _in_any_of(boxes: Float32Array, region: Float32Array) -> bool:
