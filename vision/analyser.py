@@ -25,11 +25,13 @@ from vision.clock_watch import ClockChange, ClockWatch
 from vision.config import CameraConfig
 from vision.frames import Frame, Image, LinkState
 from vision.health import Look, View, ViewWatch
+from vision.masks import Masks
 from vision.motion import MotionGate
 from vision.postprocess import Detections
 from vision.ppe import Seen, Verdict
 from vision.privacy import Box, Recognisable
 from vision.sightings import Sighting, Sightings
+from vision.stillness import Still, Stillness
 from vision.track import Track, Tracker, TrackerRules
 from vision.wear import Ballot, Missing, Wearing
 from vision.zones import (
@@ -37,6 +39,7 @@ from vision.zones import (
     BAD_NOT_CONNECTED,
     Headcount,
     OverCount,
+    TooFew,
     Zones,
 )
 
@@ -78,7 +81,10 @@ class ViewChange:
 Judge = Callable[[Image, Float32Array], list[Seen]]
 """(the frame that was just detected in, boxes[n, 4] of people) → the same people, judged."""
 
-Output = Headcount | OverCount | Missing | Sighting | LinkChange | ViewChange | ClockChange
+Output = (
+    Headcount | OverCount | TooFew | Missing | Sighting | Still | LinkChange | ViewChange
+    | ClockChange
+)  # fmt: skip
 
 
 class Analyser:
@@ -102,6 +108,8 @@ class Analyser:
         self._detect = detect
         self._tracker = Tracker(TrackerRules.for_rate(config.analyse_fps), config.score)
         self._zones = Zones(config.zones, start_ns=start_ns, active=active)
+        self._masks = Masks(config.exclude)
+        self._stillness = Stillness(config.motionless_s if config.kind == "fixed" else 0.0)
         self._gate = MotionGate(round(config.motion_floor_s * 1e9))
         self.frames_still = 0
         moves = config.kind != "fixed"
@@ -127,6 +135,11 @@ class Analyser:
     def relearn(self) -> None:
         """Take the view as it is now for the right one."""
         self._watch.relearn()
+
+    @property
+    def left_out(self) -> int:
+        """How many detections lay in exclusion masks in the newest frame that was looked at."""
+        return self._masks.left_out
 
     @property
     def clock_ahead_s(self) -> float | None:
@@ -175,7 +188,8 @@ class Analyser:
             self._recognisable.not_judged(found.boxes, (width, height))
             self._zones.blind(BAD_CANNOT_JUDGE)
             return outputs + list(self._zones.tick(now_ns))
-        self.tracks = self._tracker.feed(found, width, height, now_ns=frame.received_ns)
+        people = self._masks.feed(found, width, height)
+        self.tracks = self._tracker.feed(people, width, height, now_ns=frame.received_ns)
         self.frame_wall_ns = frame.wall_ns
         heads = self._vote(frame, now_ns)
         everybody = self._tracker.everybody
@@ -201,11 +215,11 @@ class Analyser:
     def _count(self, frame: Frame, now_ns: int) -> list[Output]:
         height, width = frame.image.shape[:2]
         doubtful = self._view is View.MOVED
-        return list(
-            self._zones.feed(
-                self.tracks, width, height, now_ns=now_ns, doubtful=doubtful, worn=self.worn
-            )
+        still = self._stillness.feed(self.tracks, now_ns)
+        changes = self._zones.feed(
+            self.tracks, width, height, now_ns=now_ns, doubtful=doubtful, worn=self.worn
         )
+        return [*still, *changes]
 
     def next_deadline_ns(self) -> int:
         """When tick must be called at the latest."""

@@ -38,30 +38,10 @@ Corners = Annotated[
 ]
 
 
-class ZoneConfig(StrictModel):
-    """A polygon 区域 in which people are counted by where their feet are.
+class PolygonConfig(StrictModel):
+    """A simple polygon: corners as fractions of the frame, x from the left, y from the top."""
 
-    polygon: corners as fractions of the frame, x from the left, y from the top.
-    max_people: more than this for `hold_s` raises the over-count alarm 超员; None: only counted.
-    hold_s: seconds without a break over the limit before it is raised.
-    clear_s: seconds without a break at or under the limit before it is cleared.
-    require: protective equipment 劳动防护用品 that everybody in it must wear.
-    item_hold_s: seconds without a break for which somebody lacks it before the alarm is raised.
-    """
-
-    name: str = Field(min_length=1, max_length=64, pattern=r"^[^/\s][^/\n]*$")
     polygon: Corners
-    max_people: int | None = Field(default=None, ge=0, le=1000)
-    hold_s: float = Field(default=3.0, ge=0.0, le=3600.0)
-    clear_s: float = Field(default=3.0, ge=0.0, le=3600.0)
-    require: Annotated[tuple[Item, ...], Field(strict=False)] = ()
-    item_hold_s: float = Field(default=3.0, ge=0.0, le=3600.0)
-
-    @property
-    def items(self) -> tuple[str, ...]:
-        """What is judged: helmet, workwear, in this order, each once."""
-        wanted = {"helmet" if item == "helmet" else "workwear" for item in self.require}
-        return tuple(sorted(wanted))
 
     @field_validator("polygon")
     @classmethod
@@ -84,6 +64,46 @@ class ZoneConfig(StrictModel):
         if area(polygon) < _SMALLEST_AREA:
             raise ValueError("the polygon encloses no area: its corners lie on one line")
         return polygon
+
+
+class MaskConfig(PolygonConfig):
+    """[[camera.exclude]]: around a thing that is taken for a person 屏蔽区; see masks.py."""
+
+
+class ZoneConfig(PolygonConfig):
+    """A polygon 区域 in which people are counted by where their feet are.
+
+    max_people: more than this for `hold_s` raises the over-count alarm 超员; None: only counted.
+    min_people: fewer than this for `empty_s` raises the alarm `empty` 离岗: an operator's or
+        guardian's place.
+    hold_s: seconds without a break over the limit before it is raised.
+    clear_s: seconds without a break at or under the limit before it is cleared.
+    require: protective equipment 劳动防护用品 that everybody in it must wear.
+    item_hold_s: seconds without a break for which somebody lacks it before the alarm is raised.
+    """
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[^/\s][^/\n]*$")
+    max_people: int | None = Field(default=None, ge=0, le=1000)
+    min_people: int = Field(default=0, ge=0, le=1000)
+    empty_s: float = Field(default=180.0, ge=0.0, le=86_400.0)
+    hold_s: float = Field(default=3.0, ge=0.0, le=3600.0)
+    clear_s: float = Field(default=3.0, ge=0.0, le=3600.0)
+    require: Annotated[tuple[Item, ...], Field(strict=False)] = ()
+    item_hold_s: float = Field(default=3.0, ge=0.0, le=3600.0)
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.max_people is not None and self.min_people > self.max_people:
+            raise ValueError(
+                f"min_people {self.min_people} is more than max_people {self.max_people}"
+            )
+        return self
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """What is judged: helmet, workwear, in this order, each once."""
+        wanted = {"helmet" if item == "helmet" else "workwear" for item in self.require}
+        return tuple(sorted(wanted))
 
 
 class DetectorConfig(StrictModel):
@@ -196,6 +216,9 @@ class CameraConfig(StrictModel):
         then what was found in it holds.  0: every frame is analysed, moving or not.
     stale_s: age of the newest frame from which the camera counts as lost.
     frozen_s: seconds of pixel-identical pictures from which the view counts as frozen; 0: never.
+    motionless_s: seconds after which somebody who has not moved, or a thing taken for a person, is
+        told, once; 0: never.
+    exclude: masks around things that are taken for people.
     model: ONNX file with its manifest (.toml) beside it; None: the person model that is shipped.
     precision: of the shipped person model: `float`, or `int8`, which costs less than half and
         counts nearly as well (models/person-nanodet-416.md).
@@ -225,6 +248,7 @@ class CameraConfig(StrictModel):
     score: float = Field(default=0.45, ge=0.05, le=0.95)
     motion_floor_s: float = Field(default=1.0, ge=0.0, le=5.0)
     stale_s: float = Field(default=5.0, ge=1.0, le=300.0)
+    motionless_s: float = Field(default=600.0, ge=0.0, le=86_400.0)
     frozen_s: float = Field(default=30.0, ge=0.0, le=3600.0)
     model: str | None = None
     precision: Literal["float", "int8"] = "float"
@@ -245,6 +269,8 @@ class CameraConfig(StrictModel):
     )
 
     clock: ClockConfig | None = None
+
+    exclude: Annotated[tuple[MaskConfig, ...], Field(strict=False)] = ()
 
     detectors: Annotated[tuple[DetectorConfig, ...], Field(strict=False)] = Field(
         default=(), validation_alias=AliasChoices("detector", "detectors")

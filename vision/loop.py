@@ -12,12 +12,11 @@ import select
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from vision.analyser import Analyser, LinkChange, Output, ViewChange
 from vision.clip import AVI, Clip, Picture, Ring
-from vision.clock_watch import Clock, ClockChange
+from vision.clock_watch import ClockChange
 from vision.config import CameraConfig
 from vision.events import Capture, Happened, Look, Relearn, Sample, Seen, Stop
 from vision.frames import Frame, FrameSource
@@ -27,9 +26,11 @@ from vision.link import Link
 from vision.sharing import HangsError, OverBudgetError
 from vision.sightings import Sighting
 from vision.snapshot import Scene, small_jpeg, snapshot
+from vision.stillness import Still
+from vision.telling import Told, told
 from vision.view_memory import ViewMemory
 from vision.wear import Missing
-from vision.zones import Headcount, OverCount
+from vision.zones import Headcount, OverCount, TooFew
 
 HANG_NS = 15_000_000_000
 """A reader silent for so long hangs in native code: its own time-outs are 3 s each."""
@@ -280,6 +281,8 @@ class CameraLoop:
                 self._send_sample(output)
             case OverCount():
                 self._send_over_count(output, frame)
+            case TooFew() | Still() | ClockChange():
+                self._tell(told(output, self._config), frame)
             case Missing():
                 self._send_missing(output, frame)
             case Sighting():
@@ -296,8 +299,6 @@ class CameraLoop:
                 text = f"Camera {name}: the view is {words}." + _HINTS.get(view, "")
                 self._happened("vision.view", text, {"view": view.value}, self._picture(frame),
                                frame.wall_ns if frame is not None else 0)  # fmt: skip
-            case ClockChange():
-                self._send_clock(output, frame)
 
     def _clock_statistics(self) -> dict[str, float]:
         ahead_s = self._analyser.clock_ahead_s
@@ -305,23 +306,11 @@ class CameraLoop:
             return {}
         return {"clock_read": float(ahead_s is not None), "clock_ahead_s": ahead_s or 0.0}
 
-    def _send_clock(self, change: ClockChange, frame: Frame | None) -> None:
-        shown = datetime.fromtimestamp(change.shown_s, tz=UTC).isoformat()
-        side = "ahead of" if change.ahead_s > 0 else "behind"
-        seconds = f"{abs(change.ahead_s):g} s {side} the gateway's"
-        said = {
-            Clock.RIGHT: f"is right, {seconds} 时钟正常",
-            Clock.WRONG: f"is wrong: it shows {shown}, {seconds} 时钟错误",
-            Clock.STOPPED: f"stands still at {shown} 时钟停走",
-        }[change.state]
-        self._happened(
-            "vision.clock",
-            f"Camera {self._config.name}: the clock on the picture {said}.",
-            {"clock": change.state.value, "shown": shown, "ahead_s": change.ahead_s,
-             "allowed_s": self._config.clock.wrong_s if self._config.clock is not None else 0.0},
-            self._picture(frame) if change.state is not Clock.RIGHT else b"",
-            frame.wall_ns if frame is not None else 0,
-        )  # fmt: skip
+    def _tell(self, said: Told, frame: Frame | None) -> None:
+        picture = self._picture(frame) if said.picture else b""
+        attributes = {**said.attributes, **self._around.attributes}
+        wall_ns = frame.wall_ns if frame is not None else 0
+        self._happened(said.kind, said.text, attributes, picture, wall_ns)
 
     def _send_sample(self, sample: Headcount) -> None:
         now_ns = time.monotonic_ns()
@@ -338,6 +327,7 @@ class CameraLoop:
                     "hardware_decoding": float(self._told not in {"", SOFTWARE}),
                     "frames_late": float(self._late),
                     "frames_still": float(self._analyser.frames_still),
+                    "people_excluded": float(self._analyser.left_out),
                     **self._clock_statistics(),
                     "readers_abandoned": float(self._abandoned),
                     "cpu_s": self._around.cpu_s(),

@@ -27,6 +27,7 @@ WIDEST = 1280
 CLIP_WIDTH = 640
 _COLOURS = ((0, 200, 255), (255, 160, 0), (0, 220, 0), (200, 0, 255))
 _RED = (0, 0, 255)
+_GREY = (160, 160, 160)
 _CHINESE = {"helmet": "未戴安全帽", "workwear": "未穿工作服"}
 PATCHES = 6
 """Patches across a blurred region at most: no face is left, but a yellow helmet stays yellow."""
@@ -72,6 +73,10 @@ def snapshot(image: Image, config: CameraConfig, scene: Scene, wall_ns: int) -> 
         limit = "" if zone.max_people is None else f" / {zone.max_people}"
         left, top = corners[:, 0].min(), corners[:, 1].min()
         write(drawn, f"{zone.name}: {people}{limit} 人", (int(left) + 4, int(top) + 24))
+    for mask in config.exclude:
+        corners = (np.array(mask.polygon) * (width, height)).round().astype(np.int32)
+        cv2.polylines(drawn, [corners], True, _GREY, 1, cv2.LINE_AA)
+        write(drawn, "不计人", (int(corners[:, 0].min()) + 2, int(corners[:, 1].max()) - 2))
     for track in scene.tracks:
         x1, y1, x2, y2 = (round(side * scale) for side in track.box)
         lacking = scene.lacking.get(track.id, ())

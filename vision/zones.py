@@ -58,14 +58,24 @@ class OverCount:
     track_ids: tuple[int, ...]
 
 
-Change = Headcount | OverCount | Missing
+@dataclass(frozen=True, slots=True)
+class TooFew:
+    """A place was left 离岗, or is manned again. least: people that must be there."""
+
+    zone: str
+    active: bool
+    people: int
+    least: int
+
+
+Change = Headcount | OverCount | TooFew | Missing
 
 
 class Zones:
     """Counts for all zones of one camera.
 
     active: names of zones whose alarm stood when the previous process ended, `zone/no_item` for one
-    of equipment; they clear as usual.
+    of equipment, `zone/empty` for one of a place that was left; they clear as usual.
     """
 
     def __init__(
@@ -73,6 +83,7 @@ class Zones:
     ) -> None:
         self._polygons = [np.array(zone.polygon, np.float64) for zone in zones]
         self._alarms = [_Alarm(zone, zone.name in active) for zone in zones]
+        self._empty = [_Empty(zone, f"{zone.name}/empty" in active) for zone in zones]
         self._items = [
             [
                 ItemAlarm(zone, item, active=f"{zone.name}/no_{item}" in active)
@@ -107,9 +118,11 @@ class Zones:
         self._counts = tuple(int(member.sum()) for member in members)
         self._quality = UNCERTAIN if doubtful else GOOD
         changes: list[Change] = []
-        for alarm, items, member in zip(self._alarms, self._items, members, strict=True):
+        alarms = zip(self._alarms, self._empty, self._items, members, strict=True)
+        for alarm, empty, items, member in alarms:
             ids = tuple(sorted(tracks[i].id for i in np.flatnonzero(member).tolist()))
             changes += alarm.feed(ids, now_ns)
+            changes += empty.feed(len(ids), now_ns)
             for item in items:
                 known = (worn or {}).get(item.wearing.item, {})
                 states = [(one, known.get(one, Verdict.UNDECIDED)) for one in ids]
@@ -132,7 +145,7 @@ class Zones:
     def blind(self, quality: int) -> None:
         """The view cannot be judged from now on, until the next feed; quality says why."""
         self._quality = quality
-        for alarm in self._alarms:
+        for alarm in (*self._alarms, *self._empty):
             alarm.blind()
         for items in self._items:
             for item in items:
@@ -167,30 +180,55 @@ def _values(one: Wearing, quality: int) -> tuple[tuple[int | None, int], tuple[i
     return (one.missing, UNCERTAIN), (one.undecided, quality)
 
 
-class _Alarm:
-    """Over-count of one zone: the table above."""
+class _Held:
+    """A condition that must hold, or be gone, without a break to change anything."""
 
-    def __init__(self, zone: ZoneConfig, active: bool) -> None:
-        self._zone = zone
-        self._hold_ns = round(zone.hold_s * 1e9)
-        self._clear_ns = round(zone.clear_s * 1e9)
-        self._active = active
+    def __init__(self, hold_s: float, clear_s: float, active: bool) -> None:
+        self._hold_ns = round(hold_s * 1e9)
+        self._clear_ns = round(clear_s * 1e9)
+        self.active = active
         self._since_ns: int | None = None
 
-    def feed(self, ids: tuple[int, ...], now_ns: int) -> list[OverCount]:
-        limit = self._zone.max_people
-        if limit is None:
-            return []
-        if (len(ids) > limit) == self._active:
+    def changed(self, true: bool, now_ns: int) -> bool:
+        """Take one frame's verdict; tells whether `active` has changed."""
+        if true == self.active:
             self._since_ns = None
-            return []
+            return False
         if self._since_ns is None:
             self._since_ns = now_ns
-        if now_ns - self._since_ns < (self._clear_ns if self._active else self._hold_ns):
-            return []
-        self._active = not self._active
+        if now_ns - self._since_ns < (self._clear_ns if self.active else self._hold_ns):
+            return False
+        self.active = true
         self._since_ns = None
-        return [OverCount(self._zone.name, self._active, len(ids), limit, ids)]
+        return True
 
     def blind(self) -> None:
         self._since_ns = None
+
+
+class _Alarm(_Held):
+    """Over-count of one zone: the table above."""
+
+    def __init__(self, zone: ZoneConfig, active: bool) -> None:
+        super().__init__(zone.hold_s, zone.clear_s, active)
+        self._zone = zone
+
+    def feed(self, ids: tuple[int, ...], now_ns: int) -> list[OverCount]:
+        limit = self._zone.max_people
+        if limit is None or not self.changed(len(ids) > limit, now_ns):
+            return []
+        return [OverCount(self._zone.name, self.active, len(ids), limit, ids)]
+
+
+class _Empty(_Held):
+    """Fewer people than must be there: the same table, with `empty_s`."""
+
+    def __init__(self, zone: ZoneConfig, active: bool) -> None:
+        super().__init__(zone.empty_s, zone.clear_s, active)
+        self._zone = zone
+
+    def feed(self, people: int, now_ns: int) -> list[TooFew]:
+        least = self._zone.min_people
+        if not least or not self.changed(people < least, now_ns):
+            return []
+        return [TooFew(self._zone.name, self.active, people, least)]

@@ -1,4 +1,4 @@
-"""Alarms of camera zones 人数超限, 未戴安全帽, 未穿工作服, 明火: events get an identity.
+"""Alarms of camera zones 人数超限, 离岗, 未戴安全帽, 未穿工作服, 明火: events get an identity.
 
 Guarantees: one open alarm per camera zone and kind; a repeated "active" raises nothing new, a
 repeated "not active" returns nothing; `restored` alarms keep their ids over a restart. How many
@@ -22,13 +22,14 @@ SIGHTS = ("flame", "smoke", "smoking", "phone")
 """What a site's own detectors see; people are then how many were seen at once."""
 KINDS = {
     "vision.over_count": ("over_count", "headcount.over_count/1"),
+    "vision.empty": ("empty", "headcount.empty/1"),
     "vision.no_helmet": ("no_helmet", "ppe.no_helmet/1"),
     "vision.no_workwear": ("no_workwear", "ppe.no_workwear/1"),
     **{f"vision.{name}": (name, f"sight.{name}/1") for name in SIGHTS},
 }
 """Condition and rule of each kind of event."""
 
-OVER_COUNT = "over_count"
+OVER_COUNT, EMPTY = "over_count", "empty"
 _ITEMS = {"no_helmet": "helmet", "no_workwear": "work wear"}
 UNIT = "people"
 
@@ -141,6 +142,9 @@ def _text(condition: str, source: str, people: float, limit: float, *, active: b
     if condition in SIGHTS:
         return f"{source}: {condition} {'seen' if active else 'not seen any more'}."
     seen, most = describe(people, UNIT), describe(limit, UNIT)
+    if condition == EMPTY:
+        verb = "has too few" if active else "no longer has too few"
+        return f"{source} {verb} people: {seen}, at least {most} must be there."
     if active:
         return f"{source} has too many people: {seen}, at most {most} allowed."
     return f"{source} no longer has too many people: {seen}, at most {most} allowed."

@@ -54,6 +54,12 @@ def make_judge(site: Site, catalogue: Catalogue, state: Mapping[str, bytes]) -> 
         if zone.max_people is not None
     ]
     zones += [
+        f"{camera.name}/{zone.name}/empty"
+        for camera in site.cameras
+        for zone in camera.zones
+        if zone.min_people
+    ]
+    zones += [
         f"{camera.name}/{zone.name}/no_{item}"
         for camera in site.cameras
         for zone in camera.zones

@@ -16,6 +16,7 @@ from vision.zones import (
     Change,
     Headcount,
     OverCount,
+    TooFew,
     Zones,
 )
 
@@ -151,3 +152,31 @@ def test_alarm_agrees_with_a_slow_oracle(start: bool, steps: list[tuple[int, int
             ]
         else:
             assert changes == []
+
+
+def test_a_place_that_is_left_is_told_after_its_time_and_again_when_it_is_manned() -> None:
+    """The hold time to the nanosecond; blindness starts it again and raises nothing."""
+    post = ZoneConfig(name="post", polygon=LEFT, min_people=1, empty_s=180.0, clear_s=2.0)
+    zones = Zones([post], start_ns=FAR_NS)
+
+    def feed(people: int, now_ns: int) -> list[Change]:
+        return zones.feed(crowd(people), 100, 100, now_ns=now_ns)
+
+    left_ns = 180 * 10**9
+    assert feed(1, 0) == []
+    assert feed(0, 10) == []
+    assert feed(0, left_ns + 9) == []
+    zones.blind(BAD_CANNOT_JUDGE)
+    assert feed(0, left_ns + 20) == []
+    assert feed(0, 2 * left_ns + 19) == []
+    assert feed(0, 2 * left_ns + 20) == [TooFew("post", True, 0, 1)]
+    assert feed(1, 3 * left_ns) == []
+    assert feed(1, 3 * left_ns + CLEAR_NS) == [TooFew("post", False, 1, 1)]
+    stood = Zones([post], start_ns=FAR_NS, active=("post/empty",))
+    assert stood.feed(crowd(0), 100, 100, now_ns=left_ns) == []
+    assert stood.feed(crowd(1), 100, 100, now_ns=2 * left_ns) == []
+    assert stood.feed(crowd(1), 100, 100, now_ns=2 * left_ns + CLEAR_NS) == [
+        TooFew("post", False, 1, 1)
+    ]
+    with pytest.raises(ValueError, match="min_people 3 is more than max_people 2"):
+        ZoneConfig(name="post", polygon=LEFT, min_people=3, max_people=2)

@@ -84,3 +84,18 @@ def test_a_malformed_event_is_refused(attribute: str) -> None:
     attributes = {key: value for key, value in event.attributes.items() if key != attribute}
     with pytest.raises(ValueError, match="needs zone"):
         made().feed(SourceEvent(event.kind, event.source, 1, "", attributes), now_ns=0)
+
+
+def test_a_place_that_was_left_is_an_alarm_of_its_own() -> None:
+    alarms = made()
+    said: dict[str, str | float | bool] = {"zone": "post", "people": 0, "limit": 1, "active": True}
+    [raised] = alarms.feed(SourceEvent("vision.empty", "cam", 5, "", said), now_ns=0)
+    assert (raised.source, raised.condition, raised.rule) == (
+        "cam/post", "empty", "headcount.empty/1",
+    )  # fmt: skip
+    assert raised.text == "cam/post has too few people: 0 people, at least 1 people must be there."
+    assert alarms.sources == ("cam/post/empty",)
+    gone = {**said, "people": 1, "active": False}
+    [returned] = alarms.feed(SourceEvent("vision.empty", "cam", 9, "", gone), now_ns=0)
+    assert returned.alarm_id == raised.alarm_id
+    assert returned.text.startswith("cam/post no longer has too few people")
