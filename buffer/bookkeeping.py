@@ -1,4 +1,4 @@
-"""What records.db keeps beside records: cursors, and losses that are not yet reported."""
+"""What records.db keeps beside records: cursors, unreported losses; what a file takes on disk."""
 
 from __future__ import annotations
 
@@ -11,6 +11,24 @@ from buffer.ranges import RangeSet
 
 LOOKED_AT = 10_000
 """Records of one stream that are looked at to evict the oldest."""
+FILE_BYTES = (
+    "SELECT (page_count - freelist_count) * page_size"
+    " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+)
+"""Question for the bytes of a file that hold something."""
+SHARE_FROM_BYTES = 1 << 20
+"""Below, what an empty file takes (some 60 KB) would count as much as what is in it."""
+
+
+def page_share(file_bytes: int, counted_bytes: int) -> float:
+    """Bytes of the file for each byte that is counted of its rows, at least 1.
+
+    A page of 4,096 bytes holds whole rows, so that rows of a little more than half a page take
+    nearly twice their bytes.
+    """
+    if counted_bytes < SHARE_FROM_BYTES:
+        return 1.0
+    return max(1.0, file_bytes / counted_bytes)
 
 
 def ranges_text(ranges: RangeSet) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from buffer.block import BlockDecoder, BlockError, ColumnBatch
-from buffer.bookkeeping import ranges_of
+from buffer.bookkeeping import FILE_BYTES, page_share, ranges_of
 from buffer.contract import (
     BufferPathError,
     Record,
@@ -45,7 +45,7 @@ class Held:
     """What is held of one stream under the present log id.
 
     first, next: sequences, next is one past the newest.  former: rows of former log ids, which
-    have no sequence.  used_bytes: payload and row overhead, former rows included.
+    have no sequence.  used_bytes: payload and rows, former ones too; of telemetry: on disk.
     first_ns, last_ns: wall clock, 0 where nothing is held.  bytes_per_hour: over the newest hour
     of telemetry, over all that is held elsewhere; None where there is too little to tell.
     """
@@ -188,7 +188,8 @@ class Inspection:
         first_ns, last_ns = int(rows[0][0]), int(rows[-1][1])
         used = self._used_bytes(reader, stream, low, high)
         if stream is Stream.TELEMETRY:
-            rate = self._telemetry_rate(reader, last_ns)
+            share = page_share(int(reader.ask(stream, FILE_BYTES)[0][0]), used)
+            rate, used = self._telemetry_rate(reader, last_ns, share), round(used * share)
         else:
             rate = _per_hour(used, last_ns - first_ns)
         return Held(
@@ -390,7 +391,7 @@ class Inspection:
             used += int(reader.ask(stream, query, ROW_OVERHEAD_BYTES, start, stop)[0][0])
         return used
 
-    def _telemetry_rate(self, reader: Reader, last_ns: int) -> float | None:
+    def _telemetry_rate(self, reader: Reader, last_ns: int, share: float) -> float | None:
         query = (
             "SELECT coalesce(sum(used_bytes), 0), min(first_ns), max(last_id) FROM finished_group"
             " WHERE last_ns > ?"
@@ -407,7 +408,8 @@ class Inspection:
             after = int(last_id)
         open_bytes, open_ns = reader.ask(Stream.TELEMETRY, query, ROW_OVERHEAD_BYTES, after)[0]
         starts = [at for at in (first_ns, open_ns) if at is not None]
-        return _per_hour(used + open_bytes, last_ns - min(starts)) if starts else None
+        used = round((used + open_bytes) * share)
+        return _per_hour(used, last_ns - min(starts)) if starts else None
 
 
 class _Heads:

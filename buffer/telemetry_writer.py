@@ -7,8 +7,11 @@ with its gap record, then carried out, so that every loss is counted exactly onc
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from buffer.block import (
     MAX_BATCHES,
@@ -17,6 +20,7 @@ from buffer.block import (
     BlockError,
     block_header,
 )
+from buffer.bookkeeping import FILE_BYTES, page_share
 from buffer.contract import Clock, Gap, Record, SignedHead, Signer, Stream
 from buffer.database import RENEWED_FROM, ROW_OVERHEAD_BYTES, TELEMETRY, Database, carry_name
 from buffer.jobs import SALVAGED, Evict, PendingBatch, Renew, Store, TelemetryJob
@@ -76,6 +80,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
         self._shed = ""
         self._room_seen_ns = -ROOM_SEEN_NS
         self._used = 0
+        self._share = 1.0
         self._catalogue = b""
         self.catalogues: frozenset[bytes] = frozenset()
         self._load_groups()
@@ -291,6 +296,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
             )
         self._load_catalogues()
         self._count_used()
+        self._look_at_file()
 
     def _count_used(self) -> None:
         self._used = sum(group.used_bytes for group in self._groups)
@@ -302,12 +308,18 @@ class TelemetryWriter(Writer[TelemetryJob]):
         )
         self.catalogues = frozenset(bytes(row[0]) for row in rows) | {self._catalogue}
 
+    def _look_at_file(self) -> None:
+        """Learn what the rows take on disk: the quota is of that, not of their own bytes."""
+        with contextlib.suppress(sqlite3.Error):  # what was known holds
+            row = self.database.connection.execute(FILE_BYTES).fetchone()
+            self._share = page_share(int(row[0]), self._used)
+
     def _usage(self) -> Usage:
         head = self.database.heads[Stream.TELEMETRY]
         oldest = self._groups[0] if self._groups else self._open
         newest = self._open or (self._groups[-1] if self._groups else None)
         held_ns = newest.last_ns - oldest.first_ns if newest and oldest else 0
-        return Usage(self._used, head.next_id - head.first_id, held_ns)
+        return Usage(round(self._used * self._share), head.next_id - head.first_id, held_ns)
 
     def _look_for_evictions(self) -> None:
         waiting = [group for group in self._groups if group.first_id > self._promised_id]
@@ -315,7 +327,10 @@ class TelemetryWriter(Writer[TelemetryJob]):
         used += self._open.used_bytes if self._open else 0
         used += waiting[-1].used_bytes if waiting else 0  # room for the group that begins
         base = self.database.heads[Stream.TELEMETRY].base
-        chosen = choose_evictions(waiting, used, self.limits(Stream.TELEMETRY))
+        self._look_at_file()
+        limits = self.limits(Stream.TELEMETRY)
+        limits = replace(limits, quota_bytes=int(limits.quota_bytes / self._share))
+        chosen = choose_evictions(waiting, used, limits)
         for cause, group in chosen:
             self._promised_id = group.last_id
             first, last = max(group.first_id - base, 0), max(group.last_id - base, 0)

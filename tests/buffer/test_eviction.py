@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from buffer.bookkeeping import FILE_BYTES
 from buffer.contract import Gap, NotStoredError, Record, Stream
+from buffer.inspection import Inspection
 from buffer.policy import DAY_NS, GapLedger, Held, Limits, choose_evictions, next_look_ns
 from buffer.ranges import RangeSet
 from buffer.store import Buffer
@@ -70,6 +75,33 @@ async def test_quota_takes_the_oldest_groups_and_says_so(
             await asyncio.sleep(0.02)
         assert gone >= first - 1
         assert found == {("TELEMETRY", "quota"): (1, gone, gone)}
+
+
+async def test_the_quota_is_of_bytes_on_disk(
+    open_buffer: OpenBuffer, clock: HandClock, tmp_path: Path
+) -> None:
+    """Rows of a little more than half a page have a page each: twice what they hold."""
+    quota = 2 << 20
+    points, good = np.arange(280, dtype=np.int32), np.zeros(280, np.uint16)
+    rng = np.random.default_rng(1)
+    async with open_buffer(quota_bytes=QUOTA | {Stream.TELEMETRY: quota}, key_every_s=20) as log:
+        for _ in range(800):
+            clock.advance(1)
+            await log.add_batch(points, rng.random(280), good, clock.wall, clock.wall)
+        await until_first(log, Stream.TELEMETRY, 200)
+        held = log.capacity(Stream.TELEMETRY)
+    [path] = list(tmp_path.rglob("telemetry.db"))  # noqa: ASYNC240  # a test, at rest
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        (size,) = db.execute(FILE_BYTES).fetchone()
+        counted, rows = db.execute(
+            "SELECT sum(length(payload) + 128), count(*) FROM telemetry"
+        ).fetchone()
+    assert size > 1.5 * counted, "these rows do not pack"
+    assert quota * 0.8 < size <= quota + 20 * 4096, "full, but for the group that begins"
+    assert abs(held.used_bytes - size) < 0.1 * size
+    assert rows < 2 * quota / 4096
+    with Inspection(path.parent) as inspection:
+        assert abs(inspection.held(Stream.TELEMETRY).used_bytes - size) < 0.01 * size
 
 
 async def test_retention_takes_what_is_too_old(open_buffer: OpenBuffer, clock: HandClock) -> None:
