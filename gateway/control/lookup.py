@@ -149,9 +149,16 @@ class Lookup:
     async def _naming(
         self, stream: Stream, alarm_id: bytes, from_ns: int, to_ns: int
     ) -> list[Record]:
-        """Records of a span that hold the id of an alarm; of very many the first."""
+        """Records of a span that hold the id of an alarm; of very many the first and the last."""
         first, last = await self._log.sequences_between(stream, from_ns, to_ns)
-        last, found = min(last, first + MOST_RECORDS - 1), []
+        half = MOST_RECORDS // 2
+        if last - first < MOST_RECORDS:
+            return await self._held(stream, alarm_id, first, last)
+        found = await self._held(stream, alarm_id, first, first + half - 1)
+        return found + await self._held(stream, alarm_id, last - half + 1, last)
+
+    async def _held(self, stream: Stream, alarm_id: bytes, first: int, last: int) -> list[Record]:
+        found: list[Record] = []
         while first <= last:
             stop = min(last, first + _PAGE - 1)
             records = await self._log.read(stream, first, last=stop, max_bytes=_PAGE_BYTES)

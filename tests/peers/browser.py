@@ -23,6 +23,7 @@ from typing import Any
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 PATIENCE_S = 60.0
+"""For anything: a busy machine is slow."""
 
 
 class Browser:

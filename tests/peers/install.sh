@@ -6,7 +6,7 @@ cd "$(dirname "$0")" || exit 1
 
 packages="iproute2 iptables gcc libc6-dev pkg-config libmodbus-dev mbpoll socat stunnel4 ffmpeg python3-gi gir1.2-gst-rtsp-server-1.0
  gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
- gstreamer1.0-tools gstreamer1.0-rtsp mosquitto strace"
+ gstreamer1.0-tools gstreamer1.0-rtsp mosquitto strace chromium"
 
 missing=""
 if command -v dpkg-query >/dev/null 2>&1; then
@@ -17,13 +17,13 @@ if command -v dpkg-query >/dev/null 2>&1; then
         echo "peers: installing$missing"
         apt-get -qq update >/dev/null &&
             DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing >/dev/null ||
-            echo "peers: apt-get failed; tests of libmodbus, MQTT and RTSP may be left out" >&2
+            echo "peers: apt-get failed; tests of libmodbus, MQTT, RTSP and the console's pages may be left out" >&2
     elif [ -n "$missing" ]; then
-        echo "peers: not root, so tests of libmodbus, MQTT and RTSP may be left out; an administrator can run:" >&2
+        echo "peers: not root, so tests of libmodbus, MQTT, RTSP and the console's pages may be left out; an administrator can run:" >&2
         echo "       apt-get install -y --no-install-recommends$missing" >&2
     fi
 else
-    echo "peers: no Debian packages on this system: tests of libmodbus, MQTT and RTSP may be left out" >&2
+    echo "peers: no Debian packages on this system: tests of libmodbus, MQTT, RTSP and the console's pages may be left out" >&2
 fi
 
 if command -v dpkg-query >/dev/null 2>&1; then

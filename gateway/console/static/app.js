@@ -101,9 +101,10 @@ function notices() {
   const isStale = stale();
   document.body.classList.toggle("is-stale", isStale);
   notice.hidden = !isStale;
+  for (const dialog of document.querySelectorAll("dialog")) dialog.dataset.stale = t("stale.title");
   if (isStale) {
     const asked = { time: clock(plant.troubleSince), span: span(nowMs() - plant.troubleSince) };
-    notice.replaceChildren(h("strong", {}, t("stale.title")), h("span", {}, t(`stale.${plant.trouble}`, asked)));
+    notice.replaceChildren(h("strong", {}, t("stale.title")), h("span", {}, t(`stale.${plant.trouble || "page"}`, asked), " ", plant.broken));
   }
   const floods = plant.count.flood ?? [];
   flood.hidden = floods.length === 0;

@@ -4,11 +4,11 @@
 import { s } from "./dom.js";
 import { clock, day, number, t } from "./words.js";
 
-const W = 900;
-const H = 320;
-const PAD = { left: 70, right: 70, top: 14, bottom: 30 };
+const PAD = { left: 52, right: 34, top: 14, bottom: 26 };
 
-export function trend(found, fromMs, toMs, limits) {
+// size: [width, height] in px as it is shown, so that its words keep their size.
+export function trend(found, fromMs, toMs, limits, size) {
+  const [W, H] = size;
   const rows = found.rows.map(([ns, ...rest]) => [ns / 1e6, ...rest]);
   const drawn = rows.filter((row) => row[2] !== null);
   const named = Object.entries(limits).filter(([, value]) => value !== null && value !== undefined);
@@ -28,7 +28,7 @@ export function trend(found, fromMs, toMs, limits) {
     ticks(low, high, 5).map((value) => [
       s("line", { class: "grid", x1: PAD.left, x2: W - PAD.right, y1: y(value), y2: y(value) }),
       s("text", { class: "axis", x: PAD.left - 8, y: y(value) + 4, "text-anchor": "end" }, number(value))]),
-    times(fromMs, toMs).map((ms) => [
+    times(fromMs, toMs, W / 75).map((ms) => [
       s("line", { class: "grid", x1: x(ms), x2: x(ms), y1: PAD.top, y2: H - PAD.bottom }),
       s("text", { class: "axis", x: x(ms), y: H - 10, "text-anchor": "middle" }, toMs - fromMs > 36e5 * 25 ? day(ms).slice(5) : clock(ms).slice(0, 5))]),
     rows.filter((row) => row[5] > 0).map((row) => s("rect", { class: "badtime", x: x(row[0]), width: Math.max(1, x(row[0] + step) - x(row[0])), y: H - PAD.bottom - 8, height: 8 })),
@@ -63,8 +63,8 @@ function ticks(low, high, count) {
 
 const STEPS = [1, 5, 10, 15, 30, 60, 120, 240, 720, 1440].map((minutes) => minutes * 6e4);
 
-function times(fromMs, toMs) {
-  const step = STEPS.find((one) => (toMs - fromMs) / one <= 9) ?? STEPS.at(-1);
+function times(fromMs, toMs, most) {
+  const step = STEPS.find((one) => (toMs - fromMs) / one <= most) ?? STEPS.at(-1);
   const offset = 8 * 36e5; // plant time
   const found = [];
   for (let at = Math.ceil((fromMs + offset) / step) * step - offset; at <= toMs; at += step) found.push(at);

@@ -29,8 +29,9 @@ function fill(element, attributes, children) {
 }
 
 // Puts nodes into a parent in this order; those that are in place already stay untouched, so that
-// focus and scroll stay too.
-export function settle(parent, nodes) {
+// focus and scroll stay too. What is no node (a part that is not shown) is passed over.
+export function settle(parent, wanted) {
+  const nodes = wanted.filter((one) => one instanceof Node);
   nodes.forEach((node, at) => {
     if (parent.childNodes[at] !== node) parent.insertBefore(node, parent.childNodes[at] ?? null);
   });

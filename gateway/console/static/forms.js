@@ -3,6 +3,8 @@
 import { h } from "./dom.js";
 import { t } from "./words.js";
 
+const MOMENT = "\\s*\\d{4}-\\d{2}-\\d{2}[ T]\\d{2}:\\d{2}(:\\d{2})?\\s*";
+
 export function toast(text, bad = false) {
   const box = document.getElementById("toast");
   box.replaceChildren(h("p", { class: bad ? "bad" : "good" }, text));
@@ -36,7 +38,8 @@ export function field(one) {
   } else if (one.type === "textarea") {
     input = h("textarea", { ...common, rows: 3 });
   } else {
-    input = h("input", { ...common, type: one.type ?? "text", min: one.min, max: one.max, step: one.step, maxlength: one.max ? null : 500, autocomplete: one.autocomplete ?? "off", list: one.list });
+    const moment = one.type === "moment"; // typed, so that no browser writes 11/28 or PM
+    input = h("input", { ...common, type: moment ? "text" : one.type ?? "text", min: one.min, max: one.max, step: one.step, maxlength: 500, autocomplete: one.autocomplete ?? "off", pattern: moment ? MOMENT : null, placeholder: moment ? "2026-05-01 08:00" : null, title: moment ? t("field.moment") : null, "data-moment": moment });
     if (one.type === "checkbox") input.checked = Boolean(one.value); else input.value = one.value ?? "";
   }
   return h("label", { for: id, class: `field${one.wide ? " wide" : ""}${one.type === "checkbox" ? " check" : ""}` },
@@ -51,7 +54,7 @@ export function read(form) {
     if (input.type === "checkbox") { if (input.checked) said[input.name] = true; continue; }
     if (input.value === "") continue;
     if (input.type === "number") said[input.name] = Number(input.value);
-    else if (input.type === "datetime-local") said[input.name] = `${input.value}${input.value.length === 16 ? ":00" : ""}+08:00`;
+    else if (input.hasAttribute("data-moment")) said[input.name] = `${input.value.trim().replace(" ", "T")}+08:00`;
     else said[input.name] = input.value;
   }
   return said;
@@ -80,7 +83,12 @@ export function ask({ title, about = "", fields, button, action, done = "" }) {
       send.disabled = false;
     }
   });
-  dialog.addEventListener("close", () => dialog.remove());
+  const act = document.activeElement?.dataset?.act;
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    // Who opened it may have been drawn anew meanwhile: the keyboard goes on from there.
+    if (act && document.activeElement === document.body) document.querySelector(`[data-act="${act}"]`)?.focus();
+  });
   document.body.append(dialog);
   dialog.showModal();
   form.querySelector("input, select, textarea")?.focus();

@@ -39,7 +39,7 @@ export function mount(page) {
   const detail = new Detail(side);
 
   function row(one) {
-    return h("tr", { class: `${waits(one) ? "waits" : ""} ${isAside(one) ? "aside" : ""} ${chosen === one.key ? "chosen" : ""}`, tabindex: 0, onclick: () => choose(one.key), onkeydown: (event) => { if (event.key === "Enter") choose(one.key); } },
+    return h("tr", { class: `${waits(one) ? "waits" : ""} ${isAside(one) ? "aside" : ""} ${chosen === one.key ? "chosen" : ""}`, tabindex: 0, "data-key": one.key, onclick: () => choose(one.key), onkeydown: (event) => { if (event.key === "Enter") choose(one.key); } },
       h("td", {}, signOf(one)), h("td", { class: "time" }, since(one.raised_ns, nowMs())), h("td", { class: "name" }, sourceText(one)),
       h("td", {}, conditionWord(one)),
       h("td", { class: "value" }, valueText(one), h("small", {}, limitText(one))),
@@ -60,7 +60,9 @@ export function mount(page) {
     const shown = all.filter((one) => FILTERS[kind](one)
       && (!priority || String(one.priority) === priority)
       && (!search || `${one.source} ${one.condition} ${conditionWord(one)} ${one.place} ${one.text}`.toLowerCase().includes(search)));
+    const held = document.activeElement?.dataset?.key;
     settle(body, rows.of(shown.slice(0, 300), (one) => one.key, chosen));
+    if (held && document.activeElement === document.body) body.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus();
     const total = plant.count.total ?? 0;
     note.replaceChildren(t("alarms.shown", { shown: Math.min(shown.length, 300), total }), all.length < total ? ` ${t("alarms.beyond", { n: total - all.length })}` : "");
     if (!shown.length) settle(body, [h("tr", {}, h("td", { colspan: 7 }, empty(t("alarms.none"))))]);
@@ -93,24 +95,21 @@ class Detail {
       const found = await get("/api/alarms/detail", { key });
       if (turn === this.turn) { this.found = found; this.draw(found); }
     } catch (error) {
-      if (turn === this.turn) this.side.replaceChildren(empty(error.message));
+      if (turn === this.turn) this.side.replaceChildren(empty(error.status === 409 ? t("alarms.over") : error.message));
     }
   }
 
-  // The alarm changed while it is open: look again.
+  // The alarm changed while it is open, is over, or is less urgent now than those that are listed:
+  // look again.
   refresh() {
-    if (!this.key) return;
-    const now = plant.alarms.get(this.key);
-    if (now === this.seen) return;
-    if (now) void this.open(this.key);
-    else { this.seen = now; this.side.prepend(h("p", { class: "about" }, t("alarms.over"))); }
+    if (this.key && plant.alarms.get(this.key) !== this.seen) void this.open(this.key);
   }
 
   draw(found) {
     const row = found.alarm;
     if (!row) return;
     const focused = document.activeElement?.dataset?.act;
-    this.side.replaceChildren(
+    settle(this.side, [
       h("h2", {}, signOf(row), h("span", {}, sourceText(row))),
       h("p", { class: "headline" }, `${conditionWord(row)} · ${valueText(row)} ${limitText(row)}`),
       h("p", { class: "about" }, row.text),
@@ -120,14 +119,17 @@ class Detail {
       facts(row, found.rule),
       found.history.length ? h("section", {}, h("h3", {}, t("alarms.history")), h("ol", { class: "steps" }, [...found.history].reverse().map((one) =>
         h("li", {}, h("time", {}, moment(one.time_ns)), h("b", {}, word("state", one.state)), one.operator ? h("span", {}, one.operator) : null, one.reason ? h("q", {}, one.reason) : null)))) : null,
-    );
+    ]);
     if (focused) this.side.querySelector(`[data-act="${focused}"]`)?.focus();
   }
 
   actions(row) {
     if (!may("alarm.command")) return null;
     if (row.rule.startsWith("opcua.condition")) return h("p", { class: "about" }, t("alarms.mirrored"));
-    const does = (verb, fields = {}) => command("alarm.command", { verb, source: row.source, condition: row.condition, ...fields });
+    const does = async (verb, fields = {}) => {
+      await command("alarm.command", { verb, source: row.source, condition: row.condition, ...fields });
+      await this.open(this.key);
+    };
     const plain = (verb) => h("button", { class: verb === "ack" ? "main" : "", "data-act": verb, onclick: (event) => attempt(event.currentTarget, () => does(verb), t("done")) }, t(`verb.${verb}`));
     const withEnd = (verb) => h("button", { "data-act": verb, onclick: () => ask({
       title: `${t(`verb.${verb}`)} · ${row.source}`, about: t(`verb.${verb}_about`), button: t(`verb.${verb}`), done: t("done"),

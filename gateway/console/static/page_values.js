@@ -69,7 +69,7 @@ export function mount(page) {
       const found = await get("/api/history", { point: point.name, from_ns: `${Math.round(from)}000000`, to_ns: `${Math.round(to)}000000` });
       if (chosen !== point) return;
       const limits = Object.fromEntries(LIMITS.map((name) => [name, point[name]]));
-      side.replaceChildren(...head, trend(found, from, to, limits), h("p", { class: "note" }, t("values.legend", { unit: point.unit || "–" })), facts(point));
+      side.replaceChildren(...head, trend(found, from, to, limits, [Math.max(300, side.clientWidth - 34), 260]), h("p", { class: "note" }, t("values.legend", { unit: point.unit || "–" })), facts(point));
     } catch (error) {
       if (chosen === point) side.replaceChildren(...head, empty(error.message));
     }

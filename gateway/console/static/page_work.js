@@ -66,8 +66,8 @@ export function mount(page) {
       h("section", {}, h("h3", {}, t("work.violations_now")), one.now_violated.length ? h("ul", { class: "violations" }, one.now_violated.map((found) => h("li", {},
         h("b", {}, found.stop ? h("em", { class: "tag bad" }, t("work.stop")) : null, english ? found.en : found.zh),
         h("small", {}, `${found.citation} · ${moment(found.raised_ns)}`)))) : empty(t("work.no_violations"))),
-      h("section", {}, h("h3", {}, t("work.analyses")), one.analyses.length ? h("table", { class: "list" }, h("tbody", {}, [...one.analyses].reverse().map((found) => h("tr", {},
-        h("td", { class: "time" }, moment(found.time_ns)), h("td", {}, found.gas), h("td", { class: "value" }, number(found.value, found.unit)), h("td", {}, found.place), h("td", {}, found.analyst))))) : empty(t("work.no_analyses"))),
+      h("section", {}, h("h3", {}, t("work.analyses")), one.analyses.length ? h("ol", { class: "steps" }, [...one.analyses].reverse().map((found) => h("li", {},
+        h("time", {}, moment(found.time_ns)), h("b", {}, `${found.gas} ${number(found.value, found.unit)}`), h("span", {}, [found.place, found.analyst].filter(Boolean).join(" · "))))) : empty(t("work.no_analyses"))),
       h("dl", {}, [["work.area", one.area], ["alarms.place", one.place], ["work.content", one.content], ["work.guardian", one.guardian], ["work.worker", one.worker], ["work.company", one.company],
         ["work.planned", one.plan_start_ns || one.plan_end_ns ? `${moment(one.plan_start_ns)} – ${moment(one.plan_end_ns)}` : ""], ["work.started", one.started_ns ? moment(one.started_ns) : ""], ["work.ended", one.ended_ns ? moment(one.ended_ns) : ""],
         ["work.camera", one.camera], ["work.detectors", one.detectors]].filter(([, value]) => value).map(([key, value]) => [h("dt", {}, t(key)), h("dd", {}, value)])),
@@ -98,7 +98,7 @@ function gas(one) {
       { name: "gas", label: t("gas.gas"), required: true, hint: t("gas.gas_hint") },
       { name: "value", label: t("gas.value"), type: "number", step: "any", required: true },
       { name: "unit", label: t("gas.unit"), options: ["%vol", "%LEL", "ppm", "mg/m3"].map((unit) => [unit, unit]), required: true },
-      { name: "time", label: t("gas.time"), type: "datetime-local", required: true, value: localNow(), step: 1, max: null },
+      { name: "time", label: t("gas.time"), type: "moment", required: true, value: localNow() },
       { name: "place", label: t("gas.place") },
       { name: "analyst", label: t("gas.analyst") },
     ],
@@ -114,8 +114,8 @@ function enter() {
       { name: "work", label: t("work.kind"), options: KINDS.map((kind) => [kind, word("work", kind)]), required: true },
       { name: "level", label: t("work.level_label"), options: ["", "special", "first", "second"].map((level) => [level, level ? word("level", level) : t("work.no_level")]) },
       { name: "area", label: t("work.area"), hint: t("work.area_hint") },
-      { name: "plan_start", label: t("work.from"), type: "datetime-local", required: true, value: localNow() },
-      { name: "plan_end", label: t("work.to"), type: "datetime-local", required: true, value: localNow(8) },
+      { name: "plan_start", label: t("work.from"), type: "moment", required: true, value: localNow() },
+      { name: "plan_end", label: t("work.to"), type: "moment", required: true, value: localNow(8) },
       { name: "content", label: t("work.content"), wide: true },
       { name: "guardian", label: t("work.guardian"), required: true },
       { name: "guardian_card", label: t("work.guardian_card") },
@@ -134,7 +134,7 @@ function enter() {
   });
 }
 
-// Plant time for a datetime-local field, whatever zone the browser is in.
+// Plant time for a field, whatever zone and habits the browser has.
 function localNow(plusHours = 0) {
-  return new Date(nowMs() + (8 + plusHours) * 36e5).toISOString().slice(0, 16);
+  return new Date(nowMs() + (8 + plusHours) * 36e5).toISOString().slice(0, 16).replace("T", " ");
 }

@@ -1,9 +1,10 @@
 // The picture of the plant as the gateway sends it, kept up to date, and whether it can be trusted.
 // Guarantees: a change merges one level deep, a state replaces everything; a row that did not change
-// stays the same object. Nothing heard for SILENT_MS means that the console is gone; `gone` means
-// that the gateway is. Either way the picture is stale, and whoever listens is told.
+// stays the same object. Nothing heard for SILENT_MS, or a broken connection for LOST_MS, means that
+// the console is gone; `gone` means that the gateway is. Either way the picture is stale, and whoever listens is told.
 
 const SILENT_MS = 12000;
+const LOST_MS = 3000;       // after the connection broke, and was not made again
 
 export const plant = {
   revision: -1,
@@ -17,6 +18,7 @@ export const plant = {
   trouble: "",        // "", "gateway", "console"
   troubleText: "",
   troubleSince: 0,
+  broken: "",         // what a page failed with when it was drawn last: it shows the past then
 };
 
 const listeners = new Set();
@@ -34,13 +36,16 @@ export function nowMs() {
 }
 
 export function stale() {
-  return plant.trouble !== "";
+  return plant.trouble !== "" || plant.broken !== "";
 }
 
 export function start(signedOut) {
   stop();
   source = new EventSource("/api/live");
   plant.heardAt = plant.aliveAt = performance.now();
+  plant.lostAt = 0;
+  source.onopen = () => { plant.lostAt = 0; };
+  source.onerror = () => { plant.lostAt ||= performance.now(); };
   const on = (name, take) => source.addEventListener(name, (event) => {
     plant.aliveAt = performance.now();
     take(event.data ? JSON.parse(event.data) : {});
@@ -59,7 +64,8 @@ export function stop() {
 }
 
 setInterval(() => {
-  if (source && performance.now() - plant.aliveAt > SILENT_MS) trouble("console", "");
+  const now = performance.now();
+  if (source && (now - plant.aliveAt > SILENT_MS || (plant.lostAt && now - plant.lostAt > LOST_MS))) trouble("console", "");
   if (source && source.readyState === EventSource.CLOSED) start(() => location.assign("/sign-in"));
 }, 1000);
 
@@ -118,7 +124,14 @@ function merge(said) {
 function told() {
   if (queued) return;
   queued = true;
-  const draw = () => { queued = false; for (const heard of listeners) heard(); };
+  const draw = () => {
+    queued = false;
+    let failed = "";
+    for (const heard of listeners) {
+      try { heard(); } catch (error) { failed = String(error); reportError(error); }
+    }
+    plant.broken = failed;
+  };
   if (document.hidden) setTimeout(draw, 1000); else requestAnimationFrame(draw);
 }
 

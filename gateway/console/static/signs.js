@@ -25,7 +25,8 @@ export const signOf = (row) => sign(row.priority, waits(row) && !row.declaration
 export function sourceText(row) {
   const [kind, ...rest] = row.source.split("/");
   if (kind === "area") return t("source.area", { name: rest.join("/") });
-  return kind === "permit" ? t("source.permit", { name: rest.join(" · ") }) : row.source;
+  const [ticket, ...subject] = rest;
+  return kind === "permit" ? [t("source.permit", { name: ticket }), subject.join("/")].filter(Boolean).join(" · ") : row.source;
 }
 
 export const stateWord = (row) => word("state", row.state);
