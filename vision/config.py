@@ -78,6 +78,7 @@ class ZoneConfig(PolygonConfig):
         guardian's place.
     hold_s: seconds without a break over the limit before it is raised.
     clear_s: seconds without a break at or under the limit before it is cleared.
+    passages: whether who comes, who leaves and how long people stay are points of their own.
     require: protective equipment 劳动防护用品 that everybody in it must wear.
     item_hold_s: seconds without a break for which somebody lacks it before the alarm is raised.
     """
@@ -88,6 +89,7 @@ class ZoneConfig(PolygonConfig):
     empty_s: float = Field(default=180.0, ge=0.0, le=86_400.0)
     hold_s: float = Field(default=3.0, ge=0.0, le=3600.0)
     clear_s: float = Field(default=3.0, ge=0.0, le=3600.0)
+    passages: bool = False
     require: Annotated[tuple[Item, ...], Field(strict=False)] = ()
     item_hold_s: float = Field(default=3.0, ge=0.0, le=3600.0)
 

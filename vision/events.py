@@ -106,7 +106,7 @@ class Sample(Message):
     """From the worker, once a second: its heartbeat.
 
     counts: people per zone in the order of the configuration; None where quality is bad.
-    wearing: value and quality of the points of equipment, in the order of `camera_tags`.
+    wearing: value and quality of the points of equipment and passages, as by `camera_tags`.
     frame_wall_ns: wall-clock time of the newest judged frame, 0 before the first.
     """
 

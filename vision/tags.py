@@ -16,6 +16,9 @@ ANALYSED_FPS = "analysed_fps"
 RECORDING = "recording"
 """1 while the camera is recorded, 0 while it is not; of cameras with `record`."""
 
+LONGEST_STAY = ".longest_stay"
+"""End of the tag of how long people have stayed in a zone, seconds."""
+
 SAMPLES_PER_S = 1.0
 """Values per second of each point, whatever the rate of analysis (SAMPLE_NS in vision/zones.py)."""
 
@@ -30,7 +33,8 @@ def camera_tags(camera: CameraConfig) -> list[str]:
 
     `<zone>.headcount` 人数 for each zone, then for each item that a zone requires
     `<zone>.no_<item>` (people seen to lack it) and `<zone>.<item>_undecided` (people of whom it
-    cannot be told), then `analysed_fps`.
+    cannot be told), then for each zone with `passages` `<zone>.came`, `<zone>.left` (people since
+    the camera's process began) and `<zone>.longest_stay` (s, of who is in it), then `analysed_fps`.
     """
     lacking = [
         tag
@@ -38,4 +42,11 @@ def camera_tags(camera: CameraConfig) -> list[str]:
         for item in zone.items
         for tag in (f"{zone.name}.no_{item}", f"{zone.name}.{item}_undecided")
     ]
-    return [*(f"{zone.name}.headcount" for zone in camera.zones), *lacking, ANALYSED_FPS]
+    passing = [
+        f"{zone.name}{what}"
+        for zone in camera.zones
+        if zone.passages
+        for what in (".came", ".left", LONGEST_STAY)
+    ]
+    counted = (f"{zone.name}.headcount" for zone in camera.zones)
+    return [*counted, *lacking, *passing, ANALYSED_FPS]

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from vision.config import ZoneConfig
 from vision.geometry import feet, inside
+from vision.passages import Passages
 from vision.ppe import Verdict
 from vision.track import Track
 from vision.wear import ItemAlarm, Missing, Wearing
@@ -91,6 +92,7 @@ class Zones:
             ]
             for zone in zones
         ]
+        self._passages = [Passages() if zone.passages else None for zone in zones]
         self._counts: tuple[int, ...] = ()
         self._quality = BAD_WAITING
         self._due_ns = start_ns + SAMPLE_NS
@@ -118,9 +120,11 @@ class Zones:
         self._counts = tuple(int(member.sum()) for member in members)
         self._quality = UNCERTAIN if doubtful else GOOD
         changes: list[Change] = []
-        alarms = zip(self._alarms, self._empty, self._items, members, strict=True)
-        for alarm, empty, items, member in alarms:
+        alarms = zip(self._alarms, self._empty, self._items, self._passages, members, strict=True)
+        for alarm, empty, items, passages, member in alarms:
             ids = tuple(sorted(tracks[i].id for i in np.flatnonzero(member).tolist()))
+            if passages is not None:
+                passages.feed(ids, now_ns)
             changes += alarm.feed(ids, now_ns)
             changes += empty.feed(len(ids), now_ns)
             for item in items:
@@ -147,6 +151,9 @@ class Zones:
         self._quality = quality
         for alarm in (*self._alarms, *self._empty):
             alarm.blind()
+        for passages in self._passages:
+            if passages is not None:
+                passages.blind()
         for items in self._items:
             for item in items:
                 item.blind()
@@ -161,10 +168,17 @@ class Zones:
             return []
         self._due_ns += SAMPLE_NS * (1 + (now_ns - self._due_ns) // SAMPLE_NS)
         if self._quality not in {GOOD, UNCERTAIN}:
-            lost = ((None, self._quality),) * (2 * len(self.wearing))
+            passing = sum(one is not None for one in self._passages)
+            lost = ((None, self._quality),) * (2 * len(self.wearing) + 3 * passing)
             return [Headcount((None,) * len(self._alarms), self._quality, lost)]
-        values = tuple(pair for one in self.wearing for pair in _values(one, self._quality))
-        return [Headcount(self._counts, self._quality, values)]
+        worn = tuple(pair for one in self.wearing for pair in _values(one, self._quality))
+        passed = tuple(
+            (value, self._quality)
+            for one in self._passages
+            if one is not None
+            for value in (one.came, one.left, one.longest_s(now_ns))
+        )
+        return [Headcount(self._counts, self._quality, worn + passed)]
 
 
 def _values(one: Wearing, quality: int) -> tuple[tuple[int | None, int], tuple[int | None, int]]:

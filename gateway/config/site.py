@@ -27,7 +27,7 @@ from gateway.rules.area_count import AreaSpec
 from gateway.rules.condition_spec import AlarmSpec
 from gateway.rules.gathering import GatheringSpec
 from gateway.rules.rulebook import RuleBooks
-from vision.tags import ANALYSED_FPS, RECORDING, all_tags
+from vision.tags import ANALYSED_FPS, LONGEST_STAY, RECORDING, all_tags
 
 if TYPE_CHECKING:
     from gateway.config.console import ConsoleConfig
@@ -111,6 +111,7 @@ class Site:
             for tag in all_tags(camera):
                 name = f"{camera.name}/{tag}"
                 unit = {ANALYSED_FPS: "1/s", RECORDING: ""}.get(tag, "persons")
+                unit = "s" if tag.endswith(LONGEST_STAY) else unit
                 points.append(Point(ids[name], name, unit=unit))
         return points
 

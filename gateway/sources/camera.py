@@ -186,7 +186,7 @@ class CameraSource:
                 if len(message.counts) != len(self._config.zones):
                     raise DeviceError(f"it sent {len(message.counts)} counts.")
                 if len(message.wearing) != self._further:
-                    raise DeviceError(f"it sent {len(message.wearing)} values of equipment.")
+                    raise DeviceError(f"it sent {len(message.wearing)} values beside the counts.")
                 self._worker = dict(message.statistics)
                 self._unproven &= not message.statistics.get("frames_decoded")
                 await emit(self._batch(message, self._clock.wall_ns()))

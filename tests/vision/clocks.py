@@ -43,15 +43,16 @@ def with_clock(
 ) -> Image:  # fmt: skip
     """The picture with a clock at its upper left, coded as JPEG."""
     line = cover(text, face, high).astype(np.float32)[..., None] / 255
-    bent = image.astype(np.float32)
-    part = bent[8 : 8 + line.shape[0], 8 : 8 + line.shape[1]]
+    bent = image.copy()
+    where = bent[8 : 8 + line.shape[0], 8 : 8 + line.shape[1]]
+    part = where.astype(np.float32)
     line = line[: part.shape[0], : part.shape[1]]
     if rim:
         grown = cv2.dilate(line, np.ones((3, 3), np.uint8))[..., None]
         part *= 1 - grown
     part *= 1 - line
-    part += ink * line
-    packed = cv2.imencode(".jpg", bent.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    where[:] = (part + ink * line).astype(np.uint8)
+    packed = cv2.imencode(".jpg", bent, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
 
 
