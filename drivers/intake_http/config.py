@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from drivers.contract import DriverPoint, Problem
 from drivers.intake.settings import ExternalAddress, IntakeConfig, check_intake
 from drivers.intake_http.senders import SendersError, read_senders
+from drivers.loopback import is_loopback
 
 WARNING = "warning: "
 _OTHERS_READ = 0o004
@@ -74,8 +75,7 @@ class HttpIntakeConfig(IntakeConfig):
     @property
     def loopback(self) -> bool:
         """Tell whether only this machine can connect."""
-        host = self.address[0]
-        return host == "localhost" or _ip(host).is_loopback
+        return is_loopback(self.address[0])
 
 
 def split_address(text: str) -> tuple[str, int]:

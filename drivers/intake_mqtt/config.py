@@ -6,12 +6,12 @@ file; `check` reads files and connects to nothing.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
+from drivers.broker import broker_doubt
 from drivers.contract import DriverPoint, Problem
 from drivers.intake.mapping import MappingError, load
 from drivers.intake.settings import ExternalAddress, IntakeConfig, check_intake, read_secret
@@ -56,17 +56,8 @@ class MqttIntakeConfig(IntakeConfig):
 
     @model_validator(mode="after")
     def _safe(self) -> MqttIntakeConfig:
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key belong together: give both or neither")
-        if self.certificate is not None and self.ca is None:
-            raise ValueError("certificate needs TLS: give the broker's ca")
-        if self.password_file is not None and self.user is None:
-            raise ValueError("password_file needs user")
-        if self.ca is None and not self.insecure and not _loopback(self.host):
-            raise ValueError(
-                f"{self.host} would be spoken to in clear text: give ca, or insecure = true where"
-                " the site accepts that"
-            )
+        if said := broker_doubt(self):
+            raise ValueError(said)
         return self
 
 
@@ -102,13 +93,6 @@ def _files(config: MqttIntakeConfig) -> Iterator[Problem]:
             yield Problem(0, "password_file", said)
     except ValueError as error:
         yield Problem(0, "password_file", str(error))
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 __all__ = ["MqttIntakeConfig", "check"]

@@ -7,7 +7,6 @@ certificates, the address or the store.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import os
 import signal
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from drivers.loopback import is_loopback
 
 if TYPE_CHECKING:
     from gateway.receiver.contract import Store
@@ -245,7 +246,7 @@ def _tls(
     if insecure:
         if given:
             raise OptionError(f"--insecure and {', '.join(given)} exclude each other")
-        if not _is_loopback(host):
+        if not is_loopback(host):
             raise OptionError(f"--insecure is for loopback only, and {host} is not; give --ca, "
                               "--certificate and --key")  # fmt: skip
         return None
@@ -260,13 +261,6 @@ def _trusting(tls: Tls | None, proxies: tuple[str, ...]) -> Tls | None:
     if proxies:
         raise OptionError("--insecure and --trusted-proxy exclude each other")
     return None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _read(option: str, path: Path) -> bytes:

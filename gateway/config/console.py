@@ -11,10 +11,11 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from drivers.loopback import is_loopback
 from drivers.wording import shown
 from gateway.config import users
 from gateway.config.files import check_pair
-from gateway.config.model import Section, is_loopback, split_address
+from gateway.config.model import Section, split_address
 from gateway.config.problems import Report
 from gateway.config.toml_lines import TomlPath
 

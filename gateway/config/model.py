@@ -8,7 +8,6 @@ drivers (drivers/contract.py) and to vision (vision/config.py). No secret is kep
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -17,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from buffer.contract import Stream
 from buffer.policy import BufferConfig
+from drivers.loopback import is_loopback
 from drivers.wording import shown
 
 _GATEWAY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -42,16 +42,6 @@ _CODE_WEIGHTS = (
     28,
 )  # ibid., 3^i mod 31
 GIB = 1 << 30
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine itself."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from drivers.broker import broker_doubt
+from drivers.loopback import is_loopback
 from drivers.wording import shown, suggestion
-from gateway.config.model import Name, Section, is_loopback
+from gateway.config.model import Name, Section
 from gateway.config.problems import Report
 from gateway.config.sections import section
 from gateway.config.site import Device
@@ -144,15 +146,8 @@ class MqttNotifier(Section):
 
     @model_validator(mode="after")
     def _safe(self) -> Self:
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key belong together: give both or neither")
-        if self.password_file is not None and self.user is None:
-            raise ValueError("password_file needs user")
-        if self.ca is None and not self.insecure and not is_loopback(self.host):
-            raise ValueError(
-                f"{self.host} would be spoken to in clear text: give ca, or insecure = true where"
-                " the site accepts that"
-            )
+        if said := broker_doubt(self):
+            raise ValueError(said)
         return self
 
     def addresses(self) -> Iterator[tuple[str, int]]:

@@ -15,10 +15,10 @@ Written by hand because these lines replace a framework's 20 MB of memory.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from types import TracebackType
 from typing import Self, cast
 
+from drivers.loopback import is_loopback
 from gateway.observe.health import Health, State
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
 
@@ -49,7 +49,7 @@ class ObserveServer:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         """Port 0 takes any free one. Raises ValueError for an address that is not loopback."""
-        if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+        if not is_loopback(host):
             raise ValueError(f"metrics and health are served on loopback only, not on {host}")
         self._host = host
         self._port = port

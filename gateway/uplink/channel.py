@@ -8,7 +8,6 @@ channel, so that a renewed certificate needs no restart.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 import grpc.aio
+
+from drivers.loopback import is_loopback
 
 T = TypeVar("T")
 METHOD = "/plantgate.wire.v1.Uplink/Exchange"
@@ -186,7 +187,7 @@ def open_channel(destination: Destination) -> grpc.aio.Channel:
     Raises ChannelError where files are missing or unreadable, or TLS is missing.
     """
     if destination.insecure:
-        if not _is_loopback(destination.target):
+        if not is_loopback(destination.target.rpartition(":")[0].strip("[]")):
             raise ChannelError(
                 f"{destination.target} is no loopback address: without TLS only loopback targets "
                 "are reached. Give ca, certificate and key instead of insecure = true."
@@ -258,13 +259,3 @@ def _read(what: str, path: Path | None) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ChannelError(f"{what} {path} cannot be read: {error.strerror}.") from None
-
-
-def _is_loopback(target: str) -> bool:
-    host = target.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

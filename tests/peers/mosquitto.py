@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
 import ssl
 import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiomqtt
@@ -125,6 +127,18 @@ log_type all
             return False
         writer.close()
         return True
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Mosquitto]:
+    """One broker that serves; skips, or fails where CI=true, if mosquitto is missing."""
+    require()
+    broker = Mosquitto(folder)
+    await broker.start()
+    try:
+        yield broker
+    finally:
+        broker.stop()
 
 
 def _tool(name: str) -> str | None:

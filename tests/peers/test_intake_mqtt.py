@@ -22,7 +22,8 @@ from gateway.runtime.clock import SystemClock
 from tests.e2e.world import World, stop
 from tests.fakes.certificates import Authority
 from tests.fakes.intake_store import IntakeStore, until_true
-from tests.peers.mosquitto import USER, Mosquitto, require
+from tests.peers import mosquitto
+from tests.peers.mosquitto import USER, Mosquitto
 
 pytestmark = pytest.mark.peer
 
@@ -33,14 +34,9 @@ POINTS = [DriverPoint(1, "records", ExternalAddress(id="#records"), 2)]
 
 @pytest.fixture
 async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
-    require()
-    broker = Mosquitto(tmp_path)
-    await broker.start()
-    try:
+    async with mosquitto.running(tmp_path) as broker:
         yield broker
-    finally:
-        broker.stop()
-        assert "Received PUBLISH from plantgate-1" not in broker.log_text(), "it published"
+    assert "Received PUBLISH from plantgate-1" not in broker.log_text(), "it published"
 
 
 def entry(broker: Mosquitto, **keys: object) -> str:

@@ -23,7 +23,8 @@ from tests.fakes.certificates import Authority
 from tests.fakes.intake_store import until_true
 from tests.gateway.flow_rig import alarms, batch
 from tests.gateway.notify.test_service import Bench
-from tests.peers.mosquitto import PASSWORD, USER, Mosquitto, require
+from tests.peers import mosquitto
+from tests.peers.mosquitto import PASSWORD, USER, Mosquitto
 
 pytestmark = pytest.mark.peer
 
@@ -34,13 +35,8 @@ MESSAGE = Message(
 
 @pytest.fixture
 async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
-    require()
-    broker = Mosquitto(tmp_path)
-    await broker.start()
-    try:
+    async with mosquitto.running(tmp_path) as broker:
         yield broker
-    finally:
-        broker.stop()
 
 
 def notifier(broker: Mosquitto, **keys: object) -> Mqtt:

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from buffer.policy import BufferConfig
 from drivers.contract import Clock, DriverType, ValueKind
+from drivers.loopback import is_loopback
 from drivers.registry import find
 from gateway.config.capacity import forecast, shortfall
 from gateway.config.load import ConfigError, Site, load
-from gateway.config.model import BufferSettings, enterprise_doubt, is_loopback, split_address
+from gateway.config.model import BufferSettings, enterprise_doubt, split_address
 from gateway.config.toml_lines import line_of, locate
 from gateway.model.catalogue import Catalogue, assign_ids
 from vision.tags import camera_tags
