@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from buffer.contract import Clock, VolatileListener, VolatileRecord
+from buffer.outcome import Outcome
 from buffer.volatile import VolatileAlarms
-from buffer.writer import Outcome
 
 
 class AlarmWatch:

@@ -51,8 +51,8 @@ class Evict:
 class Renew:
     """Start a new log id from the row that has sequence `carry_from` now.
 
-    damage: what is wrong with the file of kind `repair`, which is rebuilt first; `state` is then
-    written to records.db again.
+    damage: what is wrong with the file of kind `repair`, which is rebuilt first.  state: what must
+    be in records.db; values that are there are newer.
     """
 
     log_id: bytes

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from buffer.contract import Clock
 from buffer.mending import Mending, Step
-from buffer.writer import Outcome
+from buffer.outcome import Outcome
 
 
 class Mender:

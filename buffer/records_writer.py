@@ -48,10 +48,11 @@ from buffer.jobs import (
     Verify,
 )
 from buffer.kept import kept_for_later
+from buffer.outcome import Outcome, Post, Receipt, Repairs, Session, Told, Usage
 from buffer.policy import BufferConfig, GapLedger, Held, Limits, choose_evictions
 from buffer.reserve import Reserve
 from buffer.salvage import gaps_told
-from buffer.writer import Heads, Outcome, Post, Receipt, Repairs, Session, Told, Usage, Writer
+from buffer.writer import Heads, Writer
 
 RETRY_NS = 5 * 10**9
 """Gap records and alarms that could not be written are tried again after so long."""
@@ -132,7 +133,7 @@ class RecordsWriter(Writer[RecordsJob]):
             self._store(batch)
             batch = []
             if isinstance(job, Renew):
-                self._renew(job)
+                self.renew(job)
             else:
                 self.verify()
         self._store(batch)
@@ -448,53 +449,41 @@ class RecordsWriter(Writer[RecordsJob]):
         else:
             stored({})
 
-    def _renew(self, job: Renew) -> None:
-        repaired = self._repair(job) if job.repair == RECORDS else None
+    # ---- a new log id -------------------------------------------------------------------------
+
+    def told(self, job: Renew) -> Told:
+        """What a repair goes by."""
+        return Told(job.carry_from, held=self.rows_held())
+
+    def hand_over(self, salvaged: bytes) -> None:
+        """What a repair lost is reported with what waits to be stored."""
+        self._again.append(TakeOver(RECORDS, salvaged))
+        self._retry_ns = 0
+
+    def before_renewal(self) -> None:
+        """Report every gap under the former log id."""
         self._report(self._ledger.close)
-        self.epoch = job.epoch
-        former = self.database.meta("log_id", b"") or self.database.meta(RENEWED_FROM, b"")
 
-        def work() -> None:
-            connection = self.database.connection
-            for stream in STREAMS[RECORDS]:
-                head = self.database.heads[stream]
-                carry = job.carry_from.get(stream, 1)
-                if repaired is not None:
-                    carry = int(self.database.meta(carry_name(stream), carry))
-                from_id = max(head.first_id, head.base + carry)
-                if stream is Stream.EVENT and self.catalogues:
-                    from_id = min(from_id, *self.catalogues.values())
-                self.database.renumber(stream, from_id, job.log_id)
-                self.database.delete_meta(carry_name(stream))
-            connection.execute("DELETE FROM cursor")
-            if repaired is not None:
-                state = list(job.state.items())
-                connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", state)
-            self.database.set_meta(TELEMETRY_HIGH, 0)
-            self.database.set_meta(RENEWED_FROM, former)
-            self.database.set_meta(RENEWED_CARRY, job.carry_from.get(Stream.TELEMETRY, 1))
+    def carry_over(self, job: Renew) -> None:
+        """Renumber every stream; cursors are of the former log id. Lost state comes back."""
+        database = self.database
+        former = database.meta("log_id", b"") or database.meta(RENEWED_FROM, b"")
+        for stream in STREAMS[RECORDS]:
+            from_id = self.carried_from(job, stream)
+            if stream is Stream.EVENT and self.catalogues:
+                from_id = min(from_id, *self.catalogues.values())
+            database.renumber(stream, from_id, job.log_id)
+            database.delete_meta(carry_name(stream))
+        database.connection.execute("DELETE FROM cursor")
+        database.connection.executemany(
+            "INSERT OR IGNORE INTO state VALUES (?, ?)", list(job.state.items())
+        )
+        database.set_meta(TELEMETRY_HIGH, 0)
+        database.set_meta(RENEWED_FROM, former)
+        database.set_meta(RENEWED_CARRY, job.carry_from.get(Stream.TELEMETRY, 1))
 
-        def renewed(_: Heads) -> None:
-            self.signing.forget()
-            self._renewed("")
-
-        error = self.transact(work, renewed)
-        if not error:
-            self.signing.forget()
-        self._renewed(error, repaired)
-
-    def _repair(self, job: Renew) -> tuple[str, str]:
-        """Rebuild the file; what was lost is reported with what waits to be stored."""
-        done, error = self.mend(job.damage, Told(job.carry_from, held=self.rows_held()))
-        if done:
-            self._again.append(TakeOver(RECORDS, bytes(self.database.meta(SALVAGED, b""))))
-            self._retry_ns = 0
-        return done, error
-
-    def _renewed(self, error: str, repaired: tuple[str, str] | None = None) -> None:
-        outcome = Outcome(self.epoch, health=f"log id not renewed: {error}" if error else "")
-        if repaired is not None:
-            outcome.repaired, outcome.error = repaired
+    def standing(self, outcome: Outcome) -> Outcome:
+        """Say in an outcome what is held."""
         outcome.catalogues = self.catalogue_sequences()
         self._add_bounds(outcome)
-        self.post(outcome)
+        return outcome

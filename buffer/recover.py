@@ -40,9 +40,9 @@ from buffer.database import (
     verify_marker,
 )
 from buffer.jobs import EVICTED, RENEWED_CARRY, SALVAGED, TELEMETRY_HIGH
+from buffer.outcome import Told
 from buffer.patient import FILE_ATTEMPTS, UNREADABLE, asked
 from buffer.salvage import carry_from, gaps_told, salvage
-from buffer.writer import Told
 
 VERIFY_WHOLE_BYTES = 64 << 20
 VERIFY_ROWS = 1_000
@@ -403,8 +403,11 @@ def _same_rows(telemetry: Database, records: Database) -> bool:
     """
     named = [bytes(database.meta("log_id", b"")) for database in (telemetry, records)]
     before = [bytes(database.meta(RENEWED_FROM, b"")) for database in (telemetry, records)]
-    return (bool(named[0]) and named[0] in {named[1], before[1]}) or (
-        bool(named[1]) and named[1] == before[0]
+    return (
+        (bool(named[0]) and named[0] in {named[1], before[1]})
+        or (bool(named[1]) and named[1] == before[0])
+        # records.db was rebuilt, and has no log id yet; telemetry was renewed meanwhile
+        or (not named[1] and bool(before[1]) and before[0] == before[1])
     )
 
 

@@ -32,8 +32,8 @@ from buffer.database import (
     carry_name,
 )
 from buffer.jobs import EVICTED, RENEWED_CARRY, SALVAGED
+from buffer.outcome import Told
 from buffer.patient import ROW_ATTEMPTS, UNREADABLE, asked
-from buffer.writer import Told
 
 ROWS_AT_ONCE = 200
 EMPTY_STRETCH_ROWS = 1 << 20

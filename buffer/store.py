@@ -57,6 +57,7 @@ from buffer.jobs import (
 )
 from buffer.listeners import Listeners
 from buffer.mender import Mender
+from buffer.outcome import Outcome, Session, Usage
 from buffer.policy import HOUR_NS, BufferConfig, CommitPolicy, capacity_hours
 from buffer.ranges import RangeSet
 from buffer.reader import Reader
@@ -69,7 +70,6 @@ from buffer.rollup_writer import RollupWriter
 from buffer.room import Room
 from buffer.scrub import Scrubber
 from buffer.telemetry_writer import TelemetryWriter
-from buffer.writer import Outcome, Session, Usage
 
 
 class Buffer:
@@ -183,11 +183,10 @@ class Buffer:
     async def __aenter__(self) -> Buffer:
         """Start the writers."""
         self._loop = asyncio.get_running_loop()
-        for writer in self._writers:
-            writer.start()
         if self._config.rollup_quota_bytes:
             self._rollup.start()
-        self._scrub.start()
+        for part in (*self._writers, self._scrub):
+            part.start()
         return self
 
     async def __aexit__(
@@ -425,15 +424,16 @@ class Buffer:
         self._bounds = {stream: Bounds(1, 1) for stream in Stream}
         carry = self._cursors.clear()
         self.notes = (*self.notes, f"log id is new: {reason}")
+        state = {**self._state} if repair == RECORDS else {}
         for writer in self._writers:
-            writer.put(Renew(self._log_id, self._epoch, carry, repair, damage, {**self._state}))
+            writer.put(Renew(self._log_id, self._epoch, carry, repair, damage, state))
 
     # ---- files that seem damaged --------------------------------------------------------------
 
     def suspect(self, stream: Stream, why: str) -> None:
         """Have the file of a stream verified, and repaired while everything goes on, if need be.
 
-        A repair begins a new log id (see `renew_log_id`); what was lost becomes a gap record.
+        A repair begins a new log id; what was lost becomes a gap record.
         """
         self._mender.suspect(TELEMETRY if stream is Stream.TELEMETRY else RECORDS, why)
 

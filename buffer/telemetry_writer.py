@@ -22,8 +22,9 @@ from buffer.block import (
 )
 from buffer.bookkeeping import FILE_BYTES, page_share
 from buffer.contract import Clock, Gap, Record, SignedHead, Signer, Stream
-from buffer.database import RENEWED_FROM, ROW_OVERHEAD_BYTES, TELEMETRY, Database, carry_name
-from buffer.jobs import SALVAGED, Evict, PendingBatch, Renew, Store, TelemetryJob
+from buffer.database import RENEWED_FROM, ROW_OVERHEAD_BYTES, Database, carry_name
+from buffer.jobs import Evict, PendingBatch, Renew, Store, TelemetryJob
+from buffer.outcome import Outcome, Post, Receipt, Repairs, Session, Told, Usage
 from buffer.policy import (
     BufferConfig,
     CommitPolicy,
@@ -31,7 +32,7 @@ from buffer.policy import (
     KeyPolicy,
     choose_evictions,
 )
-from buffer.writer import Heads, Outcome, Post, Receipt, Repairs, Session, Told, Usage, Writer
+from buffer.writer import Heads, Writer
 
 ROOM_SEEN_NS = 10**9
 """Free disk space is looked at once a second, and at every commit while telemetry is shed."""
@@ -100,7 +101,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
             if isinstance(job, Evict):
                 self._evict(job.last_id)
             elif isinstance(job, Renew):
-                self._renew(job)
+                self.renew(job)
             else:
                 self.verify()
         self._store(batches, key=key)
@@ -365,48 +366,36 @@ class TelemetryWriter(Writer[TelemetryJob]):
         outcome.usage[Stream.TELEMETRY] = self._usage()
         self.post(outcome)
 
-    def _renew(self, job: Renew) -> None:
-        self.epoch = job.epoch
-        self._keys.force()
-        repaired, carry = None, job.carry_from.get(Stream.TELEMETRY, 1)
-        if job.repair == TELEMETRY:
-            repaired = self._repair(job)
-            carry = int(self.database.meta(carry_name(Stream.TELEMETRY), carry))
-        head = self.database.heads[Stream.TELEMETRY]
-        from_id = max(head.first_id, head.base + carry)
-        starts = [group.first_id for group in (*self._groups, self._open) if group is not None]
-        from_id = max((start for start in starts if start <= from_id), default=head.first_id)
+    # ---- a new log id -------------------------------------------------------------------------
 
-        def work() -> None:
-            self.database.set_meta(RENEWED_FROM, self.database.meta("log_id", b""))
-            self.database.renumber(Stream.TELEMETRY, from_id, job.log_id)
-            self.database.delete_meta(carry_name(Stream.TELEMETRY))
-
-        def renewed(_: Heads) -> None:
-            self.signing.forget()
-            self._renewed("")
-
-        error = self.transact(work, renewed)
-        if not error:
-            self.signing.forget()
-        self._renewed(error, repaired)
-
-    def _repair(self, job: Renew) -> tuple[str, str]:
-        """Rebuild the file; what was lost is handed over to be reported."""
+    def told(self, job: Renew) -> Told:
+        """What a repair goes by; rows promised to be evicted are counted, and not taken."""
         newest = self.database.heads[Stream.TELEMETRY].next_id - 1
-        told = Told(job.carry_from, self._promised_id, above=newest, held=self.rows_held())
-        done, error = self.mend(job.damage, told)
-        if done:
-            self._salvaged(bytes(self.database.meta(SALVAGED, b"")))
-        return done, error
+        return Told(job.carry_from, self._promised_id, above=newest, held=self.rows_held())
 
-    def _renewed(self, error: str, repaired: tuple[str, str] | None = None) -> None:
-        outcome = Outcome(self.epoch, health=f"log id not renewed: {error}" if error else "")
-        if repaired is not None:
-            outcome.repaired, outcome.error = repaired
+    def hand_over(self, salvaged: bytes) -> None:
+        """Hand over what a repair lost to the writer of records."""
+        self._salvaged(salvaged)
+
+    def before_renewal(self) -> None:
+        """The next record begins a group."""
+        self._keys.force()
+
+    def carry_over(self, job: Renew) -> None:
+        """Renumber from the beginning of a group."""
+        from_id = self.carried_from(job, Stream.TELEMETRY)
+        first_id = self.database.heads[Stream.TELEMETRY].first_id
+        starts = [group.first_id for group in (*self._groups, self._open) if group is not None]
+        from_id = max((start for start in starts if start <= from_id), default=first_id)
+        self.database.set_meta(RENEWED_FROM, self.database.meta("log_id", b""))
+        self.database.renumber(Stream.TELEMETRY, from_id, job.log_id)
+        self.database.delete_meta(carry_name(Stream.TELEMETRY))
+
+    def standing(self, outcome: Outcome) -> Outcome:
+        """Say in an outcome what is held."""
         outcome.bounds[Stream.TELEMETRY] = self.bounds(Stream.TELEMETRY)
         outcome.usage[Stream.TELEMETRY] = self._usage()
-        self.post(outcome)
+        return outcome
 
 
 def _grown(group: Held | None, record: Record, row_id: int) -> Held:

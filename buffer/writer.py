@@ -13,149 +13,37 @@ Guarantees:
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from queue import Empty, SimpleQueue
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from buffer.contract import (
     Bounds,
     Clock,
     NotStoredError,
     Record,
-    SignedHead,
     Signer,
     Stream,
     chain_hash,
 )
-from buffer.database import DamagedError, Database, Head
+from buffer.database import DamagedError, Database, Head, carry_name
 from buffer.heads import HeadSigning
+from buffer.jobs import SALVAGED, Renew
+from buffer.outcome import Outcome, Post, Receipt, Repairs, Session, Told
 from buffer.patient import UNREADABLE, asked
 from buffer.policy import EVERYTHING, BufferConfig, Held, Limits, limits, next_look_ns
 
 JobT = TypeVar("JobT")
-STEP_NS = 128_000_000
-"""A wall clock that moved so far against the monotonic one was set (RFC 5905, s. 12, STEPT)."""
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """Primary result codes (sqlite.org/rescode.html) of a file that does not hold what it should."""
 Heads = dict[Stream, Head]
-Receipt = asyncio.Future[int] | asyncio.Future[None]
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What every record of this run carries: boot id, and what is known of the clock.
-
-    wall_less_monotonic_ns: of the clock that this was said of; one that was set since then is not
-    known to be right.
-    """
-
-    boot_id: bytes
-    clock_offset_ns: int = 0
-    synchronised: bool = False
-    wall_less_monotonic_ns: int | None = None
-
-    def trusts(self, wall_ns: int, monotonic_ns: int) -> bool:
-        """Tell whether a reading is of a clock that is known to be right."""
-        base_ns = self.wall_less_monotonic_ns
-        if not self.synchronised or base_ns is None:
-            return self.synchronised
-        return abs(wall_ns - monotonic_ns - base_ns) < STEP_NS
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """How much of a stream is held."""
-
-    used_bytes: int
-    records: int
-    held_ns: int
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What one commit did, for the event loop.
-
-    health: what is wrong with storing in this database, "" when nothing is, None to say nothing.
-    given_up: alarms that had failed, were kept for later, and are lost now.
-    epoch: counts log ids; outcomes of a former log id move no bounds.
-    signed: newest signed heads, None to say nothing.  unsigned: why signing fails, if it does.
-    suspicion: why the file may be damaged.  verified: what a verification found, "" nothing.
-    repaired: what a repair did, a sentence; `error` where it failed.
-    """
-
-    epoch: int
-    records: list[Record] = field(default_factory=list)
-    done: list[tuple[asyncio.Future[int], int]] = field(default_factory=list)
-    kept: list[asyncio.Future[None]] = field(default_factory=list)
-    failed: list[Receipt] = field(default_factory=list)
-    given_up: list[Receipt] = field(default_factory=list)
-    error: str = ""
-    released_bytes: int = 0
-    bounds: dict[Stream, Bounds] = field(default_factory=dict)
-    usage: dict[Stream, Usage] = field(default_factory=dict)
-    state: dict[str, bytes] = field(default_factory=dict)
-    catalogues: dict[bytes, int] | None = None
-    signed: dict[Stream, SignedHead] | None = None
-    unsigned: str = ""
-    health: str | None = None
-    suspicion: str = ""
-    verified: str | None = None
-    repaired: str | None = None
-
-    def begins_group(self) -> bool:
-        """Tell whether a group of telemetry was finished by the key of the next."""
-        telemetry = (record for record in self.records if record.stream is Stream.TELEMETRY)
-        return any(record.group == record.sequence for record in telemetry)
-
-    def complete(self) -> None:
-        """Complete the receipts; on the loop. A cancelled one is passed over."""
-        for kept in self.kept:
-            if not kept.done():
-                kept.set_result(None)
-        for done, sequence in self.done:
-            if not done.done():
-                done.set_result(sequence)
-        for failed in self.failed:
-            if not failed.done():
-                failed.set_exception(NotStoredError(self.error))
-
-
-Post = Callable[[Outcome], None]
-"""Hand an outcome to the event loop; safe from any thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a repair goes by. carry: first sequence of each stream not acknowledged everywhere.
-
-    evicted: rows of telemetry up to it are counted as evicted, and are not taken.
-    above: rows of telemetry are numbered above it, so that no row that was is meant by another.
-    held: first and last row of each stream that are known to be held, so that what is lost is
-    counted though nothing can be read, and what a commit in doubt left beyond is not taken.
-    """
-
-    carry: Mapping[Stream, int]
-    evicted: int = 0
-    above: int = 0
-    held: Mapping[Stream, tuple[int, int]] = field(default_factory=dict)
-
-
-class Repairs(Protocol):
-    """What a writer does with its file when it is in doubt; raises what passes (OSError, ...)."""
-
-    def verify(self, path: Path, kind: str) -> str:
-        """Why a file, which may be open, cannot be trusted; "" if it can."""
-        ...
-
-    def rebuild(self, path: Path, kind: str, damage: str, told: Told) -> str:
-        """Set a file, which nobody writes to, aside; copy what can be read. Gives a sentence."""
-        ...
+"""Where each stream of a file stands."""
+RENEW_AGAIN_NS = 10**9
+"""A new log id that could not be begun is tried again after so long."""
 
 
 class Writer(Generic[JobT]):
@@ -193,6 +81,8 @@ class Writer(Generic[JobT]):
         self._broken = False
         self._doubt: tuple[Heads, Callable[[Heads], None]] | None = None
         self._dead = False
+        self._unrenewed: Renew | None = None
+        self._renew_ns = 0
 
     def start(self) -> None:
         """Start the thread."""
@@ -249,6 +139,8 @@ class Writer(Generic[JobT]):
         unsettled = jobs
         try:
             self._settle_doubt()
+            if self._unrenewed is not None and self.clock.monotonic_ns() >= self._renew_ns:
+                self.renew(self._unrenewed)
             if jobs:
                 self.commit(jobs)
             unsettled = ()
@@ -290,7 +182,8 @@ class Writer(Generic[JobT]):
         return jobs, True
 
     def _due_in_s(self) -> float | None:
-        deadlines = [self.next_deadline_ns(), self.signing.due_ns()]
+        again_ns = self._renew_ns if self._unrenewed is not None else None
+        deadlines = [self.next_deadline_ns(), self.signing.due_ns(), again_ns]
         due = [at_ns for at_ns in deadlines if at_ns is not None]
         return max(0.0, (min(due) - self.clock.monotonic_ns()) / 1e9) if due else None
 
@@ -369,6 +262,62 @@ class Writer(Generic[JobT]):
         if after is not None:
             self._doubt = after, late
         return error
+
+    # ---- a new log id -------------------------------------------------------------------------
+
+    def renew(self, job: Renew) -> None:
+        """Begin a new log id, in a file that is rebuilt first if need be; tried until it is done.
+
+        Until then outcomes are of the former one, so that the loop moves no bounds by them.
+        """
+        self._unrenewed, self._renew_ns = job, self.clock.monotonic_ns() + RENEW_AGAIN_NS
+        if job.repair == self.database.kind:
+            done, error = self.mend(job.damage, self.told(job))
+            self._unrenewed = job = replace(job, repair="")
+            self.post(Outcome(self.epoch, repaired=done, error=error))
+            if done:
+                self.hand_over(bytes(self.database.meta(SALVAGED, b"")))
+        self.before_renewal()
+
+        def work() -> None:
+            self.carry_over(job)
+
+        def renewed(_: Heads) -> None:
+            self._unrenewed, self.epoch = None, job.epoch
+            self.signing.forget()
+            self.post(self.standing(Outcome(self.epoch, health="")))
+
+        error = self.transact(work, renewed)
+        if error:
+            self.post(Outcome(self.epoch, health=f"log id not renewed: {error}"))
+        else:
+            renewed({})
+
+    def carried_from(self, job: Renew, stream: Stream) -> int:
+        """First row, as it is numbered now, that is carried into the new log."""
+        head = self.database.heads[stream]
+        carry = int(self.database.meta(carry_name(stream), job.carry_from.get(stream, 1)))
+        return max(head.first_id, head.base + carry)
+
+    @abstractmethod
+    def told(self, job: Renew) -> Told:
+        """What a repair goes by."""
+
+    @abstractmethod
+    def hand_over(self, salvaged: bytes) -> None:
+        """Have what a repair lost reported."""
+
+    @abstractmethod
+    def before_renewal(self) -> None:
+        """Do what belongs to the former log id."""
+
+    @abstractmethod
+    def carry_over(self, job: Renew) -> None:
+        """Renumber, in the running transaction."""
+
+    @abstractmethod
+    def standing(self, outcome: Outcome) -> Outcome:
+        """Say in an outcome what is held."""
 
     # ---- a file that may be damaged -----------------------------------------------------------
 

@@ -72,6 +72,7 @@ async def test_a_page_of_telemetry_that_a_reader_cannot_read_is_repaired_at_once
         assert not log.health()[0]
         assert await log.add_record(Stream.ALARM, b"meanwhile") > 0
         await until(lambda: bool(told), "it is repaired")
+        await until(lambda: log.bounds(Stream.TELEMETRY).next > 1, "it is renumbered")
         assert "telemetry.db was set aside" in told[0]
         await until(lambda: log.health()[0], "all is well")
         assert log.log_id != former
@@ -120,7 +121,8 @@ async def test_records_that_their_writer_cannot_write_to_are_repaired_and_no_ala
         damage_page(path, b"alarm 29")
         with suppress(NotStoredError):
             await log.add_record(Stream.ALARM, b"during", state={"kept": b"10"})
-        await until(lambda: log.log_id != former and log.health()[0], "it is repaired")
+        await until(lambda: any("set aside" in note for note in log.notes), "it is repaired")
+        await until(lambda: log.log_id != former and log.health()[0], "all is well")
         assert b"during" in volatile, "people and the province hear it while the file is repaired"
         await log.add_record(Stream.ALARM, b"after")
         await store(log, clock, RECORDS)
@@ -165,6 +167,7 @@ async def test_evictions_promised_for_a_file_do_not_touch_the_one_that_took_its_
         other.close()
         log.suspect(Stream.TELEMETRY, "asked for")
         await until(lambda: any("set aside" in note for note in log.notes), "it is repaired")
+        await until(lambda: log.bounds(Stream.TELEMETRY).next > 1, "it is renumbered")
         held = numbers(await everything(log, Stream.TELEMETRY))
         log._telemetry_writer.put(Evict(RECORDS - 1))
         await store(log, clock, RECORDS)
