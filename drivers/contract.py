@@ -124,6 +124,7 @@ class Batch:
         Where the device has no clock it equals gateway_time_ns.
     gateway_time_ns: gateway wall-clock time of reception, ns since 1970 UTC.
     sequence: the source's own counter of batches, gapless from 0 at start.
+    is_history: read back after an outage; newer samples of these points may have been emitted.
 
     Arrays are never changed after construction. A points array that does not change between
     polls should be the same object: later stages plan once per array object.
@@ -138,6 +139,7 @@ class Batch:
     source_time_ns: Final[Int64Array | int]
     gateway_time_ns: Final[int]
     sequence: Final[int]
+    is_history: Final[bool] = False
 
     def __len__(self) -> int:
         """Count of samples."""

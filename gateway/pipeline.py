@@ -123,7 +123,7 @@ class Pipeline:
         batch = self._judge.declarations.mark(batch)
         if self.look is not None:
             self.look(batch)
-        if self._work is not None:
+        if self._work is not None and not batch.is_history:
             await self._work.take(batch, self)
         deadline_ns = self._next_deadline_ns()
         if deadline_ns is not None and deadline_ns < self._wakes_ns:

@@ -167,7 +167,9 @@ class Backfiller:
             if chosen.any():
                 part = column.where(chosen)
                 count += len(part.handles)
-                receipts.append(await self._emit(device.batches.of_column(part, now_ns)))
+                receipts.append(
+                    await self._emit(device.batches.of_column(part, now_ns, is_history=True))
+                )
         if receipts:
             self._ledger.add(Entry(0, 0, receipts, ()))
         return count

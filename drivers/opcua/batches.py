@@ -60,14 +60,15 @@ class BatchMaker:
         handles = np.arange(len(self._ids), dtype=np.uint32)
         return self.of_quality(handles, np.full(len(handles), quality, np.uint16), now_ns)
 
-    def of_column(self, column: Column, now_ns: int) -> Batch:
-        """One batch. now_ns as above."""
+    def of_column(self, column: Column, now_ns: int, *, is_history: bool = False) -> Batch:
+        """One batch. now_ns as above; is_history: it was read back."""
         return self._batch(
             column.handles,
             column.values,
             column.quality,
             now_ns if self._stamp_here else column.source_time_ns,
             now_ns,
+            is_history=is_history,
         )
 
     def _batch(
@@ -77,10 +78,13 @@ class BatchMaker:
         quality: npt.NDArray[np.uint16],
         source_time_ns: npt.NDArray[np.int64] | int,
         now_ns: int,
+        *,
+        is_history: bool = False,
     ) -> Batch:
         batch = Batch(
-            self._points(handles), values, quality, source_time_ns, now_ns, self._sequence
-        )
+            self._points(handles), values, quality, source_time_ns, now_ns, self._sequence,
+            is_history,
+        )  # fmt: skip
         self._sequence += 1
         return batch
 

@@ -37,6 +37,7 @@ class AlarmChange:
     operator and reason: of a person's command.  declaration: id of the declared test or outage
     under which it happened (then it is no real alarm), or empty.  first_out: first of its group.
     condition_id: of a control system's alarm, the NodeId of its condition.
+    late: known only from history, read back after it was over.
     """
 
     alarm_id: bytes
@@ -62,6 +63,7 @@ class AlarmChange:
     first_out: bool = False
     clause: str = ""
     condition_id: str = ""
+    late: bool = False
 
     def encode(self, catalogue: bytes) -> bytes:
         """Wire encoding (plantgate.wire.v1.Alarm); `catalogue` names the points' catalogue."""

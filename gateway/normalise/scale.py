@@ -104,6 +104,7 @@ class Normaliser:
             batch.source_time_ns,
             batch.gateway_time_ns,
             batch.sequence,
+            batch.is_history,
         )
 
     def _cache(self, dtype: np.dtype[np.generic], point_count: int) -> PlanCache[_Steps]:

@@ -23,7 +23,7 @@ Field = str | float | bool | None | dict[str, str]
 ALARM_HEADING = (
     "gateway", "time", "source", "condition", "state", "value", "limit", "unit", "quality",
     "priority", "text", "alarm_id", "historical", "evidence", "rule", "operator", "reason",
-    "declaration", "durable", "condition_id",
+    "declaration", "durable", "condition_id", "late",
 )  # fmt: skip
 FAULT_HEADING = (
     "gateway", "time", "log_id", "stream", "sequence", "kind", "reason", "count", "hash",
@@ -89,6 +89,7 @@ def _alarm_row(
         alarm.declaration,
         durable,
         alarm.condition_id,
+        alarm.late,
     ]
     yield dict(zip(ALARM_HEADING, fields, strict=True))
 

@@ -80,9 +80,14 @@ class Conditions:
         new_id: Callable[[], bytes],
         restored: Sequence[OpenAlarm] = (),
         compile_expression: Callable[[str], Evaluate] | None = None,
+        ticks: bool = True,
     ) -> None:
-        """Plan. Every point that a spec names must be among `points` (KeyError otherwise)."""
+        """Plan. Every point that a spec names must be among `points` (KeyError otherwise).
+
+        ticks: whether `feed` fires delays of points that it has no sample of.
+        """
         self._new_id = new_id
+        self._ticks = ticks
         named = named_in(specs)
         self._point = {point.name: point for point in points if point.name in named}
         by_kind = _rows_by_kind(specs)
@@ -119,7 +124,8 @@ class Conditions:
         if not self._specs and not self._removed:
             return []
         self.begin(now_ns)
-        changes = self.tick(now_ns, batch.gateway_time_ns) if self._pending or self._stale else []
+        ticking = self._ticks and (self._pending or self._stale)
+        changes = self.tick(now_ns, batch.gateway_time_ns) if ticking else []
         if self._removed:
             changes += [alarm.removed(batch.gateway_time_ns) for alarm in self._removed]
             self._removed = ()
@@ -139,7 +145,8 @@ class Conditions:
             changes += self._judge(number, samples, batch.gateway_time_ns)
         for number, one in touched:
             self._seen_ns[one.rows + self._bounds[number][0]] = now_ns
-        return changes + self.tick(now_ns, batch.gateway_time_ns) if self._pending else changes
+        ticking = self._ticks and self._pending
+        return changes + self.tick(now_ns, batch.gateway_time_ns) if ticking else changes
 
     def _judge_moments(
         self, number: int, plan: MemberPlan, come: Samples, batch: Batch

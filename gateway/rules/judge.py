@@ -26,6 +26,7 @@ from gateway.rules.desk import PREFIX, AlarmDesk, Command, Entry, active_of
 from gateway.rules.desk_policy import DeskPolicy
 from gateway.rules.gathering import Gatherings, GatheringSpec
 from gateway.rules.headcount import HeadcountAlarms
+from gateway.rules.late import LateAlarms, judged_late
 from gateway.rules.limits import LimitAlarms, Standing
 from gateway.rules.metrics import Flood, FloodWatch, Thresholds, is_raise
 from gateway.rules.mirror import KINDS as MIRROR_KINDS
@@ -105,6 +106,13 @@ class Judge:
             Conditions, specs, few, new_id=new_id, compile_expression=compile_expression
         )
         self._conditions = self._make_conditions(restored=self._open("alarm.", "gas."))
+        self._late = LateAlarms(
+            lambda: (
+                LimitAlarms(self._limits.points, new_id=new_id, ticks=False),
+                Conditions(judged_late(specs), few, new_id=new_id, ticks=False),
+            ),
+            self._desk.entry,
+        )
         states = {name for spec in specs if spec.kind in MATCHES for name in spec.points}
         self._make_not_judged = partial(NotJudged, carrying(points, states), new_id=new_id)
         self._not_judged = self._make_not_judged(restored=self._open("fault."))
@@ -192,6 +200,9 @@ class Judge:
 
         Of a flood this gives the first part; while `waiting`, `more` gives the next.
         """
+        if batch.is_history:
+            found = self._late.feed(batch, now_ns=now_ns)
+            return self._taken(found, now_ns) if found else found
         found = self._limits.feed(batch, now_ns=now_ns)
         found += self._conditions.feed(batch, now_ns=now_ns)
         found += self._not_judged.feed(batch, now_ns=now_ns)
@@ -288,7 +299,7 @@ class Judge:
         """Monotonic time at which `tick` has something to do, or None."""
         parts = (
             self._limits, self._conditions, self._not_judged, self._areas, self._gatherings,
-            self._desk, self.declarations,
+            self._desk, self.declarations, self._late,
         )  # fmt: skip
         deadlines = [part.next_deadline_ns() for part in parts]
         if self._waiting:
@@ -304,6 +315,7 @@ class Judge:
         found += self._not_judged.tick(now_ns, wall_ns)
         found += self._areas.tick(now_ns, wall_ns)
         found += self._gatherings.tick(now_ns, wall_ns)
+        found += self._late.tick(now_ns)
         changes = self._taken(found, now_ns) if found else self.more(now_ns)
         changes += self._desk.tick(now_ns, wall_ns=wall_ns)
         for flood in self._floods.tick(now_ns) if self._floods is not None else ():

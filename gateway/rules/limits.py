@@ -123,13 +123,16 @@ class LimitAlarms:
         *,
         new_id: Callable[[], bytes],
         restored: bytes = b"",
+        ticks: bool = True,
     ) -> None:
         """Judge `points`; `new_id` makes 16 random bytes, `restored` is an earlier open_alarms().
 
+        ticks: whether `feed` fires delays of points that it has no sample of.
         Raises ValueError that names every point whose limits cannot be judged, and StateError
         (a ValueError) where `restored` cannot be read.
         """
         self._table = LimitTable(points)
+        self._ticks = ticks
         self._new_id = new_id
         count = len(self._table.points)
         shape = (len(CONDITIONS), count)
@@ -154,7 +157,7 @@ class LimitAlarms:
 
         Delays that ran out by `now_ns` fire first, for they ran out before this batch came.
         """
-        changes = self.tick(now_ns) if self._delayed_count else []
+        changes = self.tick(now_ns) if self._delayed_count and self._ticks else []
         if self._removed:
             changes += self._close_removed(batch.gateway_time_ns)
         plan = self._plans.of(batch.points)
@@ -270,6 +273,11 @@ class LimitAlarms:
         )  # fmt: skip
 
     @property
+    def points(self) -> Sequence[Point]:
+        """Points that have limits here."""
+        return self._table.points
+
+    @property
     def open_count(self) -> int:
         """Count of alarms that are raised and have not returned."""
         return len(self._open)
@@ -294,7 +302,7 @@ class LimitAlarms:
         changes: list[AlarmChange] = []
         for chosen in _rounds(columns.rows):
             changes += self._round(columns.at(chosen))
-        return changes + self.tick(now_ns) if self._delayed_count else changes
+        return changes + self.tick(now_ns) if self._delayed_count and self._ticks else changes
 
     def _columns(self, batch: Batch, plan: _Places, now_ns: int) -> _Samples:
         count = len(batch.points)

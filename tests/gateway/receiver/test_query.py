@@ -202,11 +202,11 @@ async def test_alarms_print_with_their_evidence(tmp_path: Path, run_receiver: Ru
         evidence = f"{'01' * 32} {'02' * 32}"
         assert query(tmp_path, "--alarms").stdout == (
             "gateway,time,source,condition,state,value,limit,unit,quality,priority,text,alarm_id,"
-            "historical,evidence,rule,operator,reason,declaration,durable,condition_id\n"
+            "historical,evidence,rule,operator,reason,declaration,durable,condition_id,late\n"
             "G-1,2026-01-01T00:00:00.000Z,gds-1/AT-101,high_high,unacknowledged_active,52.5,50.0,"
             '%LEL,good,1,"可燃气体, 高高报",000102030405060708090a0b0c0d0e0f,false,'
             + evidence
-            + ",,,,,true,\n"
+            + ",,,,,true,,false\n"
         )
         [row] = [json.loads(line) for line in printed(tmp_path, "--alarms", "--json")]
         assert row["text"] == "可燃气体, 高高报"

@@ -119,6 +119,9 @@ async def test_a_restarted_server_fills_the_gap_from_its_history(tmp_path: Path)
     backfill = next(event for event in emit.events if event.kind == "opcua.backfill")
     assert backfill.attributes["points"] == 1
     assert int(backfill.attributes["values"]) >= 15
+    assert sum(len(batch) for batch in emit.batches if batch.is_history) == int(
+        backfill.attributes["values"]
+    ), "history is marked, and nothing else"
     assert "opcua.gap" not in emit.kinds()
 
 
