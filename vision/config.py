@@ -298,6 +298,17 @@ class CameraConfig(StrictModel):
         return source
 
     @model_validator(mode="after")
+    def _precise(self) -> Self:
+        if self.precision != "float" and self.model:
+            raise ValueError("precision chooses between shipped models: leave it or model out")
+        if self.precision != "float" and self.provider != "cpu":
+            raise ValueError(
+                f'precision = "int8" is for the cpu: {self.provider} does not compute these'
+                " integers, leave precision or provider out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [zone.name for zone in self.zones]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -305,8 +316,6 @@ class CameraConfig(StrictModel):
             raise ValueError(f"two zones of camera {self.name} are called {twice[0]!r}")
         if self.record != "never" and self.recorded.is_file:
             raise ValueError("record copies a camera's stream, and the source is a file already")
-        if self.precision != "float" and self.model:
-            raise ValueError("precision chooses between shipped models: leave it or model out")
         if self.pace == "fast" and not self.is_file:
             raise ValueError("pace = fast is for files and folders: a camera sets its own pace")
         for one in self.detectors:

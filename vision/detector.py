@@ -89,14 +89,21 @@ def session(model: Model, runtime: Runtime | None = None) -> Network:
     return runtime.shared.network(key, lambda: _loaded(model, runtime))
 
 
-def _loaded(model: Model, runtime: Runtime) -> Network:
+def missing_provider(provider: str) -> str:
+    """Say in one sentence that onnxruntime has no such provider here; empty if it has."""
     there = get_available_providers()
-    if runtime.provider not in there:
-        raise ModelError(
-            f"onnxruntime has no {runtime.provider} on this machine, it has {', '.join(there)}:"
-            f" install {PACKAGES.get(runtime.provider, 'a build with it')} in place of onnxruntime,"
-            ' or leave provider = "cpu".'
-        )
+    if provider in there:
+        return ""
+    return (
+        f"onnxruntime has no {provider} on this machine, it has {', '.join(there)}:"
+        f" install {PACKAGES.get(provider, 'a build with it')} in place of onnxruntime,"
+        ' or leave provider = "cpu".'
+    )
+
+
+def _loaded(model: Model, runtime: Runtime) -> Network:
+    if missing := missing_provider(runtime.provider):
+        raise ModelError(missing)
     options = SessionOptions()
     options.intra_op_num_threads = runtime.threads
     options.inter_op_num_threads = 1

@@ -28,6 +28,7 @@ from vision.sightings import Sighting
 from vision.snapshot import Scene, small_jpeg, snapshot
 from vision.stillness import Still
 from vision.telling import Told, told
+from vision.tiling import Plan, TiledDetect
 from vision.view_memory import ViewMemory
 from vision.wear import Missing
 from vision.zones import Headcount, OverCount, TooFew
@@ -67,15 +68,15 @@ _NONE: Attributes = {}
 class Around:
     """What a loop is told besides its parts.
 
-    attributes: of every event of people; digests: SHA-256 by model.  statistics: of whoever has
-    some more.  memory_mb: what the process may use now, unless it is the camera's own.  cpu_s: CPU
-    time of this camera, all but its reader's where cameras share a process.  memory: where what
-    was learned of the view is kept.
+    attributes: of every event of people; digests: SHA-256 by model.  tiled: what looks at tiles,
+    if the camera has some.  memory_mb: what the process may use now, unless it is the camera's own.
+    cpu_s: CPU time of this camera, all but its reader's where cameras share a process.  memory:
+    where what was learned of the view is kept.
     """
 
     attributes: Attributes = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
-    statistics: Callable[[], Mapping[str, float]] = dict
+    tiled: TiledDetect | None = None
     decoding: Decoding | None = None
     memory_mb: Callable[[], int] | None = None
     cpu_s: Callable[[], float] = time.process_time
@@ -97,6 +98,7 @@ class CameraLoop:
         self._digests = around.digests
         self._decoding = around.decoding or Decoding(config.decode)
         self._told = ""
+        self._plan_told: Plan | None = None
         self._remember_ns = 0
         self._link = link
         self._config = config
@@ -236,6 +238,9 @@ class CameraLoop:
             self._remember(now_ns)
         if self._decoding.decoder != self._told:
             self._tell_decoder()
+        plan = self._around.tiled.plan if self._around.tiled is not None else None
+        if plan is not None and plan != self._plan_told:
+            self._tell_tiles(plan)
         link = self._source.link()
         for output in self._analyser.tick(link, now_ns):
             self._send(output, None)
@@ -262,6 +267,19 @@ class CameraLoop:
             "vision.decoding",
             f"Camera {self._config.name}: pictures are decoded {how}: {reason}.",
             {"decoder": self._told, "reason": reason},
+        )
+
+    def _tell_tiles(self, plan: Plan) -> None:
+        self._plan_told = plan
+        picture = f"{plan.width} x {plan.height} pixels"
+        what = f"in {plan.tiles} tiles of {plan.tile[0]} x {plan.tile[1]} as well"
+        if not plan.tiles:
+            what = "whole only, because that shows enough"
+        self._happened(
+            "vision.tiles",
+            f"Camera {self._config.name}: the picture of {picture} is looked at {what}; people"
+            f" of {plan.least_person_px} pixels and more 远处小目标 are large enough to be found.",
+            {"tiles": plan.tiles, "least_person_px": plan.least_person_px},
         )
 
     def _weigh(self, now_ns: int) -> None:
@@ -323,7 +341,7 @@ class CameraLoop:
                 analysed_fps=round(self._analyser.analysed_fps(now_ns), 3),
                 statistics={
                     **self._source.statistics(),
-                    **self._around.statistics(),
+                    **(self._around.tiled.statistics() if self._around.tiled is not None else {}),
                     "hardware_decoding": float(self._told not in {"", SOFTWARE}),
                     "frames_late": float(self._late),
                     "frames_still": float(self._analyser.frames_still),

@@ -252,4 +252,4 @@ def _components(rows: list[int], alike: npt.NDArray[np.bool_]) -> list[list[int]
     return groups
 
 
-__all__ = ["Part", "Tile", "merge", "plan", "touching"]
+__all__ = ["ENOUGH_PX", "Part", "Tile", "merge", "plan", "touching"]

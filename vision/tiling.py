@@ -10,6 +10,7 @@ Guarantees:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,7 +21,7 @@ from vision.config import CameraConfig, TilesConfig
 from vision.frames import Image
 from vision.motion import MotionGate
 from vision.postprocess import Detections, overlaps
-from vision.tiles import Part, Tile, merge, plan, touching
+from vision.tiles import ENOUGH_PX, Part, Tile, merge, plan, touching
 
 AGREE = 0.5
 """Intersection over union from which two looks at an unmoved tile have found the same person."""
@@ -29,6 +30,20 @@ _NOBODY = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 
 Find = Callable[[Image, float], Detections]
 Detect = Callable[[Image, float], tuple[Detections, npt.NDArray[np.uint8]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is looked at: of a picture of width × height so many tiles, each of tile pixels.
+
+    least_person_px: height of the smallest person who is large enough for the network there.
+    """
+
+    width: int
+    height: int
+    tiles: int
+    tile: tuple[int, int]
+    least_person_px: int
 
 
 @dataclass(slots=True)
@@ -62,6 +77,7 @@ class TiledDetect:
         self._polygons = [zone.polygon for zone in config.zones]
         self._whole, self._part, self._side, self._now_ns = whole, part, side, now_ns
         self._size = (0, 0)
+        self.plan: Plan | None = None
         self._watched: list[_Watched] = []
         self._looked = 0
         self._spared = 0
@@ -99,6 +115,9 @@ class TiledDetect:
         tiles = touching(tiles, self._polygons, width, height)
         self._watched = [_Watched(tile, MotionGate(self._floor_ns)) for tile in tiles]
         self._size = (width, height)
+        sides = (tiles[0].width, tiles[0].height) if tiles else self._size
+        least = math.ceil(ENOUGH_PX * max(sides) / self._side)
+        self.plan = Plan(width, height, len(tiles), sides, least)
 
     def _look(self, one: _Watched, image: Image, threshold: float, now_ns: int) -> Detections:
         x1, y1, x2, y2 = one.tile.box
@@ -123,4 +142,4 @@ def _agree(one: Detections, other: Detections) -> bool:
     return bool(close.any(axis=0).all() and close.any(axis=1).all())
 
 
-__all__ = ["TiledDetect"]
+__all__ = ["Plan", "TiledDetect"]

@@ -49,6 +49,7 @@ def command(site: Path, as_json: bool, plan: bool) -> None:
         _failed(site, ConfigError([problem], loaded.warnings), as_json)
         sys.exit(2)
     warnings = (*loaded.warnings, doubt) if doubt is not None else loaded.warnings
+    warnings = (*warnings, *_without_provider(loaded))
     if as_json:
         _print_json(True, (), warnings, _facts(loaded, expected))
         return
@@ -58,6 +59,21 @@ def command(site: Path, as_json: bool, plan: bool) -> None:
     if plan:
         for device in loaded.devices:
             print(f"plan: {device.name}: {_plan(device)}")
+
+
+def _without_provider(site: Site) -> list[ConfigProblem]:
+    """What cameras ask of onnxruntime that this machine's build of it does not have."""
+    asking = [camera for camera in site.cameras if camera.provider != "cpu"]
+    if not asking:
+        return []
+    from vision.detector import PROVIDERS, missing_provider
+
+    missing = ((camera.name, missing_provider(PROVIDERS[camera.provider])) for camera in asking)
+    return [
+        ConfigProblem(str(site.path), 0, f"camera.{name}.provider", text)
+        for name, text in missing
+        if text
+    ]
 
 
 def _failed(site: Path, error: ConfigError, as_json: bool) -> None:

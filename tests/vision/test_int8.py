@@ -85,3 +85,5 @@ async def test_a_camera_runs_in_integers_and_says_which_model_it_was(tmp_path: P
 def test_precision_is_of_the_shipped_model() -> None:
     with pytest.raises(ValidationError, match="precision chooses between shipped models"):
         camera("clip.avi", precision="int8", model="own.onnx")
+    with pytest.raises(ValidationError, match="cuda does not compute these integers"):
+        camera("clip.avi", precision="int8", provider="cuda")

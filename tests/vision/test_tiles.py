@@ -298,6 +298,11 @@ async def test_a_camera_with_tiles_says_how_many_it_looks_at(tmp_path: Path) -> 
         await seen.until(lambda: seen.source.statistics().get("tiles_looked", 0) > 0)
         await seen.until(lambda: Quality.GOOD in seen.qualities())
     assert seen.source.statistics()["tiles"] == 4
+    said = seen.event("vision.tiles")
+    assert (
+        "the picture of 320 x 240 pixels is looked at in 4 tiles of 166 x 130 as well" in said.text
+    )
+    assert said.attributes == {"tiles": 4, "least_person_px": 10}
 
 
 def test_people_far_off_in_a_main_stream_are_counted_with_tiles_only() -> None:

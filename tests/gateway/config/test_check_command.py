@@ -97,3 +97,12 @@ def test_the_plan_says_what_one_poll_asks_for(site: Path, tmp_path: Path) -> Non
     assert result.exit_code == 0, result.output
     said = "plan: gds-1: 2 requests touching 12 registers of 2 units for 3 points"
     assert said in result.output
+
+
+def test_a_provider_that_this_machine_lacks_is_warned_of(site: Path) -> None:
+    site.write_text(GOOD.replace('/1"\n', '/1"\nprovider = "cuda"\n'), encoding="utf-8")
+    result = CliRunner().invoke(command, [str(site)])
+    assert result.exit_code == 0, result.output
+    said = f"warning: {site}: camera.east.provider: onnxruntime has no CUDAExecutionProvider"
+    assert said in result.output
+    assert "install onnxruntime-gpu in place of onnxruntime" in result.output
