@@ -19,6 +19,7 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Callable
 
 from vision.events import ProtocolError
 from vision.link import Link
@@ -30,27 +31,36 @@ FAILED = 1
 
 
 class Group:
-    """The cameras of this process."""
+    """The cameras of this process.
 
-    def __init__(self) -> None:
+    work: serves one camera until it ends.  leave: ends the process, and does not come back.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Link, Shared], None],
+        leave: Callable[[int], None],
+    ) -> None:
+        self._work, self._leave = work, leave
         self._shared = Shared()
         self._hanging = 0
 
     def add(self, descriptor: int) -> None:
         """Attend a camera whose gateway talks over `descriptor`, in a thread."""
         threading.Thread(
-            target=self._attend, args=(Link(descriptor),), name="camera", daemon=True
+            target=self.attend, args=(Link(descriptor),), name="camera", daemon=True
         ).start()
 
-    def _attend(self, link: Link) -> None:
+    def attend(self, link: Link) -> None:
+        """Serve a camera, and judge what its end means for the others."""
         try:
-            attend(link, self._shared)
+            self._work(link, self._shared)
         except OverBudgetError:
-            end(FAILED)
+            self._leave(FAILED)
         except HangsError:
             self._hanging += 1
             if self._hanging >= MOST_HANGING:
-                end(FAILED)
+                self._leave(FAILED)
         except (ProtocolError, RuntimeError, SystemExit):
             return  # it was said; the others go on
         finally:
@@ -69,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--fd", type=int, required=True, help="inherited socket")
     control = socket.socket(fileno=parser.parse_args(arguments).fd)
     prepare()
-    group = Group()
+    group = Group(attend, end)
     while True:
         said, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         for descriptor in descriptors:

@@ -23,8 +23,17 @@ from gateway.sources.camera_groups import CameraGroups
 from gateway.sources.child import Child
 from tests.clips import drawn_clip
 from tests.vision.recorder import Recorder, camera, points_of
-from vision.events import AnyMessage, Configure, MessageDecoder, Started, encode
-from vision.sharing import EACH_MB, Shared, Turns, allowed_mb
+from vision.events import AnyMessage, Configure, MessageDecoder, ProtocolError, Started, encode
+from vision.group import Group
+from vision.link import Link
+from vision.sharing import (
+    EACH_MB,
+    HangsError,
+    OverBudgetError,
+    Shared,
+    Turns,
+    allowed_mb,
+)
 
 
 def grouped(
@@ -217,6 +226,32 @@ def test_the_budget_is_the_largest_and_a_little_for_each_further_camera(each: li
     for member in members:
         shared.leave(member)
     assert shared.memory_mb() == 0
+
+
+@pytest.mark.parametrize(
+    ("failures", "left"),
+    [
+        ([SystemExit(1), RuntimeError("x"), ProtocolError("y")], []),
+        ([HangsError("a"), HangsError("b")], []),
+        ([HangsError("a"), HangsError("b"), HangsError("c")], [1]),
+        ([OverBudgetError("fat")], [1]),
+    ],
+)
+def test_only_what_a_thread_cannot_cure_ends_the_process(
+    failures: list[BaseException], left: list[int]
+) -> None:
+    codes: list[int] = []
+
+    def work(_: Link, __: Shared) -> None:
+        raise failures.pop()
+
+    group = Group(work, codes.append)
+    for _ in range(len(failures)):
+        ours, theirs = socket.socketpair()
+        with ours:
+            group.attend(Link(theirs.detach()))
+            assert ours.recv(1) == b"", "its socket is closed, so the gateway sees the end"
+    assert codes == left
 
 
 async def test_a_process_lost_over_a_decoder_decodes_in_software_from_then_on() -> None:
