@@ -13,7 +13,7 @@ from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
-from fastapi.responses import FileResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from gateway.config.users import Role
 from gateway.console.bodies import BODIES, Body, Problem, request_of
@@ -26,9 +26,12 @@ Time = Annotated[int, Query(ge=0, le=1 << 62, description="ns since 1970, UTC")]
 Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 MOST_PAGE = 500
 PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "The body is no text."},
     401: {"model": Problem, "description": "Nobody is signed in."},
     403: {"model": Problem, "description": "The role is not enough."},
+    404: {"model": Problem, "description": "There is no such thing."},
     409: {"model": Problem, "description": "The gateway refuses; its sentence."},
+    413: {"model": Problem, "description": "The request is too large."},
     422: {"model": Problem, "description": "The request is wrong; a sentence."},
     503: {"model": Problem, "description": "The gateway does not answer."},
 }
@@ -164,8 +167,13 @@ def _inside(services: Services, path: str) -> FilePath | None:
     return found if found.is_relative_to(folder) and found.is_file() else None
 
 
-RAW = ("/api/live", "/api/evidence/{sha256}", "/api/cameras/picture")
-"""What is answered as it is, not as JSON."""
+RAW: Mapping[str, tuple[str, ...]] = {
+    "/api/live": ("text/event-stream",),
+    "/api/evidence/{sha256}": ("image/jpeg", "image/png", "video/mp4", "text/html",
+                               "application/json", "application/octet-stream"),
+    "/api/cameras/picture": ("image/jpeg",),
+}  # fmt: skip
+"""What is answered as it is, and its media types."""
 Route = Callable[..., Answer | Response | Awaitable[Answer | Response]]
 READERS: Mapping[str, Route] = {
     "/api/state": state,
@@ -189,10 +197,14 @@ def api_routes() -> APIRouter:
     """Make the routes of both tables."""
     router = APIRouter(responses=PROBLEMS)
     for path, role in READING.items():
-        raw = path in RAW
+        raw = RAW.get(path)
+        plain: dict[int | str, dict[str, Any]] = (
+            {} if raw is None else {200: {"content": {media: {} for media in raw}}}
+        )
         router.add_api_route(
             path, READERS[path], methods=["GET"], dependencies=[Depends(needs(role))],
-            response_model=None if raw else dict[str, Any],
+            response_model=None if raw else dict[str, Any], responses=plain,
+            response_class=Response if raw else JSONResponse,
         )  # fmt: skip
     for ask, role in COMMANDS.items():
         router.add_api_route(
