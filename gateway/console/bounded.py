@@ -2,9 +2,10 @@
 
 Guarantees: a request's head has HEAD_S to arrive, from the first byte on or from the connection's
 begin; a handshake of TLS has HANDSHAKE_S; a peer that takes nothing for STALL_S while something
-waits for it is cut off, and at most about WRITE_BYTES wait beside the piece that is being sent; at
-most MOST_CONNECTIONS at a time, MOST_OF_ONE_ADDRESS from one address; heads of more than 16 kB are
-refused (uvicorn's own limit is larger).
+waits for it is cut off, a slow one is not; at most about WRITE_BYTES wait here and SEND_BYTES in
+the kernel beside the piece that is being sent, so that what a slow browser shows is not minutes
+old; at most MOST_CONNECTIONS at a time, MOST_OF_ONE_ADDRESS from one address; heads of more than
+16 kB are refused (uvicorn's own limit is larger).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import struct
 from collections.abc import Iterator, Sequence
 
 import uvicorn
@@ -23,7 +25,8 @@ HANDSHAKE_S = 10.0
 STALL_S = 30.0
 KEEP_ALIVE_S = 30
 GRACE_S = 1
-WRITE_BYTES = 64 << 10
+WRITE_BYTES = SEND_BYTES = 64 << 10
+_BYTES_ACKED = 120  # of tcpi_bytes_acked in struct tcp_info, linux/tcp.h; 64 bits
 HEAD_BYTES = 16 << 10
 MOST_CONNECTIONS = 256
 MOST_OF_ONE_ADDRESS = 96
@@ -62,10 +65,10 @@ class BoundedProtocol(H11Protocol):
             self._kept()
 
     def pause_writing(self) -> None:
-        """Wait for the peer to take something, STALL_S at most."""
+        """Wait for the peer, as long as it takes something in each STALL_S."""
         super().pause_writing()
         if self._stall is None:
-            self._stall = self.loop.call_later(self.stall_s, self.transport.abort)
+            self._look(-1)
 
     def resume_writing(self) -> None:
         """Go on: the peer has taken enough."""
@@ -78,6 +81,13 @@ class BoundedProtocol(H11Protocol):
         """End."""
         self._kept()
         super().connection_lost(exc)  # which resumes writing
+
+    def _look(self, before: int) -> None:
+        taken = _taken(self.transport)
+        if taken == before:
+            self.transport.abort()
+            return
+        self._stall = self.loop.call_later(self.stall_s, self._look, taken)
 
     def _kept(self) -> None:
         if self._head is not None:
@@ -139,3 +149,10 @@ class BoundedServer(uvicorn.Server):
 
     def _connection(self) -> BoundedProtocol:
         return self._protocol(self.config, self.server_state, self.lifespan.state)
+
+
+def _taken(transport: asyncio.Transport) -> int:
+    """Bytes that the peer's kernel has acknowledged so far: none while its window is closed."""
+    link = transport.get_extra_info("socket")
+    info: bytes = link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
+    return int(struct.unpack_from("=Q", info, _BYTES_ACKED)[0])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gateway.config.console import ConsoleConfig
 from gateway.console.application import application
-from gateway.console.bounded import BACKLOG, BoundedServer
+from gateway.console.bounded import BACKLOG, SEND_BYTES, BoundedServer
 from gateway.console.certificate import CertificateError, tls_context
 from gateway.console.guard import Guard
 from gateway.console.link import Link
@@ -196,6 +196,7 @@ def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)  # connections inherit it
         made.bind(address)
         made.listen(BACKLOG)  # from here on connections wait, until the server takes them
     except BaseException:

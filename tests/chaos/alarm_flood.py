@@ -36,7 +36,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ from gateway.control.client import NotAnsweredError, RefusedError, ask
 from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.bench.machine import describe, usage
-from tests.chaos.flood_browsers import Browsers, Place
+from tests.chaos.flood_browsers import Crowd
 from tests.e2e.plant import Plant
 from tests.e2e.world import World, free_port, listens, stop, until
 from tests.fakes.hook_server import hooks_beside
@@ -211,31 +211,35 @@ def run(folder: Path, scale: Scale) -> Outcome:
         until(lambda: listens(console_port), limit_s=60, what="the console listens")
         time.sleep(2)
         person = _Person(world, marker)
-        place = Place(world.data, ("127.0.0.1", console_port))
         felt: dict[str, Felt] = {}
 
-        with Browsers(place, f"{MARKER}|high") as browsers:
+        crowd: Crowd | None = None
 
-            def phase(name: str, work: Callable[[], None]) -> None:
-                before, began = usage(gateway.pid).cpu_s, time.monotonic()
-                with person.at_work() as felt[name], browsers.at_work() as at_browsers:
-                    work()
-                one = felt[name]
-                one.cpu_s = usage(gateway.pid).cpu_s - before
-                one.took_s = time.monotonic() - began
-                one.answers_ms |= at_browsers.answers_ms
-                one.refused += at_browsers.refused
-                time.sleep(1)
+        def phase(name: str, work: Callable[[], None]) -> None:
+            before, began = usage(gateway.pid).cpu_s, time.monotonic()
+            with person.at_work() as felt[name], crowd.at_work(name) if crowd else nullcontext():
+                work()
+            felt[name].cpu_s = usage(gateway.pid).cpu_s - before
+            felt[name].took_s = time.monotonic() - began
+            time.sleep(1)
 
-            phase("alone", lambda: time.sleep(scale.quiet_s))
-            browsers.attach()
+        phase("alone", lambda: time.sleep(scale.quiet_s))
+        crowd = Crowd(world.data, console_port, f"{MARKER}|high")
+        try:
             phase("quiet", lambda: time.sleep(scale.quiet_s))
             phase("spread", lambda: _raise_all(plant, scale))
             phase("trip", lambda: _trip(plant, scale))
             markers = sum(len(one.marked_ns) for one in felt.values())
             expected = 3 * scale.alarms + markers
             until(lambda: _count(world) >= expected, limit_s=ARRIVE_S, what="every alarm arrives")
-            console, trouble = _console(world, browsers)
+            console, trouble = _console(world)
+            at_browsers, ended = crowd.end()
+        finally:
+            crowd.kill()
+        for name, one in at_browsers.items():
+            felt[name].answers_ms |= one.answers_ms
+            felt[name].refused += one.refused
+        trouble += [f"a browser's connection ended: {one}" for one in ended]
         resident = usage(gateway.pid).resident_bytes / 1e6
         stop(gateway)
         stop(receiver)
@@ -247,7 +251,7 @@ def run(folder: Path, scale: Scale) -> Outcome:
     return replace(outcome, told=told, console=console, wrong=wrong)
 
 
-def _console(world: World, browsers: Browsers) -> tuple[dict[str, float], list[str]]:
+def _console(world: World) -> tuple[dict[str, float], list[str]]:
     """What the console's process says of itself; and what should not be."""
     url = f"http://127.0.0.1:{world.metrics_port}/metrics"
     with urllib.request.urlopen(url, timeout=30) as answer:
@@ -256,9 +260,7 @@ def _console(world: World, browsers: Browsers) -> tuple[dict[str, float], list[s
         name: metrics.get((f"plantgate_console_{name}", ""), 0.0)
         for name in ("starts", "resident_bytes", "streams", "pieces_sent", "requests")
     }
-    wrong = [f"a browser's connection ended: {one}" for one in browsers.ended]
-    if own["starts"] != 1:
-        wrong.append(f"the console was started {own['starts']:g} times")
+    wrong = [] if own["starts"] == 1 else [f"the console was started {own['starts']:g} times"]
     return own, wrong
 
 

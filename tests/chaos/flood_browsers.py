@@ -4,15 +4,22 @@ What is measured: how old the marker's alarm is when a browser that reads has it
 machine: now less the time at which the gateway read the register; a change waits up to 250 ms for
 others at the gateway and again at the console, by design), and how long a page, a list and an
 acknowledgement take, each over a TLS connection of its own.
+
+They are a process of their own (`Crowd` starts it), because on a real site they are other machines:
+told the name of each phase by a line on standard input, and telling all that was felt at its end.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +32,8 @@ SLOW_BYTES, SLOW_S = 4096, 0.2
 ASK_S = 0.2
 SEEN = "alarm at a browser"
 PERSON = "王芳"
+NICE = 5
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,7 @@ class Felt:
 
 
 class Browsers:
-    """`with Browsers(place, marker_key)`: attached from the first `at_work` on."""
+    """All of them, in threads. phases: what was felt, by name; between phases nothing is kept."""
 
     def __init__(self, place: Place, marker: str) -> None:
         self._place = place
@@ -54,16 +63,8 @@ class Browsers:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._felt = Felt()
+        self.phases: dict[str, Felt] = {}
         self.ended: list[str] = []
-
-    def __enter__(self) -> Browsers:
-        users.add_user(self._place.data, PERSON, Role.OPERATOR, PASSWORD, time.time_ns())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def attach(self) -> None:
         """Sign in and open all streams; they stay open."""
@@ -77,14 +78,18 @@ class Browsers:
             self._threads.append(thread)
             thread.start()
 
-    @contextmanager
-    def at_work(self) -> Iterator[Felt]:
-        """Take what is felt during the block apart."""
-        with self._lock:
-            self._felt = felt = Felt()
-        yield felt
+    def phase(self, name: str) -> None:
+        """Begin a phase; an empty name ends it."""
         with self._lock:
             self._felt = Felt()
+            if name:
+                self.phases[name] = self._felt
+
+    def end(self) -> None:
+        """Let all of them go."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
 
     def _run(self, work: Callable[[Browser], None], browser: Browser) -> None:
         try:
@@ -145,6 +150,46 @@ class Browsers:
             self._felt.refused.append(text)
 
 
+class Crowd:
+    """The process of all browsers, from outside."""
+
+    def __init__(self, data: Path, port: int, marker: str) -> None:
+        users.add_user(data, PERSON, Role.OPERATOR, PASSWORD, time.time_ns())
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.flood_browsers", str(data), str(port), marker],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "attached\n"
+
+    @contextmanager
+    def at_work(self, name: str) -> Iterator[None]:
+        """Have them note what they feel during the block."""
+        self._say(f"{name}\n")
+        yield
+        self._say("\n")
+
+    def end(self) -> tuple[dict[str, Felt], list[str]]:
+        """What was felt by phase, and whose connection ended."""
+        said, _ = self._process.communicate(timeout=120)
+        found = json.loads(said)
+        return {name: Felt(**felt) for name, felt in found["phases"].items()}, found["ended"]
+
+    def kill(self) -> None:
+        """End the process in any case."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+
+    def _say(self, text: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(text)
+        self._process.stdin.flush()
+
+
 def until_signed_in(browser: Browser) -> None:
     """Sign in; a new user is known within a second."""
     deadline = time.monotonic() + 60
@@ -157,3 +202,23 @@ def _rows(event: str, content: Any) -> list[dict[str, Any]]:
     if event == "state":
         return list(content["alarms"])
     return list(content.get("alarms", {}).get("changed", ())) if event == "change" else []
+
+
+def main() -> None:
+    """Attach, then a phase a line; print what was felt as JSON."""
+    os.nice(NICE)
+    _, data, port, marker = sys.argv
+    browsers = Browsers(Place(Path(data), ("127.0.0.1", int(port))), marker)
+    browsers.attach()
+    print("attached", flush=True)
+    for line in sys.stdin:
+        browsers.phase(line.strip())
+    browsers.phase("")
+    ended = list(browsers.ended)
+    browsers.end()
+    phases = {name: asdict(felt) for name, felt in browsers.phases.items()}
+    print(json.dumps({"phases": phases, "ended": ended}))
+
+
+if __name__ == "__main__":
+    main()

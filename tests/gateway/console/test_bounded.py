@@ -103,6 +103,18 @@ async def test_who_takes_nothing_is_cut_off_and_its_task_ends() -> None:
             await until(lambda: not server.server_state.tasks)
 
 
+async def test_who_takes_little_is_kept() -> None:
+    async with served() as (server, port):
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", port))
+            slow.sendall(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
+            for _ in range(20):  # in all 6 times as long as one that takes nothing has
+                await asyncio.sleep(Quick.stall_s / 3)
+                assert len(await asyncio.to_thread(slow.recv, 60_000)) > 0
+            assert server.server_state.connections
+
+
 async def test_one_address_has_so_many_connections() -> None:
     async with served() as (server, port):
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
