@@ -175,7 +175,9 @@ def test_sample_passes_but_for_its_paths(tmp_path: Path, clock: Clock) -> None:
     with pytest.raises(ConfigError) as all_keys:
         load(tmp_path / "all.toml", find_driver=find, clock=clock)
     assert [one.key for one in all_keys.value.problems] == [
-        problem.key for problem in caught.value.problems
+        *(problem.key for problem in caught.value.problems),
+        "console.certificate",
+        "console.key",
     ]
 
 
