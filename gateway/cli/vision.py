@@ -308,12 +308,6 @@ def label(folder: Path, out: Path, score: float) -> None:
               " (image,what,x1,y1,x2,y2; vision/train/corrections.py).")  # fmt: skip
 @click.option("--more", type=FOLDER, metavar="DIR",
               help="Another labelled folder, only to learn from.")  # fmt: skip
-@click.option(
-    "--beside",
-    type=FOLDER,
-    metavar="DIR",
-    help="Write the mean of each new classifier and the one in DIR: surer than either.",
-)
 @click.option("--item", "items", multiple=True, type=click.Choice(["helmet", "workwear"]),
               default=("helmet", "workwear"), help="What to train; both unless given.")  # fmt: skip
 @_says_why
@@ -325,7 +319,6 @@ def train(
     seed: int,
     corrections_file: Path | None,
     more: Path | None,
-    beside: Path | None,
     items: tuple[str, ...],
     *,
     from_nothing: bool,
@@ -346,7 +339,6 @@ def train(
         from vision.train import run
         from vision.train.corrections import read_corrections
         from vision.train.head_views import HeadSettings, learn_heads
-        from vision.train.team import join_into
     except ModuleNotFoundError as error:
         raise LabelsError(
             f"training needs {error.name}: pip install 'plantgate[train]'."
@@ -373,8 +365,6 @@ def train(
         if labelled.names & {item, f"no_{item}"}:
             try:
                 found = run.learn(gathered, item, detector, out, run.Settings(steps, seed, start))
-                if beside is not None and (beside / f"{item}.onnx").is_file():
-                    join_into(out / f"{item}.onnx", beside / f"{item}.onnx")
             except LabelsError as error:
                 left_out.append(error)
                 print(f"plantgate vision: {error} The shipped model stays in use.", file=sys.stderr)
