@@ -103,7 +103,8 @@ function notices() {
   notice.hidden = !isStale;
   for (const dialog of document.querySelectorAll("dialog")) dialog.dataset.stale = t("stale.title");
   if (isStale) {
-    const asked = { time: clock(plant.troubleSince), span: span(nowMs() - plant.troubleSince) };
+    const since = plant.trouble ? plant.troubleSince : nowMs();
+    const asked = { time: clock(since), span: span(nowMs() - since) };
     notice.replaceChildren(h("strong", {}, t("stale.title")), h("span", {}, t(`stale.${plant.trouble || "page"}`, asked), " ", plant.broken));
   }
   const floods = plant.count.flood ?? [];

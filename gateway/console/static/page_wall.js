@@ -4,7 +4,7 @@
 import { h, Nodes, settle } from "./dom.js";
 import { clock, day, hours, number, since, span, t, word } from "./words.js";
 import { isAside, items, listen, nowMs, plant, ranked, waits } from "./plant.js";
-import { conditionWord, limitText, mark, sign, signOf, sourceText, stateWord, valueText } from "./signs.js";
+import { conditionWord, limitText, mark, sign, signOf, sourceParts, stateWord, valueText } from "./signs.js";
 
 export function mount(page) {
   const head = h("section", { class: "w-head" });
@@ -66,9 +66,11 @@ function tile(priority) {
 }
 
 function alarmRow(row) {
+  const [source, subject] = sourceParts(row);
+  const where = [subject, row.place].filter(Boolean).join(" · ");
   return h("li", { class: `w-alarm p${row.priority} ${waits(row) ? "waits" : "known"} ${row.active ? "" : "gone"}` },
     signOf(row),
-    h("div", { class: "w-what" }, h("b", {}, sourceText(row)), h("span", {}, conditionWord(row)), row.place ? h("small", {}, row.place) : null),
+    h("div", { class: "w-what" }, h("b", {}, source), h("span", {}, conditionWord(row)), where ? h("small", {}, where) : null),
     h("div", { class: "w-value" }, h("b", {}, valueText(row)), h("small", {}, limitText(row))),
     h("div", { class: "w-state" }, h("b", {}, stateWord(row)), h("small", {}, since(row.raised_ns, nowMs()))));
 }

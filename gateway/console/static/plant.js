@@ -70,7 +70,7 @@ setInterval(() => {
 }, 1000);
 
 function trouble(kind, text) {
-  if (plant.trouble !== kind) plant.troubleSince = nowMs();
+  if (plant.trouble !== kind) plant.troubleSince = plant.timeMs || nowMs(); // the picture is of then
   plant.trouble = kind;
   plant.troubleText = text;
   told();

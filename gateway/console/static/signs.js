@@ -21,12 +21,17 @@ export function sign(priority, blinks = false) {
 
 export const signOf = (row) => sign(row.priority, waits(row) && !row.declaration);
 
-// An alarm's source for people: a point as it is, an area and a permit by their kind and name.
-export function sourceText(row) {
+// An alarm's source for people, and what of it: a point as it is, an area and a permit by their kind
+// and name, of a permit also the point or camera.
+export function sourceParts(row) {
   const [kind, ...rest] = row.source.split("/");
-  if (kind === "area") return t("source.area", { name: rest.join("/") });
+  if (kind === "area") return [t("source.area", { name: rest.join("/") }), ""];
   const [ticket, ...subject] = rest;
-  return kind === "permit" ? [t("source.permit", { name: ticket }), subject.join("/")].filter(Boolean).join(" · ") : row.source;
+  return kind === "permit" ? [t("source.permit", { name: ticket }), subject.join("/")] : [row.source, ""];
+}
+
+export function sourceText(row) {
+  return sourceParts(row).filter(Boolean).join(" · ");
 }
 
 export const stateWord = (row) => word("state", row.state);
