@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,12 @@ points = "gds-1.csv"
         assert world.metric("console_signed_in") == 1
         members = family(gateway)
         assert len(members) == 2
+        # Alarms go their way whatever the console does, here nothing at all.
+        os.kill(members[1], signal.SIGSTOP)
+        plant.set(0, 0)
+        until(lambda: not ask(world.data, {"ask": "alarm.list"})["alarms"], limit_s=60,
+              what="the alarm returns while the console is frozen")  # fmt: skip
+        os.kill(members[1], signal.SIGCONT)
         gateway.kill()
         gateway.wait()
         until(lambda: not any(_alive(pid) for pid in members), limit_s=60, what="both have ended")

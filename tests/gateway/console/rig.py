@@ -150,6 +150,7 @@ class Browser:
         if receive_bytes:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         made.settimeout(LIMIT_S)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as browsers do
         made.connect((host, port))
         connection = http.client.HTTPConnection(host, port)
         connection.sock = made
