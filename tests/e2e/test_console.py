@@ -68,7 +68,7 @@ points = "gds-1.csv"
         ]
         _, components = world.health()
         assert components["components"]["console"]["ok"]
-        assert world.metric("console_signed_in") == 1
+        until(lambda: world.metric("console_signed_in") == 1, limit_s=60, what="it is counted")
         members = family(gateway)
         assert len(members) == 2
         # Alarms go their way whatever the console does, here nothing at all.
