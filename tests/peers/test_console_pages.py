@@ -13,10 +13,13 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.plant import Plant
 from tests.e2e.world import PLANTGATE, ROOT, World, free_port, listens, until
 from tests.peers.browser import Browser, Page
 
+pytestmark = [pytest.mark.peer, pytest.mark.e2e, pytest.mark.timeout(300)]
 MANY = 10_000
 PASSWORD = "correct horse 9"
 EVIL = "<img src=x onerror=\"document.body.dataset.evil='1'\">"
