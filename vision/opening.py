@@ -152,6 +152,8 @@ class Door:
             *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS),
             *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS),
             *(cv2.CAP_PROP_N_THREADS, 1),
-            *((cv2.CAP_PROP_FORMAT, -1) if self._raw else ()),
         ]
-        return self._decoding.open(with_login(config.source, config.user, password), options)
+        source = with_login(config.source, config.user, password)
+        if self._raw:  # nothing is decoded: OpenCV refuses packets where a decoder is chosen
+            return cv2.VideoCapture(source, cv2.CAP_FFMPEG, [*options, cv2.CAP_PROP_FORMAT, -1])
+        return self._decoding.open(source, options)

@@ -19,7 +19,6 @@ import argparse
 import contextlib
 import os
 import select
-import signal
 import sys
 import threading
 import time
@@ -30,8 +29,10 @@ from typing import BinaryIO
 from vision.events import Failed, Happened, ProtocolError, Recording, RecordOrder, Stop
 from vision.link import Link
 from vision.recording import CODECS, Action, Begin, Cutter, End, Gap, Packet, Write
+from vision.worker import prepare
 
-NICE = 3
+NICE, OOM_SCORE = 3, "400"
+"""Analysis runs at nice 5 and goes first when memory runs out; acquisition goes last."""
 PERIOD_S = 1.0
 STALE_NS = 6_000_000_000
 """Age of the last picture on the disk from which no recording runs: a fragment is 2 s long."""
@@ -222,14 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="vision.recorder", description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="inherited socket")
     link = Link(parser.parse_args(arguments).fd)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the gateway's to answer
-    with contextlib.suppress(OSError):
-        os.nice(NICE)
-        Path("/proc/self/oom_score_adj").write_text("400", encoding="ascii")  # before acquisition
-    # Read by OpenCV when it is imported. FFmpeg's own messages may hold the URL with its password.
-    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp"
-    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
-    os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
+    prepare(NICE, OOM_SCORE)
     try:
         serve(link)
     except ProtocolError as error:

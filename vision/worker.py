@@ -124,12 +124,12 @@ def attend(link: Link, shared: Shared | None = None) -> None:
         raise
 
 
-def prepare() -> None:
+def prepare(nice: int = NICE, oom_score: str = OOM_SCORE) -> None:
     """Make this process one of cameras: before OpenCV is imported."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the gateway's to answer
     with contextlib.suppress(OSError):
-        os.nice(NICE)
-        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, encoding="ascii")
+        os.nice(nice)
+        Path("/proc/self/oom_score_adj").write_text(oom_score, encoding="ascii")
     # Read by OpenCV when it is imported. FFmpeg's own messages may hold the URL with its password.
     os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp"
     os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"

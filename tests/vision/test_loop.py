@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 
 import numpy as np
 import pytest
 
+from tests.vision.shown import Shown
 from vision.analyser import Analyser
 from vision.config import CameraConfig
 from vision.events import MessageDecoder, Sample, Stop, encode
-from vision.frames import Frame, LinkState
 from vision.link import Link
 from vision.loop import MOST_ABANDONED, Around, CameraLoop
 from vision.postprocess import Detections
@@ -28,45 +27,7 @@ CONFIG = CameraConfig.model_validate(
 )
 
 
-class Source:
-    """A FrameSource whose reader last gave a sign of life at `alive_ns`."""
-
-    def __init__(self, alive_ns: int | None, frames: bool) -> None:
-        self._alive_ns = alive_ns
-        self._frames = frames
-        self._descriptor = os.eventfd(0, os.EFD_NONBLOCK)
-        self._number = 0
-        self.closed = False
-
-    def start(self) -> None:
-        pass
-
-    def request(self) -> None:
-        if self._frames:
-            os.eventfd_write(self._descriptor, 1)
-
-    def take(self) -> Frame | None:
-        try:
-            os.eventfd_read(self._descriptor)
-        except BlockingIOError:
-            return None
-        self._number += 1
-        image = np.zeros((50, 100, 3), np.uint8)
-        return Frame(image, self._number, self._number, 10**18, self._number == 1)
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def link(self) -> LinkState:
-        forever = 2**62
-        alive_ns = forever if self._alive_ns is None else self._alive_ns
-        return LinkState(forever if self._frames else None, alive_ns, "")
-
-    def statistics(self) -> dict[str, float]:
-        return {}
-
-    def close(self) -> None:
-        self.closed = True
+PICTURE = np.zeros((50, 100, 3), np.uint8)
 
 
 def detect(_: np.ndarray, __: float) -> tuple[Detections, np.ndarray]:
@@ -78,10 +39,10 @@ def detect(_: np.ndarray, __: float) -> tuple[Detections, np.ndarray]:
 
 def test_readers_that_hang_are_replaced_and_given_up_in_the_end() -> None:
     ours, theirs = socket.socketpair()
-    opened: list[Source] = []
+    opened: list[Shown] = []
 
-    def hanging() -> Source:
-        opened.append(Source(alive_ns=-(10**12), frames=False))
+    def hanging() -> Shown:
+        opened.append(Shown(None, alive_ns=-(10**12)))
         return opened[-1]
 
     with ours:
@@ -102,7 +63,7 @@ def test_samples_flow_until_stop() -> None:
         ours.settimeout(30)
         analyser = Analyser(CONFIG, detect, start_ns=0)
         link = Link(theirs.detach())
-        loop = CameraLoop(link, CONFIG, analyser, lambda: Source(None, frames=True), Around())
+        loop = CameraLoop(link, CONFIG, analyser, lambda: Shown(PICTURE), Around())
         thread = threading.Thread(target=loop.run)
         thread.start()
         decoder = MessageDecoder()
@@ -125,7 +86,7 @@ def test_a_process_that_grows_beyond_its_budget_ends_with_one_sentence() -> None
     with ours:
         link = Link(theirs.detach())
         analyser = Analyser(config, detect, start_ns=0)
-        loop = CameraLoop(link, config, analyser, lambda: Source(None, frames=True), Around())
+        loop = CameraLoop(link, config, analyser, lambda: Shown(PICTURE), Around())
         with pytest.raises(RuntimeError, match=r"it uses \d+ MB of memory, memory_mb allows 1"):
             loop.run()
         link.close()

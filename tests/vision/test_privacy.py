@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -15,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.vision.shown import Shown
 from vision.analyser import Analyser
 from vision.clip import middle_picture
 from vision.config import CameraConfig
 from vision.events import AnyMessage, Capture, Happened, Look, MessageDecoder, Seen, Stop, encode
-from vision.frames import Frame, LinkState
 from vision.link import Link
 from vision.loop import Around, CameraLoop
 from vision.postprocess import Detections
@@ -47,45 +46,6 @@ def edges(picture: np.ndarray, where: tuple[slice, slice]) -> float:
     return float(picture[where].std())
 
 
-class Source:
-    """A FrameSource that shows the board, or nothing."""
-
-    def __init__(self, gives: bool) -> None:
-        self._gives = gives
-        self._descriptor = os.eventfd(0, os.EFD_NONBLOCK)
-        self._number = 0
-        self.shown = board()
-
-    def start(self) -> None:
-        pass
-
-    def request(self) -> None:
-        if self._gives:
-            os.eventfd_write(self._descriptor, 1)
-
-    def take(self) -> Frame | None:
-        try:
-            os.eventfd_read(self._descriptor)
-        except BlockingIOError:
-            return None
-        self._number += 1
-        return Frame(
-            self.shown, self._number, time.monotonic_ns(), time.time_ns(), self._number == 1
-        )
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def link(self) -> LinkState:
-        return LinkState(time.monotonic_ns(), time.monotonic_ns(), "")
-
-    def statistics(self) -> dict[str, float]:
-        return {}
-
-    def close(self) -> None:
-        pass
-
-
 class Camera:
     """A camera's loop in a thread, and what it sent; the person network is a box that is known."""
 
@@ -106,7 +66,7 @@ class Camera:
         self._decoder = MessageDecoder()
         self._sent: list[AnyMessage] = []
         self.touched = 0
-        self.source = Source(gives)
+        self.source = Shown(board() if gives else None)
         self._link = Link(theirs.detach())
         analyser = Analyser(config, self._detect, start_ns=time.monotonic_ns())
         loop = CameraLoop(self._link, config, analyser, lambda: self.source, Around())
@@ -174,7 +134,7 @@ def test_every_picture_that_leaves(blur_heads: bool, motion_floor_s: float) -> N
         assert (edges(picture, HEAD) < EDGES / 2) is blur_heads, name
         assert edges(picture, BODY) > EDGES, name
     assert camera.touched == 0
-    assert np.array_equal(camera.source.shown, board())
+    assert np.array_equal(np.asarray(camera.source.picture), board())
 
 
 def test_a_camera_without_clips_still_has_a_picture_of_an_alarm() -> None:
