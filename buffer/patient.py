@@ -1,9 +1,9 @@
 """Reads that fail are tried again: what a disk did not give once, it often gives the next time.
 
 A bad sector stays bad, and a drive takes seconds to say so: so single rows are tried less often
-than what everything else hangs on. A read that fails while SQLite looks at the schema makes that
-connection say that the file is malformed (3.40, found by injecting it): a question is asked of a
-new connection where that is possible, and this answer counts as a failed read.
+than what everything else hangs on. A read of the header or the schema that fails makes SQLite
+(3.40) say for good that the file is malformed, no database, or lacks its tables (found by
+injecting it): such a question is asked of a new connection each time.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
+
+from buffer.database import DamagedError
 
 ResultT = TypeVar("ResultT")
 READ_ATTEMPTS = 16
@@ -26,8 +28,8 @@ def asked(question: Callable[[], ResultT], attempts: int = READ_ATTEMPTS) -> Res
     for _ in range(attempts - 1):
         try:
             return question()
-        except sqlite3.Error as failure:
-            code = getattr(failure, "sqlite_errorcode", 0)
-            if code not in UNREADABLE and code & 0xFF != sqlite3.SQLITE_CORRUPT:
-                raise
+        except DamagedError:
+            raise  # that was read, and is wrong
+        except sqlite3.Error:
+            continue
     return question()

@@ -20,9 +20,11 @@ import os
 import secrets
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from buffer.bookkeeping import load_pending_gaps, save_pending_gaps
 from buffer.contract import Bounds, BufferPathError, Clock, Stream
@@ -44,7 +46,9 @@ from buffer.outcome import Told
 from buffer.patient import FILE_ATTEMPTS, UNREADABLE, asked
 from buffer.salvage import carry_from, gaps_told, salvage
 
+ResultT = TypeVar("ResultT")
 VERIFY_WHOLE_BYTES = 64 << 20
+EVERYTHING = 1 << 62
 VERIFY_ROWS = 1_000
 LOCK_ATTEMPTS = 5
 LOCK_PAUSE_S = 0.02
@@ -65,6 +69,14 @@ class Opened:
         """Named values as they were last committed."""
         rows = self.records.connection.execute("SELECT key, value FROM state")
         return {str(key): bytes(value) for key, value in rows}
+
+    def use(self, path: Path, make: Callable[[], ResultT]) -> ResultT:
+        """What `make` gives; BufferPathError where the files could be opened and not be read."""
+        try:
+            return make()
+        except sqlite3.Error as failure:
+            os.close(self.lock)
+            raise BufferPathError(f"Data directory {path} cannot be used: {failure}.") from failure
 
     def bounds(self) -> dict[Stream, Bounds]:
         """Sequences held of each stream."""
@@ -88,7 +100,7 @@ def open_data_dir(path: Path, now_ns: int, verify_whole_bytes: int = VERIFY_WHOL
             return _opened(path, lock, now_ns, notes, verify_whole_bytes)
         except DamagedError as failure:  # met beyond what was verified: now all of it is
             notes.append(f"{failure}: both files were verified as a whole")
-            return _opened(path, lock, now_ns, notes, 1 << 62)
+            return _opened(path, lock, now_ns, notes, EVERYTHING)
     except (sqlite3.Error, OSError) as failure:
         os.close(lock)
         raise BufferPathError(f"Data directory {path} cannot be used: {failure}.") from failure
@@ -115,7 +127,9 @@ def _opened(
             _take_over_gaps(database, records)
         if _same_rows(telemetry, records):
             _finish_eviction(telemetry, records)
-        log_id = _settle_log_id(telemetry, records, notes, sure=telemetry_whole and records_whole)
+        sure = telemetry_whole and records_whole
+        is_verified = verify_whole_bytes == EVERYTHING
+        log_id = _settle_log_id(telemetry, records, notes, sure=sure, is_verified=is_verified)
     except BaseException:
         telemetry.close()
         records.close()
@@ -244,7 +258,7 @@ class FileRepairs:
         """Why a file cannot be trusted, read anew through a connection of its own; else ""."""
         verify_marker(path).touch()  # a start after a crash looks at all of it, too
         try:
-            asked(lambda: _sound(path, kind, 1 << 62), FILE_ATTEMPTS).close()
+            asked(lambda: _sound(path, kind, EVERYTHING), FILE_ATTEMPTS).close()
         except sqlite3.DatabaseError as failure:
             return _damage(failure)
         return ""
@@ -366,7 +380,7 @@ def _set_aside(path: Path, now_ns: int) -> Path:
 
 
 def _settle_log_id(
-    telemetry: Database, records: Database, notes: list[str], *, sure: bool
+    telemetry: Database, records: Database, notes: list[str], *, sure: bool, is_verified: bool
 ) -> bytes:
     named = [bytes(database.meta("log_id", b"")) for database in (telemetry, records)]
     head = telemetry.heads[Stream.TELEMETRY]
@@ -383,7 +397,7 @@ def _settle_log_id(
             start = database.heads[stream]
             from_id = max(start.first_id, start.base + carry.get(stream, 1))
             from_id = _group_start(database, stream, from_id)
-            database.renumber(stream, from_id, log_id)
+            database.renumber(stream, from_id, log_id, is_verified=is_verified)
             database.delete_meta(carry_name(stream))
         if database.kind == RECORDS:
             database.connection.execute("DELETE FROM cursor")

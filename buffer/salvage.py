@@ -47,7 +47,7 @@ def salvage(damaged: Path, fresh: Database, now_ns: int, told: Told) -> None:
     """
     carry = told.carry
     gaps: list[Gap] = []
-    source = sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=ro", uri=True)
+    source = _readable(damaged)
     try:
         fresh.begin()
         if fresh.kind == TELEMETRY and told.above:
@@ -69,6 +69,25 @@ def salvage(damaged: Path, fresh: Database, now_ns: int, told: Told) -> None:
         fresh.commit()
     finally:
         source.close()
+
+
+def _readable(damaged: Path) -> sqlite3.Connection:
+    """A connection that has read the schema, if it can be read at all."""
+
+    def opened(*, is_asked: bool = True) -> sqlite3.Connection:
+        source = sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            if is_asked:
+                source.execute("SELECT count(*) FROM meta, name").fetchone()
+        except sqlite3.Error:
+            source.close()
+            raise
+        return source
+
+    try:
+        return asked(opened)
+    except sqlite3.Error:
+        return opened(is_asked=False)
 
 
 def _number_from(fresh: Database, above: int) -> None:
@@ -141,7 +160,7 @@ def _copy_stream(
     """Copy one stream; `new_ids` is filled with the new row of each row taken."""
     first_held, last_held = told.held.get(stream, (1, 0))
     try:
-        base, anchor, names, top = asked(lambda: _outline(source, stream))
+        base, anchor, names, top = asked(lambda: _outline(source, stream, told.evicted))
     except sqlite3.Error:
         first_held = max(first_held, told.evicted + 1)
         return [_lost(stream, now_ns, max(0, last_held - first_held + 1))]
@@ -180,7 +199,7 @@ def _copy_stream(
 
 
 def _outline(
-    source: sqlite3.Connection, stream: Stream
+    source: sqlite3.Connection, stream: Stream, evicted: int
 ) -> tuple[int, tuple[int, bytes], dict[int, bytes], int]:
     """Base of a stream, the row after which all must be there, names, and its newest row."""
     base = _meta(source, f"base.{stream.value}", 0)
@@ -188,6 +207,11 @@ def _outline(
     row = source.execute(query, (f"anchor.{stream.value}",)).fetchone()
     anchor_id = _meta(source, f"anchor_id.{stream.value}", base)
     anchor = (anchor_id, NO_HASH if row is None else bytes(row[0]))
+    if evicted > anchor_id:  # promised, and not gone yet: what comes after it follows it
+        row = source.execute(
+            f"SELECT hash FROM {TABLE[stream]} WHERE id = ?", (evicted,)
+        ).fetchone()
+        anchor = anchor if row is None else (evicted, bytes(row[0]))
     names = {int(key): bytes(value) for key, value in source.execute("SELECT * FROM name")}
     newest = source.execute(f"SELECT coalesce(max(id), 0) FROM {TABLE[stream]}").fetchone()[0]
     return base, anchor, names, int(newest)
@@ -230,7 +254,7 @@ def _readable_rows(
     skipped = 0
     while after < top and skipped < EMPTY_STRETCH_ROWS:
         query = f"SELECT {COLUMNS} FROM {table} WHERE id > ? AND id <= ? ORDER BY id"
-        span = (after, after + step)
+        span = (after, min(after + step, top))
         attempts = 1 if step > 1 else ROW_ATTEMPTS
         try:
             rows = asked(partial(_all, source, query, span), attempts)

@@ -176,9 +176,8 @@ class Buffer:
         """
         path = path.absolute()
         opened = open_data_dir(path, clock.wall_ns(), config.verify_whole_bytes)
-        return cls(
-            path, config, opened, clock=clock, boot_id=boot_id, encode_gap=encode_gap, signer=signer
-        )
+        make = partial(cls, path, config, opened, clock=clock, boot_id=boot_id)
+        return opened.use(path, lambda: make(encode_gap=encode_gap, signer=signer))
 
     async def __aenter__(self) -> Buffer:
         """Start the writers."""

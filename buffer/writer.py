@@ -356,7 +356,8 @@ class Writer(Generic[JobT]):
         self._broken, self._doubt = True, None
         try:
             asked(self.database.reopen)
-            asked(self.reload)
+            if done:
+                asked(self.reload)
         except (sqlite3.Error, OSError) as failure:
             self._is_stale = bool(done)
             return done, error or _cause(failure)
