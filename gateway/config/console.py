@@ -87,7 +87,7 @@ def check_console(
     """Check the console's files and whether anybody could sign in. data_dir: None if not known."""
     if console.certificate is not None and console.key is not None:
         pair = console.certificate, console.key
-        check_pair(*pair, path, report, now_ns, expired_is_wrong=False)
+        check_pair(*pair, path, report, now_ns)
     if data_dir is None:
         return
     try:

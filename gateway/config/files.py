@@ -52,15 +52,13 @@ def check_uplink(
 
 
 def check_pair(
-    certificate: Path,
-    key: Path,
-    path: TomlPath,
-    report: Report,
-    now_ns: int,
-    *,
-    expired_is_wrong: bool = True,
+    certificate: Path, key: Path, path: TomlPath, report: Report, now_ns: int
 ) -> x509.Certificate | None:
-    """Check that a certificate is valid and fits its key; gives it if it could be read."""
+    """Check that a certificate is valid and fits its key; gives it if it could be read.
+
+    What time alone brings, or a wrong clock, is a warning: a gateway that starts again after a
+    power cut must acquire, alarm and store, whatever has expired meanwhile.
+    """
     at_certificate, at_key = (*path, "certificate"), (*path, "key")
     chain = _parsed(
         certificate, "a certificate in PEM or DER", _certificates, at_certificate, report
@@ -68,7 +66,7 @@ def check_pair(
     secret = _parsed(key, "an unencrypted private key", _private_key, at_key, report)
     if chain:
         now = datetime.fromtimestamp(now_ns / 1e9, UTC)
-        _check_dates(chain[0], certificate, at_certificate, report, now, severe=expired_is_wrong)
+        _check_dates(chain[0], certificate, at_certificate, report, now)
         if secret is not None and _spki(chain[0].public_key()) != _spki(secret.public_key()):
             report.wrong(
                 at_certificate,
@@ -139,18 +137,15 @@ def _spki(public_key: object) -> bytes:
 
 
 def _check_dates(
-    certificate: x509.Certificate,
-    file: Path,
-    path: TomlPath,
-    report: Report,
-    now: datetime,
-    *,
-    severe: bool = True,
+    certificate: x509.Certificate, file: Path, path: TomlPath, report: Report, now: datetime
 ) -> None:
     end = certificate.not_valid_after_utc
     if now > end:
-        say = report.wrong if severe else report.warn
-        say(path, f"{file.name} expired on {end:%Y-%m-%d}: get a new certificate")
+        report.warn(
+            path,
+            f"{file.name} expired on {end:%Y-%m-%d}, the other end will refuse it:"
+            " get a new certificate",
+        )
     elif now < certificate.not_valid_before_utc:
         start = certificate.not_valid_before_utc
         report.warn(path, f"{file.name} is valid only from {start:%Y-%m-%d}: is the clock right?")

@@ -1,4 +1,4 @@
-"""Renewed certificate files: noticed, tried, and only then used for new connections.
+"""Certificate files: renewed ones noticed, tried, and only then used; those that end soon, said.
 
 Guarantees: the running connections are given up only after the new files have been loaded together;
 a half-written pair, or a key that does not fit, is reported once and changes nothing. What was not
@@ -12,8 +12,11 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+from cryptography import x509
+
 from drivers.contract import Clock
 from gateway.uplink.channel import Destination
+from gateway.uplink.expiry import ExpiryWatch
 
 LOOK_NS = 2_000_000_000
 """How often three files are looked at (3 stat calls)."""
@@ -34,7 +37,10 @@ async def watch(
         return
     used = await asyncio.to_thread(_stamp, destination)
     refused: Stamp = ()
+    ends, expiry = await asyncio.to_thread(_ends, destination), ExpiryWatch()
     while True:
+        for kind, text in expiry.feed(ends, wall_ns=clock.wall_ns()):
+            report(kind, text, {})
         await clock.sleep_until(clock.monotonic_ns() + look_ns)
         now = await asyncio.to_thread(_stamp, destination)
         if now in (used, refused):
@@ -45,6 +51,7 @@ async def watch(
             report("uplink.certificate_unusable", text, {})
             continue
         used, refused = now, ()
+        ends = await asyncio.to_thread(_ends, destination)
         text = f"The certificate {destination.certificate} was renewed; connecting anew with it."
         report("uplink.certificate_renewed", text, {})
         renewed()
@@ -68,3 +75,17 @@ def _try(destination: Destination) -> str:
     except (OSError, ssl.SSLError) as error:
         return f"{destination.certificate} and {destination.key} do not load ({error})"
     return ""
+
+
+def _ends(destination: Destination) -> dict[str, int]:
+    """When the first certificate of each readable file ends, in ns since 1970."""
+    found = {}
+    for path in (destination.certificate, destination.ca):
+        if path is None:
+            continue
+        try:
+            first = x509.load_pem_x509_certificates(path.read_bytes())[0]
+        except (OSError, ValueError):
+            continue  # `plantgate check` and the connection itself say what is wrong with it
+        found[str(path)] = int(first.not_valid_after_utc.timestamp()) * 1_000_000_000
+    return found

@@ -19,6 +19,7 @@ GATEWAY_URI = "urn:plantgate:gateway:"
 
 _FROM = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 _UNTIL = datetime.datetime(2099, 1, 1, tzinfo=datetime.UTC)
+_ENDED = datetime.datetime(2021, 1, 1, tzinfo=datetime.UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,13 @@ class Authority:
         self.ca = folder / f"{name}.pem"
         self.ca.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, uri: str = "", address: str = "127.0.0.1") -> Pair:
-        """Issue a certificate usable by client and server, with a URI and an IP address."""
+    def issue(
+        self, name: str, *, uri: str = "", address: str = "127.0.0.1", ended: bool = False
+    ) -> Pair:
+        """Issue a certificate usable by client and server, with a URI and an IP address.
+
+        ended: its time was over in 2021.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [
             x509.DNSName("localhost"),
@@ -56,7 +62,7 @@ class Authority:
             names.append(x509.UniformResourceIdentifier(uri))
         usage = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         certificate = (
-            _builder(_name(name), self._name, key)
+            _builder(_name(name), self._name, key, _ENDED if ended else _UNTIL)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.ExtendedKeyUsage(usage), critical=False)
@@ -83,7 +89,10 @@ def _name(text: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    until: datetime.datetime = _UNTIL,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -92,5 +101,5 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(_FROM)
-        .not_valid_after(_UNTIL)
+        .not_valid_after(until)
     )

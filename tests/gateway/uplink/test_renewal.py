@@ -37,3 +37,24 @@ async def test_a_renewed_certificate_is_used_and_nothing_is_lost(tmp_path: Path)
             await until(all_there(receiver, log))
             assert own.certificate.read_bytes() in receiver.certificates - {old}
             assert gateway.kinds().count("uplink.certificate_renewed") == 1
+
+
+async def test_a_certificate_that_has_expired_is_told_and_hinders_nothing_else(
+    tmp_path: Path,
+) -> None:
+    authority = Authority(tmp_path)
+    server = authority.issue("receiver")
+    own = authority.issue("old", uri="urn:plantgate:gateway:SD-1", ended=True)
+    log = SmallLog()
+    async with FakeReceiver(authority=authority, pair=server) as receiver:
+        destination = Destination(
+            receiver.target, ca=authority.ca, certificate=own.certificate, key=own.key,
+            insecure=False,
+        )  # fmt: skip
+        async with running(destination, log) as gateway:
+            await until(lambda: "uplink.certificate_expired" in gateway.kinds())
+            await until(lambda: "link.down" in gateway.kinds())
+            log.put(Stream.TELEMETRY, *payloads(30, size=90))
+            assert not gateway.uplink.health()[0]
+            assert not receiver.certificates
+            assert gateway.kinds().count("uplink.certificate_expired") == 1
