@@ -1,6 +1,10 @@
 """A TCP relay on loopback that spoils what a camera sends, when it is told to.
 
 `garble`: the share of bytes from the camera that are replaced by random ones.
+
+Guarantee: whichever end closes, the other end's connection is closed too, as without a relay. A
+camera that keeps the connections of clients long gone is another camera: GStreamer's server kept
+its stream running for thirteen of them, and a PLAY into that locked it up for good.
 """
 
 from __future__ import annotations
@@ -40,9 +44,13 @@ class GarblingRelay:
             return
         try:
             async with asyncio.TaskGroup() as group:
-                asking = group.create_task(self._pass(reader, to_camera, spoil=False))
-                await self._pass(from_camera, writer, spoil=True)
-                asking.cancel()
+                ways = [
+                    group.create_task(self._pass(reader, to_camera, spoil=False)),
+                    group.create_task(self._pass(from_camera, writer, spoil=True)),
+                ]
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                for way in ways:
+                    way.cancel()
         finally:
             to_camera.transport.abort()
 
