@@ -25,6 +25,7 @@ from vision.clock_watch import ClockChange, ClockWatch
 from vision.config import CameraConfig
 from vision.frames import Frame, Image, LinkState
 from vision.health import Look, View, ViewWatch
+from vision.link_watch import LinkChange, LinkWatch
 from vision.masks import Masks
 from vision.motion import MotionGate
 from vision.postprocess import Detections
@@ -45,9 +46,6 @@ from vision.zones import (
 
 Float32Array = npt.NDArray[np.float32]
 
-STARTUP_NS = 8_000_000_000
-"""Patience with the first frame: an RTSP open takes 2 s, a key frame may be another 4 s away."""
-
 VIEW_NS = 2_000_000_000
 """A bad view becomes an event when it has lasted this long: one black frame is no event."""
 
@@ -61,14 +59,6 @@ WEAK = 0.6
 
 Detect = Callable[[Image, float], tuple[Detections, npt.NDArray[np.uint8]]]
 """(frame, threshold) → people, and the frame's grey picture, scaled, for the view watch."""
-
-
-@dataclass(frozen=True, slots=True)
-class LinkChange:
-    """The camera was lost or came back."""
-
-    lost: bool
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +105,8 @@ class Analyser:
         moves = config.kind != "fixed"
         self._watch = ViewWatch(config.frozen_s, moves=moves, known=None if moves else known)
         self._clock = ClockWatch(config.clock) if config.clock is not None else None
-        self._stale_ns = round(config.stale_s * 1e9)
+        self._link = LinkWatch(round(config.stale_s * 1e9), start_ns=start_ns)
         self._start_ns = start_ns
-        self._lost = False
         self._unfit_since_ns: int | None = None
         self._reported = View.CLEAR
         self._view = View.CLEAR
@@ -163,10 +152,8 @@ class Analyser:
 
     def feed(self, frame: Frame, *, now_ns: int) -> list[Output]:
         """Judge one frame."""
-        outputs: list[Output] = []
-        if self._lost:
-            self._lost = False
-            outputs.append(LinkChange(lost=False, reason=""))
+        outputs: list[Output] = [*self._link.back()]
+        if outputs:
             self._gate.reset()  # what was found before is not shown any more
         if frame.first:
             self._forget_people()
@@ -227,12 +214,8 @@ class Analyser:
 
     def tick(self, link: LinkState, now_ns: int) -> list[Output]:
         """Look at the clock and at the source; returns what is due."""
-        outputs: list[Output] = []
-        reason = self._absence(link, now_ns)
-        if reason and not self._lost:
-            self._lost = True
-            outputs.append(LinkChange(lost=True, reason=reason))
-        if self._lost:
+        outputs: list[Output] = [*self._link.tick(link, now_ns)]
+        if self._link.lost:
             self.tracks = []
             self._zones.blind(BAD_NOT_CONNECTED)
         return outputs + list(self._zones.tick(now_ns))
@@ -242,18 +225,6 @@ class Analyser:
         self._forget(now_ns)
         span_ns = min(10_000_000_000, max(1_000_000_000, now_ns - self._start_ns))
         return len(self._judged) * 1e9 / span_ns
-
-    def _absence(self, link: LinkState, now_ns: int) -> str:
-        """Why the camera counts as lost now; empty if it does not."""
-        if link.last_frame_ns is None:
-            if link.problem:
-                return link.problem
-            waited_ns = now_ns - self._start_ns
-            return "no first frame yet" if waited_ns > STARTUP_NS else ""
-        age_ns = now_ns - link.last_frame_ns
-        if age_ns <= self._stale_ns:
-            return ""
-        return link.problem or f"no new frame for {age_ns / 1e9:.0f} s"
 
     def _view_changes(self, view: View, now_ns: int) -> list[Output]:
         if view is View.CLEAR:
@@ -318,4 +289,4 @@ class Analyser:
             self._judged.popleft()
 
 
-__all__ = ["Analyser", "Detect", "LinkChange", "Output", "ViewChange"]
+__all__ = ["Analyser", "Detect", "Output", "ViewChange"]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vision.analyser import Analyser, LinkChange, Output, ViewChange
+from vision.analyser import Analyser, Output, ViewChange
 from vision.clip import AVI, Clip, Picture, Ring
 from vision.clock_watch import ClockChange
 from vision.config import CameraConfig
@@ -23,6 +23,7 @@ from vision.frames import Frame, FrameSource
 from vision.hardware import SOFTWARE, Decoding
 from vision.health import VIEW_WORDS_ZH, View
 from vision.link import Link
+from vision.link_watch import LinkChange
 from vision.sharing import HangsError, OverBudgetError
 from vision.sightings import Sighting
 from vision.snapshot import Scene, small_jpeg, snapshot
@@ -305,9 +306,9 @@ class CameraLoop:
                 self._send_missing(output, frame)
             case Sighting():
                 self._send_sighting(output, frame)
-            case LinkChange(lost=True, reason=reason):
-                text = f"Camera {name} is lost: {reason}."
-                last = self._ring.newest
+            case LinkChange(lost=True, reason=reason, again=again):
+                text = f"Camera {name} is {'still ' if again else ''}lost: {reason}."
+                last = None if again else self._ring.newest
                 self._happened("vision.camera_lost", text, {"reason": reason},
                                last.jpeg if last is not None else b"")  # fmt: skip
             case LinkChange():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from vision.analyser import STARTUP_NS, VIEW_NS, Analyser, LinkChange, Output, ViewChange
+from vision.analyser import VIEW_NS, Analyser, Output, ViewChange
 from vision.config import CameraConfig
 from vision.frames import Frame, LinkState
 from vision.health import View, ViewWatch
+from vision.link_watch import STARTUP_NS, LinkChange
 from vision.postprocess import Detections
 from vision.zones import BAD_CANNOT_JUDGE, BAD_NOT_CONNECTED, BAD_WAITING, GOOD, Headcount
 

@@ -20,6 +20,7 @@ from gateway.model.sight import NoPictureError
 from gateway.runtime.clock import SystemClock
 from gateway.sources.camera import CameraSource, camera_tags
 from tests.clips import drawn_clip
+from tests.fakes.rtsp_camera import RtspCamera
 from tests.vision.recorder import Recorder, camera, points_of, running
 from vision.config import DEFAULT_MODEL
 from vision.events import Failed, MessageDecoder, Stop, encode
@@ -165,6 +166,30 @@ async def test_a_missing_file_is_bad_quality_and_an_event_not_an_end(tmp_path: P
     assert set(seen.qualities()) == {Quality.BAD_NOT_CONNECTED}
     lost = seen.event("vision.camera_lost")
     assert "No such file" in lost.text
+    assert seen.error is None
+
+
+async def test_why_a_camera_stays_lost_is_told_when_it_has_changed(tmp_path: Path) -> None:
+    """It comes up again with another password: without a word it would be missing for good."""
+    secret = tmp_path / "password"
+    secret.write_text("of-before", encoding="utf-8")
+    rebooting = asyncio.Event()
+
+    def spoil(answer: bytes) -> bytes:
+        return answer if rebooting.is_set() else b"starting\r\n\r\n"
+
+    async with RtspCamera(spoil, login=("admin", "of-now")) as fake:
+        url = f"rtsp://127.0.0.1:{fake.port}/live"
+        config = camera(url, user="admin", password_file=str(secret))
+        async with running(config) as seen:
+            await seen.until(lambda: "vision.camera_lost" in seen.kinds())
+            rebooting.set()
+            await seen.until(lambda: seen.kinds().count("vision.camera_lost") == 2)
+    first, second = (event for event in seen.events if event.kind == "vision.camera_lost")
+    said = f"Camera cam is lost: {url} gives no stream: what answers is no RTSP server."
+    assert first.text == said
+    assert second.text.startswith(f"Camera cam is still lost: {url} refuses the login of admin")
+    assert fake.logins == [False]
     assert seen.error is None
 
 

@@ -1,0 +1,81 @@
+"""Tells when a camera is lost, why, and that it is back. No clock, thread or socket.
+
+Guarantees:
+
+- A camera is lost once no frame came for `stale_s`, or at once where it cannot even be opened.
+- Why it is lost is told again when another reason has stood for SETTLED_NS: a camera that stops
+  delivering and then refuses the login is told with both. Each reason is told once an outage, and
+  MOST_REASONS of them at most, since some quote what the camera said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vision.frames import LinkState
+
+STARTUP_NS = 8_000_000_000
+"""Patience with the first frame: an RTSP open takes 2 s, a key frame may be another 4 s away."""
+SETTLED_NS = 10_000_000_000
+"""Longer than reasons of a moment last: an attempt is bounded by 3 s, the wait after it by 5 s."""
+MOST_REASONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChange:
+    """The camera was lost or came back. again: it was lost already, and this is why it stays so."""
+
+    lost: bool
+    reason: str
+    again: bool = False
+
+
+class LinkWatch:
+    """Of one camera. stale_ns: age from which its newest frame is too old."""
+
+    def __init__(self, stale_ns: int, *, start_ns: int) -> None:
+        self._stale_ns = stale_ns
+        self._start_ns = start_ns
+        self._told: set[str] = set()
+        self._problem = ""
+        self._since_ns = start_ns
+
+    @property
+    def lost(self) -> bool:
+        """Tell whether the camera counts as lost now."""
+        return bool(self._told)
+
+    def back(self) -> list[LinkChange]:
+        """A frame came."""
+        was_lost = self.lost
+        self._told.clear()
+        return [LinkChange(lost=False, reason="")] if was_lost else []
+
+    def tick(self, link: LinkState, now_ns: int) -> list[LinkChange]:
+        """Look at the clock and at the source."""
+        if link.problem != self._problem:
+            self._problem, self._since_ns = link.problem, now_ns
+        if not self.lost:
+            reason = self._absence(link, now_ns)
+            self._told.update({reason} - {""})
+            return [LinkChange(lost=True, reason=reason)] if reason else []
+        settled = self._problem and now_ns - self._since_ns >= SETTLED_NS
+        if not settled or self._problem in self._told or len(self._told) >= MOST_REASONS:
+            return []
+        self._told.add(self._problem)
+        return [LinkChange(lost=True, reason=self._problem, again=True)]
+
+    def _absence(self, link: LinkState, now_ns: int) -> str:
+        """Why the camera counts as lost now; empty if it does not."""
+        if link.last_frame_ns is None:
+            if link.problem:
+                return link.problem
+            waited_ns = now_ns - self._start_ns
+            return "no first frame yet" if waited_ns > STARTUP_NS else ""
+        age_ns = now_ns - link.last_frame_ns
+        if age_ns <= self._stale_ns:
+            return ""
+        return link.problem or f"no new frame for {age_ns / 1e9:.0f} s"
+
+
+__all__ = ["MOST_REASONS", "SETTLED_NS", "STARTUP_NS", "LinkChange", "LinkWatch"]
