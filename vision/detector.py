@@ -204,6 +204,10 @@ class Detector:
         parts = (np.asarray(one, np.float32) for one in found)
         return dict(zip(self._features, parts, strict=True)), self._closer.scale
 
+    def normalised(self, crops: Sequence[Image]) -> npt.NDArray[np.float32]:
+        """float32[n, 3, h, w] of crops of one size, as this network would be shown them."""
+        return self._preprocessor.crops(crops)
+
     def describe(self, crops: Sequence[Image]) -> dict[str, npt.NDArray[np.float32]]:
         """Features by name of crops of one size, sides a multiple of 64, one row a crop.
 

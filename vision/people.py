@@ -2,14 +2,16 @@
 
     picture ─▶ person network ─▶ people
                      │ where they are, closer ─▶ person network ─▶ features ─▶ head finder
-                     ▲                                                    │ crops, full resolution
-                     └──────────────── features of each crop ◀────────────┘
-                                              └─▶ classifier: worn, missing, cannot tell (no head)
+                     │ torsos                             crops, full resolution │
+                     ▼                                                           ▼
+          features of each ─▶ work wear classifier                       helmet classifier
+                              worn, missing, cannot tell    worn, missing, cannot tell (no head)
 
 Guarantees:
 
-- One network describes the picture, the closer look for heads and each crop, so what it learned
-  from COCO serves all of them and no second one of its size is needed.
+- One network describes the picture, the closer look for heads and each torso, so what it learned
+  from COCO serves all of them. The helmet classifier is its first half, which went on learning on
+  crops of heads: of features made for scenes, 64 pixels of a head tell less.
 - Heads are looked for at full resolution where that is affordable (detector.py, MOST): of a
   camera, only where people stand whose equipment is asked for; with nobody there it costs nothing.
 - Crops go through in batches of a fixed size: a crowd costs time, not memory.
@@ -27,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision.crops import CONTEXT, CROP, square
-from vision.detector import Detector, Runtime, Sight, session
+from vision.detector import MOST_AT_ONCE, Detector, Runtime, Sight, session
 from vision.frames import Image
 from vision.heads import Heads, decode
 from vision.manifest import MODELS, Model, ModelError, read_model
@@ -57,6 +59,9 @@ FLOOR = 0.05
 
 LARGE = 800
 """Longer side of a picture from which heads are looked for where people are."""
+CROPS = "crops"
+"""Input of a classifier that looks at crops itself."""
+
 _TOLD = {Verdict.WORN, Verdict.MISSING}
 """A lone head of which the classifier cannot tell is often a glove, a lamp or a drum: nobody."""
 
@@ -91,7 +96,7 @@ class HeadFinder:
 
 
 class Classifier:
-    """Judges crops of one item by the features that `detector` gives of them."""
+    """Judges crops of one item: itself (it reads CROPS), or by features that `detector` gives."""
 
     def __init__(self, model: Model, detector: Detector, runtime: Runtime | None = None) -> None:
         if model.manifest.item is None:
@@ -102,7 +107,7 @@ class Classifier:
         self._detector = detector
         self._session = session(model, runtime)
         self._inputs = [one.name for one in self._session.get_inputs()]
-        missing = set(self._inputs) - {*detector.features, "heat"}
+        missing = set(self._inputs) - {*detector.features, CROPS, "heat"}
         if missing:
             raise ModelError(
                 f"The classifier {model.manifest.name} reads {', '.join(sorted(missing))}, which"
@@ -119,9 +124,20 @@ class Classifier:
             return np.zeros((0, 3), np.float32)
         context = CONTEXT[self.plan.name]
         crops = [square(image, box_of(box), context, CROP) for box in boxes]
+        if CROPS in self._inputs:
+            return self._judged(crops, heat)
         given = self._detector.describe(crops) | {"heat": heat}
         found = self._session.run(None, {name: given[name] for name in self._inputs})[0]
         return np.asarray(found, np.float32)
+
+    def _judged(self, crops: list[Image], heat: Float32Array) -> Float32Array:
+        """By the classifier alone, at most MOST_AT_ONCE together."""
+        found = []
+        for start in range(0, len(crops), MOST_AT_ONCE):
+            part = slice(start, start + MOST_AT_ONCE)
+            given = {CROPS: self._detector.normalised(crops[part]), "heat": heat[part]}
+            found.append(self._session.run(None, {name: given[name] for name in self._inputs})[0])
+        return np.asarray(np.concatenate(found), np.float32)
 
 
 @dataclass(slots=True)
@@ -273,4 +289,4 @@ def load_people(
     return people
 
 
-__all__ = ["Classifier", "HeadFinder", "People", "load_people", "sureness"]
+__all__ = ["CROPS", "Classifier", "HeadFinder", "People", "load_people", "sureness"]

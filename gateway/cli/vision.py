@@ -298,7 +298,7 @@ def label(folder: Path, out: Path, score: float) -> None:
 @click.option("--out", type=FOLDER, required=True, metavar="OUT", help="Folder for the models.")
 @click.option("--map", "mapping", default="", metavar="THEIRS=OURS,…", help="As for eval.")
 @click.option("--steps", type=click.IntRange(1, 100_000), default=700, show_default=True,
-              help="Batches of 128 crops that each network learns from.")  # fmt: skip
+              help="Batches of 128 torsos or 64 heads that each network learns from.")  # fmt: skip
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--from-nothing", is_flag=True, help="Do not go on from the shipped weights.")
 @click.option("--heads", is_flag=True,

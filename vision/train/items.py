@@ -1,4 +1,4 @@
-"""Trains the classifiers of protective equipment: worn, missing, cannot tell (of a head: no head).
+"""Trains the work wear classifier, worn, missing, cannot tell; calibrates any.
 
 A crop goes through the person network, and a small network judges the features that come out
 (strides 4, 8, 16, 32): what COCO taught about people is kept, and a few hundred examples of what is
@@ -72,6 +72,18 @@ class ItemNet(nn.Module):
         x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
         x = functional.relu(x + e8(self.drop(f8)) + e4(self.drop(f4)))
         return self.leave(self.narrow(self.mix[2](self.mix[1](x))))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """Logits float32[n, 3] of crops as found that the answering network had not learned from.
+
+    heat: float32[n, 2], of the head finder.
+    """
+
+    logits: Float32Array
+    heat: Float32Array
+    kinds: Kinds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,35 +206,26 @@ def save(net: ItemNet, path: Path) -> None:
     )
 
 
-def export(net: ItemNet, calibration: Calibration, path: Path, *, heat: bool) -> None:
-    """Write ONNX, opset 17, giving calibrated probabilities. heat: it reads that too."""
+def export(net: ItemNet, calibration: Calibration, path: Path) -> None:
+    """Write ONNX, opset 17, giving calibrated probabilities."""
 
     class Out(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.net = net
-            self.heads = nn.Parameter(torch.from_numpy(calibration.heads))
-            self.shift = nn.Parameter(torch.from_numpy(calibration.shift))
 
         def forward(
-            self,
-            f4: torch.Tensor,
-            f8: torch.Tensor,
-            f16: torch.Tensor,
-            f32: torch.Tensor,
-            known: torch.Tensor | None = None,
+            self, f4: torch.Tensor, f8: torch.Tensor, f16: torch.Tensor, f32: torch.Tensor
         ) -> torch.Tensor:
             """See ItemNet and Calibration."""
             out = self.net(functional.avg_pool2d(f4, 2), f8, f16, f32) * calibration.sharpness
-            if known is not None:
-                out = out + torch.log(known.clamp(min=LEAST_HEAT)) @ self.heads + self.shift
             return functional.softmax(out, dim=1)
 
-    names = [f"feature_{stride}" for stride in CHANNELS] + (["heat"] if heat else [])
+    names = [f"feature_{stride}" for stride in CHANNELS]
     inputs = [torch.zeros(1, c, CROP // s, CROP // s) for s, c in CHANNELS.items()]
     torch.onnx.export(
         Out().eval(),
-        (*inputs, *([torch.full((1, 2), 0.5)] if heat else [])),
+        tuple(inputs),
         str(path),
         input_names=names,
         output_names=["probabilities"],

@@ -6,14 +6,15 @@ Guarantees:
 - The validation side, whose images are named in `validate.txt` for `plantgate vision eval --only`,
   is neither learned from nor used to choose anything.
 - Calibration and thresholds rest on answers of networks that had not learned from the image: the
-  rest is divided into FOLDS by scene, and each part is answered by a network that learned from the
-  others. The model that is written learned from all of them.
+  rest is divided into FOLDS by scene, and each part (of heads: the first, see tuned.py) is answered
+  by a network that learned from the others. The model that is written learned from all of them.
 - The same folder, seed and machine give the same weights.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -24,19 +25,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from vision.crops import CONTEXT, CROP
 from vision.detector import Detector
 from vision.frames import Image
 from vision.labels import LabelledFolder, LabelledImage, LabelsError
 from vision.measure import Truth
-from vision.people import FLOOR, HeadFinder
+from vision.people import FLOOR, PERSON, HeadFinder
 from vision.ppe import Joining, join
-from vision.train import items
+from vision.train import items, tuned
 from vision.train.corrections import Corrections, corrected
 from vision.train.gather import CANNOT_TELL, MISSING, WORN, Crop, head_crops, torso_crops
 from vision.train.split import Side, difference_hash, divide
 from vision.train.split import clusters as clusters_of
-from vision.train.views import halve, middle, recolour, vary
+from vision.train.views import halve, middle, vary
 
 Float32Array = npt.NDArray[np.float32]
 FOLDS = 3
@@ -46,19 +46,19 @@ PERSON_AT = 0.15
 TORSOS = Joining(person=0.3, weak=0.15, head=0.25, alone=0.5)
 """How people are joined with heads while torsos are gathered: by the heat alone, generously."""
 
-VIEWS = {("helmet", MISSING): 14, ("workwear", WORN): 2, ("workwear", MISSING): 2}
-"""Varied views of a crop as found; 1 of any other, and of one drawn from a label."""
+VIEWS = {WORN: 2, MISSING: 2, CANNOT_TELL: 1}
+"""Varied views of a torso as found; 1 of one drawn from a label."""
 
-SHARES = {
-    "helmet": {WORN: 1.0, MISSING: 0.8, CANNOT_TELL: 1.4},
-    "workwear": {WORN: 1.0, MISSING: 1.0, CANNOT_TELL: 0.15},
-}
-"""How often each kind is drawn."""
+SHARES = {WORN: 1.0, MISSING: 1.0, CANNOT_TELL: 0.15}
+"""How often each kind of torso is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """steps: batches of 128.  start: folder of .npz weights to go on from; None: from nothing."""
+    """steps: batches of 128 torsos or 64 heads.
+
+    start: folder of models to go on from; None: from nothing.
+    """
 
     steps: int = 700
     seed: int = 1
@@ -162,9 +162,49 @@ def learn(
             f"{item}: {counts[WORN]} worn and {counts[MISSING]} missing were found in the pictures,"
             " too few to learn from: label at least 10 of each, in 20 scenes or more."
         )
-    views = describe(usable, gathered.folds, item, detector, settings.seed)
-    weights = _weights(views.kinds, item)
-    start = None if settings.start is None else settings.start / f"{item}.npz"
+    path, start = out / f"{item}.onnx", settings.start
+    if item == "helmet":
+        _can_be_asked(usable, gathered.folds)
+        start = None if start is None else start / path.name
+        pupils = (tuned.Pupil(detector, PERSON, start, settings.seed) for _ in itertools.count())
+        whole, answered = tuned.learn(usable, gathered.folds, pupils, settings.steps)
+        calibration = items.calibrate(answered.logits, answered.heat, answered.kinds)
+        tuned.export(whole, calibration, path)
+    else:
+        views = describe(usable, gathered.folds, detector, settings.seed)
+        start = None if start is None else start / f"{item}.npz"
+        net, answered = _frozen(views, settings, start)
+        calibration = items.calibrate(answered.logits, answered.heat, answered.kinds)
+        items.export(net, calibration, path)
+        items.save(net, path.with_suffix(".npz"))
+    chances = calibration.apply(answered.logits, answered.heat)
+    worn_at, missing_at = thresholds(chances, answered.kinds)
+    result = {
+        "worn_at": worn_at,
+        "missing_at": missing_at,
+        "crops": float(len(chances)),
+        "accuracy": round(float((chances.argmax(axis=1) == answered.kinds).mean()), 4),
+    }
+    _write_manifest(path, item, result)
+    return result
+
+
+def _can_be_asked(crops: dict[str, list[Crop]], folds: dict[str, int]) -> None:
+    """Raise LabelsError where the scenes that thresholds rest on lack one of the two."""
+    asked = [one for name, some in crops.items() if folds[name] == tuned.ASKED for one in some]
+    kinds = {one.kind for one in asked if one.found}
+    if not {WORN, MISSING} <= kinds:
+        raise LabelsError(
+            "helmet: no head of one of the two kinds was found in the third of the scenes that"
+            " thresholds are chosen on: label heads with and without a helmet in more scenes."
+        )
+
+
+def _frozen(
+    views: Learnable, settings: Settings, start: Path | None
+) -> tuple[items.ItemNet, items.Answered]:
+    """The network of all, and what those of FOLDS - 1 parts each answered about the part left."""
+    weights = _weights(views.kinds)
     answers, rows = [], []
     for fold in [*range(FOLDS), None]:
         some = np.flatnonzero(views.folds != (-1 if fold is None else fold))
@@ -176,25 +216,11 @@ def learn(
             rows.append(np.flatnonzero(views.plain & (views.folds == fold)))
             answers.append(items.logits_of(net, views.features, rows[-1]))
     row = np.concatenate(rows)
-    logits, heat, kinds = np.concatenate(answers), views.heat[row], views.kinds[row]
-    calibration = items.calibrate(logits, heat, kinds)
-    chances = calibration.apply(logits, heat)
-    worn_at, missing_at = thresholds(chances, kinds)
-    path = out / f"{item}.onnx"
-    items.export(net, calibration, path, heat=item == "helmet")
-    items.save(net, out / f"{item}.npz")
-    result = {
-        "worn_at": worn_at,
-        "missing_at": missing_at,
-        "crops": float(len(row)),
-        "accuracy": round(float((chances.argmax(axis=1) == kinds).mean()), 4),
-    }
-    _write_manifest(path, item, result)
-    return result
+    return net, items.Answered(np.concatenate(answers), views.heat[row], views.kinds[row])
 
 
 def describe(
-    crops: dict[str, list[Crop]], folds: dict[str, int], item: str, detector: Detector, seed: int
+    crops: dict[str, list[Crop]], folds: dict[str, int], detector: Detector, seed: int
 ) -> Learnable:
     """Features of every crop as found, and of varied views of all."""
     rng = np.random.default_rng(seed)
@@ -216,8 +242,8 @@ def describe(
             if crop.found:
                 pixels.append(middle(crop.pixels))
                 rows.append((crop.kind, folds[name], heat, True))
-            for _ in range(VIEWS.get((item, crop.kind), 1) if crop.found else 1):
-                pixels.append(vary(_other_hair(crop, item, rng), rng))
+            for _ in range(VIEWS[crop.kind] if crop.found else 1):
+                pixels.append(vary(crop.pixels, rng))
                 rows.append((crop.kind, folds[name], heat, False))
         if len(pixels) >= 256:
             flush()
@@ -231,13 +257,6 @@ def describe(
         np.array(heats, np.float32),
         np.array(plain, np.bool_),
     )
-
-
-def _other_hair(crop: Crop, item: str, rng: np.random.Generator) -> Image:
-    """Every other bare head with hair of another colour: the few there are have dark hair."""
-    if item != "helmet" or crop.kind != MISSING or rng.random() < 0.5:
-        return crop.pixels
-    return recolour(crop.pixels, CROP / CONTEXT[item], rng)
 
 
 def thresholds(chances: Float32Array, kinds: npt.NDArray[np.intp]) -> tuple[float, float]:
@@ -287,9 +306,9 @@ def _crops(
     return found
 
 
-def _weights(kinds: npt.NDArray[np.intp], item: str) -> Float32Array:
+def _weights(kinds: npt.NDArray[np.intp]) -> Float32Array:
     counts = np.maximum(np.bincount(kinds, minlength=3), 1)
-    share = np.array([SHARES[item][kind] for kind in (WORN, MISSING, CANNOT_TELL)]) / counts
+    share = np.array([SHARES[kind] for kind in (WORN, MISSING, CANNOT_TELL)]) / counts
     return np.asarray(share[kinds], np.float32)
 
 

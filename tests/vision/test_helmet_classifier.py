@@ -1,0 +1,54 @@
+"""The shipped helmet classifier: what it reads, and that a head is judged alike in any crowd."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vision.detector import MOST_AT_ONCE, Detector
+from vision.manifest import MODELS, read_model
+from vision.people import CROPS, PERSON, Classifier
+
+
+@pytest.fixture(scope="module")
+def helmet() -> Classifier:
+    """On the person network that it is shipped with."""
+    return Classifier(read_model(MODELS / "helmet.onnx"), Detector(read_model(PERSON)))
+
+
+def test_each_head_is_judged_alike_however_many_there_are(helmet: Classifier) -> None:
+    rng = np.random.default_rng(4)
+    picture = rng.integers(0, 255, (240, 320, 3), np.uint8)
+    count = 2 * MOST_AT_ONCE + 3
+    corners = rng.uniform(-20, 200, (count, 2))
+    boxes = np.hstack((corners, corners + rng.uniform(8, 90, (count, 2)))).astype(np.float32)
+    heat = rng.uniform(0, 1, (count, 2)).astype(np.float32)
+    together = helmet.feed(picture, boxes, heat)
+    one_by_one = [helmet.feed(picture, boxes[row, None], heat[row, None]) for row in range(count)]
+    assert together.shape == (count, 3)
+    np.testing.assert_allclose(together, np.concatenate(one_by_one), atol=1e-4)
+    np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-4)
+    assert helmet.feed(picture, boxes[:0], heat[:0]).shape == (0, 3)
+
+
+def test_it_looks_itself_and_no_feature_is_computed_for_it(helmet: Classifier) -> None:
+    class Blind(Detector):
+        def describe(self, crops: object) -> dict[str, np.ndarray]:
+            raise AssertionError(f"{CROPS} are what it reads, not features")
+
+    model = read_model(MODELS / "helmet.onnx")
+    alone = Classifier(model, Blind(read_model(PERSON)))
+    picture = np.full((60, 60, 3), 90, np.uint8)
+    box, heat = np.array([[10, 10, 40, 44]], np.float32), np.full((1, 2), 0.4, np.float32)
+    np.testing.assert_array_equal(alone.feed(picture, box, heat), helmet.feed(picture, box, heat))
+
+
+def test_the_models_of_equipment_stay_small() -> None:
+    """3 MB on disk, weights for fine-tuning included, so that a gateway's package stays small."""
+    files = [
+        path
+        for path in MODELS.iterdir()
+        if path.suffix in {".onnx", ".npz"} and not path.name.startswith("person")
+    ]
+    assert {"heads.onnx", "helmet.onnx", "workwear.onnx"} <= {path.name for path in files}
+    assert sum(path.stat().st_size for path in files) <= 3_000_000

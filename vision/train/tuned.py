@@ -1,0 +1,233 @@
+"""Trains the helmet classifier: the person network's first half, gone on with on crops of heads.
+
+What COCO taught it about people is where it starts, but the features of a network that looks at
+scenes are not what tells a cap from a helmet: all of its weights learn, on views that are drawn
+anew in every batch.
+
+Guarantees: the seed decides everything; weights are averaged over the last steps (exponentially,
+AVERAGE a step); the thresholds rest on answers about a third of the scenes (ASKED) by a network
+that had not seen them, the model that is written learned from all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+from torch.nn import functional
+
+from vision.crops import CONTEXT, CROP
+from vision.detector import Detector
+from vision.frames import Image
+from vision.people import CROPS
+from vision.train import backbone
+from vision.train.gather import CANNOT_TELL, MISSING, WORN, Crop
+from vision.train.items import AVERAGE, LEAST_HEAT, Answered, Calibration
+from vision.train.views import middle, recolour, vary
+
+Float32Array = npt.NDArray[np.float32]
+BATCH = 64
+RATES = (3e-4, 2e-3)
+"""Highest learning rates of the backbone and of what is new."""
+GENTLE = 0.2
+"""Of those, where training goes on from weights that know heads already."""
+SHARES = {WORN: 1.0, MISSING: 0.8, CANNOT_TELL: 1.4}
+"""How often each kind is drawn."""
+FOUND = {WORN: 2.0, MISSING: 15.0, CANNOT_TELL: 2.0}
+"""How much oftener a crop as found is drawn than one drawn from a label, by kind."""
+ASKED = 0
+"""Fold that the thresholds rest on."""
+
+
+class TunedNet(nn.Module):
+    """Crops float[n, 3, 64, 64], normalised → logits[n, 3]: worn, missing, cannot tell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        cells = (CROP // backbone.STRIDE) ** 2
+        self.backbone = backbone.Backbone()
+        self.head = nn.Sequential(
+            nn.Dropout2d(0.1),
+            nn.Conv2d(backbone.CHANNELS, 64, 1),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Dropout(0.4),
+            nn.Linear(64 * cells, 64),
+            nn.ReLU(),
+            nn.Dropout(0.3),
+            nn.Linear(64, 3),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        return self.head(self.backbone(x))
+
+
+class Pupil:
+    """One network in training.
+
+    detector: whose normalisation it is shown crops with.  person: the network it is the first half
+    of.  start: an exported classifier to go on from; None: from the person network.
+    """
+
+    def __init__(self, detector: Detector, person: Path, start: Path | None, seed: int) -> None:
+        torch.manual_seed(seed)
+        self._detector = detector
+        self._rng = np.random.default_rng(seed)
+        self.net = TunedNet()
+        backbone.fill(self.net.backbone, person)
+        self._share = 1.0
+        if start is not None:
+            self._share = GENTLE
+            backbone.fill(self.net, start)
+        self.net = self.net.to(memory_format=torch.channels_last)
+
+    def learn(self, crops: Sequence[Crop], steps: int) -> None:
+        """Batches of BATCH crops; prints a line every 100 steps."""
+        kinds = np.array([crop.kind for crop in crops], np.intp)
+        share = _weights(crops, kinds)
+        rates = [rate * self._share for rate in RATES]
+        parts = (self.net.backbone.parameters(), self.net.head.parameters())
+        optimiser = torch.optim.AdamW(
+            [{"params": part, "lr": rate} for part, rate in zip(parts, rates, strict=True)],
+            weight_decay=2e-2,
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, rates, total_steps=steps + 1, pct_start=0.25
+        )
+        average = {key: value.clone() for key, value in self.net.state_dict().items()}
+        self.net.train()
+        total = 0.0
+        for step in range(1, steps + 1):
+            some = self._rng.choice(len(crops), BATCH, p=share)
+            shown = self._shown([self._varied(crops[row]) for row in some.tolist()])
+            loss = functional.cross_entropy(
+                self.net(shown), torch.from_numpy(kinds[some]), label_smoothing=0.05
+            )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += float(loss.detach())
+            with torch.no_grad():
+                for key, value in self.net.state_dict().items():
+                    if value.dtype.is_floating_point:
+                        average[key].mul_(1 - AVERAGE).add_(value, alpha=AVERAGE)
+                    else:
+                        average[key].copy_(value)
+            if step % 100 == 0:
+                print(f"step {step} of {steps}: loss {total / 100:.3f}", flush=True)
+                total = 0.0
+        self.net.load_state_dict(average)
+        self.net.eval()
+
+    def logits_of(self, crops: Sequence[Crop]) -> Float32Array:
+        """Logits[n, 3] of crops as found."""
+        found = [np.zeros((0, 3), np.float32)]
+        with torch.no_grad():
+            for start in range(0, len(crops), 128):
+                shown = self._shown([middle(one.pixels) for one in crops[start : start + 128]])
+                found.append(self.net(shown).numpy())
+        return np.concatenate(found)
+
+    def _varied(self, crop: Crop) -> Image:
+        """Every other bare head has hair of another colour: the few there are have dark hair."""
+        pixels = crop.pixels
+        if crop.kind == MISSING and self._rng.random() < 0.5:
+            pixels = recolour(pixels, CROP / CONTEXT["helmet"], self._rng)
+        return vary(pixels, self._rng)
+
+    def _shown(self, crops: Sequence[Image]) -> torch.Tensor:
+        tensor = torch.from_numpy(self._detector.normalised(crops))
+        return tensor.to(memory_format=torch.channels_last)
+
+
+def learn(
+    crops: Mapping[str, Sequence[Crop]],
+    folds: Mapping[str, int],
+    new: Iterator[Pupil],
+    steps: int,
+) -> tuple[TunedNet, Answered]:
+    """The network of all crops, and what another answered about scenes it had not seen.
+
+    crops, folds: by image.  new: gives pupils that know nothing of the crops.
+    """
+    asked = [one for name, some in crops.items() if folds[name] == ASKED for one in some]
+    others = [one for name, some in crops.items() if folds[name] != ASKED for one in some]
+    asked = [crop for crop in asked if crop.found]
+    one = next(new)
+    one.learn(others, steps)
+    answered = Answered(
+        one.logits_of(asked),
+        np.array([crop.heat for crop in asked], np.float32).reshape(-1, 2),
+        np.array([crop.kind for crop in asked], np.intp),
+    )
+    last = next(new)
+    last.learn([crop for some in crops.values() for crop in some], steps)
+    return last.net, answered
+
+
+def _weights(crops: Sequence[Crop], kinds: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+    often = np.array([FOUND[crop.kind] if crop.found else 1.0 for crop in crops])
+    for kind, share in SHARES.items():
+        mine = kinds == kind
+        often[mine] *= share / max(1.0, float(often[mine].sum()))
+    return np.asarray(often / often.sum(), np.float64)
+
+
+def export(net: TunedNet, calibration: Calibration, path: Path) -> None:
+    """Write ONNX, opset 17, weights in 16 bits, giving calibrated probabilities."""
+
+    class Out(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+            self.heads = nn.Parameter(torch.from_numpy(calibration.heads))
+            self.shift = nn.Parameter(torch.from_numpy(calibration.shift))
+
+        def forward(self, crops: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+            """See TunedNet and Calibration."""
+            out = self.net(crops) * calibration.sharpness
+            out = out + torch.log(known.clamp(min=LEAST_HEAT)) @ self.heads + self.shift
+            return functional.softmax(out, dim=1)
+
+    names = [CROPS, "heat"]
+    torch.onnx.export(
+        Out().eval(),
+        (torch.zeros(1, 3, CROP, CROP), torch.full((1, 2), 0.5)),
+        str(path),
+        input_names=names,
+        output_names=["probabilities"],
+        opset_version=17,
+        dynamo=False,
+        dynamic_axes={name: {0: "batch"} for name in [*names, "probabilities"]},
+    )
+    _halve_weights(path)
+
+
+def _halve_weights(path: Path) -> None:
+    """Store the convolutions' weights in 16 bits; the run-time converts them once, at load."""
+    model = onnx.load(path)
+    casts = []
+    for one in model.graph.initializer:
+        values = numpy_helper.to_array(one)
+        if values.dtype != np.float32 or values.size < 512:
+            continue
+        name = one.name
+        one.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+__all__ = ["ASKED", "Pupil", "TunedNet", "export", "learn"]
