@@ -55,9 +55,12 @@ async def _emit(item: Batch | SourceEvent) -> Receipt:
 
 async def provoke(driver: Driver, enough: Callable[[], bool]) -> None:
     """Run a driver over and over until enough was provoked."""
+    is_over = asyncio.Event()
 
     async def supervise() -> None:
-        while True:
+        # Not for ever: `asyncio.wait_for` of Python 3.11 drops a cancellation that comes as its
+        # future completes, and the driver then goes on. Programs cancel again (sources/keep.py).
+        while not is_over.is_set():
             try:
                 await driver.run(_emit)
             except DeviceError:
@@ -70,6 +73,7 @@ async def provoke(driver: Driver, enough: Callable[[], bool]) -> None:
                 while not enough():  # noqa: ASYNC110  # the wire says when
                     await asyncio.sleep(0.01)
         finally:
+            is_over.set()
             running.cancel()
 
 

@@ -200,7 +200,7 @@ async def test_a_session_that_is_gone_hands_over_its_subscription(
     config = shared.plain(queue_size=500, state_dir=tmp_path)
     driver = DRIVER.open("dcs", config, table(), SystemClock())
     async with running(driver, emit):
-        await until(lambda: count(emit) > 15)
+        await until(lambda: count(emit) > 15, 60)
     kept = tmp_path / "dcs.session.json"
     content = json.loads(kept.read_text(encoding="utf-8"))
     token = bytes.fromhex(content["token"])
