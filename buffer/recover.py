@@ -211,12 +211,32 @@ def _open(
                 f"{path.name} was missing: the evidence files found are kept, named or not"
             )
         return Database(path, kind), True
+    if _never_used(path):
+        return Database(path, kind), True
     try:
         return asked(lambda: _sound(path, kind, verify_whole_bytes), FILE_ATTEMPTS), True
     except sqlite3.DatabaseError as failure:
         reason = _damage(failure)
     notes.append(_rebuild(path, kind, now_ns, reason, _told_by_records(path, kind)))
     return Database(path, kind), False
+
+
+def _never_used(path: Path) -> bool:
+    """Tell whether an empty file is what a first start left that was cut off: nothing was lost."""
+    folder = path.parent
+    (other,) = {folder / "telemetry.db", folder / "records.db"} - {path}
+    if not _is_empty(path) or any(folder.glob("*.set-aside-*")):
+        return False
+    if any((folder / "evidence").glob("*/*")):
+        return False
+    try:
+        return not other.exists() or _is_empty(other) or not _named(other)
+    except sqlite3.Error:
+        return False
+
+
+def _is_empty(path: Path) -> bool:
+    return path.stat().st_size == 0 and not path.with_name(path.name + "-wal").exists()
 
 
 def _sound(path: Path, kind: str, verify_whole_bytes: int) -> Database:
@@ -351,7 +371,7 @@ def _take_over_gaps(database: Database, records: Database) -> None:
 
 
 def _check_identity(path: Path, kind: str) -> None:
-    if path.stat().st_size == 0 and not path.with_name(path.name + "-wal").exists():
+    if _is_empty(path):
         raise DamagedError("the file is empty")
     connection = sqlite3.connect(path)
     try:

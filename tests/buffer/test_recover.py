@@ -12,6 +12,7 @@ import pytest
 
 from buffer.block import BlockDecoder
 from buffer.contract import BufferPathError, Record, Stream
+from buffer.database import TELEMETRY, Database
 from buffer.ranges import RangeSet
 from tests.buffer.test_store import GOOD, POINTS, START_NS, check_chain, everything
 
@@ -131,6 +132,26 @@ async def test_telemetry_cut_short(
     assert len(alarms) == 30
     assert len(found) < RECORDS
     assert "gap TELEMETRY corruption" in gaps
+
+
+@pytest.mark.parametrize("empty", [["telemetry"], ["telemetry", "records"], ["records"]])
+async def test_a_first_start_that_was_cut_off_lost_nothing(
+    empty: list[str], open_buffer: OpenBuffer, clock: HandClock, tmp_path: Path
+) -> None:
+    """Its empty files are no damage (found by the sweep: the very first write failed)."""
+    data = tmp_path / "data"
+    data.mkdir(exist_ok=True)
+    for name in empty:
+        (data / f"{name}.db").touch()
+    if empty == ["records"]:  # telemetry.db was made; the log id is settled with both
+        Database(data / "telemetry.db", TELEMETRY).close()
+    async with open_buffer() as log:
+        assert not log.notes
+        await log.add_record(Stream.ALARM, b"first")
+    async with open_buffer() as log:
+        assert not log.notes
+        assert not await everything(log, Stream.EVENT)
+    assert not list(data.glob("*.set-aside-*"))
 
 
 @pytest.mark.parametrize("name", ["telemetry.db", "records.db"])
