@@ -42,7 +42,7 @@ BRIGHT_LEVEL = 250
 BRIGHT_RATIO = 0.5
 
 LEARN_NS = 5_000_000_000
-"""Clear frames so long make the first reference."""
+"""Clear frames of one view so long make the first reference."""
 FOLLOW_NS = 120_000_000_000
 """Time constant with which the reference follows daylight."""
 LOOK_NS = 900_000_000
@@ -143,8 +143,14 @@ class Reference:
         return self._look if self.learned else None
 
     def learn(self, seen: Look, now_ns: int) -> None:
-        """Take in a clear picture of the learned view."""
-        if self._look is None or self._look.coarse.shape != seen.coarse.shape:
+        """Take in a clear picture of the learned view.
+
+        While it is being learned, one that shows another begins anew: garbled pictures, as come
+        when a stream starts on a bad line, would make a view that the true one is not.
+        """
+        old = self._look
+        is_other = not self.fits(seen) or (not self.learned and self.same(seen) < SAME_VIEW)
+        if old is None or is_other:
             self._look, self._since_ns, self._last_ns = seen, now_ns, now_ns
             self.learned = False
             return
@@ -153,7 +159,6 @@ class Reference:
         span_ns = FOLLOW_NS if self.learned else LEARN_NS
         passed_ns = 0 if self._last_ns is None else now_ns - self._last_ns
         share = min(1.0, max(passed_ns, _FEWEST_NS) / span_ns)
-        old = self._look
         self._look = Look(
             old.coarse + np.float32(share) * (seen.coarse - old.coarse),
             old.edges + np.float32(share) * (seen.edges - old.edges),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
+import pytest
 
 from vision.analyser import VIEW_NS, Analyser, Output, ViewChange
 from vision.config import CameraConfig
@@ -108,6 +110,36 @@ def test_a_picture_that_never_changes_is_frozen() -> None:
     assert watch.feed(pixels, 20 * S) is View.FROZEN
     assert watch.feed(pixels + 1, 21 * S) is View.CLEAR
     assert ViewWatch(0.0).feed(pixels, 10**18) is View.CLEAR
+
+
+def _scene(seed: int) -> npt.NDArray[np.uint8]:
+    """Thirty things on a wall."""
+    rng = np.random.default_rng(seed)
+    wall = np.full((240, 320), 90, np.uint8)
+    for _ in range(30):
+        down, across = rng.integers(0, 220), rng.integers(0, 300)
+        high, wide = rng.integers(8, 60, 2)
+        wall[down : down + high, across : across + wide] = rng.integers(20, 230)
+    return wall
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("garbled", [2, 6, 8, 20])
+def test_garbled_pictures_are_not_learned_as_the_view(seed: int, garbled: int) -> None:
+    """A stream that starts on a bad line: the true view was told as moved, for good."""
+    rng, watch = np.random.default_rng(seed), ViewWatch(30.0)
+    clean = _scene(seed)
+
+    def feed(picture: npt.NDArray[np.uint8], at_s: int) -> View:
+        noise = rng.integers(-3, 4, picture.shape)
+        return watch.feed(np.clip(picture + noise, 0, 255).astype(np.uint8), at_s * S)
+
+    for at_s in range(garbled):
+        feed(_scene(1_000 * (seed + 1) + at_s) if rng.random() < 0.7 else clean, at_s)
+    said = [feed(clean, at_s) for at_s in range(garbled, garbled + 60)]
+    assert set(said) == {View.CLEAR}
+    other = [feed(_scene(7_777), at_s) for at_s in range(garbled + 60, garbled + 70)]
+    assert other[-1] is View.MOVED
 
 
 def test_where_somebody_could_be_recognised_is_known_of_every_frame() -> None:

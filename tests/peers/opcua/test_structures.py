@@ -112,8 +112,10 @@ async def test_one_item_serves_all_fields_and_a_wrong_one_stops_none(shared: Nod
     driver = DRIVER.open("dcs", shared.plain(), rows, SystemClock())
     async with running(driver, emit) as task:
         await until(lambda: task.done() or all(emit.samples(100 + i) for i in range(len(rows))))
-        for words in ("has no field 'Lvel'", "name one element", "is no structure", "64-bit"):
-            await until(lambda words=words: any(words in event.text for event in emit.events), 60)
+        wanted = ("has no field 'Lvel'", "name one element", "is no structure", "64-bit")
+        await until(
+            lambda: all(any(words in event.text for event in emit.events) for words in wanted), 60
+        )
         assert not task.done()
         assert driver.statistics()["subscribed"] == len(rows)
     for good in (0, 2, 4, 6):
