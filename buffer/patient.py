@@ -22,6 +22,15 @@ FILE_ATTEMPTS = 3
 UNREADABLE = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ})
 """Of the I/O errors (sqlite.org/rescode.html), those of reading."""
 
+DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+"""Primary result codes (sqlite.org/rescode.html) of a file that does not hold what it should."""
+
+
+def is_damage(failure: Exception) -> bool:
+    """Tell whether a failure speaks of what is in a file; a full or busy disk does not."""
+    code = getattr(failure, "sqlite_errorcode", 0)
+    return isinstance(failure, DamagedError) or code & 0xFF in DAMAGE or code in UNREADABLE
+
 
 def asked(question: Callable[[], ResultT], attempts: int = READ_ATTEMPTS) -> ResultT:
     """What `question` gives at one of the attempts; raises the last failure, or any other."""

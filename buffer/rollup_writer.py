@@ -22,6 +22,7 @@ from pathlib import Path
 from buffer.block import BlockDecoder, BlockError
 from buffer.contract import Clock
 from buffer.database import TELEMETRY
+from buffer.patient import is_damage
 from buffer.policy import BufferConfig
 from buffer.rollup import CHUNK_POINTS, MINUTE_NS, Minute, Roller, decode, encode, merged
 
@@ -108,7 +109,8 @@ class RollupWriter:
                     self._catch_up(rollup)
             except (sqlite3.Error, OSError) as failure:
                 self.failure = f"the rollup is not written: {failure}"
-                self._suspect(TELEMETRY, self.failure)
+                if is_damage(failure):
+                    self._suspect(TELEMETRY, self.failure)
             else:
                 self.failure = ""
 

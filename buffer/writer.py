@@ -30,16 +30,14 @@ from buffer.contract import (
     Stream,
     chain_hash,
 )
-from buffer.database import DamagedError, Database, Head, carry_name
+from buffer.database import Database, Head, carry_name
 from buffer.heads import HeadSigning
 from buffer.jobs import SALVAGED, Renew
 from buffer.outcome import Outcome, Post, Receipt, Repairs, Session, Told
-from buffer.patient import UNREADABLE, asked
+from buffer.patient import asked, is_damage
 from buffer.policy import EVERYTHING, BufferConfig, Held, Limits, limits, next_look_ns
 
 JobT = TypeVar("JobT")
-DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-"""Primary result codes (sqlite.org/rescode.html) of a file that does not hold what it should."""
 Heads = dict[Stream, Head]
 """Where each stream of a file stands."""
 RENEW_AGAIN_NS = 10**9
@@ -322,18 +320,19 @@ class Writer(Generic[JobT]):
     # ---- a file that may be damaged -----------------------------------------------------------
 
     def _suspect(self, failure: Exception) -> None:
-        code = getattr(failure, "sqlite_errorcode", 0)
-        is_other = isinstance(failure, DamagedError | NotStoredError)
-        if is_other or code & 0xFF in DAMAGE or code in UNREADABLE:
+        if isinstance(failure, NotStoredError) or is_damage(failure):
             self._suspicion = str(failure)
 
     def verify(self) -> None:
-        """Say whether the file is what was written to it; nothing where that cannot be said."""
+        """Say whether the file is what was written to it; nothing where that cannot be said.
+
+        A full disk is no damage: a repair for it would begin a new log id without need.
+        """
         try:
             found = self._repairs.verify(self.database.path, self.database.kind)
         except (sqlite3.Error, OSError) as failure:
             found = ""
-            self._suspicion = _cause(failure)
+            self._suspect(failure)
         self.post(Outcome(self.epoch, verified=found))
 
     @abstractmethod

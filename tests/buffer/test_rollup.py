@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sqlite3
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buffer.block import ColumnBatch
+from buffer.patient import is_damage
+from buffer.policy import BufferConfig
 from buffer.rollup import MINUTE_NS, Minute, Roller, decode, encode, merged
-from buffer.rollup_writer import RollupReader
+from buffer.rollup_writer import FILE, RollupReader, RollupWriter
 from buffer.store import Buffer
 from tests.buffer.test_store import START_NS
 
@@ -190,3 +193,39 @@ async def test_a_range_is_cut_by_minutes_and_the_oldest_go_at_the_quota(
     with sqlite3.connect(tmp_path / "data" / "telemetry.db") as db:
         assert db.execute("SELECT count(*) FROM telemetry").fetchone()[0] == 600
     db.close()
+
+
+def test_a_rollup_that_cannot_be_written_does_not_make_the_log_suspect(
+    clock: HandClock, tmp_path: Path
+) -> None:
+    """A full disk had the sound file of telemetry repaired, and began a new log id."""
+    (tmp_path / FILE).mkdir()
+    suspected: list[tuple[str, str]] = []
+    writer = RollupWriter(tmp_path, BufferConfig(), clock, lambda *told: suspected.append(told))
+    writer.start()
+    for _ in range(2_000):
+        if writer.failure:
+            break
+        threading.Event().wait(0.01)
+    writer.stop()
+    assert "not written" in writer.failure
+    assert not suspected
+
+
+@pytest.mark.parametrize(
+    ("code", "damage"),
+    [
+        (sqlite3.SQLITE_FULL, False),
+        (sqlite3.SQLITE_IOERR_WRITE, False),
+        (sqlite3.SQLITE_IOERR_FSYNC, False),
+        (sqlite3.SQLITE_BUSY, False),
+        (sqlite3.SQLITE_CORRUPT, True),
+        (sqlite3.SQLITE_NOTADB, True),
+        (sqlite3.SQLITE_IOERR_READ, True),
+    ],
+)
+def test_only_what_is_in_a_file_is_damage(code: int, damage: bool) -> None:
+    failure = sqlite3.OperationalError("said so")
+    failure.sqlite_errorcode = code
+    assert is_damage(failure) is damage
+    assert not is_damage(OSError(28, "No space left on device"))
