@@ -182,8 +182,9 @@ def test_what_is_wrong_is_one_sentence(browsers: dict[str, Browser]) -> None:
     assert browser.get("/api/values?page=-1").json["error"].startswith("page: ")
     assert browser.get("/api/evidence/../users.json").status == 404
     assert browser.get("/api/evidence/ABC").status == 422
-    large = {"permit": {"note": "x" * MOST_BODY_BYTES}}
-    assert browser.post("/api/commands/permit.enter", large).status == 413
+    # Announced only: what is sent on after the refusal may meet a closed connection first.
+    large = {"Content-Length": str(MOST_BODY_BYTES + 1)}
+    assert browser.ask("POST", "/api/commands/permit.enter", None, large).status == 413
     broken = browser.ask("POST", "/api/commands/permit.enter", None, {"Content-Length": "0"})
     assert broken.status == 422
 
