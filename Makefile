@@ -58,7 +58,7 @@ soak: $(VENV)/.dev  ## a day of a plant on loopback, a fault a minute (1,440; ha
 chaos: $(VENV)/.dev peers  ## faults at every write of the log (half an hour), then full disks (root); ARGS="--every 5": a sample
 	$(BIN)/python -m tests.chaos.sweep $(ARGS)
 	$(BIN)/python -m tests.chaos.disk_full
-	$(BIN)/python -m tests.chaos.disk_full_sent --seconds 600
+	$(BIN)/python -m tests.chaos.disk_full_sent --seconds 1000 --mib 512  # 600 s short of space
 
 kills: $(VENV)/.dev  ## 1,000 SIGKILLs of gateway and receiver at random moments (25 min); ARGS="--kills 100 --seed 7"
 	$(BIN)/python -m tests.chaos.kills $(ARGS)

@@ -155,7 +155,8 @@ class Gap:
     stream: what is missing.  first, last: sequences missing (inclusive), 0 and 0 where samples
     were dropped before they had a sequence.  first_ns, last_ns: wall-clock range.
     count: records (or samples, where first is 0) missing.
-    cause: quota, retention, corruption, disk_full, io_error, overload, restart.
+    cause: quota, retention, corruption, disk_full, io_error, overload, restart. Of disk_full with
+        sequences the records were acknowledged, and made room for newer ones.
     """
 
     stream: Stream

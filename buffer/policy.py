@@ -33,7 +33,9 @@ class BufferConfig:
         about 0.1 s), larger ones in their newest rows, and then as a whole in the background.
     queue_bytes: raw bytes queued for the writers before `room` waits; at four times that
         batches are refused.
-    min_free_bytes: telemetry sheds when the file system has less room than this.
+    min_free_bytes: with less room than this on the file system telemetry.db does not grow:
+        telemetry goes where acknowledged telemetry was, and is shed where there is none left, or
+        with less than half of this (the WAL may grow by 16 MiB).
     reserve_bytes: pre-allocated for alarms and gap records, given up when the disk is full.
     gap_interval_s: an open gap is reported again at most that often.
     lock_wait_ms: a commit waits so long for another process (inspection) to let go of the file.
@@ -208,6 +210,20 @@ def _cause(unit: Held, used_bytes: int, limit: Limits, *, is_age_left: bool) -> 
         return "retention"
     over_hours = is_age_left and unit.last_ns < limit.quota_from_ns
     return "quota" if used_bytes > limit.quota_bytes or over_hours else ""
+
+
+def choose_for_room(held: Iterable[Held], short_bytes: int, limit: Limits) -> list[Held]:
+    """What to evict, oldest first, to make `short_bytes` of room on a disk that is nearly full.
+
+    Only what every destination has: new telemetry is worth more than a second copy of old.
+    """
+    chosen: list[Held] = []
+    for unit in held:
+        if short_bytes <= 0 or unit.last_id > limit.acknowledged_id:
+            break
+        chosen.append(unit)
+        short_bytes -= unit.used_bytes
+    return chosen
 
 
 LOOK_FROM_NS = 60 * 10**9

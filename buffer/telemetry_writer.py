@@ -31,6 +31,7 @@ from buffer.policy import (
     Held,
     KeyPolicy,
     choose_evictions,
+    choose_for_room,
 )
 from buffer.writer import Heads, Writer
 
@@ -39,6 +40,8 @@ ROOM_SEEN_NS = 10**9
 VACUUM_FROM_PAGES = 16_384
 VACUUM_STEP_PAGES = 1_024
 """Free pages are given back above 64 MiB of them, 4 MiB after a commit."""
+SPARE_COMMITS = 4
+"""So many commits fit into the file's free pages while it may not grow."""
 
 
 Promise = Callable[[Gap, int], None]
@@ -80,6 +83,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
         self._unsettled: list[PendingBatch] = []
         self._shed = ""
         self._room_seen_ns = -ROOM_SEEN_NS
+        self._is_short = False
         self._used = 0
         self._share = 1.0
         self._catalogue = b""
@@ -251,10 +255,34 @@ class TelemetryWriter(Writer[TelemetryJob]):
             status = os.statvfs(self.database.path.parent)
         except OSError as failure:
             return f"data directory cannot be read: {failure.strerror}"
-        free = status.f_bavail * status.f_frsize
-        if free < self.config.min_free_bytes:
-            return f"disk is full: {free} bytes free, {self.config.min_free_bytes} kept for alarms"
-        return ""
+        free, kept = status.f_bavail * status.f_frsize, self.config.min_free_bytes
+        try:
+            spare = self._spare_bytes()
+        except sqlite3.Error:  # what is wrong with the file shows where it is written
+            spare = 0
+        least = SPARE_COMMITS * self.config.commit_bytes
+        newest = self._open or (self._groups[-1] if self._groups else None)
+        wanted = max(least, 2 * round(newest.used_bytes * self._share) if newest else 0)
+        self._is_short = free < kept + wanted
+        if self._is_short:
+            self._make_room(wanted - spare)
+        if free >= kept or (2 * free >= kept and spare >= least):
+            return ""
+        return f"disk is full: {free} bytes free, {kept} kept for alarms"
+
+    def _spare_bytes(self) -> int:
+        """Room in the file itself."""
+        connection = self.database.connection
+        pages = int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+        return pages * int(connection.execute("PRAGMA page_size").fetchone()[0])
+
+    def _make_room(self, short_bytes: int) -> None:
+        """Promise to evict what is acknowledged, until so much more of the file is free."""
+        going = [group for group in self._groups if group.last_id <= self._promised_id]
+        waiting = [group for group in self._groups if group.first_id > self._promised_id]
+        short = int(short_bytes / self._share) - sum(group.used_bytes for group in going)
+        for group in choose_for_room(waiting, short, self.limits(Stream.TELEMETRY)):
+            self._promise_group("disk_full", group)
 
     def _report_loss(self, batches: Sequence[PendingBatch], error: str) -> None:
         self._shed = f"telemetry is not stored: {error}"
@@ -327,19 +355,22 @@ class TelemetryWriter(Writer[TelemetryJob]):
         used = sum(group.used_bytes for group in waiting)
         used += self._open.used_bytes if self._open else 0
         used += waiting[-1].used_bytes if waiting else 0  # room for the group that begins
-        base = self.database.heads[Stream.TELEMETRY].base
         self._look_at_file()
         limits = self.limits(Stream.TELEMETRY)
         limits = replace(limits, quota_bytes=int(limits.quota_bytes / self._share))
         chosen = choose_evictions(waiting, used, limits)
         for cause, group in chosen:
-            self._promised_id = group.last_id
-            first, last = max(group.first_id - base, 0), max(group.last_id - base, 0)
-            count = group.last_id - group.first_id + 1
-            gap = Gap(Stream.TELEMETRY, cause, first, last, group.first_ns, group.last_ns, count)
-            self._promise(gap, group.last_id)
+            self._promise_group(cause, group)
         staying = waiting[len(chosen)] if len(chosen) < len(waiting) else self._open
         self.looked([(Stream.TELEMETRY, staying)])
+
+    def _promise_group(self, cause: str, group: Held) -> None:
+        self._promised_id = group.last_id
+        base = self.database.heads[Stream.TELEMETRY].base
+        first, last = max(group.first_id - base, 0), max(group.last_id - base, 0)
+        count = group.last_id - group.first_id + 1
+        gap = Gap(Stream.TELEMETRY, cause, first, last, group.first_ns, group.last_ns, count)
+        self._promise(gap, group.last_id)
 
     def _evict(self, last_id: int) -> None:
         def work() -> None:
@@ -359,7 +390,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
         self._count_used()
         self._load_catalogues()
         free = int(self.database.connection.execute("PRAGMA freelist_count").fetchone()[0])
-        if free > VACUUM_FROM_PAGES:
+        if free > VACUUM_FROM_PAGES and not self._is_short:
             self.database.connection.execute(f"PRAGMA incremental_vacuum({VACUUM_STEP_PAGES})")
         outcome = Outcome(self.epoch)
         outcome.bounds[Stream.TELEMETRY] = self.bounds(Stream.TELEMETRY)

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from buffer.bookkeeping import FILE_BYTES
-from buffer.contract import Gap, NotStoredError, Record, Stream
+from buffer.contract import Bounds, Gap, NotStoredError, Record, Stream
 from buffer.inspection import Inspection
-from buffer.policy import DAY_NS, GapLedger, Held, Limits, choose_evictions, next_look_ns
+from buffer.policy import (
+    DAY_NS,
+    GapLedger,
+    Held,
+    Limits,
+    choose_evictions,
+    choose_for_room,
+    next_look_ns,
+)
 from buffer.ranges import RangeSet
 from buffer.store import Buffer
 from tests.buffer.test_store import GOOD, POINTS, START_NS, check_chain, everything
@@ -294,6 +305,72 @@ async def test_a_quota_in_hours_takes_what_nobody_acknowledged(
         gaps = gaps_of(await everything(log, Stream.EVENT))
     assert gaps["ALARM", "quota"] == (1, 1, 1)
     assert gaps["TELEMETRY", "quota"][0] == 1
+
+
+async def test_a_disk_nearly_full_takes_new_telemetry_where_acknowledged_was(
+    open_buffer: OpenBuffer, clock: HandClock, tmp_path: Path
+) -> None:
+    """It does not grow the file, evicts nothing that is unsent, and sheds once no more may go."""
+    points, good = np.arange(280, dtype=np.int32), np.zeros(280, np.uint16)
+    rng = np.random.default_rng(1)
+
+    def add(log: Buffer) -> asyncio.Future[None]:
+        clock.advance(2)  # the disk is looked at once a second
+        return log.add_batch(points, rng.random(280), good, clock.wall, clock.wall)
+
+    async with open_buffer(key_every_s=20) as log:
+        for _ in range(300):
+            await add(log)
+    status = os.statvfs(tmp_path)
+    nearly_full = int(1.4 * status.f_bavail * status.f_frsize)
+    stored = shed = 0
+    async with open_buffer(key_every_s=20, commit_bytes=10_000, min_free_bytes=nearly_full) as log:
+        log.set_destinations({"province": tuple(Stream)})
+        for _ in range(5):
+            with pytest.raises(NotStoredError, match="disk is full"):
+                await add(log)
+            shed += 1
+        assert log.bounds(Stream.TELEMETRY) == Bounds(1, 301), "nothing is acknowledged"
+        size = (tmp_path / "data" / "telemetry.db").stat().st_size
+        log.acknowledge("province", Stream.TELEMETRY, RangeSet([(1, 251)]))
+        for _ in range(600):
+            try:
+                await add(log)
+            except NotStoredError:
+                shed += 1
+                if stored:
+                    break
+                await asyncio.sleep(0.01)  # what is acknowledged is on its way out
+            else:
+                stored += 1
+                assert log.health() == (True, "everything given is being stored")
+        assert stored >= 150, "five sixths of what went, or more, came in"
+        assert log.bounds(Stream.TELEMETRY).first <= 251
+        assert not log.health()[0]
+        gone = log.bounds(Stream.TELEMETRY).first - 1
+        assert (tmp_path / "data" / "telemetry.db").stat().st_size <= size + 4 * 4_096
+    async with open_buffer() as log:
+        gaps = [event.payload.decode().split() for event in await everything(log, Stream.EVENT)]
+    assert {gap[2] for gap in gaps} == {"disk_full"}
+    samples = [int(gap[5]) for gap in gaps if gap[3] == "0"]
+    rows = [(int(gap[3]), int(gap[4]), int(gap[5])) for gap in gaps if gap[3] != "0"]
+    assert sum(samples) == 280 * shed
+    assert (min(rows)[0], max(rows)[1], sum(row[2] for row in rows)) == (1, gone, gone)
+
+
+@given(st.lists(st.integers(1, 1_000), max_size=20), st.integers(-5, 20_000), st.integers(0, 25))
+def test_room_is_made_of_the_oldest_that_is_acknowledged_and_of_no_more_than_it_takes(
+    sizes: list[int], short: int, acknowledged: int
+) -> None:
+    held = [Held(n, n, 0, 0, size) for n, size in enumerate(sizes, 1)]
+    chosen = choose_for_room(held, short, Limits(0, 0, 0, acknowledged))
+    assert chosen == held[: len(chosen)]
+    assert all(unit.last_id <= acknowledged for unit in chosen)
+    made = sum(unit.used_bytes for unit in chosen)
+    if chosen:
+        assert made - chosen[-1].used_bytes < short, "one fewer would not have been enough"
+    if made < short:
+        assert len(chosen) == min(len(held), acknowledged)
 
 
 async def test_a_log_nobody_writes_to_is_looked_at(

@@ -155,6 +155,7 @@ async def campaign(mount: Path, *, seconds: float) -> tuple[Told, list[str]]:
     ballast = Ballast(mount / "ballast")
     folder = mount / "data"
     async with opened(folder) as log:
+        log.set_destinations({"nobody": tuple(Stream)})  # so nothing may make room
         following = await load(log, told, "room", seconds=part, first=1)
         ballast.leave(MIN_FREE_BYTES // 2)
         following = await load(log, told, "nearly full", seconds=part, first=following)

@@ -146,7 +146,7 @@ async def load(log: Buffer, store: Store, told: Told, ballast: Ballast, part_s: 
     for phase in PHASES:
         match phase:
             case "nearly full":
-                ballast.leave(MIN_FREE_BYTES // 2)
+                ballast.leave(MIN_FREE_BYTES * 3 // 4)
             case "full" | "nothing at all":
                 ballast.leave(0)
             case "room again":
@@ -215,13 +215,19 @@ def judge(store: Store, told: Told) -> list[str]:
     counted = 0
     for (payload,) in store.rows("SELECT payload FROM records WHERE (id >> 40) % 4 = 1"):
         gap = wire.Event.FromString(payload).gap
-        counted += gap.count if gap.stream == int(Stream.TELEMETRY) else 0
+        if (
+            gap.stream == int(Stream.TELEMETRY) and not gap.first_sequence
+        ):  # else acknowledged, made room
+            counted += gap.count
         if gap.stream == int(Stream.ALARM):
             wrong.append(f"a gap record says that {gap.count} alarms are lost: {gap.cause}")
     if counted != len(POINTS) * told.shed.total():
         wrong.append(f"{len(POINTS) * told.shed.total()} were shed, gap records say {counted}")
     if not told.batches["room again"]:
         wrong.append("storing did not come back")
+    wrong += [
+        f"telemetry was shed with {phase}" for phase in ("room", "room again") if told.shed[phase]
+    ]
     if not told.volatile:
         wrong.append("no alarm was volatile: the disk was never quite full")
     return wrong
