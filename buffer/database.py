@@ -222,11 +222,6 @@ class Database:
             for stream, head in self.heads.items()
         }
 
-    def rollback(self) -> None:
-        """Give up the running transaction, if there is one."""
-        if self.connection.in_transaction:
-            self.connection.execute("ROLLBACK")
-
     def reopen(self) -> None:
         """Close and open anew; heads then say what the file really holds."""
         self.connection.close()

@@ -142,7 +142,7 @@ class RecordsWriter(Writer[RecordsJob]):
         """Receipts that wait for a job."""
         return [job.receipt] if isinstance(job, PendingRecord) else []
 
-    def keep(self, jobs: Sequence[RecordsJob], error: str, outcome: Outcome) -> None:
+    def keep(self, error: str, outcome: Outcome) -> None:
         """Keep for later what must not be lost, or not without being counted."""
         unsettled, self._unsettled = self._unsettled, []
         outcome.released_bytes += sum(

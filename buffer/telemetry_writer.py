@@ -114,7 +114,7 @@ class TelemetryWriter(Writer[TelemetryJob]):
         """Receipts that wait for a job."""
         return [item.receipt for item in job.batches] if isinstance(job, Store) else []
 
-    def keep(self, jobs: Sequence[TelemetryJob], error: str, outcome: Outcome) -> None:
+    def keep(self, error: str, outcome: Outcome) -> None:
         """Count what was not even tried, because a question before it failed."""
         unsettled, self._unsettled = self._unsettled, []
         outcome.released_bytes += sum(item.raw_bytes for item in unsettled)

@@ -160,7 +160,7 @@ class Writer(Generic[JobT]):
         receipts = [receipt for job in jobs for receipt in self.receipts_of(job)]
         outcome = Outcome(self.epoch, failed=receipts, error=error)
         outcome.health = f"{self.database.kind} is not stored: {error}"
-        self.keep(jobs, error, outcome)
+        self.keep(error, outcome)
         self.post(outcome)
 
     def _refuse_queued(self) -> None:
@@ -388,8 +388,8 @@ class Writer(Generic[JobT]):
             return
         self._broken, self._doubt = False, None
 
-    def keep(self, jobs: Sequence[JobT], error: str, outcome: Outcome) -> None:
-        """Called with jobs that were refused before they were tried; a place to keep them."""
+    def keep(self, error: str, outcome: Outcome) -> None:
+        """Called when jobs are refused before they are tried; a place to keep what is theirs."""
 
     def make_room(self, failure: Exception) -> None:
         """Called after a failed attempt; a place to give up a reserve."""

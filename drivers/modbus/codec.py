@@ -135,19 +135,9 @@ def read(area: Area, unit: int, address: int, count: int) -> Request:
     return Request(unit, struct.pack(">BHH", area, address, count), payload_bytes)
 
 
-def read_exception_status(unit: int) -> Request:
-    """Function 7: eight status bits that the device defines (serial line devices)."""
-    return Request(unit, b"\x07")
-
-
 def report_server_id(unit: int) -> Request:
     """Function 17: a device-specific description."""
     return Request(unit, b"\x11")
-
-
-def read_file_record(unit: int, file: int, record: int, registers: int) -> Request:
-    """Function 20 with one sub-request (reference type 6): registers of an extended file."""
-    return Request(unit, struct.pack(">BBBHHH", 20, 7, 6, file, record, registers))
 
 
 def read_device_identification(unit: int, level: int = 1, first_object: int = 0) -> Request:

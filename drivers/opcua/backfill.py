@@ -18,7 +18,6 @@ from drivers.opcua.client import Link
 from drivers.opcua.codec import decode_data_values
 from drivers.opcua.device import Device
 from drivers.opcua.faults import StatusError
-from drivers.opcua.intake import Intake
 from drivers.opcua.items import ItemKeeper
 from drivers.opcua.ledger import Entry, Ledger
 from drivers.opcua.nodes import NodeFinder, chunks
@@ -55,7 +54,7 @@ class Backfiller:
         self._device.counters.gaps += 1
         self._fresh.set()
 
-    async def run(self, keeper: ItemKeeper, intake: Intake) -> None:
+    async def run(self, keeper: ItemKeeper) -> None:
         """Fill gaps one after another; ends only by its end."""
         state = self._device.state
         self._device.awaiting_first = bool(state.gaps)
@@ -64,7 +63,7 @@ class Backfiller:
             while state.gaps:
                 gap = state.gaps[0]
                 await self._await_first(gap)
-                await self._fill(gap, intake)
+                await self._fill(gap)
                 state.gaps.remove(gap)
                 state.save_gaps()
             self._device.awaiting_first = False
@@ -85,7 +84,7 @@ class Backfiller:
         gap.until[missing] = np.where(first[missing] > 0, first[missing], newest)
         device.state.save_gaps()
 
-    async def _fill(self, gap: Gap, intake: Intake) -> None:
+    async def _fill(self, gap: Gap) -> None:
         device = self._device
         missing = np.flatnonzero(gap.until - gap.since > _TICK_NS)
         missing = missing[gap.since[missing] > 0]
@@ -95,7 +94,7 @@ class Backfiller:
             limit = self._finder.surroundings.limits.history_per_call or _CALL_NODES
             readable.sort(key=lambda item: int(gap.since[item.handle]))
             for chunk in chunks(readable, limit):
-                count, filled = await self._read(list(chunk), gap, intake)
+                count, filled = await self._read(list(chunk), gap)
                 values += count
                 points += len(device.with_fellows(filled))
         unfilled = len(missing) - points
@@ -123,7 +122,7 @@ class Backfiller:
                     readable.append(item)
         return readable
 
-    async def _read(self, items: list[Item], gap: Gap, intake: Intake) -> tuple[int, list[int]]:
+    async def _read(self, items: list[Item], gap: Gap) -> tuple[int, list[int]]:
         """Read and emit the history of some items; returns values emitted and handles filled."""
         handles = [item.handle for item in items]
         since, until = int(gap.since[handles].min()), int(gap.until[handles].max())
@@ -144,14 +143,14 @@ class Backfiller:
                 if page.status & 0x8000_0000:
                     failed.add(item.handle)
                     continue
-                values += await self._emit_page(item, page, gap, intake)
+                values += await self._emit_page(item, page, gap)
                 if page.continuation:
                     following.append((item, page.continuation))
             failed.update(item.handle for item, _ in wanted[len(pages) :])
             wanted = following
         return values, [handle for handle in handles if handle not in failed]
 
-    async def _emit_page(self, item: Item, page: HistoryPage, gap: Gap, intake: Intake) -> int:
+    async def _emit_page(self, item: Item, page: HistoryPage, gap: Gap) -> int:
         if page.values is None:
             return 0
         device = self._device

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from drivers.opcua.wire import CodecError, Cursor
 
-SERVICE_FAULT, PUBLISH_RESPONSE, REPUBLISH_RESPONSE = 397, 829, 835
+PUBLISH_RESPONSE, REPUBLISH_RESPONSE = 829, 835
 DATA_CHANGE, STATUS_CHANGE, EVENTS = 811, 820, 916
 READ_RESPONSE, HISTORY_READ_RESPONSE, HISTORY_DATA = 634, 667, 658
 """Numbers of the binary encodings in namespace 0 (OPC 10000-6, annex A: NodeIds.csv)."""

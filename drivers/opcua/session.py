@@ -101,7 +101,7 @@ class Session:
                 tasks.create_task(self._publish())
             tasks.create_task(self._consume())
             tasks.create_task(self._keeper.run(self._subscriptions, self._further(tasks)))
-            tasks.create_task(self._backfiller.run(self._keeper, self._intake))
+            tasks.create_task(self._backfiller.run(self._keeper))
             if device.config.alarms:
                 tasks.create_task(self._mirror_alarms())
             tasks.create_task(self._survey())

@@ -5,7 +5,7 @@ any order; every value is a whole number of tenths, as transmitters and control 
 
 Of every ten signals seven are slow analogs (two sines and noise), one is a step (a set point that
 moves now and then), one a gas detector, one a contact. Gas concentrations stay below 2.5 %LEL but
-for excursions of EXCURSION_S seconds; at the whole plant one begins about every 90 s, the first
+for excursions of 45 seconds; at the whole plant one begins about every 90 s, the first
 after FIRST_EXCURSION_S. The first of each detector reaches 30 or 60 %LEL, so that alarms come soon
 whatever the seed; later ones draw their height. One analog in a hundred, a level, swings through
 its limits.
@@ -25,7 +25,6 @@ Indices = npt.NDArray[np.int64]
 NAMESPACE = "urn:plantgate:sim"
 """OPC UA namespace of the tags."""
 FIRST_EXCURSION_S = 10
-EXCURSION_S = 45
 _RISE_S, _HOLD_S, _FALL_S = 15.0, 10.0, 20.0
 _BETWEEN_FIRST_S = 17
 

@@ -41,7 +41,6 @@ class Kind(enum.Enum):
 
 MATCHES = frozenset({Kind.DISCRETE, Kind.INTERLOCK_BYPASS, Kind.SYSTEM})
 PAIRS = frozenset({Kind.DEVIATION, Kind.VALVE, Kind.DISAGREEMENT})
-TIMED = frozenset({Kind.STALE, Kind.FROZEN})
 
 
 @dataclass(frozen=True, slots=True)

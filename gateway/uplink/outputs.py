@@ -96,7 +96,6 @@ class Counters:
     sent_records: int = 0
     sent_historical_records: int = 0
     acknowledged_records: int = 0
-    acknowledged_bytes: int = 0
     copied_records: int = 0
     rejected_records: int = 0
     gap_records: int = 0

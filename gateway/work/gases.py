@@ -36,7 +36,6 @@ class Gas:
     """One gas. lel_least, lel_most: %vol, NaN for a gas that does not burn.
 
     molar_g: g/mol, NaN if unknown.  oel_mg_m3: exposure limit, NaN if none.
-    lel_source: which sources gave the LEL.
     """
 
     name: str
@@ -44,7 +43,6 @@ class Gas:
     lel_most: float = math.nan
     molar_g: float = math.nan
     oel_mg_m3: float = math.nan
-    lel_source: str = ""
 
     @property
     def combustible(self) -> bool:
@@ -146,7 +144,6 @@ def _gas(raw: Any, where: str) -> tuple[Gas, tuple[str, ...]]:  # noqa: ANN401 -
             lel_most=max(values, default=math.nan),
             molar_g=_optional(raw, "molar_g", where),
             oel_mg_m3=_optional(raw, "oel_mg_m3", where),
-            lel_source=", ".join(lel),
         ),
         tuple(aliases),
     )

@@ -184,16 +184,6 @@ class Analysis:
                    distance_m=distance_m, **text)  # fmt: skip
 
     @property
-    def oxygen(self) -> bool:
-        """Tell whether it is one of oxygen."""
-        return self.gas_type == "oxygen" or self.gas.strip().lower() in {
-            "o2",
-            "oxygen",
-            "氧",
-            "氧气",
-        }
-
-    @property
     def toxic(self) -> bool:
         """Tell whether it was judged as a toxic gas by whoever sent it."""
         return self.gas_type == "toxic"

@@ -24,7 +24,6 @@ class GarblingRelay:
         self.target = 0
         self.port = 0
         self.garble = 0.0
-        self.garbled_bytes = 0
         self._random = np.random.default_rng(seed)
         self._listener = Listener(self._serve)
 
@@ -66,5 +65,4 @@ class GarblingRelay:
         content = np.frombuffer(chunk, np.uint8).copy()
         hit = self._random.random(len(content)) < self.garble
         content[hit] = self._random.integers(0, 256, int(hit.sum()), np.uint8)
-        self.garbled_bytes += int(hit.sum())
         return content.tobytes()

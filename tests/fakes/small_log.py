@@ -38,7 +38,6 @@ class SmallLog:
         self.files: dict[bytes, bytes] = {}
         self.signed: dict[Stream, SignedHead] = {}
         self.listeners: list[CommitListener] = []
-        self.keys_requested = 0
         self.renewals: list[str] = []
         self.reads = 0
         self.saved: dict[str, bytes] = {}
@@ -146,7 +145,6 @@ class SmallLog:
         self._group = 0
 
     def request_key(self) -> None:
-        self.keys_requested += 1
         self._group = 0
 
     def bounds(self, stream: Stream) -> Bounds:

@@ -15,7 +15,6 @@ from drivers.modbus.codec import (
     Request,
     read,
     read_device_identification,
-    read_exception_status,
     report_server_id,
 )
 from drivers.modbus.exchange import Outcome
@@ -122,7 +121,7 @@ def test_a_changed_answer_is_never_a_value(
     ("request_", "answer"),
     [
         (report_server_id(17), b"\x11\x11\x03\xb4\xffX"),
-        (read_exception_status(17), b"\x11\x07\x6d"),
+        (Request(17, b"\x07"), b"\x11\x07\x6d"),
         (
             read_device_identification(17),
             b"\x11\x2b\x0e\x01\x01\x00\x00\x02\x00\x03ABB\x01\x02X1",
