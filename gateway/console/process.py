@@ -9,7 +9,6 @@ one kind of event, at most NOTES at once and one more each NOTE_S.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from gateway.console.messages import (
 from gateway.console.throttle import Allowance
 from gateway.observe.failures import Note as Noting
 from gateway.observe.log import logger
-from gateway.runtime.children import ended, started
+from gateway.runtime.children import NotStartedError, linked
 
 SILENCE_S = 15.0
 STARTUP_S = 60.0
@@ -74,29 +73,16 @@ class ConsoleProcess:
 
     async def run(self) -> None:
         """Run the process until cancelled; raises DeviceError when it is lost."""
-        ours, theirs = socket.socketpair()
         try:
-            process = await started("gateway.console", theirs)
-        except OSError as error:
-            ours.close()
-            raise DeviceError(f"the console cannot be started: {error.strerror}") from error
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        self.pid, self._starts = process.pid, self._starts + 1
-        writer: asyncio.StreamWriter | None = None
-        try:
-            reader, writer = await asyncio.open_unix_connection(sock=ours, limit=MOST_LINE_BYTES)
-            writer.write(encoded(self._order))
-            await self._listen(reader)
-        finally:
-            self.pid, self._own, self.address = None, {}, ""
-            try:
-                await ended(process, writer, STOP)
-            finally:
-                ours.close() if writer is None else writer.close()
+            async with linked("gateway.console", STOP, line_bytes=MOST_LINE_BYTES) as link:
+                self.pid, self._starts = link.pid, self._starts + 1
+                try:
+                    link.writer.write(encoded(self._order))
+                    await self._listen(link.reader)
+                finally:
+                    self.pid, self._own, self.address = None, {}, ""
+        except NotStartedError as error:
+            raise DeviceError(f"the console cannot be started: {error}") from error
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """Take what it says; always ends with DeviceError."""

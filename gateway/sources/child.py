@@ -1,19 +1,17 @@
-"""A child process that is talked to over one socketpair in the messages of vision/events.py.
+"""A child process that is talked to in the messages of vision/events.py.
 
-Guarantees: the child never outlives the block it was opened in: Stop, then SIGTERM, then SIGKILL,
-in at most 3 s; if the gateway itself is killed, the closed socket ends the child. What a child does
-wrong is one DeviceError.
+Guarantees: the child never outlives the block it was opened in (gateway/runtime/children.py). What
+a child does wrong is one DeviceError.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from drivers.contract import DeviceError
-from gateway.runtime.children import ended, started
+from gateway.runtime.children import NotStartedError, linked
 from vision.events import AnyMessage, Failed, MessageDecoder, ProtocolError, Stop, encode
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -76,29 +74,8 @@ class Child:
 async def child(module: str, order: AnyMessage) -> AsyncIterator[Child]:
     """Start `python -m module --fd N`, give it its order, and make sure of its end."""
     try:
-        ours, theirs = socket.socketpair()
-    except OSError as error:
-        raise DeviceError(f"no socket for it: {error.strerror}.") from error
-    try:
-        process = await started(module, theirs, ONE_THREAD)
-    except OSError as error:
-        ours.close()
-        raise DeviceError(f"it cannot be started: {error.strerror}.") from error
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
-    writer: asyncio.StreamWriter | None = None
-    try:
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        writer.write(encode(order))
-        yield Child(process.pid, reader, writer)
-    finally:
-        try:
-            await ended(process, writer, encode(Stop()))
-        finally:
-            if writer is None:
-                ours.close()
-            else:
-                writer.close()
+        async with linked(module, encode(Stop()), environment=ONE_THREAD) as link:
+            link.writer.write(encode(order))
+            yield Child(link.pid, link.reader, link.writer)
+    except NotStartedError as error:
+        raise DeviceError(f"it cannot be started: {error}.") from error
