@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import datetime as dt
 import getpass
-import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-PLANT_TIME = dt.timezone(dt.timedelta(hours=8))
-"""Legal time of the whole of China."""
+from gateway.cli.output import AS_JSON, print_json
+from gateway.cli.running import DATA_DIR, PLANT_TIME, answered
 
 
 @click.group("alarm", epilog="\b\nExample:\n  plantgate alarm list data")
@@ -29,7 +27,7 @@ def command() -> None:
 @command.command(
     "list", epilog="\b\nExample:\n  plantgate alarm list data --json | jq '.alarms[0]'"
 )
-@click.argument("data_dir", type=click.Path(path_type=Path))
+@DATA_DIR
 @click.option(
     "--most",
     type=click.IntRange(1, 1_000_000),
@@ -37,12 +35,12 @@ def command() -> None:
     show_default=True,
     help="How many; in a flood there are thousands.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@AS_JSON
 def listed(data_dir: Path, most: int, as_json: bool) -> None:
     """List the alarms that are not plainly normal, highest priority first."""
     answer = answered(data_dir, {"ask": "alarm.list", "most": most})
     if as_json:
-        print(json.dumps(answer, ensure_ascii=False, indent=2))
+        print_json(answer)
         return
     for row in answer["alarms"]:
         print(_line(row))
@@ -74,7 +72,7 @@ def _verb(name: str, words: str, *, ends: bool, reason: bool) -> None:
 
     run.__doc__ = words
     options: list[Any] = [
-        click.argument("data_dir", type=click.Path(path_type=Path)),
+        DATA_DIR,
         click.argument("source"),
         click.option("--condition", default="", help="Which alarm, where SOURCE has several."),
         click.option("--operator", default=getpass.getuser, help="Who does it; else your login."),
@@ -99,17 +97,6 @@ _verb(
 _verb("unshelve", "End a shelf early.", ends=False, reason=False)
 _verb("remove", "Take an alarm out of service for a time.", ends=True, reason=True)
 _verb("restore", "Bring an alarm back into service.", ends=False, reason=False)
-
-
-def answered(data_dir: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Ask; exit with 1 and the reason where that fails."""
-    from gateway.control.client import NotAnsweredError, RefusedError, ask
-
-    try:
-        return ask(data_dir, request)
-    except (NotAnsweredError, RefusedError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
 
 
 def _line(row: Mapping[str, Any]) -> str:

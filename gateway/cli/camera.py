@@ -14,9 +14,9 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.alarm import answered
+from gateway.cli.output import AS_JSON
+from gateway.cli.running import DATA_DIR, answered
 
-_DATA = click.argument("data_dir", type=click.Path(path_type=Path))
 _PERSON = click.option("--person", default=getpass.getuser, help="Who asks; else your login.")
 
 
@@ -32,12 +32,12 @@ def command() -> None:
     "snapshot",
     epilog="\b\nExample:\n  plantgate camera snapshot data unit1-east --output now.jpg",
 )
-@_DATA
+@DATA_DIR
 @click.argument("camera")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Copy it to FILE.")  # fmt: skip
 @_PERSON
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@AS_JSON
 def snapshot(
     data_dir: Path, camera: str, output: Path | None, person: str, *, as_json: bool
 ) -> None:
@@ -67,7 +67,7 @@ Example:
   plantgate camera relearn data unit1-east --person 王芳 --reason 摄像机移位后已重画区域
 """,
 )
-@_DATA
+@DATA_DIR
 @click.argument("camera")
 @_PERSON
 @click.option("--reason", required=True, help="Why; it goes on record.")

@@ -7,7 +7,6 @@ traceback.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.output import print_json
 from gateway.config.capacity import Forecast, forecast, shortfall
 from gateway.config.load import ConfigError, ConfigProblem, Device, Site, load
 from gateway.runtime.clock import SystemClock
@@ -234,7 +234,7 @@ def _print_json(
         "warnings": [asdict(warning) for warning in warnings],
         **facts,
     }
-    print(json.dumps(result, ensure_ascii=False, indent=2))
+    print_json(result)
 
 
 def _count(number: int, word: str) -> str:

@@ -7,7 +7,6 @@ second. Exit 0; 2 for a mistake in what was given.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import secrets
 import sys
 from collections.abc import Callable
@@ -16,7 +15,8 @@ from typing import NoReturn, TypeVar
 
 import click
 
-from gateway.cli.alarm import PLANT_TIME
+from gateway.cli.output import AS_JSON, print_json
+from gateway.cli.running import DATA_DIR, PLANT_TIME
 from gateway.config import users
 from gateway.config.users import Role, UsersError
 from gateway.runtime.clock import SystemClock
@@ -24,7 +24,6 @@ from gateway.runtime.clock import SystemClock
 ROLES = {role.value: role for role in Role if role is not Role.WALL}
 GENERATED_BYTES = 9  # 12 characters, 72 bits
 T = TypeVar("T")
-_DATA = click.argument("data_dir", type=click.Path(path_type=Path))
 _STDIN = click.option("--stdin", "from_stdin", is_flag=True, help="Read it from standard input.")
 _GENERATE = click.option("--generate", is_flag=True, help="Make one and print it.")
 _ROLE_HELP = "viewer 查看, operator 操作 (acknowledge, declare), issuer 签发 (permits, too)."
@@ -43,7 +42,7 @@ def user() -> None:
 
 
 @user.command("add", epilog="\b\nExample:\n  plantgate console user add data 王芳 --role issuer")
-@_DATA
+@DATA_DIR
 @click.argument("name")
 @click.option("--role", required=True, type=click.Choice(list(ROLES)), help=_ROLE_HELP)
 @_GENERATE
@@ -56,7 +55,7 @@ def add(data_dir: Path, name: str, *, role: str, generate: bool, from_stdin: boo
 
 
 @user.command("password", epilog="\b\nExample:\n  plantgate console user password data 王芳")
-@_DATA
+@DATA_DIR
 @click.argument("name")
 @_GENERATE
 @_STDIN
@@ -68,7 +67,7 @@ def password_(data_dir: Path, name: str, *, generate: bool, from_stdin: bool) ->
 
 
 @user.command("remove", epilog="\b\nExample:\n  plantgate console user remove data 王芳")
-@_DATA
+@DATA_DIR
 @click.argument("name")
 def remove(data_dir: Path, name: str) -> None:
     """Remove a person; their sessions end."""
@@ -77,8 +76,8 @@ def remove(data_dir: Path, name: str) -> None:
 
 
 @user.command("list", epilog="\b\nExample:\n  plantgate console user list data --json")
-@_DATA
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@DATA_DIR
+@AS_JSON
 def listed(data_dir: Path, *, as_json: bool) -> None:
     """List people; of passwords only when they were set."""
     people = _done(lambda: users.read(data_dir)).users.values()
@@ -87,7 +86,7 @@ def listed(data_dir: Path, *, as_json: bool) -> None:
             {"name": one.name, "role": one.role.value, "password_set": _time(one.changed_ns)}
             for one in people
         ]
-        print(json.dumps({"users": rows}, ensure_ascii=False, indent=2))
+        print_json({"users": rows})
         return
     for one in people:
         print(f"{one.name}: {one.role.value} {one.role.zh}, password of {_time(one.changed_ns)}")
@@ -100,7 +99,7 @@ def wall() -> None:
 
 
 @wall.command("add", epilog="\b\nExample:\n  plantgate console wall add data control-room")
-@_DATA
+@DATA_DIR
 @click.argument("name")
 def wall_add(data_dir: Path, name: str) -> None:
     """Add a display and print its token, once."""
@@ -110,7 +109,7 @@ def wall_add(data_dir: Path, name: str) -> None:
 
 
 @wall.command("remove", epilog="\b\nExample:\n  plantgate console wall remove data control-room")
-@_DATA
+@DATA_DIR
 @click.argument("name")
 def wall_remove(data_dir: Path, name: str) -> None:
     """Remove a display: its token is worth nothing any more."""
@@ -119,14 +118,14 @@ def wall_remove(data_dir: Path, name: str) -> None:
 
 
 @wall.command("list", epilog="\b\nExample:\n  plantgate console wall list data --json")
-@_DATA
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@DATA_DIR
+@AS_JSON
 def wall_listed(data_dir: Path, *, as_json: bool) -> None:
     """List displays."""
     walls = _done(lambda: users.read(data_dir)).walls.values()
     if as_json:
         rows = [{"name": one.name, "added": _time(one.made_ns)} for one in walls]
-        print(json.dumps({"walls": rows}, ensure_ascii=False, indent=2))
+        print_json({"walls": rows})
         return
     for one in walls:
         print(f"{one.name}: added {_time(one.made_ns)}")
@@ -134,7 +133,7 @@ def wall_listed(data_dir: Path, *, as_json: bool) -> None:
 
 
 @command.command("fingerprint", epilog="\b\nExample:\n  plantgate console fingerprint data")
-@_DATA
+@DATA_DIR
 def fingerprint(data_dir: Path) -> None:
     """Print the SHA-256 of the certificate that the console made for itself."""
     from gateway.config.console import ConsoleConfig

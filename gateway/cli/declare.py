@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 import getpass
-import json
 from pathlib import Path
 
 import click
 
-from gateway.cli.alarm import PLANT_TIME, answered
+from gateway.cli.output import AS_JSON, print_json
+from gateway.cli.running import DATA_DIR, PLANT_TIME, answered
 
-_DATA = click.argument("data_dir", type=click.Path(path_type=Path))
 _PERSON = click.option("--person", default=getpass.getuser, help="Who declares; else your login.")
 
 
@@ -32,7 +31,7 @@ Example:
       --person 王芳 --reason 月度标定
 """,
 )
-@_DATA
+@DATA_DIR
 @click.argument("scope", type=click.Choice(["point", "device", "place"]))
 @click.argument("name")
 @click.option("--kind", required=True, help="What it is.",
@@ -56,7 +55,7 @@ def begin(
 
 
 @command.command("end", epilog="\b\nExample:\n  plantgate declare end data 5d41402abc4b")
-@_DATA
+@DATA_DIR
 @click.argument("declaration")
 @_PERSON
 def end(data_dir: Path, declaration: str, person: str) -> None:
@@ -66,13 +65,13 @@ def end(data_dir: Path, declaration: str, person: str) -> None:
 
 
 @command.command("list", epilog="\b\nExample:\n  plantgate declare list data --json")
-@_DATA
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@DATA_DIR
+@AS_JSON
 def listed(data_dir: Path, as_json: bool) -> None:
     """List what is declared and has not ended, with what was counted under it."""
     answer = answered(data_dir, {"ask": "declare.list"})
     if as_json:
-        print(json.dumps(answer, ensure_ascii=False, indent=2))
+        print_json(answer)
         return
     for row in answer["declarations"]:
         until = dt.datetime.fromtimestamp(row["end_ns"] / 1e9, PLANT_TIME).strftime("%m-%d %H:%M")

@@ -7,13 +7,13 @@ mistake in the options.
 from __future__ import annotations
 
 import getpass
-import json
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+
+from gateway.cli.output import AS_JSON, print_json
+from gateway.cli.running import DATA_DIR, answered
 
 _VERBS = {
     "push": "Say that somebody was told.",
@@ -30,15 +30,15 @@ def command() -> None:
 
 
 @command.command("list", epilog="\b\nExample:\n  plantgate handling list data --json")
-@click.argument("data_dir", type=click.Path(path_type=Path))
+@DATA_DIR
 @click.option("--all", "everything", is_flag=True, help="Closed ones too.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@AS_JSON
 def listed(data_dir: Path, everything: bool, as_json: bool) -> None:
     """List alarms that wait for a person's word."""
-    cases = _ask(data_dir, {"ask": "handling.list"})["cases"]
+    cases = answered(data_dir, {"ask": "handling.list"})["cases"]
     shown = [case for case in cases if everything or case["state"] != "closed"]
     if as_json:
-        print(json.dumps({"cases": shown}, ensure_ascii=False, indent=2))
+        print_json({"cases": shown})
         return
     for case in shown:
         stands = "returned" if case["returned"] else "stands"
@@ -52,7 +52,7 @@ def _verb(name: str, words: str) -> None:
     def run(data_dir: Path, alarm: str, operator: str, note: str) -> None:
         request = {"ask": "handling.act", "action": name, "alarm": alarm, "operator": operator,
                    "note": note}  # fmt: skip
-        case = _ask(data_dir, request)
+        case = answered(data_dir, request)
         print(f"{case['source']} {case['condition']}: {case['state']} {case['state_zh']}")
 
     run.__doc__ = words
@@ -61,7 +61,7 @@ def _verb(name: str, words: str) -> None:
         click.option("--note", default="", help="Why, or what was done."),
         click.option("--operator", default=getpass.getuser, help="Who does it; else your login."),
         click.argument("alarm"),
-        click.argument("data_dir", type=click.Path(path_type=Path)),
+        DATA_DIR,
     ):
         decorated = option(decorated)
     example = f"\b\nExample:\n  plantgate handling {name} data 3f2a09 --operator 王芳 --note 已核实"
@@ -70,13 +70,3 @@ def _verb(name: str, words: str) -> None:
 
 for _name, _words in _VERBS.items():
     _verb(_name, _words)
-
-
-def _ask(data_dir: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    from gateway.control.client import NotAnsweredError, RefusedError, ask
-
-    try:
-        return ask(data_dir, request)
-    except (NotAnsweredError, RefusedError) as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(1) from error

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.cli.output import AS_JSON
+
 if TYPE_CHECKING:
     from gateway.cli.load_fleet import Counted, LoadGateway
 
@@ -52,7 +54,7 @@ Example:
 @click.option(
     "--prefix", default="LOAD", show_default=True, help="Gateway ids are PREFIX-00000 ..."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@AS_JSON
 def command(
     targets: tuple[str, ...],
     certificates: Path | None,

@@ -7,7 +7,6 @@ the site file.
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.cli.output import AS_JSON, print_json
 from gateway.cli.query import moment
+from gateway.cli.running import DATA_DIR, answered
 
 if TYPE_CHECKING:
     from gateway.config.notify import NotifyParts
@@ -28,19 +29,13 @@ def command() -> None:
 
 
 @command.command("calls", epilog="\b\nExample:\n  plantgate notify calls data --json")
-@click.argument("data_dir", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@DATA_DIR
+@AS_JSON
 def calls(data_dir: Path, as_json: bool) -> None:
     """List alarms that nobody has acknowledged, and whom they were told."""
-    from gateway.control.client import NotAnsweredError, RefusedError, ask
-
-    try:
-        found = ask(data_dir, {"ask": "notify.calls"})["calls"]
-    except (NotAnsweredError, RefusedError) as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(1) from error
+    found = answered(data_dir, {"ask": "notify.calls"})["calls"]
     if as_json:
-        print(json.dumps({"calls": found}, ensure_ascii=False, indent=2))
+        print_json({"calls": found})
         return
     for row in found:
         print(_line(row))
@@ -63,7 +58,7 @@ def _line(row: Mapping[str, Any]) -> str:
 @click.option("--at", "at_ns", metavar="TIME", callback=moment,
               help="Another time than now, ISO 8601; UTC if it names no offset.")  # fmt: skip
 @click.option("--priority", type=click.IntRange(1, 4), default=1, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@AS_JSON
 def roster(site: Path, at_ns: int | None, priority: int, as_json: bool) -> None:
     """Say who is on duty, by position and step."""
     from gateway.duty.roster import local
@@ -80,8 +75,7 @@ def roster(site: Path, at_ns: int | None, priority: int, as_json: bool) -> None:
         for position in parts.roster.positions()
     }  # fmt: skip
     if as_json:
-        print(json.dumps({"at": local(time_ns).isoformat(), "positions": found},
-                         ensure_ascii=False, indent=2))  # fmt: skip
+        print_json({"at": local(time_ns).isoformat(), "positions": found})
         return
     print(f"{local(time_ns):%Y-%m-%d %H:%M} plant time, priority {priority}")
     for position, steps in found.items():

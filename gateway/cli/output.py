@@ -1,14 +1,22 @@
-"""Where a command that exports writes: a file, or standard output."""
+"""How commands give a result: as JSON, or as bytes to a file or standard output."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import click
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def print_json(value: object) -> None:
+    """Print for programs and people: Chinese as it is, indented."""
+    print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 @contextlib.contextmanager

@@ -7,18 +7,18 @@ refuses; 2 for a mistake in the options.
 from __future__ import annotations
 
 import getpass
-import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from gateway.cli.output import AS_JSON, print_json
+from gateway.cli.running import DATA_DIR, answered
+
 _KINDS = ("hot_work", "confined_space", "blind_plate", "height", "lifting", "temporary_power",
           "earth", "road_closing", "plugging", "tank_cleaning", "water_draining",
           "unplanned_maintenance")  # fmt: skip
-_DATA_DIR = click.argument("data_dir", type=click.Path(path_type=Path))
 _OPERATOR = click.option(
     "--operator", default=getpass.getuser, help="Who does it; else your login."
 )
@@ -39,13 +39,13 @@ def command() -> None:
 
 
 @command.command("list", epilog="\b\nExample:\n  plantgate permit list data --json")
-@_DATA_DIR
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@DATA_DIR
+@AS_JSON
 def listed(data_dir: Path, as_json: bool) -> None:
     """List permits with state, grade as judged, and violations."""
-    answer = _ask(data_dir, {"ask": "permit.list"})
+    answer = answered(data_dir, {"ask": "permit.list"})
     if as_json:
-        print(json.dumps(answer, ensure_ascii=False, indent=2))
+        print_json(answer)
         return
     for row in answer["permits"]:
         level = f" {row['level']}" if row["level"] else ""
@@ -63,7 +63,7 @@ def listed(data_dir: Path, as_json: bool) -> None:
     "      --area pump-yard --from 2026-05-01T08:00+08:00 --to 2026-05-01T16:00+08:00 \\\n"
     "      --guardian 张伟 --operator 王芳",
 )
-@_DATA_DIR
+@DATA_DIR
 @click.argument("ticket")
 @click.option("--work", type=click.Choice(_KINDS), required=True, metavar="KIND",
               help=f"Kind of work 作业类型: {', '.join(_KINDS)}.")  # fmt: skip
@@ -93,7 +93,7 @@ def enter(data_dir: Path, ticket: str, operator: str, **fields: Any) -> None:  #
         k: value for k, value in fields.items() if value not in {"", None} and value is not False
     }
     permit = {"ticket_no": ticket, **given}
-    _moved(_ask(data_dir, {"ask": "permit.enter", "permit": permit, "operator": operator}))
+    _moved(answered(data_dir, {"ask": "permit.enter", "permit": permit, "operator": operator}))
 
 
 @command.command(
@@ -101,7 +101,7 @@ def enter(data_dir: Path, ticket: str, operator: str, **fields: Any) -> None:  #
     epilog="\b\nExample:\n  plantgate permit gas data DH-17 --gas methane --value 0.1 \\\n"
     "      --unit %vol --sampled 2026-05-01T07:45+08:00 --place 泵出口 --operator 李娜",
 )
-@_DATA_DIR
+@DATA_DIR
 @click.argument("ticket")
 @click.option("--gas", required=True, help="Name, formula or Chinese name.")
 @click.option("--value", type=float, required=True, help="What was found.")
@@ -114,14 +114,14 @@ def gas(data_dir: Path, ticket: str, operator: str, **fields: Any) -> None:  # n
     """Enter a gas analysis 气体分析 of a permit."""
     given = {name: value for name, value in fields.items() if value not in {"", None}}
     analysis = {"permit": ticket, "analyst": operator, **given}
-    _moved(_ask(data_dir, {"ask": "permit.gas", "analysis": analysis, "operator": operator}))
+    _moved(answered(data_dir, {"ask": "permit.gas", "analysis": analysis, "operator": operator}))
 
 
 def _verb(name: str, words: str) -> None:
     def run(data_dir: Path, ticket: str, operator: str, reason: str) -> None:
         request = {"ask": "permit.change", "verb": name, "ticket": ticket, "operator": operator,
                    "reason": reason}  # fmt: skip
-        _moved(_ask(data_dir, request))
+        _moved(answered(data_dir, request))
 
     run.__doc__ = words
     decorated: Any = run
@@ -129,7 +129,7 @@ def _verb(name: str, words: str) -> None:
         click.option("--reason", default="", help="Why; it goes on record."),
         _OPERATOR,
         click.argument("ticket"),
-        _DATA_DIR,
+        DATA_DIR,
     ):
         decorated = option(decorated)
     example = f"\b\nExample:\n  plantgate permit {name} data DH-17 --operator 王芳"
@@ -142,13 +142,3 @@ for _name, _words in _VERBS.items():
 
 def _moved(answer: Mapping[str, Any]) -> None:
     print(f"{answer['ticket']}: {answer['state']}")
-
-
-def _ask(data_dir: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    from gateway.control.client import NotAnsweredError, RefusedError, ask
-
-    try:
-        return ask(data_dir, request)
-    except (NotAnsweredError, RefusedError) as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(1) from error

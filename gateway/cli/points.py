@@ -7,7 +7,6 @@ read.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from gateway.cli.output import print_json
 from gateway.cli.points_browse import command as browse
 from gateway.config.problems import ConfigProblem
 
@@ -103,7 +103,7 @@ def import_(
     notes += advice
     if as_json:
         facts = {"ok": True, "driver": name, "points": len(table.rows), "notes": notes}
-        print(json.dumps(facts, ensure_ascii=False, indent=2))
+        print_json(facts)
         return
     for note in notes:
         print(f"note: {note}")
@@ -321,7 +321,7 @@ def _template(driver: str) -> Template:
 def _failed(problems: Sequence[ConfigProblem], as_json: bool) -> NoReturn:
     if as_json:
         facts = {"ok": False, "problems": [asdict(problem) for problem in problems]}
-        print(json.dumps(facts, ensure_ascii=False, indent=2))
+        print_json(facts)
     else:
         for problem in problems:
             print(problem, file=sys.stderr)

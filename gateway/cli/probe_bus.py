@@ -10,7 +10,6 @@ question was wrong.
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -35,6 +34,7 @@ from drivers.modbus.link import LinkLostError
 from drivers.modbus.listen_once import Asking, Listening, ask_once, listen
 from drivers.serial_names import stable_name
 from drivers.wording import sentence
+from gateway.cli.output import print_json
 from gateway.runtime.clock import SystemClock
 
 EXAMPLE = """\b
@@ -77,7 +77,7 @@ def command(
         click.echo(f"error: {target}: {error}", err=True)
         sys.exit(1)
     if as_json:
-        print(json.dumps(_facts(target, found, findings, asking), ensure_ascii=False, indent=2))
+        print_json(_facts(target, found, findings, asking))
     else:
         for line in _lines(target, config, found, findings):
             print(line)

@@ -9,7 +9,6 @@ Exit 0 when it was read, 1 when it did not answer, 2 when the question was wrong
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -41,6 +40,7 @@ from drivers.modbus.profile_files import load
 from drivers.modbus.state_words import words
 from drivers.point_table import PointRow
 from drivers.wording import sentence
+from gateway.cli.output import print_json
 from gateway.runtime.clock import SystemClock
 
 EXAMPLE = """\b
@@ -95,8 +95,7 @@ def command(target: str, who: bool, as_json: bool, **options: Any) -> None:  # n
         sys.exit(1)
     if as_json:
         facts = {"target": target, "unit": config.unit, "requests": reading.requests}
-        print(json.dumps({**facts, "identity": identity, **shown.facts(reading)},
-                         ensure_ascii=False, indent=2))  # fmt: skip
+        print_json({**facts, "identity": identity, **shown.facts(reading)})
     else:
         for line in shown.lines(reading):
             print(line)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from gateway.cli.output import AS_JSON
+
 if TYPE_CHECKING:
     from drivers.opcua.config import OpcUaConfig
     from drivers.opcua.inspect import Probe
@@ -69,7 +71,7 @@ def login(url: str, **options: Any) -> OpcUaConfig:  # noqa: ANN401  # click's o
 @click.command("opcua", epilog=EXAMPLE)
 @click.argument("url")
 @login_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@AS_JSON
 def command(url: str, *, as_json: bool, **options: Any) -> None:  # noqa: ANN401  # click's options
     """Ask the OPC UA server at URL for its endpoints, and inside for state, limits, namespaces."""
     from drivers.contract import DeviceError

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.alarm import PLANT_TIME
+from gateway.cli.output import AS_JSON, print_json
 from gateway.cli.query import moment
+from gateway.cli.running import PLANT_TIME
 
 if TYPE_CHECKING:
     from gateway.config.site import Site
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 FOREVER_NS = 1 << 62
 _SITE = click.argument("site", type=click.Path(path_type=Path))
 _CAMERA = click.option("--camera", "only", metavar="NAME", help="Only this camera.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 def _span(*, required: bool) -> Callable[[Any], Any]:
@@ -75,7 +75,7 @@ def command() -> None:
 @_SITE
 @_CAMERA
 @_span(required=False)
-@_JSON
+@AS_JSON
 @_says_why
 def listed(
     site: Path, only: str | None, from_ns: int | None, to_ns: int | None, *, as_json: bool
@@ -101,7 +101,7 @@ def listed(
         for one in missing(files)
     ]  # fmt: skip
     if as_json:
-        print(json.dumps({"recordings": rows, "gaps": gaps}, ensure_ascii=False, indent=2))
+        print_json({"recordings": rows, "gaps": gaps})
         return
     for row in sorted([*rows, *gaps], key=lambda row: (row["camera"], row["from_ns"])):
         print(_line(row))
@@ -122,7 +122,7 @@ Example:
 @_span(required=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True,
               metavar="DIR", help="New folder to write.")  # fmt: skip
-@_JSON
+@AS_JSON
 @_says_why
 def export(
     site: Path, only: str | None, from_ns: int, to_ns: int, out: Path, *, as_json: bool

@@ -6,7 +6,6 @@ Exit 0; 1 if the log cannot be read; 2 for a mistake in the options or the site 
 from __future__ import annotations
 
 import datetime as dt
-import json
 import sqlite3
 import sys
 from dataclasses import asdict
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.alarm import PLANT_TIME
+from gateway.cli.output import AS_JSON, print_json
 from gateway.cli.query import moment
+from gateway.cli.running import PLANT_TIME
 
 if TYPE_CHECKING:
     from gateway.config.load import Site
@@ -36,7 +36,7 @@ Example:
 @click.option("--from", "from_ns", metavar="TIME", callback=moment,
               help="Only from this time on; the last 24 h unless given.")  # fmt: skip
 @click.option("--to", "to_ns", metavar="TIME", callback=moment, help="Only before this time.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@AS_JSON
 def command(site: Path, from_ns: int | None, to_ns: int | None, as_json: bool) -> None:
     """Report on the alarms of SITE: rates, floods, bad actors, chattering, stale ones, answers.
 
@@ -58,7 +58,7 @@ def command(site: Path, from_ns: int | None, to_ns: int | None, as_json: bool) -
         print(f"{site}: the log cannot be read: {error}", file=sys.stderr)
         sys.exit(1)
     if as_json:
-        print(json.dumps(_facts(report) | _risk_facts(risk), ensure_ascii=False, indent=2))
+        print_json(_facts(report) | _risk_facts(risk))
     else:
         print("\n".join([*_lines(report), *_risk_lines(risk)]))
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.output import AS_JSON
 from gateway.cli.query import moment
 from gateway.receiver.evidence import evidence_path
 
@@ -34,7 +35,7 @@ def _asking(function: Command) -> Command:
         click.option("--gateway", required=True, metavar="ID", help="The gateway that is asked."),
         click.option("--destination", default="", metavar="NAME",
                      help="Its stream for this destination, where it sends a filtered one."),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+        AS_JSON,
     )):  # fmt: skip
         function = option(function)
     return function

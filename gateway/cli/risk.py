@@ -5,25 +5,25 @@ Exit 0; 1 if no gateway answers.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
+
+from gateway.cli.output import AS_JSON, print_json
+from gateway.cli.running import DATA_DIR, answered
 
 
 @click.command(
     "risk",
     epilog="\b\nExample:\n  plantgate risk data\n  plantgate risk data --json | jq .unit_risks",
 )
-@click.argument("data_dir", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@DATA_DIR
+@AS_JSON
 def command(data_dir: Path, as_json: bool) -> None:
     """Show the enterprise's grade 企业分级, the risk 风险等级 of its units, and what they raise."""
-    from gateway.cli.alarm import answered
-
     answer = answered(data_dir, {"ask": "risk.show"})
     if as_json:
-        print(json.dumps(answer, ensure_ascii=False, indent=2))
+        print_json(answer)
         return
     print(f"Grade of the enterprise 企业分级: {answer['grade_words'] or 'not known'}")
     for unit, words in answer["unit_words"].items():

@@ -6,12 +6,13 @@ Exit 0, or 2 for a mistake in the options or the site file.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from gateway.cli.output import print_json
 
 if TYPE_CHECKING:
     from gateway.rules.rulebook import Rule, RuleBooks
@@ -55,7 +56,7 @@ def command(
         print(f"no rule in force on {on} begins with {prefix!r}", file=sys.stderr)
         sys.exit(2)
     if as_json:
-        print(json.dumps([_facts(rule) for rule in chosen], ensure_ascii=False, indent=2))
+        print_json([_facts(rule) for rule in chosen])
         return
     for rule in chosen:
         print(_lines(rule))
