@@ -24,15 +24,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from onnxruntime import (  # type: ignore[attr-defined]  # its __init__ exports them without __all__
-    InferenceSession,
-    SessionOptions,
-    get_available_providers,
-)
 
 from vision.decoders import Placing, decoder_of
 from vision.frames import Image
 from vision.manifest import Model, ModelError
+from vision.ort import InferenceSession, SessionOptions, get_available_providers
 from vision.postprocess import Detections
 from vision.preprocess import Letterbox, Preprocessor
 from vision.sharing import Network, Shared

@@ -44,7 +44,6 @@ def serve(link: Link, shared: Shared | None = None) -> None:
     config = order.camera
     # Heavy imports only now: a gateway that goes away meanwhile has closed the socket.
     import cv2
-    import onnxruntime
 
     from vision.analyser import Analyser
     from vision.capture import VideoSource
@@ -52,6 +51,7 @@ def serve(link: Link, shared: Shared | None = None) -> None:
     from vision.hardware import Decoding
     from vision.loop import Around, CameraLoop
     from vision.manifest import ModelError, read_model
+    from vision.ort import VERSION
     from vision.people import load_people
     from vision.sightings import Sightings
     from vision.tiling import TiledDetect
@@ -76,7 +76,7 @@ def serve(link: Link, shared: Shared | None = None) -> None:
     link.send(
         Started(
             model_sha256=people.detector.sha256,
-            onnxruntime=onnxruntime.__version__,
+            onnxruntime=VERSION,
             tries_hardware=decoding.tries_hardware,
         )
     )

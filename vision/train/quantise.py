@@ -25,11 +25,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnxruntime import (  # type: ignore[attr-defined]  # its __init__ exports them without __all__
-    GraphOptimizationLevel,
-    InferenceSession,
-    SessionOptions,
-)
+
+from vision.ort import GraphOptimizationLevel, InferenceSession, SessionOptions
+
+# isort: split
 from onnxruntime.quantization.calibrate import CalibrationDataReader, CalibrationMethod
 from onnxruntime.quantization.quant_utils import QuantFormat, QuantType
 from onnxruntime.quantization.quantize import quantize_static
