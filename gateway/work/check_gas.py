@@ -7,56 +7,99 @@ work goes on: a detector's own alarm set point is no pass limit. Pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from gateway.rules.rulebook import Rule, local_date
 from gateway.work.gases import Gas, GasError
 from gateway.work.permit import Analysis, Kind, Level
-from gateway.work.situation import MINUTE_NS, S_NS, Finding, Situation
+from gateway.work.situation import MINUTE_NS, S_NS, Finding, Situation, unknown
 from gateway.work.words import local, minutes, number
 
 _UNIT_NS = {"min": MINUTE_NS, "h": 60 * MINUTE_NS}
 ANALYSED = frozenset({Kind.HOT_WORK, Kind.CONFINED_SPACE})
+_OF_DETECTORS = ("over", "low", "not_judged")
+COMBUSTIBLE, OXYGEN, TOXIC = "", "oxygen", "toxic"
+"""What a sample is of, as the subject of a finding; combustible gas is what goes without saying."""
+_WORDS = {COMBUSTIBLE: ("gas", ""), OXYGEN: ("oxygen", "氧气"), TOXIC: ("toxic gas", "有毒气体")}
 
 
 def timing(situation: Situation) -> Iterator[Finding]:
-    """Analysis too old at the start, after a long break, or none of today."""
+    """Analysis too old at the start, after a long break, or none of today.
+
+    Combustible gas, oxygen and toxic gas are judged each by itself: a fresh sample of one says
+    nothing of the others.
+    """
     permit = situation.permit
     if situation.kind not in ANALYSED or not permit.state.working or not permit.started_ns:
         return
-    begin_ns, code = _begin(situation)
     before = [a for a in situation.analyses if a.time_ns <= situation.now_ns]
     near = [a for a in before if not _too_far(situation, a)]
-    newest_ns = max((a.time_ns for a in near), default=0)
-    age_rule = situation.rule(f"{situation.kind.value}.analysis.age")
     if before and not near:
         yield _far(situation, before[-1])
         return
+    newest: dict[str, int] = {}
+    for analysis in near:
+        what = _what(situation, analysis)
+        newest[what] = max(analysis.time_ns, newest.get(what, 0))
+    for what in _wanted(situation, newest):
+        yield from _timely(situation, what, newest.get(what, 0))
+
+
+def _what(situation: Situation, analysis: Analysis) -> str:
+    """What a sample is of; a gas that is not in the table is taken for one that may burn."""
+    try:
+        oxygen = situation.gases.find(analysis.gas).name == OXYGEN
+    except GasError:
+        oxygen = analysis.gas_type == OXYGEN
+    if oxygen:
+        return OXYGEN
+    return TOXIC if analysis.toxic else COMBUSTIBLE
+
+
+def _wanted(situation: Situation, analysed: Collection[str]) -> list[str]:
+    """What must have been sampled in time.
+
+    For hot work the combustible gas (5.3). In a confined space oxygen (6), and all else that was
+    sampled at all: what may be in there is the site's to know.
+    """
+    if situation.kind is Kind.HOT_WORK:
+        return [COMBUSTIBLE]
+    return [what for what in (COMBUSTIBLE, OXYGEN, TOXIC)
+            if what in analysed or (what == OXYGEN and analysed)] or [COMBUSTIBLE]  # fmt: skip
+
+
+def _timely(situation: Situation, what: str, newest_ns: int) -> Iterator[Finding]:
+    """One kind of sample: there is one, and it is fresh enough."""
+    begin_ns, code = _begin(situation)
+    age_rule = situation.rule(f"{situation.kind.value}.analysis.age")
+    en, zh = _WORDS[what]
     if not newest_ns:
         yield Finding(
-            "analysis_missing", age_rule, "no gas was analysed before the start",
-            "作业前未进行气体分析", stop=True, gate=True,
+            "analysis_missing", age_rule, f"no {en} was analysed before the start",
+            f"作业前未进行{zh or '气体'}分析", subject=what, stop=True, gate=True,
         )  # fmt: skip
         return
     age_ns = begin_ns - newest_ns
     if not age_rule.holds(age_ns / _UNIT_NS[age_rule.unit]):
         rule = age_rule if code == "analysis_old" else _break_rule(situation)
-        what = "start" if code == "analysis_old" else "resumption after the break"
+        moment = "start" if code == "analysis_old" else "resumption after the break"
         yield Finding(
             code,
             rule,
-            f"gas was sampled {minutes(age_ns)} min before the {what} at {local(begin_ns)}, at most"
-            f" {number(age_rule.value)} {age_rule.unit}: sample again",
-            f"取样距{'作业开始' if code == 'analysis_old' else '中断后恢复作业'}"
+            f"{en} was sampled {minutes(age_ns)} min before the {moment} at {local(begin_ns)}, at"
+            f" most {number(age_rule.value)} {age_rule.unit}: sample again",
+            f"{zh}取样距{'作业开始' if code == 'analysis_old' else '中断后恢复作业'}"
             f"{minutes(age_ns)}分钟,不得超过{number(age_rule.value)}分钟,应重新取样分析",
             value=age_ns / MINUTE_NS,
             limit=age_rule.value,
             unit="min",
+            subject=what,
             stop=True,
             gate=True,
         )
         return
-    yield from _daily(situation, newest_ns)
+    if what == COMBUSTIBLE:
+        yield from _daily(situation, newest_ns)
 
 
 def temporary_power(situation: Situation) -> Iterator[Finding]:
@@ -138,7 +181,11 @@ def results(situation: Situation) -> Iterator[Finding]:
 
 
 def detectors(situation: Situation) -> Iterator[Finding]:
-    """Values of the detectors while work goes on, and detectors that say nothing."""
+    """Values of the detectors while work goes on, and detectors that say nothing.
+
+    A value that is uncertain, as one beyond the detector's range is, may raise and returns nothing;
+    one that is bad, missing or not for alarm does neither.
+    """
     if not situation.permit.state.working or situation.kind not in ANALYSED:
         return
     points = situation.gas_points
@@ -150,11 +197,15 @@ def detectors(situation: Situation) -> Iterator[Finding]:
         )  # fmt: skip
     for point in points:
         reading = situation.reading(point.name)
-        if reading is not None and reading.usable:
+        usable = reading is not None and reading.usable
+        if reading is not None and reading.alarming:
             yield from judge(situation, point.gas, reading.value, point.unit,
                              _How("gas", point.name, hold_s=situation.holds.gas_s,
                                   since_ns=reading.mono_ns))  # fmt: skip
-        elif situation.continuous:
+        if not usable:
+            rule = situation.rule("hot_work.gas.lel_boundary")
+            yield from (unknown(f"gas_{code}", rule, point.name) for code in _OF_DETECTORS)
+        if situation.continuous and not usable:
             yield _silent(situation, point.name)
         newest = situation.facts.values.get(point.name)
         if situation.continuous and reading is not None and reading.usable and newest:
@@ -194,7 +245,10 @@ def record(situation: Situation) -> Iterator[Finding]:
         return
     rule = situation.rule("confined_space.record_interval")
     written = [a.time_ns for a in situation.analyses if a.time_ns <= situation.now_ns]
-    last_ns = max([situation.last_record_ns, situation.permit.started_ns, *written])
+    if 0 < situation.last_record_ns <= situation.now_ns:
+        last_ns = max([situation.last_record_ns, *written])
+    else:  # none yet, or the clock was set back
+        last_ns = max([min(situation.permit.started_ns, situation.now_ns), *written])
     yield Finding(
         "record_overdue",
         rule,

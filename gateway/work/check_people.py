@@ -8,7 +8,7 @@ from gateway.rules.rulebook import Rule
 from gateway.work.facts import ITEM_ZH
 from gateway.work.permit import Kind, Permit
 from gateway.work.site import Area, WorkSite
-from gateway.work.situation import FAR_NS, Finding, Situation
+from gateway.work.situation import FAR_NS, S_NS, Finding, Situation, unknown
 from gateway.work.words import number
 
 MAINTENANCE = frozenset({Kind.UNPLANNED_MAINTENANCE, Kind.PLUGGING, Kind.TANK_CLEANING,
@@ -16,6 +16,8 @@ MAINTENANCE = frozenset({Kind.UNPLANNED_MAINTENANCE, Kind.PLUGGING, Kind.TANK_CL
                          Kind.LIFTING, Kind.HEIGHT})  # fmt: skip
 """Kinds that are maintenance 检维修 where they are done on a running unit; the site says so by
 `running_unit` of the area."""
+CARD_SILENT_S = 300.0
+"""Ours, from no document: a card that lies still may report every few minutes only."""
 
 
 def maintenance_at(site: WorkSite, permits: Iterable[Permit], place: str) -> bool:
@@ -49,6 +51,19 @@ def guardian(situation: Situation) -> Iterator[Finding]:
             stop=True,
         )  # fmt: skip
         return
+    if not _seen(situation):
+        yield unknown("guardian_absent", situation.rule("work.guardian"))
+
+
+def _seen(situation: Situation) -> bool:
+    """Tell whether the guardian is known to be there; where nothing tells, nobody is missed."""
+    permit, area = situation.permit, situation.area
+    card, zone = permit.text("guardian_card"), area.guardian if area is not None else ""
+    fix = situation.facts.fixes.get(card) if card else None
+    if fix is not None and situation.mono_ns - fix.mono_ns <= CARD_SILENT_S * S_NS:
+        return True
+    reading = situation.reading(zone) if zone else None
+    return reading.usable if reading is not None else not (card or zone)
 
 
 def _absences(situation: Situation) -> Iterator[tuple[int, str, str]]:
@@ -61,6 +76,8 @@ def _absences(situation: Situation) -> Iterator[tuple[int, str, str]]:
     fix = facts.fixes.get(card) if card else None
     if fix is not None and area is not None and fix.area and not area.called(fix.area):
         yield fix.mono_ns, f"card {card} is in {fix.area}", f"定位卡{card}位于{fix.area}"
+    elif fix is not None and _silent_alone(situation, card):
+        yield fix.mono_ns, f"card {card} is silent while others report", f"定位卡{card}无信号"
     if card and fix is None and facts.fixes:
         yield situation.watched_since_ns, f"card {card} is seen nowhere", f"未见定位卡{card}"
     if area is not None and area.guardian:
@@ -68,6 +85,15 @@ def _absences(situation: Situation) -> Iterator[tuple[int, str, str]]:
         began = facts.since(area.guardian, lambda people: people < 1)
         if reading is not None and began is not None:
             yield began, f"nobody is in {area.guardian}", f"监护区{area.guardian}无人"
+
+
+def _silent_alone(situation: Situation, card: str) -> bool:
+    """Tell whether a card has been silent for CARD_SILENT_S while positioning itself goes on."""
+    fixes = situation.facts.fixes
+    newest_ns = max(fix.mono_ns for fix in fixes.values())
+    if situation.mono_ns - newest_ns > situation.holds.silent_s * S_NS:
+        return False
+    return newest_ns - fixes[card].mono_ns > CARD_SILENT_S * S_NS
 
 
 def people(situation: Situation) -> Iterator[Finding]:
@@ -101,6 +127,8 @@ def people(situation: Situation) -> Iterator[Finding]:
             left_ns=situation.left(min(over), situation.holds.people_s),
             stop=True,
         )
+    elif any(_may_be_over(situation, name, most) for name in _counted(situation, area) - {*counts}):
+        yield unknown("too_many_people", rule)
 
 
 def _counts(situation: Situation, area: Area) -> Iterator[tuple[str, int]]:
@@ -113,6 +141,18 @@ def _counts(situation: Situation, area: Area) -> Iterator[tuple[str, int]]:
         found = situation.facts.people.get(name)
         if found is not None and situation.left(found[1], situation.holds.silent_s) >= 0:
             yield f"#{name}", found[0]
+
+
+def _counted(situation: Situation, area: Area) -> set[str]:
+    """Everything that counts people here, whether it says anything now or not."""
+    known = situation.facts.people
+    return {*area.counts, *(f"#{name}" for name in (area.name, *area.names) if name in known)}
+
+
+def _may_be_over(situation: Situation, name: str, most: float) -> bool:
+    """Tell whether what is not heard now had said too many, or nothing yet since the start."""
+    last = situation.facts.last(name)
+    return last is None or last > most
 
 
 def _limit(situation: Situation, area: Area) -> tuple[float, Rule] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.work.permit import Kind, Level
-from gateway.work.situation import Finding, Situation
+from gateway.work.situation import Finding, Situation, unknown
 from gateway.work.words import number
 
 BEAUFORT = "Beaufort"
@@ -57,6 +57,7 @@ def cameras(situation: Situation) -> Iterator[Finding]:
                 f"摄像机{camera}无法监视作业:{VIEW_ZH.get(why.rpartition(' ')[2], '无画面')}",
                 subject=camera,
                 begun=True,
+                tells=True,
             left_ns=situation.left(max(since_ns, situation.watched_since_ns),
                                        situation.holds.camera_s),
             )  # fmt: skip
@@ -92,7 +93,10 @@ def wind(situation: Situation) -> Iterator[Finding]:
     if rule_id is None or area is None or not area.wind or not area.outdoor:
         return
     reading = situation.reading(area.wind)
-    if not situation.permit.state.working or reading is None or not reading.usable:
+    if not situation.permit.state.working:
+        return
+    if reading is None or not reading.usable:
+        yield unknown("wind", situation.rule(rule_id))
         return
     rule, force = situation.rule(rule_id), wind_force(situation, reading.value, area.wind_unit)
     if not rule.holds(force):

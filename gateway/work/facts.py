@@ -1,7 +1,10 @@
 """Live facts of the site: newest values, headcounts, positions, views, equipment seen missing.
 
 Guarantees: of each source the newest word holds, by the source's own time, so a late value never
-replaces a newer one; ages are monotonic (`mono_ns`), so a clock step neither ages nor renews any.
+replaces one that came less than LATE_NS before it; a source whose clock was set back, or that once
+sent a time far off, is heard again after that. Ages are monotonic (`mono_ns`), so a clock step
+neither ages nor renews any. Why a camera cannot be judged is its latest reason, since when its
+first one.
 
 Pure.
 """
@@ -13,7 +16,16 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from drivers.contract import Quality
+
 GOOD_SIMULATED = 0x02F0
+LATE_NS = 10 * 1_000_000_000
+"""Ours, from no document: longer than a message is on its way twice, far shorter than people may be
+without a watch because a clock was set back."""
+_NOT_FOR_ALARM = frozenset({
+    Quality.GOOD_SIMULATED, Quality.UNCERTAIN_INHIBITED, Quality.UNCERTAIN_WARM_UP,
+    Quality.UNCERTAIN_CALIBRATING, Quality.UNCERTAIN_UNDER_TEST,
+})  # fmt: skip
 MOST_CHANGES = 64
 Scalar = str | int | float | bool
 PPE_WORDS: Mapping[str, str] = {
@@ -39,6 +51,12 @@ class Reading:
     mono_ns: int
     usable: bool
     since_ns: int
+
+    @property
+    def alarming(self) -> bool:
+        """Tell whether it may raise an alarm: beyond the range or uncertain, it still may."""
+        bad = self.quality & 0x8000
+        return not bad and self.quality not in _NOT_FOR_ALARM and not math.isnan(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +84,7 @@ class Facts:
     """Everything known now; fed by the monitor only.
 
     people: by area name of positioning, (people, mono_ns, source time).
-    blind: by camera, since when (monotonic) and why it cannot be judged.
+    blind: by camera, since when (monotonic) and why it cannot be judged now.
     missing: by camera, item and zone; a vendor's box names no zone.
     left: cards and areas whose guardian positioning says has left, since when.
     """
@@ -82,7 +100,7 @@ class Facts:
     def value(self, name: str, value: float, quality: int, time_ns: int, mono_ns: int) -> None:
         """Take a value of a point."""
         before = self.values.get(name)
-        if before is not None and time_ns < before.time_ns:
+        if before is not None and _late(time_ns, before.time_ns, mono_ns - before.mono_ns):
             return
         usable = not quality & 0xC000 and quality != GOOD_SIMULATED and not math.isnan(value)
         since_ns = before.since_ns if before and before.usable == usable else mono_ns
@@ -101,6 +119,11 @@ class Facts:
             began = mono_ns
         return began
 
+    def last(self, name: str) -> float | None:
+        """Newest number that was known; names as for `since`. None if there was none."""
+        known = (value for _, value in reversed(self.trails.get(name, ())) if not math.isnan(value))
+        return next(known, None)
+
     def event(
         self, kind: str, source: str, said: Mapping[str, Scalar], time_ns: int, mono_ns: int
     ) -> bool:
@@ -113,11 +136,11 @@ class Facts:
             case "intake.position_alarm" if said.get("alarm") == "left_post":
                 self._left_post(said, mono_ns)
             case "vision.camera_lost":
-                self.blind.setdefault(source, (mono_ns, str(said.get("reason", "lost"))))
+                self._blinded(source, mono_ns, str(said.get("reason", "lost")))
             case "vision.worker_lost":
-                self.blind.setdefault(source, (mono_ns, "its process is lost"))
+                self._blinded(source, mono_ns, "its process is lost")
             case "vision.view" if said.get("view") != "clear":
-                self.blind.setdefault(source, (mono_ns, f"the view is {said.get('view')}"))
+                self._blinded(source, mono_ns, f"the view is {said.get('view')}")
             case "vision.view" | "vision.camera_recovered" | "vision.started":
                 self.blind.pop(source, None)
             case "intake.picture":
@@ -128,10 +151,16 @@ class Facts:
                 return False
         return True
 
+    def _blinded(self, camera: str, mono_ns: int, why: str) -> None:
+        since_ns, _ = self.blind.get(camera, (mono_ns, ""))
+        self.blind[camera] = since_ns, why
+
     def _count(self, said: Mapping[str, Scalar], time_ns: int, mono_ns: int) -> None:
         area, people = str(said.get("area", "")), said.get("people")
         before = self.people.get(area)
-        if isinstance(people, bool | str | None) or (before is not None and time_ns < before[2]):
+        if isinstance(people, bool | str | None):
+            return
+        if before is not None and _late(time_ns, before[2], mono_ns - before[1]):
             return
         self.people[area] = (int(people), mono_ns, time_ns)
         self._trail(f"#{area}", float(people), mono_ns)
@@ -144,7 +173,7 @@ class Facts:
     def _fix(self, said: Mapping[str, Scalar], time_ns: int, mono_ns: int) -> None:
         card = str(said.get("card", ""))
         before = self.fixes.get(card)
-        if before is not None and time_ns < before.time_ns:
+        if before is not None and _late(time_ns, before.time_ns, mono_ns - before.mono_ns):
             return
         place = (said.get("longitude"), said.get("latitude"))
         numbers = [math.nan if isinstance(n, bool | str | None) else float(n) for n in place]
@@ -172,3 +201,8 @@ class Facts:
         else:
             self.missing[key] = Missing(item, mono_ns, told is True)
         return True
+
+
+def _late(time_ns: int, newest_ns: int, passed_ns: int) -> bool:
+    """Tell whether a word is older than the newest one, which came `passed_ns` before it."""
+    return time_ns < newest_ns and passed_ns < LATE_NS

@@ -18,10 +18,13 @@ from gateway.work.words import cited
 MOST_ENTRIES = 2000
 """Lines of one timeline; a job of a week with a value record every 2 h has some 200."""
 
+MOST_REASONS = 50
+"""Reasons of one violation: a view that flickers between two is told often enough."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the timeline. kind: permit, state, gas, alarm, returned, stop, notice."""
+    """One line of the timeline. kind: permit, state, gas, alarm, reason, returned, stop, notice."""
 
     time_ns: int
     kind: str
@@ -43,6 +46,7 @@ class Violation:
     """An alarm of a permit, standing until returned_ns is set.
 
     absent_ns: monotonic time since which it is not found any more, 0 while it is.
+    later: other reasons that were told while it stood, oldest first.
     """
 
     alarm_id: bytes
@@ -61,6 +65,7 @@ class Violation:
     returned_ns: int = 0
     absent_ns: int = 0
     evidence: list[Evidence] = field(default_factory=list)
+    later: list[Entry] = field(default_factory=list)
 
     @classmethod
     def of(cls, alarm_id: bytes, finding: Finding, now_ns: int) -> Violation:
@@ -140,6 +145,14 @@ class Job:
         if len(self.timeline) < MOST_ENTRIES:
             self.timeline.append(Entry(time_ns, kind, en, zh))
 
+    def tell_reason(self, violation: Violation, time_ns: int, finding: Finding) -> None:
+        """Write down that what stands has another reason now: the later one may be the truer."""
+        later = violation.later
+        told = later[-1].en if later else violation.en
+        if finding.en != told and len(later) < MOST_REASONS:
+            later.append(Entry(time_ns, "reason", finding.en, finding.zh))
+            self.say(time_ns, "reason", f"now {finding.en}", f"原因变更:{finding.zh}")
+
     def standing(self) -> dict[tuple[str, str], Violation]:
         """Violations that stand."""
         return {(v.code, v.subject): v for v in self.violations if not v.returned_ns}
@@ -203,4 +216,5 @@ def _violation_to_plain(violation: Violation) -> dict[str, Any]:
 def _violation_from_plain(raw: Mapping[str, Any]) -> Violation:
     fields = {**raw, "alarm_id": bytes.fromhex(raw["alarm_id"])}
     fields["evidence"] = [Evidence(**row) for row in raw["evidence"]]
+    fields["later"] = [Entry(**row) for row in raw.get("later", ())]  # older states have none
     return Violation(**fields)

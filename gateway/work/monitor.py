@@ -331,7 +331,10 @@ class WorkMonitor:
         for key, finding in found.items():
             if key in standing:
                 if finding.left_ns <= 0 or finding.begun:
-                    standing.pop(key).absent_ns = 0
+                    violation = standing.pop(key)
+                    violation.absent_ns = 0
+                    if finding.tells:
+                        job.tell_reason(violation, situation.now_ns, finding)
             elif finding.left_ns <= 0:
                 outputs += self._raise(job, situation, finding)
         merge_ns = round(self._site.holds.merge_s * S_NS)
@@ -397,11 +400,10 @@ class WorkMonitor:
     def _automatic_record(self, job: Job, situation: Situation) -> list[Output]:
         if not situation.continuous or not situation.gas_points:
             return []
-        last_ns = max(job.last_record_ns, situation.permit.started_ns)
-        if not job.last_record_ns:
+        if not 0 < job.last_record_ns <= situation.now_ns:  # none, or the clock was set back
             due_ns = situation.now_ns
         else:
-            due_ns = last_ns + round(
+            due_ns = job.last_record_ns + round(
                 situation.rule("confined_space.record_interval").value * 3600 * S_NS
             ) - 300 * S_NS  # fmt: skip
         if situation.now_ns < due_ns:

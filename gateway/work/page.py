@@ -164,13 +164,22 @@ def _violations(record: Mapping[str, Any]) -> str:
                 f'<td class="time">{escape(found["raised"])}<br>'
                 f'<span class="dim">{escape(found["returned"])}</span></td>',
                 f'<td>{stop}{escape(found["zh"])}<br><span class="dim">{escape(found["en"])}</span>'
-                f"</td>",
+                f"{_later(found)}</td>",
                 f"<td>{escape(found['citation'])}<br><code>{escape(found['rule'])}</code></td>",
                 f"<td>{hashes or '–'}</td>",
             )
         )
     heads = ("起/止 from, to", "违规 violation", "依据 clause", "证据 evidence")
     return _table("违规", "Violations", heads, rows)
+
+
+def _later(found: Mapping[str, Any]) -> str:
+    """Reasons that were told while a violation stood, each with its time."""
+    return "".join(
+        f'<div>{escape(e["time"])} {escape(e["zh"])} <span class="dim">{escape(e["en"])}</span>'
+        "</div>"
+        for e in found["later"]
+    )
 
 
 def _analyses(record: Mapping[str, Any]) -> Iterable[str]:

@@ -60,7 +60,7 @@ def record_of(job: Job, situation: Situation) -> dict[str, Any]:
         "violations": [_violation(v) for v in job.violations],
         "recording_gaps": [
             {"camera": v.subject, "from": local(v.raised_ns), "to": local(v.returned_ns),
-             "why": v.en}
+             "why": "; then ".join([v.en, *(later.en for later in v.later)])}
             for v in gaps
         ] + [
             {"camera": g.camera, "from": local(g.from_ns), "to": local(g.to_ns), "why": g.why}
@@ -96,6 +96,7 @@ def _violation(violation: Violation) -> dict[str, Any]:
         "citation": violation.citation,
         "en": violation.en,
         "zh": violation.zh,
+        "later": [{"time": local(e.time_ns), "en": e.en, "zh": e.zh} for e in violation.later],
         "value": plain(violation.value),
         "limit": plain(violation.limit),
         "unit": violation.unit,

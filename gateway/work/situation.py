@@ -32,7 +32,7 @@ class Finding:
     left_ns: how long until it stands; 0 or less: it stands.  subject: tells apart findings of one
     code.  stop: people should stop work.  gate: the work does not count as active because of it.
     begun: it is so already and stands once it has lasted (left_ns); else left_ns says when it will.
-    ends_ns: time until it is over by itself.
+    ends_ns: time until it is over by itself.  tells: other words while it stands are news.
     """
 
     code: str
@@ -49,6 +49,12 @@ class Finding:
     gate: bool = False
     begun: bool = False
     ends_ns: int = FAR_NS
+    tells: bool = False
+
+
+def unknown(code: str, rule: Rule, subject: str = "") -> Finding:
+    """What cannot be judged now: it raises nothing, and what stands goes on standing."""
+    return Finding(code, rule, "", "", subject=subject, begun=True, left_ns=FAR_NS)
 
 
 @dataclass(frozen=True)

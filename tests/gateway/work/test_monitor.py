@@ -126,6 +126,75 @@ def test_a_late_position_does_not_replace_a_newer_one() -> None:
     assert scene.raised() == []
 
 
+def test_the_guardians_card_falls_silent_while_others_report() -> None:
+    """@example: a guardian whose card was switched off hours ago was still counted as there."""
+    scene = Scene()
+    scene.start(guardian_card="C7")
+    scene.event("intake.position", "uwb", card="C7", area="泵区")
+    for _ in range(33):
+        scene.event("intake.position", "uwb", card="C8", area="泵区")
+        scene.keep_well(10)
+    assert scene.standing() == {"guardian_absent"}
+    assert "silent" in scene.alarm("guardian_absent").change.text
+    scene.event("intake.position", "uwb", card="C7", area="泵区")
+    scene.keep_well(10, 5)
+    assert scene.standing() == set()
+
+
+def test_positioning_that_is_silent_as_a_whole_misses_nobody() -> None:
+    scene = Scene()
+    scene.start(guardian_card="C7")
+    scene.event("intake.position", "uwb", card="C7", area="泵区")
+    scene.event("intake.position", "uwb", card="C8", area="泵区")
+    scene.keep_well(1800)
+    assert scene.raised() == []
+
+
+def test_a_source_whose_clock_was_set_back_is_heard_again() -> None:
+    """@example: a server's clock corrected by 8 h left the gas unwatched for 8 h."""
+    scene = Scene()
+    scene.start()
+    scene.now_ns += 8 * HOUR  # what the source says from here on is ahead
+    scene.value("gds/AT-1", 1.0)
+    scene.event("intake.position_count", "uwb", area="泵区", people=2)
+    scene.now_ns -= 8 * HOUR
+    scene.value("gds/AT-1", 60.0)
+    assert scene.raised() == []  # one that is merely late
+    for _ in range(4):
+        scene.value("gds/AT-1", 60.0)
+        scene.event("intake.position_count", "uwb", area="泵区", people=9)
+        scene.wait(5)
+    assert scene.standing() == {"gas_over", "too_many_people"}
+
+
+def test_a_camera_that_stays_blind_tells_its_later_and_truer_reason() -> None:
+    """@example: the record said "covered" of a camera whose cable was cut a minute later."""
+    scene = Scene()
+    scene.start()
+    scene.event("vision.view", "cam", view="covered")
+    scene.wait(5)
+    scene.keep_well(60)
+    scene.event("vision.camera_lost", "cam", reason="no route to the camera")
+    scene.event("vision.camera_lost", "cam", reason="no route to the camera")
+    scene.restart()
+    scene.event("vision.camera_lost", "cam", reason="no route to the camera")
+    scene.wait(1)
+    scene.event("vision.camera_lost", "cam", reason="the login is refused")
+    scene.event("vision.view", "cam", view="clear")
+    scene.keep_well(20)
+    assert scene.raised() == ["camera_blind"]
+    scene.permit(status="ended", time_ns=scene.now_ns)
+    scene.wait(120)
+    record = scene.records()[-1].content
+    (violation,) = record["violations"]
+    assert [line["en"].rpartition(": ")[2] for line in violation["later"]] == [
+        "no route to the camera", "the login is refused",
+    ]  # fmt: skip
+    assert record["recording_gaps"][0]["why"].endswith("the login is refused")
+    assert [e["kind"] for e in record["timeline"]].count("reason") == 2
+    assert "the login is refused" in page(record)
+
+
 def test_the_seventh_person_is_told_by_camera_and_by_positioning() -> None:
     scene = Scene()
     scene.start()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from drivers.contract import Quality
 from gateway.work.gases import GasError, parse_gases, shipped_gases
 from tests.gateway.work.scene import AREA, HOUR, MIN, NOON, SITE, S, Scene, at, iso
 
@@ -298,6 +299,114 @@ def test_gas_of_a_confined_space_is_recorded_every_two_hours() -> None:
     quiet.wait(0.001)
     assert "record_overdue" in quiet.raised()
     cites(quiet, "record_overdue", "confined_space.record_interval/1", "6")
+
+
+def test_a_clock_that_is_set_back_stops_no_record_of_a_confined_space() -> None:
+    said: dict[str, Any] = {"work": "confined_space", "area": "vessel"}
+    scene = Scene()
+    scene.start(**said)
+    scene.keep_well(60)
+    scene.now_ns -= 5 * HOUR
+    scene.keep_well(2 * 3600 + 60, 25)
+    assert len(scene.events("work.gas_record")) == 3
+    assert "record_overdue" not in scene.raised()
+
+
+def test_each_kind_of_sample_is_as_fresh_as_the_rule_asks() -> None:
+    """@example: oxygen of 10 min ago made a LEL of two hours ago pass, for hot work and vessels."""
+    kinds: list[dict[str, Any]] = [{}, {"work": "confined_space", "area": "vessel"}]
+    for said in kinds:
+        scene = Scene()
+        scene.permit(status="approved", **said)
+        scene.gas(120)
+        scene.gas(10, 20.9, "oxygen")
+        scene.all_well()
+        scene.permit(status="active", **said)
+        assert scene.raised() == ["analysis_old"], said
+        scene.gas(0)
+        scene.wait(6)
+        assert scene.standing() == set()
+
+
+def test_nobody_enters_a_vessel_without_a_sample_of_oxygen() -> None:
+    said: dict[str, Any] = {"work": "confined_space", "area": "vessel"}
+    scene = Scene()
+    scene.permit(status="approved", **said)
+    scene.gas(10)
+    scene.all_well()
+    scene.permit(status="active", **said)
+    assert scene.raised() == ["analysis_missing"]
+    assert "氧气" in scene.alarm("analysis_missing").change.text
+    assert scene.state() == "approved: analysis_missing"
+
+
+def test_oxygen_alone_says_nothing_of_what_may_burn() -> None:
+    scene = Scene()
+    scene.permit(status="approved")
+    scene.gas(10, 20.9, "oxygen")
+    scene.all_well()
+    scene.permit(status="active")
+    assert scene.raised() == ["analysis_missing"]
+
+
+@pytest.mark.parametrize(
+    "quality",
+    [Quality.UNCERTAIN_OUT_OF_RANGE, Quality.UNCERTAIN, Quality.UNCERTAIN_STALE],
+)
+def test_gas_beyond_the_range_of_the_detector_is_gas(quality: int) -> None:
+    """@example: 101 %LEL of a detector of 0 to 100 was uncertain, so it was no gas at all."""
+    scene = Scene()
+    scene.start()
+    scene.value("gds/AT-1", 101.0, quality)
+    assert scene.raised() == ["gas_over"]
+
+
+@pytest.mark.parametrize(
+    ("value", "quality"),
+    [
+        (math.nan, Quality.BAD_SENSOR_FAULT),
+        (math.nan, Quality.BAD_OUT_OF_RANGE),
+        (-1.0, Quality.UNCERTAIN_OUT_OF_RANGE),
+        (0.0, Quality.UNCERTAIN_CALIBRATING),
+        (0.0, Quality.GOOD_SIMULATED),
+    ],
+)
+def test_gas_goes_on_standing_while_its_detector_cannot_tell(value: float, quality: int) -> None:
+    """@example: a sensor that failed in the gas ended the alarm after `merge_s`."""
+    scene = Scene()
+    scene.start()
+    scene.value("gds/AT-1", 60.0)
+    assert scene.standing() == {"gas_over"}
+    for _ in range(20):
+        scene.value("gds/AT-1", value, quality)
+        scene.wait(10)
+    scene.wait(600)  # nothing comes any more at all
+    assert scene.standing() == {"gas_over"}
+    scene.restart()
+    scene.wait(600)
+    assert scene.standing() == {"gas_over"}
+    scene.all_well()
+    scene.wait(6)
+    assert scene.standing() == set()
+    assert scene.raised() == ["gas_over"]
+
+
+def test_wind_people_and_guardian_go_on_standing_while_nobody_can_tell() -> None:
+    area = replace(AREA, guardian="cam/guard.headcount")
+    scene = Scene(site=replace(SITE, areas=(area,)))
+    scene.start()
+    for _ in range(5):
+        scene.values({"met/wind": 9.0, "cam/zone.headcount": 8.0, "cam/guard.headcount": 0.0})
+        scene.wait(10)
+    assert scene.standing() == {"wind", "too_many_people", "guardian_absent"}
+    scene.values({"met/wind": math.nan, "cam/zone.headcount": math.nan,
+                  "cam/guard.headcount": math.nan}, Quality.BAD_NOT_CONNECTED)  # fmt: skip
+    scene.event("intake.position_count", "uwb", area="泵区", people=2)
+    scene.wait(300)
+    assert scene.standing() >= {"wind", "too_many_people", "guardian_absent"}
+    scene.all_well()
+    scene.wait(6)
+    assert scene.standing() == set()
 
 
 @pytest.mark.parametrize(
