@@ -12,7 +12,8 @@ Guarantees:
   nobody acknowledges.
 - What is acknowledged, put aside or closed calls nobody any more. What returns unacknowledged is
   told as returned to the people who know of it, and as active if it comes back, each once; the call
-  goes on, under the new alarm's id.
+  goes on, under the new alarm's id. If all rounds were told by then, they begin anew; what comes
+  back after its flood is over is a call of its own.
 - An alarm under a declared test or outage is told to nobody, or (`tell_tests`) to the first step,
   once and marked as a test.
 - In a flood (`flood`) alarms become one call with their number, but for those of priority
@@ -181,6 +182,10 @@ class DutyDesk:
         member = self._members.get(earlier)
         if member is not None:
             return self._again(self._calls[member.call], earlier, change)
+        return self._call(key, change, position)
+
+    def _call(self, key: str, change: AlarmChange, position: str) -> list[Output]:
+        """Call for an alarm that belongs to no call, or let it join the flood that runs."""
         running = self._floods.get(position)
         if running is not None and not self._goes_through(running, change):
             return self._join(self._calls[running.call], change)
@@ -211,9 +216,17 @@ class DutyDesk:
         """An alarm that had returned unacknowledged is active again, under a new id."""
         self._leave(earlier)
         if call.flood is not None:
-            return self._join(call, change)
+            if any(one.call == call.key for one in self._floods.values()):
+                return self._join(call, change)
+            ended = [] if call.open else self._end(call, "active again by itself")
+            return ended + self._call(change.alarm_id.hex(), change, call.position)
         self._enter(call, change)
         call.subject = change
+        if call.due_ns is None:  # all rounds were told, of something that was over since
+            call.returned = call.returned_told = False
+            call.rounds_told, call.round, call.step = 0, call.round + 1, 0
+            call.drop(before_round=call.round)
+            return self._advance(call)
         was_told = call.returned and call.returned_told
         if was_told and not any(t.kind is Kind.ALARM and t.round == 0
                                 for t in call.tellings.values()):  # fmt: skip

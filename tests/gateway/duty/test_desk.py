@@ -101,6 +101,46 @@ def test_a_return_is_told_once_to_those_who_know_and_the_call_goes_on_if_it_come
     assert notes(rig.feed(changed(alarm(3, source="gds/1"), ACKNOWLEDGED))) == ["notify.ended"]
 
 
+def test_what_comes_back_after_all_rounds_were_told_is_told_in_rounds_again() -> None:
+    """@example: from its third raise on an alarm that nobody acknowledges was told to nobody."""
+    rig = Rig()
+    for number in range(2, 8):
+        told: list[str] = []
+        pending = rig.feed(alarm(number, source="gds/1"))
+        for _ in range(100):
+            for one in tells(pending):
+                told.append(one.recipient.person)
+                rig.sent(one.id)
+            pending = rig.advance(60)
+            if "notify.exhausted" in notes(pending):
+                break
+        assert told == ["an", "bo", "chen", "da"] * 3, number
+        back = tells(rig.feed(changed(alarm(number, source="gds/1"), RETURNED)))
+        assert {one.kind for one in back} == {Kind.RETURNED}, number
+        for one in back:
+            rig.sent(one.id)
+        rig.advance(86_400)
+        if number == 4:
+            rig.restart(away_s=60)
+
+
+def test_what_comes_back_after_its_flood_is_over_is_told_by_itself() -> None:
+    """@example: it joined the call of a flood of last week, of which nobody was told any more."""
+    rig = Rig()
+    for one in tells(rig.flood(begins=True)):
+        rig.sent(one.id)
+    for number in (1, 2):
+        rig.feed(alarm(number, priority=2))
+        rig.feed(changed(alarm(number, priority=2), RETURNED))
+    rig.flood(begins=False)
+    rig.advance(86_400)
+    assert people(rig.feed(alarm(11, priority=2, source="gds/1"))) == ["an", "bo"]
+    again = rig.feed(alarm(12, priority=2, source="gds/2"))
+    assert people(again) == ["an", "bo"]
+    assert notes(again) == ["notify.ended"]  # nothing of the flood is left
+    assert people(rig.feed(alarm(12, priority=2, source="gds/2"))) == []
+
+
 def test_what_is_put_aside_calls_nobody() -> None:
     for state in (AlarmState.SHELVED, AlarmState.SUPPRESSED_BY_DESIGN, AlarmState.OUT_OF_SERVICE):
         rig = Rig()
