@@ -31,7 +31,7 @@ from gateway.rules.declarations import STATE as DECLARATIONS_STATE
 from gateway.rules.declarations import Declaration
 from gateway.rules.desk import Command, Entry
 from gateway.rules.judge import FLOOD, FLOOD_OVER, Judge
-from gateway.rules.mirror import RULE as MIRRORED
+from gateway.rules.mirror import KINDS as MIRROR_KINDS
 from gateway.rules.risk import STATE as RISK_STATE
 from gateway.rules.risk_flow import RiskFlow
 from gateway.runtime.wake import sleep_until_or
@@ -336,7 +336,7 @@ class Pipeline:
     async def _accept_event(self, item: SourceEvent) -> Receipt:
         changes = self._judged(item)
         if changes:
-            own = [change for change in changes if change.rule != MIRRORED]
+            own = changes if item.kind not in MIRROR_KINDS else []
             followed = self._work.opened(own) if self._work is not None else _NO_STATE
             self._store_alarms(changes, followed)
             self._store_notes()

@@ -11,7 +11,11 @@ Guarantees:
 - The id of an alarm is the same from a raise to its return and through all commands; a new raise is
   a new id.
 - A shelf 搁置 and an outage 停用 end by themselves, at most `most_aside_ns` after the command; a
-  clock step moves neither, a restart keeps the wall-clock time.
+  clock step moves neither, a restart keeps the wall-clock time, or `most_aside_ns` where the clock
+  is wrong by then.
+- What is suppressed by design is so only while a cause of it stands that the policy of now names,
+  and that is no test: an alarm under a declaration suppresses nothing.
+- An alarm of the control system is never moved, only kept as it was said.
 - `state_of(change)` is the state to store with that very change; `AlarmDesk.restored` goes on from
   it. An entry that cannot be read is named in `complaints` and left out.
 
@@ -100,6 +104,7 @@ class AlarmDesk:
         self._new_id = new_id
         self._entries: dict[Key, Entry] = {}
         self._standing: Counter[str] = Counter()  # conditions that stand, by source and by group
+        self._tests: Counter[str] = Counter()  # of these, raised under a declaration
         self._aside: set[Key] = set()  # those whose shelf or outage ends by itself
         self.complaints: list[str] = []
         self._owed = Owed.NOTHING  # by the step that is being taken
@@ -145,41 +150,57 @@ class AlarmDesk:
             declaration=entry.last.declaration if entry is not None and not raised else declaration,
         )
         self._keep(key, change, active=raised)
-        self._count(key, 1 if raised else -1)
+        self._count(key, 1 if raised else -1, test=bool(change.declaration))
         return change
 
     def _first_out(self, key: Key) -> bool:
         group = self._policy.group_of(key)
         return bool(group) and not self._standing[_JOIN + group]
 
-    def _count(self, key: Key, step: int) -> None:
+    def _count(self, key: Key, step: int, *, test: bool = False) -> None:
         self._standing[key[0]] += step
+        if test:
+            self._tests[key[0]] += step
         self._standing[_JOIN + self._policy.group_of(key)] += step
 
     def _suppress(self, cause: AlarmChange, *, raised: bool) -> list[AlarmChange]:
         """Suppress by design what the policy names for a cause that stands, or end it."""
         changes: list[AlarmChange] = []
+        times = cause.source_time_ns, cause.gateway_time_ns
         for rule in self._policy.suppressed_by(cause.source):
             for key in [k for k in self._entries if rule.covers(k)]:
-                event = AlarmEvent.SUPPRESS if raised else AlarmEvent.UNSUPPRESS
-                change = self._moved(key, event, cause, rule.reason)
-                changes += [change] if change is not None else []
-        standing = self._standing_cause((cause.source, cause.condition)) if raised else None
-        if standing is not None and cause.state is AlarmState.UNACKNOWLEDGED_ACTIVE:
-            key = cause.source, cause.condition
-            change = self._moved(key, AlarmEvent.SUPPRESS, cause, standing)
-            changes += [change] if change is not None else []
+                changes += self._settled(key, times)
+        if raised and cause.state is AlarmState.UNACKNOWLEDGED_ACTIVE:
+            changes += self._settled((cause.source, cause.condition), times)
         return changes
+
+    def settle(self, wall_ns: int) -> list[AlarmChange]:
+        """Let the policy of now decide what is suppressed: it may be another than before."""
+        times = wall_ns, wall_ns
+        return [change for key in list(self._entries) for change in self._settled(key, times)]
+
+    def _settled(self, key: Key, times: tuple[int, int]) -> list[AlarmChange]:
+        """Suppress an alarm that a standing cause covers, bring back one that none covers."""
+        entry = self._entries.get(key)
+        if entry is None or entry.last.rule == MIRRORED:
+            return []
+        reason = self._standing_cause(key)
+        if (reason is not None) == (entry.last.state is AlarmState.SUPPRESSED_BY_DESIGN):
+            return []
+        event = AlarmEvent.UNSUPPRESS if reason is None else AlarmEvent.SUPPRESS
+        change = self._moved(key, event, times, entry.last.reason if reason is None else reason)
+        return [change] if change is not None else []
 
     def _standing_cause(self, key: Key) -> str | None:
         """Reason of a suppression that covers an alarm and whose cause stands now."""
         for rule in self._policy.suppressions:
-            if self._standing[rule.cause] > 0 and rule.covers(key):
+            real = self._standing[rule.cause] - self._tests[rule.cause]
+            if real > 0 and rule.covers(key):
                 return rule.reason
         return None
 
     def _moved(
-        self, key: Key, event: AlarmEvent, cause: AlarmChange, reason: str
+        self, key: Key, event: AlarmEvent, times: tuple[int, int], reason: str
     ) -> AlarmChange | None:
         entry = self._entries[key]
         try:
@@ -190,8 +211,8 @@ class AlarmDesk:
             entry.last,
             state=state,
             previous_state=entry.last.state,
-            gateway_time_ns=cause.gateway_time_ns,
-            source_time_ns=cause.source_time_ns,
+            source_time_ns=times[0],
+            gateway_time_ns=times[1],
             operator="",
             reason=reason,
             first_out=False,
@@ -201,13 +222,20 @@ class AlarmDesk:
         return change
 
     def end_declaration(self, declaration: str, wall_ns: int) -> list[AlarmChange]:
-        """Announce what was raised under a declaration and still stands: from now on it is real."""
+        """Announce what was raised under a declaration and still stands: from now on it is real.
+
+        One that was acknowledged as a test is an alarm of its own now, that nobody has heard of.
+        """
         changes = []
-        for key, entry in self._entries.items():
+        for key, entry in list(self._entries.items()):
             if not entry.active or entry.last.declaration != declaration:
                 continue
+            acknowledged = entry.last.state is AlarmState.ACKNOWLEDGED_ACTIVE
+            state = AlarmState.UNACKNOWLEDGED_ACTIVE if acknowledged else entry.last.state
             change = replace(
                 entry.last,
+                alarm_id=self._new_id() if acknowledged else entry.last.alarm_id,
+                state=state,
                 previous_state=entry.last.state,
                 gateway_time_ns=wall_ns,
                 declaration="",
@@ -217,13 +245,17 @@ class AlarmDesk:
                 f" {declaration} has ended.",
             )
             entry.last = change
-            changes.append(change)
+            self._tests[key[0]] -= 1
+            changes += [change, *self._suppress(change, raised=True)]
         return changes
 
     # -- the control system --------------------------------------------------------------------
 
-    def mirror(self, change: AlarmChange) -> None:
-        """Keep a record of an alarm of the control system as it is: its state is not ours."""
+    def mirror(self, change: AlarmChange) -> list[AlarmChange]:
+        """Keep a record of an alarm of the control system as it is: its state is not ours.
+
+        Gives what becomes of alarms of ours that it suppresses by design, or did.
+        """
         key = change.source, change.condition
         active = change.state in {
             AlarmState.UNACKNOWLEDGED_ACTIVE, AlarmState.ACKNOWLEDGED_ACTIVE,
@@ -232,8 +264,10 @@ class AlarmDesk:
         before = entry is not None and entry.active
         self._owed = Owed.NOTHING
         self._keep(key, change, active=active)
-        if active != before:
-            self._count(key, 1 if active else -1)
+        if active == before:
+            return []
+        self._count(key, 1 if active else -1)
+        return self._suppress(change, raised=active)
 
     # -- people ----------------------------------------------------------------------------
 
@@ -307,6 +341,10 @@ class AlarmDesk:
         for key in due:
             entry = self._entries[key]
             last = entry.last
+            if last.state is AlarmState.SUPPRESSED_BY_DESIGN:  # the shelf before it is over
+                entry.until_ns = 0
+                self._aside.discard(key)
+                continue
             state = self._following(key, last.state, _BACK[last.state], active=entry.active)
             change = replace(
                 last,
@@ -318,7 +356,7 @@ class AlarmDesk:
                 f" now {_words(state)}.",
             )
             self._keep(key, change, active=entry.active)
-            changes.append(change)
+            changes += [change, *self._settled(key, (wall_ns, wall_ns))]
         return changes
 
     # -- state -----------------------------------------------------------------------------
@@ -380,8 +418,9 @@ class AlarmDesk:
 
     def set_ends(self, *, now_ns: int, wall_ns: int) -> None:
         """Say what monotonic time it is at a wall-clock time: shelves end by the former."""
+        most_ns = self._policy.most_aside_ns
         for entry in self._entries.values():
-            entry.ends_ns = now_ns + entry.until_ns - wall_ns
+            entry.ends_ns = now_ns + min(entry.until_ns - wall_ns, most_ns)
 
     def adopt(self, entries: Iterable[Entry]) -> None:
         """Take over all alarms of another desk, which is not to be used any more."""
@@ -391,9 +430,10 @@ class AlarmDesk:
     def _recount(self) -> None:
         self._aside = {key for key, entry in self._entries.items() if entry.until_ns}
         self._standing.clear()
+        self._tests.clear()
         for key, entry in self._entries.items():
             if entry.active:
-                self._count(key, 1)
+                self._count(key, 1, test=bool(entry.last.declaration))
 
 
 def encode(entry: Entry, last: bytes) -> bytes:

@@ -25,6 +25,7 @@ from gateway.rules.declarations import DeclarationError, Declarations, Note
 from gateway.rules.desk import PREFIX, AlarmDesk, Command, Entry, active_of
 from gateway.rules.desk_policy import DeskPolicy
 from gateway.rules.gathering import Gatherings, GatheringSpec
+from gateway.rules.headcount import KINDS as HEADCOUNT_KINDS
 from gateway.rules.headcount import HeadcountAlarms
 from gateway.rules.late import LateAlarms, judged_late
 from gateway.rules.limits import LimitAlarms, Standing
@@ -96,9 +97,8 @@ class Judge:
         self._waiting_ns = 0
         self._mirror = Mirror(lambda: [e.last for e in self._desk.entries()], new_id)
         self._limits = LimitAlarms(points, new_id=new_id, restored=self._standing("limit."))
-        self._headcount = HeadcountAlarms(
-            new_id=new_id, restored=self._standing("headcount.over_count")
-        )
+        sights = [rule for _, rule in HEADCOUNT_KINDS.values()]
+        self._headcount = HeadcountAlarms(new_id=new_id, restored=self._standing(*sights))
 
         named = named_in(specs) | {name for area in areas for name in area.cameras}
         few = [point for point in points if point.name in named]  # of all, nothing is kept
@@ -132,8 +132,8 @@ class Judge:
         entries = [e for e in self._desk.entries() if not e.last.source.startswith(PERMITS)]
         return [OpenAlarm.of(one) for rule in rules for one in active_of(entries, rule)]
 
-    def _standing(self, rule: str) -> bytes:
-        return encode_open(self._open(rule))
+    def _standing(self, *rules: str) -> bytes:
+        return encode_open(self._open(*rules))
 
     def found(self, changes: Sequence[AlarmChange]) -> list[AlarmChange]:
         """Give the desk what was found elsewhere: by the work monitor."""
@@ -147,6 +147,7 @@ class Judge:
     def begin(self, wall_ns: int, *, now_ns: int, declared: bytes = b"") -> list[AlarmChange]:
         """Set the clocks; return the alarms of zones that are gone. Once, at start.
 
+        What the policy of now does not suppress any more is returned with them.
         wall_ns: wall clock.  now_ns: the monotonic time of that moment.  declared: an earlier
         `declarations.encode()`.
         """
@@ -156,7 +157,8 @@ class Judge:
             self.complaints.append(str(error))
         self._desk.set_ends(now_ns=now_ns, wall_ns=wall_ns)
         self._conditions.begin(now_ns)
-        return self._desk.feed(self._headcount.close_removed(self._zones, wall_ns))
+        gone = self._desk.feed(self._headcount.close_removed(self._zones, wall_ns))
+        return gone + self._desk.settle(wall_ns)
 
     def take_over(self, other: Judge, gateway_time_ns: int) -> list[AlarmChange]:
         """Go on where `other` stopped; before the first `feed`, instead of `state` and `begin`.
@@ -175,13 +177,14 @@ class Judge:
         self._gatherings = self._make_gatherings(restored=self._open("gathering."))
         self._not_judged = self._make_not_judged(restored=self._open("fault."))
         self._not_judged.take_over(other._not_judged)
+        self._mirror.take_over(other._mirror)
         self.permit_active = other.permit_active
         self._headcount = HeadcountAlarms(new_id=self._new_id, restored=was.headcount)
         gone = [
             *self._limits.take_over(was.limits, gateway_time_ns),
             *self._headcount.close_removed(self._zones, gateway_time_ns),
         ]
-        return [*rest, *self._desk.feed(gone)]
+        return [*rest, *self._desk.feed(gone), *self._desk.settle(gateway_time_ns)]
 
     def hand_over_floods(self) -> tuple[FloodWatch | None, list[Note]]:
         """Give the floods that run, for `take_over`."""
@@ -249,12 +252,13 @@ class Judge:
         key = key_of(event)
         entry = self._desk.entry(*key) if key is not None else None
         changes = self._mirror.feed(event, entry.last if entry is not None else None)
+        settled: list[AlarmChange] = []
         for change in changes:
-            self._desk.mirror(change)
+            settled += self._desk.mirror(change)
             if self._floods is not None and is_raise(change):
                 for flood in self._floods.raised("", now_ns):
                     self._note_flood(flood, "begins")
-        return changes
+        return [*changes, *settled]
 
     def _through(self, found: Sequence[AlarmChange], now_ns: int) -> list[AlarmChange]:
         changes = self._desk.feed(found, self.declarations.of)

@@ -50,6 +50,10 @@ class Mirror:
         self._branches: dict[Key, set[str]] = {}  # those that nobody has acknowledged
         self._own: dict[Key, AlarmState] = {}  # without branches, where it is not normal
 
+    def take_over(self, other: Mirror) -> None:
+        """Go on where another stopped, which is not to be fed any more; at a reload."""
+        self._refreshed, self._branches, self._own = other._refreshed, other._branches, other._own
+
     def feed(self, event: SourceEvent, known: AlarmChange | None) -> list[AlarmChange]:
         """Take an event of a device; `known`: the last record of its alarm, see `key_of`."""
         if event.kind == ALARM:

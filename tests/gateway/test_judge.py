@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from drivers.contract import Quality, SourceEvent
 from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.model.point import Limits, Point
+from gateway.rules.headcount import KINDS as HEADCOUNT_KINDS
 from gateway.rules.judge import PART, Judge
 from tests.gateway.flow_rig import WALL_NS, S, batch, judge, over_count
 
@@ -80,6 +81,27 @@ def test_a_zone_that_is_no_longer_configured_is_returned_at_start() -> None:
     assert returned.quality == Quality.UNCERTAIN_STALE
     assert "removed from the configuration" in returned.text
     assert second.begin(WALL_NS, now_ns=0) == []
+
+
+@pytest.mark.parametrize("kind", sorted(HEADCOUNT_KINDS))
+def test_what_a_camera_saw_before_a_restart_is_over_when_it_says_so(kind: str) -> None:
+    """@example: an alarm of a flame, a helmet or a post that was left stood for ever after one."""
+    condition, _ = HEADCOUNT_KINDS[kind]
+    name = "yard" if condition == "over_count" else f"yard/{condition}"
+
+    def seen(*, active: bool) -> SourceEvent:
+        about: dict[str, str | int | bool] = {"zone": "yard", "people": 1, "limit": 0}
+        return SourceEvent(kind, "cam", WALL_NS, "", {**about, "active": active})
+
+    first = judge(zones=(f"cam/{name}",))
+    [raised] = first.feed_event(seen(active=True), now_ns=0)
+    second = judge(first.states(), zones=(f"cam/{name}",))
+    assert second.begin(WALL_NS, now_ns=0) == []
+    assert second.standing_zones("cam") == [name]
+    [over] = second.feed_event(seen(active=False), now_ns=S)
+    assert (over.state, over.alarm_id) == (RETURNED, raised.alarm_id)
+    third = judge(first.states(), zones=())
+    assert [c.state for c in third.begin(WALL_NS, now_ns=0)] == [RETURNED]
 
 
 @pytest.mark.parametrize(

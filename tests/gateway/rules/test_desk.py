@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -13,6 +14,7 @@ from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.rules.alarm_states import AlarmEvent
 from gateway.rules.desk import AlarmDesk, Command, CommandError
 from gateway.rules.desk_policy import DeskPolicy, FirstOut, Suppression
+from gateway.rules.mirror import RULE as MIRRORED
 
 S, E = AlarmState, AlarmEvent
 NS = 10**9
@@ -178,6 +180,114 @@ def test_design_suppression_follows_its_cause_and_every_step_is_recorded() -> No
     table.feed([found("p/stopped", raised=True, condition="discrete")])
     both = table.feed([found("p/flow", raised=True, condition="low")])
     assert [c.state for c in both] == [S.UNACKNOWLEDGED_ACTIVE, S.SUPPRESSED_BY_DESIGN]
+
+
+STOPPED = DeskPolicy(suppressions=(Suppression("p/stopped", ("p/flow:*", "p/temp:*"), "stopped"),))
+
+
+def test_suppression_lasts_until_every_condition_of_its_cause_is_gone() -> None:
+    """@example: the return of high high ended it while high still stood: a flood of old alarms."""
+    table = desk(STOPPED)
+    for condition in ("high", "high_high"):
+        table.feed([found("p/stopped", raised=True, condition=condition)])
+    table.feed([found("p/flow", raised=True)])
+    [returned] = table.feed([found("p/stopped", raised=False, condition="high_high")])
+    assert returned.source == "p/stopped"
+    ended = table.feed([found("p/stopped", raised=False, condition="high")])
+    assert [(c.source, c.state) for c in ended][1] == ("p/flow", S.UNACKNOWLEDGED_ACTIVE)
+
+
+def test_a_test_of_the_cause_suppresses_nothing_until_it_is_real() -> None:
+    """@example: a trip that was tried out under a declaration hid real alarms."""
+    table = desk(STOPPED)
+    table.feed([found("p/flow", raised=True)])
+    [tried] = table.feed([found("p/stopped", raised=True)], lambda _source: "d1")
+    assert tried.declaration == "d1"
+    [temp] = table.feed([found("p/temp", raised=True)])
+    assert temp.state is S.UNACKNOWLEDGED_ACTIVE
+    real = table.end_declaration("d1", WALL_NS)
+    assert [(c.source, c.state) for c in real] == [
+        ("p/stopped", S.UNACKNOWLEDGED_ACTIVE), ("p/flow", S.SUPPRESSED_BY_DESIGN),
+        ("p/temp", S.SUPPRESSED_BY_DESIGN),
+    ]  # fmt: skip
+    ended = table.feed([found("p/stopped", raised=False)])
+    assert [c.state for c in ended][1:] == [S.UNACKNOWLEDGED_ACTIVE] * 2
+
+
+def test_what_was_acknowledged_as_a_test_is_a_new_alarm_when_the_test_is_over() -> None:
+    """@example: real gas after a calibration called nobody: its test had been acknowledged."""
+    table = desk()
+    [tried] = table.feed([found("gds/a", raised=True)], lambda _source: "d1")
+    ask(table, E.ACKNOWLEDGE)
+    [real] = table.end_declaration("d1", WALL_NS)
+    assert (real.state, real.previous_state) == (S.UNACKNOWLEDGED_ACTIVE, S.ACKNOWLEDGED_ACTIVE)
+    assert real.declaration == ""
+    assert real.alarm_id != tried.alarm_id
+    [returned] = table.feed([found("gds/a", raised=False)])
+    assert (returned.state, returned.alarm_id) == (S.RETURNED_UNACKNOWLEDGED, real.alarm_id)
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_a_suppression_that_the_policy_names_no_more_ends(restart: bool) -> None:
+    """@example: a rule taken out of the site file left its alarms suppressed for ever."""
+    table = desk(STOPPED)
+    table.feed([found("p/stopped", raised=True), found("p/flow", raised=True)])
+    after = desk()
+    if restart:
+        states = dict(pair for e in table.entries() for pair in table.state_of(e.last).items())
+        after.restore(states)
+        after.set_ends(now_ns=0, wall_ns=WALL_NS)
+    else:
+        after.adopt(table.entries())
+    assert [(c.source, c.state) for c in after.settle(WALL_NS)] == [
+        ("p/flow", S.UNACKNOWLEDGED_ACTIVE)
+    ]
+    assert after.settle(WALL_NS) == []
+    back = desk(STOPPED)
+    back.adopt(after.entries())
+    assert [(c.source, c.state) for c in back.settle(WALL_NS)] == [
+        ("p/flow", S.SUPPRESSED_BY_DESIGN)
+    ]
+
+
+def test_a_shelf_that_ends_leaves_what_is_suppressed_by_design() -> None:
+    table = desk(DeskPolicy(suppressions=(Suppression("p/stopped", ("gds/a",), "stopped"),)))
+    table.feed([found("gds/a", raised=True)])
+    ask(table, E.SHELVE, until_ns=WALL_NS + HOUR, reason="x")
+    table.feed([found("p/stopped", raised=True)])
+    assert table.tick(2 * HOUR, wall_ns=WALL_NS + 2 * HOUR) == []
+    assert table.next_deadline_ns() is None
+    ended = table.feed([found("p/stopped", raised=False)])
+    assert ended[-1].state is S.UNACKNOWLEDGED_ACTIVE
+
+
+def test_a_shelf_ends_in_time_though_the_clock_is_wrong_after_a_restart() -> None:
+    """@example: a box that started in 1970 kept an alarm shelved for 55 years."""
+    table = desk()
+    table.feed([found("gds/a", raised=True)])
+    shelved = ask(table, E.SHELVE, until_ns=WALL_NS + HOUR, reason="x")
+    after = desk()
+    after.restore(table.state_of(shelved))
+    after.set_ends(now_ns=5 * NS, wall_ns=0)
+    assert after.next_deadline_ns() == 5 * NS + 8 * HOUR
+    [back] = after.tick(5 * NS + 8 * HOUR, wall_ns=8 * HOUR)
+    assert back.state is S.UNACKNOWLEDGED_ACTIVE
+
+
+def test_an_alarm_of_the_control_system_suppresses_ours_and_is_never_moved_itself() -> None:
+    """@example: its end was heard by nobody, so that ours stayed suppressed for ever."""
+    table = desk(DeskPolicy(suppressions=(Suppression("dcs/trip", ("*",), "trip"),)))
+
+    def said(source: str, *, raised: bool) -> AlarmChange:
+        return replace(found(source, raised=raised), rule=MIRRORED)
+
+    table.mirror(said("dcs/level", raised=True))
+    table.feed([found("gds/a", raised=True)])
+    assert [c.source for c in table.mirror(said("dcs/trip", raised=True))] == ["gds/a"]
+    assert table.mirror(said("dcs/trip", raised=True)) == []
+    assert table.settle(WALL_NS) == []
+    [back] = table.mirror(said("dcs/trip", raised=False))
+    assert (back.source, back.state) == ("gds/a", S.UNACKNOWLEDGED_ACTIVE)
 
 
 LATCHING = DeskPolicy(latching=("gds/a:high",))
