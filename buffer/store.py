@@ -15,7 +15,6 @@ import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -188,12 +187,7 @@ class Buffer:
             part.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Store everything queued, durably; stop readers first, so a writer empties the WAL."""
         self._collecting.flush()
         self._mender.stop()

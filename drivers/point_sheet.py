@@ -26,7 +26,6 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import Any
 
 import openpyxl
@@ -68,12 +67,7 @@ class Workbook:
     def __enter__(self) -> Workbook:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the archive."""
         self._formulas.close()
         if self._results is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self, TextIO
 
 from gateway.cli.demo_view import fitted
@@ -30,12 +29,7 @@ class Terminal:
         self._write(_HIDE_CURSOR)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):  # the terminal may be gone
             self._write(_SHOW_CURSOR)
 

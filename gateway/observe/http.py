@@ -15,7 +15,6 @@ Written by hand because these lines replace a framework's 20 MB of memory.
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
 from typing import Self, cast
 
 from drivers.loopback import is_loopback
@@ -67,12 +66,7 @@ class ObserveServer:
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Stop listening and cut what is open."""
         if self._server is not None:
             self._server.close()

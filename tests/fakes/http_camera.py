@@ -12,7 +12,6 @@ import hashlib
 import itertools
 import re
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 from tests.fakes.listening import Listener
@@ -40,12 +39,7 @@ class HttpCamera:
         self.port = await self._listener.open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._listener.close()
 
     @property

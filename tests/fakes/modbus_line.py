@@ -16,7 +16,6 @@ import asyncio
 import os
 import tty
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Self, cast
 
 from tests.fakes.modbus_server import Device
@@ -142,12 +141,7 @@ class LineServer:
         loop.add_reader(self._master, self._readable)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
         self.unplug()

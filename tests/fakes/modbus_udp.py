@@ -6,7 +6,6 @@ garbage: answers are no frames, from the next request on.
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
 from typing import Self, cast
 
 from tests.fakes.modbus_server import Device
@@ -25,12 +24,7 @@ class UdpServer(asyncio.DatagramProtocol):
         await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -14,7 +14,6 @@ import asyncio
 import os
 import termios
 import tty
-from types import TracebackType
 from typing import Self
 
 from drivers.modbus.line_verdict import Setting
@@ -46,12 +45,7 @@ class Bus:
             loop.add_reader(master, self._readable, number)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for master in self._masters:
             asyncio.get_running_loop().remove_reader(master)
         for end in (*self._masters, *self._slaves):

@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from tests.fakes.listening import Listener
@@ -40,12 +39,7 @@ class RtspCamera:
         self.port = await self._listener.open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._listener.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -16,7 +16,6 @@ import tempfile
 import tty
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Self, cast
 
 Answer = Callable[[bytes], bytes]
@@ -105,12 +104,7 @@ class SerialDevice:
         await self.plug()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.unplug()
         self._folder.cleanup()
 

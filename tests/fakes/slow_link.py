@@ -24,7 +24,6 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
@@ -74,12 +73,7 @@ class SlowLink:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
         self._remove()

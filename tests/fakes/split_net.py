@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Collection
-from types import TracebackType
 from typing import Self
 
 _CHAIN = "PARTED"
@@ -62,12 +61,7 @@ class SplitNet:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._remove()
 
     def _make(self, hub: str, number: int) -> None:

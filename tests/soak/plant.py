@@ -16,7 +16,6 @@ import sys
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from drivers.contract import DeviceError, Driver, DriverPoint
@@ -90,12 +89,7 @@ class Plant:
         self._tasks.append(group.create_task(self._hand_in()))
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
         await self._stack.aclose()
