@@ -9,7 +9,6 @@ with that id, time and level, and rows and answers must be as many.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from datetime import datetime
@@ -17,6 +16,7 @@ from datetime import datetime
 from drivers.intake.document import DocumentError, read_json
 from drivers.intake.mapping import MappingConfig, build
 from drivers.intake.rows import Accepted, RowReader
+from tests.drivers.fuzzing import campaign
 
 _NOW_NS = 1_777_593_600_000_000_000
 _MAPPING = build(MappingConfig(source="s"))
@@ -73,25 +73,5 @@ def _judge(row: Accepted, given: dict[str, object]) -> None:
         assert when.tzinfo is None or when.timestamp() * 10**9 == row.event.time_ns
 
 
-def run(frames: int, seed: int) -> None:
-    """Feed the intake; raises with the seed of the document that broke it."""
-    for number in range(frames):
-        try:
-            rows(random.Random(f"{seed}-{number}"))
-        except Exception as error:
-            error.add_note(f'intake: random.Random("{seed}-{number}")')
-            raise
-
-
-def main() -> None:
-    """Run the campaign."""
-    parser = argparse.ArgumentParser(description="Hostile documents for the intake.")
-    parser.add_argument("--frames", type=int, default=1_000_000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    run(options.frames, options.seed)
-    print(f"intake: {options.frames} documents, nothing wrong", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    campaign("documents", {"intake": rows})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.drivers.intake.fuzz import run
+from tests.drivers.fuzzing import feed
+from tests.drivers.intake.fuzz import rows
 
 
 def test_hostile_documents() -> None:
-    run(20_000, seed=1)
+    feed("intake", rows, 20_000, seed=1)

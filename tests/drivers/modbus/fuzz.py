@@ -11,7 +11,6 @@ the value must be what that frame says about exactly the registers that were ask
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import random
 from collections.abc import Callable
@@ -34,6 +33,7 @@ from drivers.modbus.codec import (
 from drivers.modbus.exchange import Exchange, Outcome
 from drivers.modbus.line import Framing
 from drivers.modbus.sniff import Sniffer
+from tests.drivers.fuzzing import Parse, campaign
 from tests.fakes import modbus_line
 from tests.fakes.spoil import spoilt
 
@@ -143,32 +143,10 @@ def sniffed(rng: random.Random) -> None:
         assert modbus_line.rtu(head + seen.content) in stream
 
 
-PARSERS: dict[str, Callable[[random.Random], None]] = {
+PARSERS: dict[str, Parse] = {
     "mbap": mbap, "rtu": rtu_frames, "ascii": ascii_frames, "sniff": sniffed,
 }  # fmt: skip
 
 
-def run(name: str, frames: int, seed: int) -> None:
-    """Feed one parser; raises AssertionError with the seed of the frame that broke it."""
-    parse = PARSERS[name]
-    for number in range(frames):
-        try:
-            parse(random.Random(f"{seed}-{number}"))
-        except Exception as error:
-            error.add_note(f'{name}: random.Random("{seed}-{number}")')
-            raise
-
-
-def main() -> None:
-    """Run the campaign."""
-    parser = argparse.ArgumentParser(description="Hostile answers for each Modbus parser.")
-    parser.add_argument("--frames", type=int, default=1_000_000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    for name in PARSERS:
-        run(name, options.frames, options.seed)
-        print(f"{name}: {options.frames} frames, nothing wrong", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    campaign("answers", PARSERS)

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.drivers.modbus.fuzz import PARSERS, run
+from tests.drivers.fuzzing import feed
+from tests.drivers.modbus.fuzz import PARSERS
 
 
 @pytest.mark.parametrize("name", sorted(PARSERS))
 def test_hostile_answers(name: str) -> None:
-    run(name, 20_000, seed=1)
+    feed(name, PARSERS[name], 20_000, seed=1)
 
 
 @pytest.mark.parametrize("name", sorted(PARSERS))

@@ -9,7 +9,6 @@ own decoder is the oracle: what both take must be the same values, qualities and
 
 from __future__ import annotations
 
-import argparse
 import math
 import random
 import struct
@@ -38,6 +37,7 @@ from drivers.opcua.publish import (
     read_republish_response,
 )
 from drivers.opcua.wire import CodecError, Cursor
+from tests.drivers.fuzzing import Parse, campaign
 from tests.drivers.opcua import fuzz_structures
 from tests.drivers.opcua.hostile import SIZES, data_value, mutate
 
@@ -345,7 +345,7 @@ _READERS: dict[str, Callable[[bytes], object]] = {
     "events": read_events,
 }
 
-PARSERS: dict[str, Callable[[random.Random], None]] = {
+PARSERS: dict[str, Parse] = {
     "changes": changes,
     "values": values,
     "attributes": attributes,
@@ -356,27 +356,5 @@ PARSERS: dict[str, Callable[[random.Random], None]] = {
 }
 
 
-def run(name: str, frames: int, seed: int) -> None:
-    """Feed one parser; raises what broke it, with the seed of the message."""
-    parse = PARSERS[name]
-    for number in range(frames):
-        try:
-            parse(random.Random(f"{seed}-{number}"))
-        except Exception as error:
-            error.add_note(f'{name}: random.Random("{seed}-{number}")')
-            raise
-
-
-def main() -> None:
-    """Run the campaign."""
-    parser = argparse.ArgumentParser(description="Hostile messages for each OPC UA parser.")
-    parser.add_argument("--frames", type=int, default=1_000_000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    for name in PARSERS:
-        run(name, options.frames, options.seed)
-        print(f"{name}: {options.frames} messages, nothing wrong", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    campaign("messages", PARSERS)

@@ -13,14 +13,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drivers.opcua.codec import decode_data_change
-from tests.drivers.opcua.fuzz import KINDS, NOW_NS, PARSERS, TABLE, compare, run
+from tests.drivers.fuzzing import feed
+from tests.drivers.opcua.fuzz import KINDS, NOW_NS, PARSERS, TABLE, compare
 
 ua: Any = asyncua.ua
 
 
 @pytest.mark.parametrize("name", list(PARSERS))
 def test_no_exception_but_the_named_ones_and_no_wrong_value(name: str) -> None:
-    run(name, 20_000, seed=1)
+    feed(name, PARSERS[name], 20_000, seed=1)
 
 
 @given(st.integers(116_444_736_100_000_000, 150_000_000_000_000_000))

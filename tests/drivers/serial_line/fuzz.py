@@ -9,7 +9,6 @@ own code makes, and its value must be the digits that stand there.
 
 from __future__ import annotations
 
-import argparse
 import math
 import random
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 from drivers.serial_line.codec import FrameError, FrameFormat
 from drivers.serial_line.description import parse_description
 from drivers.serial_line.splitter import Splitter
+from tests.drivers.fuzzing import campaign
 from tests.fakes.serial_device import gas_frame, lrc
 from tests.fakes.spoil import spoilt
 
@@ -52,25 +52,5 @@ def _judge(frame: bytes, value: object) -> None:
     assert math.isnan(value) or (known and value == int(frame[4:8]) / 10)
 
 
-def run(frames: int, seed: int) -> None:
-    """Feed the parser; raises with the seed of the line that broke it."""
-    for number in range(frames):
-        try:
-            gas(random.Random(f"{seed}-{number}"))
-        except Exception as error:
-            error.add_note(f'serial: random.Random("{seed}-{number}")')
-            raise
-
-
-def main() -> None:
-    """Run the campaign."""
-    parser = argparse.ArgumentParser(description="Hostile lines for serial frames.")
-    parser.add_argument("--frames", type=int, default=1_000_000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    run(options.frames, options.seed)
-    print(f"serial_line: {options.frames} lines, nothing wrong", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    campaign("lines", {"serial_line": gas})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.drivers.serial_line.fuzz import run
+from tests.drivers.fuzzing import feed
+from tests.drivers.serial_line.fuzz import gas
 
 
 def test_hostile_lines() -> None:
-    run(20_000, seed=1)
+    feed("serial_line", gas, 20_000, seed=1)
