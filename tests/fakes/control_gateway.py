@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from tests.fakes.listening import Listener
+
 BEAT_S = 0.5
 Answer = Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -27,8 +29,7 @@ class ControlGateway:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "control.sock"
-        self._server: asyncio.Server | None = None
-        self._handlers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._listener = Listener(self._serve)
         self._watchers: set[asyncio.StreamWriter] = set()
         self.state: dict[str, Any] = {
             "ok": True, "kind": "state", "revision": 1, "time_ns": 1, "site": {"gateway": "SD-1"},
@@ -48,18 +49,11 @@ class ControlGateway:
     async def open(self) -> None:
         """Listen."""
         self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, self._path)
+        await self._listener.open_at(self._path)
 
     async def close(self) -> None:
         """End, with every connection."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-        while self._handlers:
-            for task, writer in self._handlers.items():
-                writer.transport.abort()
-                task.cancel()
-            await asyncio.wait(list(self._handlers))
+        await self._listener.close()
         self._path.unlink(missing_ok=True)
 
     async def push(self, line: Mapping[str, Any]) -> None:
@@ -68,9 +62,6 @@ class ControlGateway:
             writer.write(json.dumps(line).encode() + b"\n")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._handlers[task] = writer
         try:
             request = json.loads(await reader.readline())
             if request["ask"] == "watch":
@@ -78,13 +69,12 @@ class ControlGateway:
             else:
                 self.asked.append(request)
                 writer.write(json.dumps(self._answer(request)).encode() + b"\n")
-                await writer.drain()
-        except (asyncio.CancelledError, OSError):
-            pass  # only `close` cancels; the task ends quietly
+                writer.close()
+                await writer.wait_closed()
+        except OSError:
+            pass
         finally:
             self._watchers.discard(writer)
-            writer.close()
-            del self._handlers[task]
 
     async def _watch(self, writer: asyncio.StreamWriter) -> None:
         writer.write(json.dumps(self.state).encode() + b"\n")

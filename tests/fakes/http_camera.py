@@ -12,14 +12,13 @@ import hashlib
 import itertools
 import re
 from collections.abc import Sequence
-from typing import Self
 
-from tests.fakes.listening import Listener
+from tests.fakes.listening import ListeningFake
 
 _NONCE = "n0nce"
 
 
-class HttpCamera:
+class HttpCamera(ListeningFake):
     """Async context manager; `port` is where it listens. Anything but /live is not found."""
 
     def __init__(
@@ -29,25 +28,17 @@ class HttpCamera:
         login: tuple[str, str] | None = None,
         fps: float = 20.0,
     ) -> None:
-        self.port = 0
+        super().__init__()
         self.logins: list[bool] = []
         self.silent = False
         self._pictures, self._flv, self._login, self._fps = pictures, flv, login, fps
-        self._listener = Listener(self._serve)
-
-    async def __aenter__(self) -> Self:
-        self.port = await self._listener.open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._listener.close()
 
     @property
     def url(self) -> str:
         """Where it streams."""
         return f"http://127.0.0.1:{self.port}/live"
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

@@ -10,6 +10,8 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
+from typing import Self
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -27,6 +29,10 @@ class Listener:
         """Listen on 127.0.0.1; returns the port."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=self._tls)
         return int(self._server.sockets[0].getsockname()[1])
+
+    async def open_at(self, path: Path) -> None:
+        """Listen on a socket of the file system."""
+        self._server = await asyncio.start_unix_server(self._serve, path)
 
     async def close(self) -> None:
         """Refuse new connections, cut the others and wait for their handlers to end."""
@@ -49,3 +55,22 @@ class Listener:
         finally:
             writer.transport.abort()
             del self._handlers[task]
+
+
+class ListeningFake:
+    """A fake that listens on `port` of 127.0.0.1 while its `async with` lasts."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.port = 0
+        self._listener = Listener(self.serve, tls)
+
+    async def __aenter__(self) -> Self:
+        self.port = await self._listener.open(self.port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._listener.close()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, until it ends or is cancelled."""
+        raise NotImplementedError

@@ -6,6 +6,8 @@ import asyncio
 from typing import Self
 from urllib.parse import urlsplit
 
+from tests.fakes.listening import Listener
+
 
 class Proxy:
     """`async with Proxy(endpoint) as proxy:`; `proxy.endpoint`, `cut()`, `join()`.
@@ -16,9 +18,8 @@ class Proxy:
     def __init__(self, endpoint: str) -> None:
         self._url = urlsplit(endpoint)
         self._port = 0
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._joined = False
+        self._listener = Listener(self._serve)
         self._passing = asyncio.Event()
         self._passing.set()
 
@@ -37,9 +38,9 @@ class Proxy:
     async def join(self) -> None:
         """Let connections through, on the port of last time."""
         self._passing.set()
-        if self._server is None:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
-            self._port = self._server.sockets[0].getsockname()[1]
+        if not self._joined:
+            self._joined = True
+            self._port = await self._listener.open(self._port)
 
     def hang(self) -> None:
         """Let nothing pass, and tell nobody."""
@@ -47,38 +48,21 @@ class Proxy:
 
     async def cut(self) -> None:
         """Break every connection and refuse new ones."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        self._joined = False
+        await self._listener.close()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        self._writers.add(writer)
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         other: asyncio.StreamWriter | None = None
         try:
-            host, port = self._url.hostname, self._url.port
-            back, other = await asyncio.open_connection(host, port)
-            self._writers.add(other)
+            back, other = await asyncio.open_connection(self._url.hostname, self._url.port)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._pump(reader, other))
                 tasks.create_task(self._pump(back, writer))
-        except (OSError, asyncio.CancelledError):
+        except OSError:
             return
         finally:
-            for one in (writer, other):
-                if one is not None:
-                    one.transport.abort()
-                    self._writers.discard(one)
-            self._tasks.discard(task)
+            if other is not None:
+                other.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -10,9 +10,8 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Callable
-from typing import Self
 
-from tests.fakes.listening import Listener
+from tests.fakes.listening import ListeningFake
 
 _SDP = (
     "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
@@ -21,28 +20,20 @@ _SDP = (
 )
 
 
-class RtspCamera:
+class RtspCamera(ListeningFake):
     """Async context manager; `port` is where it listens."""
 
     def __init__(
         self, spoil: Callable[[bytes], bytes] = bytes, login: tuple[str, str] | None = None
     ) -> None:
-        self.port = 0
+        super().__init__()
         self.login = login
         self.logins: list[bool] = []
         self.lines: list[bytes] = []
         self.received: list[bytearray] = []
         self._spoil = spoil
-        self._listener = Listener(self._serve)
 
-    async def __aenter__(self) -> Self:
-        self.port = await self._listener.open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._listener.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         received = bytearray()
         self.received.append(received)
         try:

@@ -13,9 +13,8 @@ import random
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Self
 
-from tests.fakes.listening import Listener
+from tests.fakes.listening import ListeningFake
 from tests.fakes.spoil import spoilt
 
 
@@ -46,26 +45,18 @@ class Spoiler:
         return spoilt(chunk, rng, changes=(1, 4), most_added=12, most_cut=8)
 
 
-class Wiretap:
+class Wiretap(ListeningFake):
     """Async context manager; see `port` and `sent`."""
 
     def __init__(
         self, target: int, spoil: Callable[[bytes], bytes], tls: ssl.SSLContext | None = None
     ) -> None:
-        self.port = 0
+        super().__init__(tls)
         self.sent: list[bytearray] = []
         self._target = target
         self._spoil = spoil
-        self._listener = Listener(self._serve, tls)
 
-    async def __aenter__(self) -> Self:
-        self.port = await self._listener.open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._listener.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sent = bytearray()
         self.sent.append(sent)
         back: asyncio.StreamWriter | None = None
