@@ -38,6 +38,14 @@ def find_clip() -> Path | None:
     return next((place for place in places if place is not None and place.is_file()), None)
 
 
+def clip_or_exit() -> Path:
+    """Path of vtest.avi, for a command; where it is missing the command ends."""
+    found = find_clip()
+    if found is None:
+        raise SystemExit(MISSING)
+    return found
+
+
 def clip_or_fail() -> Path:
     """Path of vtest.avi; where it is missing the test fails in CI and is left out elsewhere."""
     found = find_clip()

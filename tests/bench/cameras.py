@@ -23,7 +23,7 @@ import numpy as np
 
 from tests.bench.table import Row
 from tests.bench.vision import make_clip
-from tests.clips import find_clip
+from tests.clips import clip_or_exit
 from vision.analyser import Analyser
 from vision.config import DEFAULT_MODEL, INT8_MODEL, CameraConfig
 from vision.frames import Frame, Image
@@ -39,14 +39,10 @@ LEAST_CAMERAS = 8
 
 def rows(folder: Path) -> list[Row]:
     """Cameras a core carries in each setting, then the stages."""
-    source = find_clip()
-    if source is None:
-        raise SystemExit("bench: vtest.avi is missing, see tests/vision/conftest.py")
-    folder.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
     clips = {
-        "people walking": make_clip(source, folder / "people.mp4"),
-        "nothing moves": _still(source, folder / "still.mp4"),
+        "people walking": make_clip(folder / "people.mp4"),
+        "nothing moves": _still(clip_or_exit(), folder / "still.mp4"),
     }
     people = load_people(DEFAULT_MODEL, 0.45, items=())
     found = [

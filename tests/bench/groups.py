@@ -19,7 +19,6 @@ from gateway.sources.camera_groups import CameraGroups
 from tests.bench.machine import usage
 from tests.bench.table import Row
 from tests.bench.vision import FPS, make_clip
-from tests.clips import find_clip
 from tests.vision.recorder import Recorder, camera, points_of
 
 CAMERAS, SETTLE_S, WINDOW_S = 8, 5, 12
@@ -39,11 +38,7 @@ class Cost:
 
 def rows(folder: Path) -> list[Row]:
     """Memory and CPU of CAMERAS cameras, first alone, then in a group."""
-    source = find_clip()
-    if source is None:
-        raise SystemExit("bench: vtest.avi is missing, see tests/vision/conftest.py")
-    folder.mkdir(parents=True, exist_ok=True)
-    clip = make_clip(source, folder / "clip.mp4")
+    clip = make_clip(folder / "clip.mp4")
     alone = asyncio.run(_measure(clip, CAMERAS, ""))
     one = asyncio.run(_measure(clip, 1, "g"))
     group = asyncio.run(_measure(clip, CAMERAS, "g"))

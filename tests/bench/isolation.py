@@ -32,7 +32,6 @@ from gateway.model.alarm import AlarmChange
 from tests.bench.latency import LIMIT, received
 from tests.bench.table import Row
 from tests.bench.vision import children, make_clip, read_metrics
-from tests.clips import find_clip
 from tests.e2e.plant import Plant
 from tests.e2e.world import World, until
 
@@ -64,11 +63,7 @@ class Window:
 
 def rows(folder: Path) -> list[Row]:
     """Two rows a window: alarm latency and poll jitter."""
-    source = find_clip()
-    if source is None:
-        raise SystemExit("bench: vtest.avi is missing, see tests/vision/conftest.py")
-    folder.mkdir(parents=True, exist_ok=True)
-    clip = make_clip(source, folder / "clip.mp4")
+    clip = make_clip(folder / "clip.mp4")
     with World(folder / "world") as world, Plant(POINTS) as plant:
         world.start_receiver()
         _write_site(world, plant.port, clip)

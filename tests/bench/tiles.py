@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from tests.bench.table import Row
-from tests.clips import find_clip
+from tests.clips import clip_or_exit
 from vision.config import DEFAULT_MODEL, CameraConfig
 from vision.detector import Detector
 from vision.frames import Image
@@ -117,10 +117,7 @@ def errors(detector: Detector, pictures: Iterable[Counted], grid: dict[str, int]
 def rows(folder: Path) -> list[Row]:
     """The error of the headcount in each setting; 0 people is the bar that nothing reaches."""
     del folder
-    clip = find_clip()
-    if clip is None:
-        raise SystemExit("bench: vtest.avi is missing, see tests/vision/conftest.py")
-    detector, frames = Detector(read_model(DEFAULT_MODEL)), counted_frames(clip)
+    detector, frames = Detector(read_model(DEFAULT_MODEL)), counted_frames(clip_or_exit())
     found = []
     for shrunk in (1.0, 2.0, 3.0):
         pictures = main_streams(frames, shrunk)

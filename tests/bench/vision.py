@@ -7,8 +7,8 @@ cameras are bound to one core, everything else is left to the scheduler. The cam
 with a camera, but nothing comes over a network. What each analysed is read at the receiver, what
 the device was polled from the gateway's own page.
 
-The clip is made with ffmpeg of the people walking in vtest.avi (tests/vision/conftest.py says where
-that is looked for).
+The clip is made with ffmpeg of the people walking in vtest.avi (tests/clips.py says where that is
+looked for).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from tests.bench.machine import usage
 from tests.bench.table import Row
 from tests.bench.vision_overhead import Overhead, measure
-from tests.clips import find_clip
+from tests.clips import clip_or_exit
 from tests.e2e.world import World, free_port, until
 
 CAMERAS = 8
@@ -56,18 +56,16 @@ class Eight:
 
 def rows(folder: Path) -> list[Row]:
     """All rows of vision."""
-    source = find_clip()
-    if source is None:
-        raise SystemExit("bench: vtest.avi is missing, see tests/vision/conftest.py")
-    folder.mkdir(parents=True, exist_ok=True)
-    clip = make_clip(source, folder / "clip.mp4")
+    clip = make_clip(folder / "clip.mp4")
     overhead = measure(clip, OVERHEAD_FRAMES, OVERHEAD_ROUNDS)
     eight = run_eight(folder / "eight", clip)
     return [overhead_row(overhead), *eight_rows(eight, overhead)]
 
 
-def make_clip(source: Path, target: Path) -> Path:
+def make_clip(target: Path) -> Path:
     """640x360 at 25 frames a second, a key frame every 2 s, no frame that needs a later one."""
+    source = clip_or_exit()
+    target.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(
         ["ffmpeg", "-v", "error", "-y", "-i", str(source), "-t", "20", "-an",
          "-vf", "crop=768:432,scale=640:360,fps=25", "-pix_fmt", "yuv420p",

@@ -17,7 +17,7 @@ from buffer.mending import FIRST_WAIT_NS, MOST_WAIT_NS, SOUND_NS, Mending, Step
 from buffer.ranges import RangeSet
 from buffer.store import Buffer
 from tests.buffer.test_eviction import gaps_of
-from tests.buffer.test_recover import RECORDS, aside, fill, numbers
+from tests.buffer.test_recover import RECORDS, aside, damage_page, fill, numbers, payload_of
 from tests.buffer.test_store import GOOD, POINTS, check_chain, everything
 
 if TYPE_CHECKING:
@@ -32,14 +32,6 @@ async def until(condition: Callable[[], bool], what: str) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError(f"not within a minute: {what}")
-
-
-def damage_page(path: Path, text: bytes) -> None:
-    """Overwrite the head of the page that holds `text`, as a failing disk does."""
-    content = bytearray(path.read_bytes())
-    page = content.index(text) // 4096 * 4096
-    content[page : page + 8] = b"\xff" * 8
-    path.write_bytes(content)
 
 
 async def gap_events(log: Buffer) -> list[Record]:
@@ -58,10 +50,7 @@ async def test_a_page_of_telemetry_that_a_reader_cannot_read_is_repaired_at_once
 ) -> None:
     former = await fill(open_buffer, clock)
     path = tmp_path / "data" / "telemetry.db"
-    with sqlite3.connect(path) as connection:
-        query = "SELECT payload FROM telemetry WHERE id = 66"
-        payload = connection.execute(query).fetchone()[0]
-    connection.close()
+    payload = payload_of(path, 66)
     told: list[str] = []
     async with open_buffer() as log:
         log.add_repair_listener(told.append)

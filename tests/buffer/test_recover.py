@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 from pathlib import Path
@@ -75,16 +76,28 @@ def aside(tmp_path: Path, name: str) -> list[Path]:
     )
 
 
+def payload_of(path: Path, row: int) -> bytes:
+    """Payload of a row of telemetry.db."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT payload FROM telemetry WHERE id = ?", [row]).fetchone()
+    return bytes(found[0])
+
+
+def damage_page(path: Path, text: bytes) -> None:
+    """Overwrite the head of the page that holds `text`, as a failing disk does."""
+    page = path.read_bytes().index(text) // 4096 * 4096
+    with path.open("r+b") as file:
+        file.seek(page)
+        file.write(b"\xff" * 8)
+
+
 async def test_telemetry_with_flipped_bytes(
     open_buffer: OpenBuffer, clock: HandClock, tmp_path: Path
 ) -> None:
     former = await fill(open_buffer, clock)
     path = tmp_path / "data" / "telemetry.db"
     content = bytearray(path.read_bytes())
-    with sqlite3.connect(path) as connection:
-        query = "SELECT payload FROM telemetry WHERE id = 66"
-        payload = connection.execute(query).fetchone()[0]
-    connection.close()
+    payload = payload_of(path, 66)
     at = content.index(payload)
     content[at + 20 : at + 30] = bytes(10)
     path.write_bytes(content)
@@ -101,15 +114,9 @@ async def test_damage_met_while_reading(
 ) -> None:
     former = await fill(open_buffer, clock)
     path = tmp_path / "data" / "telemetry.db"
-    with sqlite3.connect(path) as connection:
-        query = "SELECT payload FROM telemetry WHERE id = 66"
-        payload = connection.execute(query).fetchone()[0]
-    connection.close()
+    payload = payload_of(path, 66)
     async with open_buffer() as log:
-        content = bytearray(path.read_bytes())
-        page = content.index(payload) // 4096 * 4096
-        content[page : page + 8] = b"\xff" * 8
-        path.write_bytes(content)
+        damage_page(path, payload)
         held = await everything(log, Stream.TELEMETRY)
         assert 60 <= len(held) < RECORDS
         good, text = log.health()

@@ -41,7 +41,7 @@ from gateway.wire.v1 import uplink_pb2 as wire
 from tests.chaos.disk_full import MIN_FREE_BYTES, RESERVE_BYTES, Ballast, small_disk
 from tests.e2e.world import free_port
 from tests.fakes.certificates import Authority
-from tests.gateway.uplink.test_client import Destination, until
+from tests.gateway.uplink.test_client import mutual, until
 from tests.gateway.uplink.test_with_receiver import receiving
 
 PHASES = ("room", "nearly full", "full", "nothing at all", "room again")
@@ -122,8 +122,7 @@ async def gateway(mount: Path, authority: Authority, target: str) -> AsyncIterat
         await log.add_record(Stream.EVENT, event.SerializeToString(), keep=name)
         log.set_catalogue(name)
         uplink = Uplink(
-            Destination(target, ca=authority.ca, certificate=own.certificate, key=own.key,
-                        insecure=False),
+            mutual(target, authority.ca, own),
             log=log, clock=clock, rng=random.Random(1), volatile=log,
             identity=GatewayIdentity("SD-1", "91370800XXXXXXXXXX", "plantgate/0", boot),
             events=lambda kind, text, attributes: None,

@@ -45,7 +45,7 @@ from gateway.wire.v1 import uplink_pb2 as wire
 from tests.bench.signals import seconds
 from tests.fakes.certificates import Authority, Pair
 from tests.fakes.slow_link import ADDRESSES, Line, SlowLink
-from tests.gateway.uplink.test_client import Destination
+from tests.gateway.uplink.test_client import mutual
 
 ROOT = Path(__file__).resolve().parents[2]
 POINTS = 2_000
@@ -114,9 +114,8 @@ async def gateway(folder: Path, options: argparse.Namespace) -> None:
         log.set_catalogue(name)
         own = Pair(folder / "SD-1.pem", folder / "SD-1.key")
         uplink = Uplink(
-            Destination(f"{ADDRESSES[1]}:{PORT}", ca=folder / "test-ca.pem",
-                        certificate=own.certificate, key=own.key, insecure=False,
-                        copy_alarms=not options.no_copies),
+            mutual(f"{ADDRESSES[1]}:{PORT}", folder / "test-ca.pem", own,
+                   copy_alarms=not options.no_copies),
             settings=SessionSettings(window_round_trips=options.window_round_trips),
             log=log, clock=clock, rng=random.Random(1),
             identity=GatewayIdentity("SD-1", "91370800XXXXXXXXXX", "plantgate/0", boot),

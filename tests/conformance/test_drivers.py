@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from drivers.contract import Batch, DeviceError, Quality, SourceEvent
+from tests.background import background, until_lost
 from tests.conformance.inlet import Inlet
 from tests.conformance.intake_rigs import INTAKES
 from tests.conformance.rigs import RIGS, Rig
@@ -43,20 +44,8 @@ async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
 @asynccontextmanager
 async def running(rig: Rig, inlet: Inlet) -> AsyncIterator[asyncio.Task[DeviceError | None]]:
     """A run beside the block, cancelled after it; its result is the DeviceError that ended it."""
-
-    async def run() -> DeviceError | None:
-        try:
-            await rig.driver.run(inlet)
-        except DeviceError as error:
-            return error
-        return None
-
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(run())
-        try:
-            yield task
-        finally:
-            task.cancel()
+    async with background(until_lost(rig.driver, inlet)) as task:
+        yield task
 
 
 async def soon(condition: Callable[[], bool], what: str) -> None:

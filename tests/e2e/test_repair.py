@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from buffer.inspection import Inspection
+from tests.buffer.test_recover import damage_page, payload_of
 from tests.chaos.counting import (
     RAISED,
     RETURNED,
@@ -42,12 +43,7 @@ def damage(path: Path, row: int) -> None:
             limit_s=60,
             what="the WAL is emptied",
         )
-        query = "SELECT payload FROM telemetry WHERE id = ?"
-        payload = connection.execute(query, (row,)).fetchone()[0]
-    at = path.read_bytes().index(payload) // 4096 * 4096
-    with path.open("r+b") as file:
-        file.seek(at)
-        file.write(b"\xff" * 8)
+    damage_page(path, payload_of(path, row))
 
 
 @pytest.mark.e2e

@@ -19,6 +19,7 @@ from drivers.intake.settings import ExternalAddress
 from drivers.intake_mqtt.config import MqttIntakeConfig
 from drivers.intake_mqtt.driver import MqttIntake
 from gateway.runtime.clock import SystemClock
+from tests.background import background
 from tests.e2e.world import World, stop
 from tests.fakes.certificates import Authority
 from tests.fakes.intake_store import IntakeStore, until_true
@@ -61,13 +62,9 @@ def welding(number: int) -> bytes:
 @contextlib.asynccontextmanager
 async def running(driver: MqttIntake, store: IntakeStore) -> AsyncIterator[None]:
     before = len(store.events("link.up"))
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(driver.run(store.emit))
-        try:
-            await until_true(lambda: len(store.events("link.up")) > before)
-            yield
-        finally:
-            task.cancel()
+    async with background(driver.run(store.emit)):
+        await until_true(lambda: len(store.events("link.up")) > before)
+        yield
 
 
 def ids(store: IntakeStore) -> list[object]:

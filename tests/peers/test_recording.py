@@ -17,6 +17,7 @@ import pytest
 from drivers.contract import Batch, DeviceError, Receipt, SourceEvent
 from gateway.runtime.clock import SystemClock
 from gateway.sources.recording import RecordingRules, RecordingSource
+from tests.background import background
 from tests.chaos.rtsp_lane import LOGIN, Server
 from vision.config import CameraConfig
 from vision.shelf import Shelf
@@ -75,12 +76,8 @@ async def recording(source: RecordingSource) -> AsyncIterator[Seen]:
             except DeviceError as error:
                 seen.error = error
 
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(run())
-        try:
-            yield seen
-        finally:
-            task.cancel()
+    async with background(run()):
+        yield seen
 
 
 def source_of(

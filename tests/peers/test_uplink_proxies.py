@@ -19,7 +19,8 @@ from gateway.uplink.outputs import SessionSettings
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.certificates import Authority, Pair
 from tests.fakes.small_log import SmallLog, payloads
-from tests.gateway.uplink.test_client import Destination, running, until
+from tests.gateway.receiver.serving import serving
+from tests.gateway.uplink.test_client import Destination, mutual, running, until
 from tests.gateway.uplink.test_with_receiver import announced
 from tests.peers.proxies import PROXY_NAME, Proxy, proxy
 
@@ -34,13 +35,7 @@ class Province:
     authority: Authority
 
     def destination(self, pair: Pair) -> Destination:
-        return Destination(
-            self.proxy.target,
-            ca=self.authority.ca,
-            certificate=pair.certificate,
-            key=pair.key,
-            insecure=False,
-        )
+        return mutual(self.proxy.target, self.authority.ca, pair)
 
 
 @contextlib.asynccontextmanager
@@ -55,14 +50,9 @@ async def province(kind: str, folder: Path, trusted: str = PROXY_NAME) -> AsyncI
     )
     with contextlib.closing(SqliteStore.open(folder / "store")) as store:
         receiver = Receiver(store, EvidenceFiles(folder / "files"), SystemClock(), tls)
-        port = await receiver.start("127.0.0.1:0")
-        async with asyncio.TaskGroup() as group:
-            group.create_task(receiver.run())
-            try:
-                with proxy(kind, folder / kind, authority, port) as before:
-                    yield Province(before, authority)
-            finally:
-                receiver.stop()
+        async with serving(receiver) as port:
+            with proxy(kind, folder / kind, authority, port) as before:
+                yield Province(before, authority)
 
 
 def full() -> SmallLog:

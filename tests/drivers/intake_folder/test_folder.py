@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from drivers.intake_folder.config import FolderIntakeConfig, check
 from drivers.intake_folder.driver import FolderIntake
 from drivers.intake_folder.watch import FileTables, Seen, Settled, is_wanted
 from gateway.runtime.clock import SystemClock
+from tests.background import background
 from tests.fakes.intake_store import IntakeStore, ManualClock, until_true
 
 CASES = Path(__file__).parents[3] / "drivers" / "intake_folder" / "cases"
@@ -38,14 +38,10 @@ def make(folder: Path, clock: Clock | None = None, **keys: object) -> FolderInta
     return FolderIntake("gate", config, POINTS, clock or SystemClock())
 
 
-@contextlib.asynccontextmanager
-async def running(driver: FolderIntake, store: IntakeStore) -> AsyncIterator[None]:
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(driver.run(store.emit))
-        try:
-            yield
-        finally:
-            task.cancel()
+def running(
+    driver: FolderIntake, store: IntakeStore
+) -> contextlib.AbstractAsyncContextManager[asyncio.Task[None]]:
+    return background(driver.run(store.emit))
 
 
 def names(folder: Path) -> set[str]:

@@ -17,6 +17,7 @@ from drivers.intake_mqtt.client import ALLOWED_FRAMES, RefusedFrameError, _Clien
 from drivers.intake_mqtt.config import MqttIntakeConfig
 from drivers.intake_mqtt.driver import MqttIntake
 from gateway.runtime.clock import SystemClock
+from tests.background import background
 from tests.fakes.intake_store import IntakeStore, until_true
 from tests.fakes.mqtt_broker import CONNECT, PUBACK, SUBSCRIBE, FakeBroker
 
@@ -51,14 +52,10 @@ async def fake_broker() -> AsyncIterator[FakeBroker]:
             assert all(not body[7] & 0x04 for body in connects), "no will"
 
 
-@contextlib.asynccontextmanager
-async def running(driver: MqttIntake, store: IntakeStore) -> AsyncIterator[None]:
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(driver.run(store.emit))
-        try:
-            yield
-        finally:
-            task.cancel()
+def running(
+    driver: MqttIntake, store: IntakeStore
+) -> contextlib.AbstractAsyncContextManager[asyncio.Task[None]]:
+    return background(driver.run(store.emit))
 
 
 def make(broker: FakeBroker, **keys: object) -> MqttIntake:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from drivers.serial_line import DRIVER
 from drivers.serial_line.client import LineLostError, open_line
 from drivers.serial_line.config import SerialAddress, SerialLineConfig
 from gateway.runtime.clock import SystemClock
+from tests.background import background, until_lost
 from tests.conformance.inlet import Inlet
 from tests.fakes.serial_device import GasDetectors, SerialDevice, gas_frame, gas_request
 
@@ -64,21 +65,10 @@ def events(inlet: Inlet) -> list[str]:
     return [item.kind for item in inlet.items if isinstance(item, SourceEvent)]
 
 
-@asynccontextmanager
-async def running(driver: Any, inlet: Inlet) -> AsyncIterator[asyncio.Task[DeviceError | None]]:
-    async def run() -> DeviceError | None:
-        try:
-            await driver.run(inlet)
-        except DeviceError as error:
-            return error
-        return None
-
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(run())
-        try:
-            yield task
-        finally:
-            task.cancel()
+def running(
+    driver: Any, inlet: Inlet
+) -> AbstractAsyncContextManager[asyncio.Task[DeviceError | None]]:
+    return background(until_lost(driver, inlet))
 
 
 def gas(device: SerialDevice, *addresses: str, **keys: Any) -> Any:

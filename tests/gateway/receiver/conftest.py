@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,6 +17,7 @@ from gateway.receiver.gate import Gate
 from gateway.receiver.service import Receiver, Tls
 from gateway.receiver.sqlite.store import SqliteStore
 from gateway.runtime.clock import SystemClock
+from tests.gateway.receiver.serving import serving
 from tests.peers import postgres
 
 
@@ -42,18 +42,10 @@ class Running:
 async def _running(
     folder: Path, tls: Tls | None = None, gate: Gate | None = None
 ) -> AsyncIterator[Running]:
-    store = SqliteStore.open(folder)
-    try:
+    with contextlib.closing(SqliteStore.open(folder)) as store:
         receiver = Receiver(store, EvidenceFiles(folder / "evidence"), SystemClock(), tls, gate)
-        port = await receiver.start("127.0.0.1:0")
-        async with asyncio.TaskGroup() as group:
-            group.create_task(receiver.run())
-            try:
-                yield Running(receiver, f"127.0.0.1:{port}", folder)
-            finally:
-                receiver.stop()
-    finally:
-        store.close()
+        async with serving(receiver) as port:
+            yield Running(receiver, f"127.0.0.1:{port}", folder)
 
 
 RunReceiver = Callable[..., AbstractAsyncContextManager[Running]]

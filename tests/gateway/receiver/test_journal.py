@@ -38,6 +38,7 @@ from gateway.receiver.stores import open_journal, open_reader
 from gateway.runtime.clock import SystemClock
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.wire_gateway import Chain, WireGateway
+from tests.gateway.receiver.serving import serving
 from tests.gateway.receiver.telemetry import Telemetry, batch
 from tests.peers import jetstream, postgres
 
@@ -70,14 +71,11 @@ def target(postgres_server: postgres.Postgres) -> str:
 async def receiver(journal: str, target: str, files: Path) -> AsyncIterator[str]:
     store, greetings = await asyncio.to_thread(open_journal, journal, target)
     with contextlib.closing(store), contextlib.closing(greetings):
-        serving = Receiver(store, EvidenceFiles(files), SystemClock(), None, greetings=greetings)
-        port = await serving.start("127.0.0.1:0")
-        async with asyncio.TaskGroup() as group:
-            group.create_task(serving.run())
-            try:
-                yield f"127.0.0.1:{port}"
-            finally:
-                serving.stop()
+        clock = SystemClock()
+        async with serving(
+            Receiver(store, EvidenceFiles(files), clock, None, greetings=greetings)
+        ) as port:
+            yield f"127.0.0.1:{port}"
 
 
 @contextlib.asynccontextmanager

@@ -18,6 +18,7 @@ from gateway.receiver.stores import open_reader, open_store
 from gateway.runtime.clock import SystemClock
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.wire_gateway import Chain, WireGateway
+from tests.gateway.receiver.serving import serving
 from tests.peers import postgres
 
 pytestmark = pytest.mark.peer
@@ -26,14 +27,8 @@ pytestmark = pytest.mark.peer
 @contextlib.asynccontextmanager
 async def receiver(target: str, files: Path) -> AsyncIterator[str]:
     with contextlib.closing(open_store(target)) as store:
-        serving = Receiver(store, EvidenceFiles(files), SystemClock(), None)
-        port = await serving.start("127.0.0.1:0")
-        async with asyncio.TaskGroup() as group:
-            group.create_task(serving.run())
-            try:
-                yield f"127.0.0.1:{port}"
-            finally:
-                serving.stop()
+        async with serving(Receiver(store, EvidenceFiles(files), SystemClock(), None)) as port:
+            yield f"127.0.0.1:{port}"
 
 
 def alarm(text: str) -> bytes:

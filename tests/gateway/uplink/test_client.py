@@ -18,7 +18,7 @@ from gateway.uplink.outputs import SessionSettings
 from gateway.uplink.pictures import PictureSource
 from gateway.uplink.thin import Choice
 from gateway.wire.v1 import uplink_pb2 as wire
-from tests.fakes.certificates import Authority
+from tests.fakes.certificates import Authority, Pair
 from tests.fakes.receiver import FakeReceiver, Held
 from tests.fakes.small_log import BOOT_ID, SmallLog, payloads
 
@@ -41,6 +41,12 @@ class Destination:
     evidence: str = "clip"
     evidence_bytes_per_day: int = 0
     copy_alarms: bool = False
+
+
+def mutual(target: str, ca: Path, pair: Pair, **more: Any) -> Destination:
+    """A destination with mutual TLS."""
+    return Destination(target, ca=ca, certificate=pair.certificate, key=pair.key, insecure=False,
+                       **more)  # fmt: skip
 
 
 @dataclass
@@ -281,13 +287,7 @@ async def test_mutual_tls_delivers(tmp_path: Path) -> None:
     log = SmallLog()
     log.put(Stream.TELEMETRY, *payloads(3))
     async with FakeReceiver(authority=authority, pair=authority.issue("receiver")) as receiver:
-        destination = Destination(
-            receiver.target,
-            ca=authority.ca,
-            certificate=own.certificate,
-            key=own.key,
-            insecure=False,
-        )
+        destination = mutual(receiver.target, authority.ca, own)
         async with running(destination, log):
             await until(all_there(receiver, log))
 
@@ -296,13 +296,7 @@ async def test_certificate_of_another_gateway_is_named_as_the_cause(tmp_path: Pa
     authority = Authority(tmp_path)
     other = authority.issue_gateway("SD-2")
     async with FakeReceiver(authority=authority, pair=authority.issue("receiver")) as receiver:
-        destination = Destination(
-            receiver.target,
-            ca=authority.ca,
-            certificate=other.certificate,
-            key=other.key,
-            insecure=False,
-        )
+        destination = mutual(receiver.target, authority.ca, other)
         async with running(destination, SmallLog()) as gateway:
             await until(lambda: "link.down" in gateway.kinds())
             assert "refuses this gateway's certificate or id" in gateway.text("link.down")
@@ -312,9 +306,7 @@ async def test_receiver_of_another_authority_is_refused(tmp_path: Path) -> None:
     ours, theirs = Authority(tmp_path / "ours", "ours"), Authority(tmp_path / "theirs", "theirs")
     own = ours.issue_gateway("SD-1")
     async with FakeReceiver(authority=theirs, pair=theirs.issue("receiver")) as receiver:
-        destination = Destination(
-            receiver.target, ca=ours.ca, certificate=own.certificate, key=own.key, insecure=False
-        )
+        destination = mutual(receiver.target, ours.ca, own)
         async with running(destination, SmallLog()) as gateway:
             await until(lambda: "link.down" in gateway.kinds())
             assert f"The certificate of {receiver.target} is refused" in gateway.text("link.down")
@@ -324,9 +316,7 @@ async def test_certificate_of_another_authority_is_refused_by_the_receiver(tmp_p
     ours, theirs = Authority(tmp_path / "ours", "ours"), Authority(tmp_path / "theirs", "theirs")
     own = ours.issue_gateway("SD-1")
     async with FakeReceiver(authority=theirs, pair=theirs.issue("receiver")) as receiver:
-        destination = Destination(
-            receiver.target, ca=theirs.ca, certificate=own.certificate, key=own.key, insecure=False
-        )
+        destination = mutual(receiver.target, theirs.ca, own)
         async with running(destination, SmallLog()) as gateway:
             await until(lambda: "link.down" in gateway.kinds())
             named = f"does not accept the certificate {own.certificate}"

@@ -21,7 +21,7 @@ from gateway.uplink.thin import Choice
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.certificates import Authority
 from tests.fakes.small_log import BOOT_ID
-from tests.gateway.uplink.test_client import Destination, running, until
+from tests.gateway.uplink.test_client import mutual, running, until
 from tests.gateway.uplink.test_with_receiver import receiving
 
 POINTS = [
@@ -227,10 +227,7 @@ async def test_one_receiver_takes_a_log_and_what_is_made_of_it_and_prints_it_onc
         port = await stack.enter_async_context(receiving(store, authority, "127.0.0.1:0"))
         uplinks = []
         for name, choice in (("province", None), ("county", CHOICE)):
-            destination = Destination(
-                f"127.0.0.1:{port}", name=name, ca=authority.ca, certificate=own.certificate,
-                key=own.key, insecure=False,
-            )  # fmt: skip
+            destination = mutual(f"127.0.0.1:{port}", authority.ca, own, name=name)
             gateway = await stack.enter_async_context(running(destination, log, choice=choice))
             uplinks.append(gateway.uplink)
         await until(lambda: all(one.statistics()["connected"] for one in uplinks))
@@ -277,10 +274,7 @@ async def test_a_receiver_gets_more_while_the_grade_is_high_and_less_again_after
 
     async with contextlib.AsyncExitStack() as stack:
         port = await stack.enter_async_context(receiving(store, authority, "127.0.0.1:0"))
-        destination = Destination(
-            f"127.0.0.1:{port}", name="county", ca=authority.ca, certificate=own.certificate,
-            key=own.key, insecure=False,
-        )  # fmt: skip
+        destination = mutual(f"127.0.0.1:{port}", authority.ca, own, name="county")
         gateway = await stack.enter_async_context(running(destination, log, choice=sparse))
         for turn in (None, Choice(points=("gds-1/A",)), sparse):
             if turn is not None:

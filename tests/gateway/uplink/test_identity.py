@@ -27,7 +27,7 @@ from gateway.uplink.client import GatewayIdentity, Uplink
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.e2e.world import free_port
 from tests.fakes.certificates import Authority
-from tests.gateway.uplink.test_client import QUICK, Destination, Running, until
+from tests.gateway.uplink.test_client import QUICK, Running, mutual, until
 from tests.gateway.uplink.test_with_receiver import receiving
 
 
@@ -78,13 +78,7 @@ class Site:
         async with opened as log, asyncio.TaskGroup() as group:
             box = Box(None, [], log)  # type: ignore[arg-type]  # made two lines below
             box.uplink = Uplink(
-                Destination(
-                    f"127.0.0.1:{self.port}",
-                    ca=self.authority.ca,
-                    certificate=self.own.certificate,
-                    key=self.own.key,
-                    insecure=False,
-                ),
+                mutual(f"127.0.0.1:{self.port}", self.authority.ca, self.own),
                 log=log,
                 clock=clock,
                 identity=GatewayIdentity("SD-1", "91370800XXXXXXXXXX", "plantgate/0", boot),

@@ -8,7 +8,7 @@ from buffer.contract import Stream
 from tests.fakes.certificates import Authority
 from tests.fakes.receiver import FakeReceiver
 from tests.fakes.small_log import SmallLog, payloads
-from tests.gateway.uplink.test_client import Destination, all_there, running, until
+from tests.gateway.uplink.test_client import all_there, mutual, running, until
 
 
 async def test_a_renewed_certificate_is_used_and_nothing_is_lost(tmp_path: Path) -> None:
@@ -17,10 +17,7 @@ async def test_a_renewed_certificate_is_used_and_nothing_is_lost(tmp_path: Path)
     new = authority.issue("new", uri="urn:plantgate:gateway:SD-1")
     log = SmallLog()
     async with FakeReceiver(authority=authority, pair=server) as receiver:
-        destination = Destination(
-            receiver.target, ca=authority.ca, certificate=own.certificate, key=own.key,
-            insecure=False,
-        )  # fmt: skip
+        destination = mutual(receiver.target, authority.ca, own)
         async with running(destination, log) as gateway:
             await until(lambda: "link.up" in gateway.kinds())
             log.put(Stream.TELEMETRY, *payloads(300, size=900))
@@ -47,10 +44,7 @@ async def test_a_certificate_that_has_expired_is_told_and_hinders_nothing_else(
     own = authority.issue("old", uri="urn:plantgate:gateway:SD-1", ended=True)
     log = SmallLog()
     async with FakeReceiver(authority=authority, pair=server) as receiver:
-        destination = Destination(
-            receiver.target, ca=authority.ca, certificate=own.certificate, key=own.key,
-            insecure=False,
-        )  # fmt: skip
+        destination = mutual(receiver.target, authority.ca, own)
         async with running(destination, log) as gateway:
             await until(lambda: "uplink.certificate_expired" in gateway.kinds())
             await until(lambda: "link.down" in gateway.kinds())

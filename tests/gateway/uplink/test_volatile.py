@@ -30,7 +30,7 @@ from gateway.wire.v1 import uplink_pb2 as wire
 from tests.buffer.test_failure import blocked
 from tests.e2e.world import free_port
 from tests.fakes.certificates import Authority
-from tests.gateway.uplink.test_client import QUICK, Destination, until
+from tests.gateway.uplink.test_client import QUICK, mutual, until
 from tests.gateway.uplink.test_with_receiver import receiving
 
 BOOT = b"B" * 16
@@ -47,8 +47,7 @@ async def gateway(folder: Path, authority: Authority, port: int) -> AsyncIterato
         asyncio.TaskGroup() as group,
     ):
         uplink = Uplink(
-            Destination(f"127.0.0.1:{port}", ca=authority.ca, certificate=own.certificate,
-                        key=own.key, insecure=False),
+            mutual(f"127.0.0.1:{port}", authority.ca, own),
             log=log, clock=clock, rng=random.Random(1), settings=QUICK, volatile=log,
             identity=GatewayIdentity("SD-1", "91370800XXXXXXXXXX", "plantgate/0", BOOT),
             events=lambda kind, text, attributes: None,

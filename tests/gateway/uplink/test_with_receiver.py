@@ -17,25 +17,18 @@ from gateway.runtime.clock import SystemClock
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.certificates import Authority
 from tests.fakes.small_log import SmallLog, payloads
-from tests.gateway.uplink.test_client import Destination, running, until
+from tests.gateway.receiver.serving import serving
+from tests.gateway.uplink.test_client import mutual, running, until
 
 
 @contextlib.asynccontextmanager
 async def receiving(folder: Path, authority: Authority, address: str) -> AsyncIterator[int]:
     pair = authority.issue("receiver")
     tls = Tls(authority.ca.read_bytes(), pair.certificate.read_bytes(), pair.key.read_bytes())
-    store = SqliteStore.open(folder)
-    try:
+    with contextlib.closing(SqliteStore.open(folder)) as store:
         receiver = Receiver(store, EvidenceFiles(folder / "evidence"), SystemClock(), tls)
-        port = await receiver.start(address)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(receiver.run())
-            try:
-                yield port
-            finally:
-                receiver.stop()
-    finally:
-        store.close()
+        async with serving(receiver, address) as port:
+            yield port
     await asyncio.sleep(0)
 
 
@@ -64,13 +57,7 @@ async def test_everything_is_acknowledged_over_restarts_and_a_lost_store(tmp_pat
 
     async with contextlib.AsyncExitStack() as stack:
         async with receiving(tmp_path / "one", authority, "127.0.0.1:0") as port:
-            destination = Destination(
-                f"127.0.0.1:{port}",
-                ca=authority.ca,
-                certificate=own.certificate,
-                key=own.key,
-                insecure=False,
-            )
+            destination = mutual(f"127.0.0.1:{port}", authority.ca, own)
             gateway = await stack.enter_async_context(running(destination, log))
             await gateway.uplink.drained()
             assert left() == 0
