@@ -17,12 +17,13 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # ships no types
 
 from drivers.contract import Quality
+from tests.chaos.rtsp_rounds import Return, Round
 from tests.fakes.garbling_relay import GarblingRelay
 from tests.vision.recorder import Recorder, camera, running
 
@@ -38,26 +39,6 @@ OUTAGE_S = 6.0
 LONGEST_S = 60.0
 """A bound against hanging; what counts is what was measured."""
 SIZES = ((640, 360), (320, 240), (480, 272))
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One fault. seen_s: until quality was bad (None: nothing should be); back_s: until good.
-
-    A wait is given up after LONGEST_S; said: quality and events of the camera then.
-
-    open_files, threads, resident_bytes: of the camera's process after it. starts: of that process.
-    """
-
-    lane: str
-    kind: str
-    seen_s: float | None
-    back_s: float
-    open_files: int
-    threads: int
-    resident_bytes: int
-    starts: int
-    said: str
 
 
 class Server:
@@ -161,22 +142,25 @@ class Lane:
             seen_s = time.monotonic() - began
             await asyncio.sleep(self._random.uniform(0.0, self._outage_s))
         await end()
-        ended, ended_ns = time.monotonic(), time.time_ns()
+        ended, back = time.monotonic(), Return(time.time_ns())
         seen.batches.clear()
-        given_up = await _patiently(
-            seen,
-            lambda: any(
-                b.quality[0] == Quality.GOOD
-                and isinstance(b.source_time_ns, int)
-                and b.source_time_ns > ended_ns
-                for b in seen.batches
-            ),
-        )
-        back_s = time.monotonic() - ended
+        fed = 0
+
+        def returned() -> bool:
+            nonlocal fed
+            now_s = time.monotonic() - ended
+            for batch in seen.batches[fed:]:
+                if isinstance(batch.source_time_ns, int):
+                    back.feed(int(batch.quality[0]), batch.source_time_ns, now_s=now_s)
+            fed = len(seen.batches)
+            return back.good_s is not None
+
+        said = await _patiently(seen, returned)
         process = psutil.Process(seen.source.pid)
         return Round(
-            self._name, kind, seen_s, back_s, process.num_fds(), process.num_threads(),
-            process.memory_info().rss, int(seen.source.statistics()["starts"]), given_up,
+            self._name, kind, seen_s, back.counting_s, back.good_s, process.num_fds(),
+            process.num_threads(), process.memory_info().rss,
+            int(seen.source.statistics()["starts"]), said,
         )  # fmt: skip
 
     def _faults(
@@ -236,7 +220,8 @@ async def _patiently(seen: Recorder, condition: Callable[[], bool]) -> str:
         await seen.until(condition)
     except TimeoutError:
         texts = " ".join(event.text for event in seen.events[-3:])
-        return f"quality {seen.qualities()[-1]:#06x}; {texts}"
+        last = f"quality {seen.qualities()[-1]:#06x}" if seen.batches else "no count"
+        return f"{last}; {texts}"
     return ""
 
 
