@@ -108,7 +108,8 @@ def _line(row: Mapping[str, Any]) -> str:
     marks += ["first out"] if row["first_out"] else []
     marks += [f"TEST {row['declaration']}"] if row["declaration"] else []
     by = f" by {row['operator']}" if row["operator"] else ""
-    name = f"{row['priority']} {since} {row['source']} {row['condition']}"
+    called = f" ({row['description']})" if row["description"] else ""
+    name = f"{row['priority']} {since} {row['source']}{called} {row['condition']}"
     return f"{name}: {value} {row['unit']}{limit} [{', '.join(marks)}]{by}" + (
         f": {row['reason']}" if row["reason"] else ""
     )

@@ -48,6 +48,7 @@ def alarm_row(entry: Entry) -> dict[str, Any]:
         "place": last.place,
         "hazard": last.hazard,
         "equipment": last.equipment,
+        "description": last.description,
         "text": last.text,
     }
 

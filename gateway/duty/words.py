@@ -22,7 +22,7 @@ from gateway.rules.open_alarm import describe
 
 LANGUAGES = ("zh", "en")
 FIELDS = ("enterprise", "place", "tag", "condition", "value", "limit", "clause", "time",
-          "priority", "text", "mark")  # fmt: skip
+          "priority", "text", "mark", "name")  # fmt: skip
 FLOOD_FIELDS = ("enterprise", "position", "alarms", "urgent", "first", "time", "mark")
 NONE = "–"
 _FIELD = re.compile(r"\{([^{}]*)\}")
@@ -77,6 +77,7 @@ class Words:
                 "unit": subject.unit, "rule": subject.rule, "clause": subject.clause,
                 "place": subject.place, "time_ns": subject.gateway_time_ns,
                 "declaration": subject.declaration, "text": subject.text,
+                "description": subject.description,
             }  # fmt: skip
         priority = 1 if isinstance(subject, Flood) else subject.priority
         who = tell.recipient
@@ -96,6 +97,7 @@ class Words:
             words = self.conditions.get(language, {})
             values |= {
                 "place": subject.place or NONE, "tag": subject.source,
+                "name": _called(subject.description, language),
                 "condition": words.get(subject.condition, subject.condition.replace("_", " ")),
                 "value": _measured(subject.value, subject.unit),
                 "limit": _measured(subject.limit, subject.unit),
@@ -166,6 +168,13 @@ def _mark(tell: Tell, language: str) -> str:
     if not marks:
         return ""
     return f"({';'.join(marks)})" if zh else f" ({'; '.join(marks)})"
+
+
+def _called(description: str, language: str) -> str:
+    """What people call a point, behind its tag."""
+    if not description:
+        return ""
+    return f"（{description}）" if language == "zh" else f" ({description})"
 
 
 def _measured(value: float, unit: str) -> str:

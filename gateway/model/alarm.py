@@ -37,7 +37,8 @@ class AlarmChange:
     operator and reason: of a person's command.  declaration: id of the declared test or outage
     under which it happened (then it is no real alarm), or empty.  first_out: first of its group.
     condition_id: of a control system's alarm, the NodeId of its condition.
-    late: known only from history, read back after it was over.
+    late: known only from history, read back after it was over.  description: of the point, as the
+    catalogue had it when it happened; empty where the source is none.
     """
 
     alarm_id: bytes
@@ -64,6 +65,7 @@ class AlarmChange:
     clause: str = ""
     condition_id: str = ""
     late: bool = False
+    description: str = ""
 
     def encode(self, catalogue: bytes) -> bytes:
         """Wire encoding (plantgate.wire.v1.Alarm); `catalogue` names the points' catalogue."""

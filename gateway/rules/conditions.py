@@ -331,6 +331,7 @@ class Conditions:
             hazard=point.hazard,
             place=point.place,
             equipment=point.equipment,
+            description=point.description,
         )
 
     def _restore(self, restored: Sequence[OpenAlarm]) -> tuple[OpenAlarm, ...]:

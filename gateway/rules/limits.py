@@ -269,7 +269,7 @@ class LimitAlarms:
         return AlarmChange(
             b"", source, condition, AlarmState.NORMAL, AlarmState.NORMAL, point.priority, math.nan,
             int(Quality.UNCERTAIN_STALE), limit, point.unit, 0, 0, RULES[number], "",
-            point.hazard, point.place, point.equipment,
+            point.hazard, point.place, point.equipment, description=point.description,
         )  # fmt: skip
 
     @property
@@ -397,6 +397,7 @@ class LimitAlarms:
             hazard=point.hazard,
             place=point.place,
             equipment=point.equipment,
+            description=point.description,
         )
         if raised:
             self._open[key] = OpenAlarm.of(change)

@@ -239,6 +239,7 @@ class NotJudged:
             hazard=first.hazard,
             place=first.place,
             equipment=first.equipment,
+            description=first.description if len(members) == 1 else "",
         )
 
     def _text(self, row: int, members: Rows, *, raised: bool) -> str:

@@ -46,6 +46,7 @@ class OpenAlarm:
     hazard: str = ""
     place: str = ""
     equipment: str = ""
+    description: str = ""
 
     @classmethod
     def of(cls, raised: AlarmChange) -> OpenAlarm:
@@ -82,6 +83,7 @@ class OpenAlarm:
             hazard=self.hazard,
             place=self.place,
             equipment=self.equipment,
+            description=self.description,
         )
 
 

@@ -88,7 +88,7 @@ def counting_ids() -> Callable[[], bytes]:
 def points() -> list[Point]:
     """1: high 10.  2: high 10 after 5 s.  3: no limit.  4: low 0, returns after 2 s."""
     return [
-        Point(1, "gds/a", unit="ppm", limits=Limits(high=10.0)),
+        Point(1, "gds/a", unit="ppm", limits=Limits(high=10.0), description="泵房入口可燃气"),
         Point(2, "gds/b", unit="ppm", limits=Limits(high=10.0, on_delay_s=5.0)),
         Point(3, "gds/c"),
         Point(4, "gds/d", limits=Limits(low=0.0, off_delay_s=2.0)),

@@ -214,3 +214,16 @@ def test_delays_of_a_whole_plant_that_run_out_together_go_in_parts_too() -> None
     while rules.waiting:
         found += rules.tick(S, wall_ns=WALL_NS)
     assert len({change.source for change in found}) == len(found) == MANY
+
+
+def test_every_alarm_of_a_point_says_what_people_call_it() -> None:
+    """@example: an officer saw a tag without its name; over a restart and a removed limit too."""
+    [raised] = judge().feed(batch({1: 11.0}), now_ns=0)
+    assert raised.description == "泵房入口可燃气"
+    assert AlarmChange.decode(raised.encode(b"")) == raised
+    first, _ = standing()
+    [returned] = judge(first.states(), judged=[Point(1, "gds/a")]).feed(batch({1: 11.0}), now_ns=0)
+    assert returned.description == "泵房入口可燃气"
+    lost = judge()
+    assert lost.feed(batch({1: float("nan")}, Quality.BAD_NOT_CONNECTED), now_ns=0) == []
+    assert [c.description for c in lost.tick(60 * S, wall_ns=WALL_NS)] == ["泵房入口可燃气"]

@@ -40,7 +40,7 @@ export function mount(page) {
 
   function row(one) {
     return h("tr", { class: `${waits(one) ? "waits" : ""} ${isAside(one) ? "aside" : ""} ${chosen === one.key ? "chosen" : ""}`, tabindex: 0, "data-key": one.key, onclick: () => choose(one.key), onkeydown: (event) => { if (event.key === "Enter") choose(one.key); } },
-      h("td", {}, signOf(one)), h("td", { class: "time" }, since(one.raised_ns, nowMs())), h("td", { class: "name" }, sourceText(one)),
+      h("td", {}, signOf(one)), h("td", { class: "time" }, since(one.raised_ns, nowMs())), h("td", { class: "name" }, sourceText(one), one.description ? h("small", {}, one.description) : null),
       h("td", {}, conditionWord(one)),
       h("td", { class: "value" }, valueText(one), h("small", {}, limitText(one))),
       h("td", {}, stateWord(one), one.declaration ? h("em", { class: "tag" }, t("state.under_test")) : null, one.first_out ? h("em", { class: "tag" }, t("alarms.first_out")) : null, one.handling ? h("small", {}, word("handling", one.handling)) : null),
@@ -59,7 +59,7 @@ export function mount(page) {
     settle(tabs, Object.keys(FILTERS).map((name) => h("button", { class: name === kind ? "on" : "", "aria-pressed": name === kind, onclick: () => { kind = name; draw(); tabs.querySelector(".on")?.focus(); } }, t(`alarms.f_${name}`))));
     const shown = all.filter((one) => FILTERS[kind](one)
       && (!priority || String(one.priority) === priority)
-      && (!search || `${one.source} ${one.condition} ${conditionWord(one)} ${one.place} ${one.text}`.toLowerCase().includes(search)));
+      && (!search || `${one.source} ${one.condition} ${conditionWord(one)} ${one.place} ${one.description} ${one.text}`.toLowerCase().includes(search)));
     const held = document.activeElement?.dataset?.key;
     settle(body, rows.of(shown.slice(0, 300), (one) => one.key, chosen));
     if (held && document.activeElement === document.body) body.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus();
@@ -112,6 +112,7 @@ class Detail {
     settle(this.side, [
       h("h2", {}, signOf(row), h("span", {}, sourceText(row))),
       h("p", { class: "headline" }, `${conditionWord(row)} · ${valueText(row)} ${limitText(row)}`),
+      row.description ? h("p", { class: "about" }, row.description) : null,
       h("p", { class: "about" }, row.text),
       h("div", { class: "buttons" }, this.actions(row)),
       found.handling ? this.handling(found.handling) : null,

@@ -67,7 +67,7 @@ function tile(priority) {
 
 function alarmRow(row) {
   const [source, subject] = sourceParts(row);
-  const where = [subject, row.place].filter(Boolean).join(" · ");
+  const where = [row.description, subject, row.place].filter(Boolean).join(" · ");
   return h("li", { class: `w-alarm p${row.priority} ${waits(row) ? "waits" : "known"} ${row.active ? "" : "gone"}` },
     signOf(row),
     h("div", { class: "w-what" }, h("b", {}, source), h("span", {}, conditionWord(row)), where ? h("small", {}, where) : null),

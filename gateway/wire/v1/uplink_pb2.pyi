@@ -1033,6 +1033,7 @@ class Alarm(_message.Message):
     CLAUSE_FIELD_NUMBER: _builtins.int
     CONDITION_ID_FIELD_NUMBER: _builtins.int
     LATE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
     alarm_id: _builtins.bytes
     """16 bytes, the same from raise to return"""
     source: _builtins.str
@@ -1072,6 +1073,8 @@ class Alarm(_message.Message):
     """of a control system's alarm: NodeId of its condition"""
     late: _builtins.bool
     """known only from history, read back after it was over"""
+    description: _builtins.str
+    """of the point, when it happened: what people call it"""
     def __init__(
         self,
         *,
@@ -1100,10 +1103,11 @@ class Alarm(_message.Message):
         clause: _builtins.str = ...,
         condition_id: _builtins.str = ...,
         late: _builtins.bool = ...,
+        description: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm_id", b"alarm_id", "catalogue", b"catalogue", "clause", b"clause", "condition", b"condition", "condition_id", b"condition_id", "declaration", b"declaration", "equipment", b"equipment", "first_out", b"first_out", "gateway_time_ns", b"gateway_time_ns", "hazard", b"hazard", "late", b"late", "limit", b"limit", "operator", b"operator", "place", b"place", "previous_state", b"previous_state", "priority", b"priority", "quality", b"quality", "reason", b"reason", "rule", b"rule", "source", b"source", "source_time_ns", b"source_time_ns", "state", b"state", "text", b"text", "unit", b"unit", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm_id", b"alarm_id", "catalogue", b"catalogue", "clause", b"clause", "condition", b"condition", "condition_id", b"condition_id", "declaration", b"declaration", "description", b"description", "equipment", b"equipment", "first_out", b"first_out", "gateway_time_ns", b"gateway_time_ns", "hazard", b"hazard", "late", b"late", "limit", b"limit", "operator", b"operator", "place", b"place", "previous_state", b"previous_state", "priority", b"priority", "quality", b"quality", "reason", b"reason", "rule", b"rule", "source", b"source", "source_time_ns", b"source_time_ns", "state", b"state", "text", b"text", "unit", b"unit", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -37,7 +37,10 @@ async def test_an_alarm_is_listed_acknowledged_and_both_are_on_record(tmp_path: 
         assert stat.S_IMODE((folder / SOCKET).stat().st_mode) == 0o600
         await flow.accept(batch({1: 11.0}))
         listed = await asyncio.to_thread(CliRunner().invoke, main, ["alarm", "list", str(folder)])
-        assert "gds/a high: 11 ppm (limit 10) [unacknowledged active]" in listed.output
+        assert (
+            "gds/a (泵房入口可燃气) high: 11 ppm (limit 10) [unacknowledged active]"
+            in listed.output
+        )
         done = await asyncio.to_thread(
             CliRunner().invoke, main, ["alarm", "ack", str(folder), "gds/a", "--operator", "王芳"]
         )

@@ -146,6 +146,7 @@ async def test_a_watcher_sees_an_alarm_come_acknowledged_and_gone(rig: Rig) -> N
         raised = await changed(rig, reader)
         [row] = raised["changed"]
         assert row["key"] == "gds/a|high"
+        assert row["description"] == "泵房入口可燃气"
         assert (row["state"], row["value"], row["active"]) == ("unacknowledged_active", 11.0, True)
         said = {"verb": "ack", "source": "gds/a", "condition": "high", "operator": "王芳"}
         await rig.ask(ask="alarm.command", **said)

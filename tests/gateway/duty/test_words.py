@@ -33,6 +33,15 @@ def test_an_alarm_in_both_languages_names_everything() -> None:
     assert said.fields["clause"] == "GB/T 50493-2019 5.5.2"
 
 
+def test_a_tag_is_followed_by_what_people_call_it() -> None:
+    said = shipped_words().message(
+        replace(TELL, subject=replace(CHANGE, description="泵房入口可燃气")), "某化工", "9137"
+    )
+    assert "gds/1（泵房入口可燃气） 高报" in said.zh
+    assert "gds/1 (泵房入口可燃气) high" in said.en
+    assert said.fields["description"] == "泵房入口可燃气"
+
+
 def test_repetitions_rounds_and_returns_are_marked() -> None:
     one = replace(TELL, repeated=True, attempt=2, round=2, step=3, returned=True)
     said = shipped_words().message(one, "", "9137")

@@ -121,8 +121,8 @@ async def test_an_alarm_is_told_recorded_and_told_no_more_once_acknowledged() ->
         bench.flow.command(Command(AlarmEvent.ACKNOWLEDGE, "gds/a", "high", "王芳"))
     (first,) = bench.boxes["horn"].sent
     assert first.zh == (
-        "【3级报警】某化工 – gds/a 高报:当前值 30 ppm,限值 10 ppm;依据:limit.high/1。"
-        "2025-06-15 23:06:40"
+        "【3级报警】某化工 – gds/a（泵房入口可燃气） 高报:当前值 30 ppm,限值 10 ppm;"
+        "依据:limit.high/1。2025-06-15 23:06:40"
     )
     kinds = await bench.kinds()
     assert kinds.count("notify.told") == 3
