@@ -4,7 +4,7 @@ Guarantees:
 
 - An alarm is queued for its own commit before the batch that caused it waits for room.
 - Every batch is stored as it was read and scaled; no rule filters what is stored.
-- A receipt completes when the buffer has committed; what it could not store is counted here, too.
+- A receipt completes when the buffer has committed (gateway/keeping.py counts what could not be).
 - An event that no rule can read is stored as it came, with one sentence beside it; its source is
   not disturbed. Likewise evidence that finds no room: the alarm stands without it.
 
@@ -15,17 +15,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
-from buffer.contract import Log, NotStoredError, Stream
+from buffer.contract import Log, Stream
 from drivers.contract import Batch, Clock, Receipt, SourceEvent
 from gateway.duty.roster import Roster
+from gateway.keeping import NO_STATE, FlowCounters, Keeping, meant
 from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.model.catalogue import Catalogue
-from gateway.model.event import catalogue_event, event, evidence_attached_event
+from gateway.model.event import catalogue_event
 from gateway.normalise.scale import Normaliser
 from gateway.rules.declarations import STATE as DECLARATIONS_STATE
 from gateway.rules.declarations import Declaration
@@ -35,31 +34,14 @@ from gateway.rules.mirror import KINDS as MIRROR_KINDS
 from gateway.rules.risk import STATE as RISK_STATE
 from gateway.rules.risk_flow import RiskFlow
 from gateway.runtime.wake import sleep_until_or
-from gateway.wire.v1 import uplink_pb2 as wire
 
 if TYPE_CHECKING:
     from gateway.work.outputs import Output
     from gateway.workflow import WorkFlow
 
-JPEG, PNG = "image/jpeg", "image/png"
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 PERMIT = "intake.permit"
 LOG_RENEWED = "uplink.log_forked"
 _NEVER = 1 << 63
-_NO_STATE: Mapping[str, bytes] = {}
-
-
-@dataclass(slots=True)
-class FlowCounters:
-    """What has flowed since start. Read by metrics, written by the pipeline only."""
-
-    batches: int = 0
-    values: int = 0
-    bad_values: int = 0
-    alarms_raised: int = 0
-    alarms_returned: int = 0
-    events: int = 0
-    not_stored: int = 0
 
 
 class Listener(Protocol):
@@ -106,8 +88,7 @@ class Pipeline:
         self.look: Callable[[Batch], None] | None = None  # of people who watch values
         self._earlier = asyncio.Event()
         self._wakes_ns = _NEVER
-        self._under_way: set[asyncio.Future[int] | asyncio.Future[None]] = set()
-        self.counters = FlowCounters()
+        self._keeping = Keeping(log, clock)
         if work is not None and work.monitor is not None:
             judge.permit_active = work.monitor.maintenance_at
 
@@ -128,15 +109,11 @@ class Pipeline:
         deadline_ns = self._next_deadline_ns()
         if deadline_ns is not None and deadline_ns < self._wakes_ns:
             self._earlier.set()
-        self._count(batch)
+        self.counters.count(batch)
         await self._log.room()
         if normaliser is not self._normaliser:  # renewed meanwhile: stored under the new catalogue
             batch = self._judge.declarations.mark(self._normaliser.apply(item))
-        stored = self._log.add_batch(
-            batch.points, batch.values, batch.quality, batch.source_time_ns, batch.gateway_time_ns
-        )
-        self._watch(stored)
-        return stored
+        return self._keeping.batch(batch)
 
     async def run(self) -> None:
         """Fire delayed alarms on time; runs until cancelled."""
@@ -160,8 +137,7 @@ class Pipeline:
 
     async def settled(self) -> None:
         """Wait until everything accepted so far is durable, or has failed."""
-        if self._under_way:
-            await asyncio.wait(self._under_way)
+        await self._keeping.settled()
 
     async def begin(self) -> None:
         """Store what the rules have to say at start, before any source runs."""
@@ -176,6 +152,11 @@ class Pipeline:
             self._store_alarms(changes)
         if self._work is not None:
             await self._work.begin(self)
+
+    @property
+    def counters(self) -> FlowCounters:
+        """What has flowed since start."""
+        return self._keeping.counters
 
     def statistics(self) -> dict[str, float]:
         """Counters since start, for metrics."""
@@ -194,9 +175,7 @@ class Pipeline:
         Batches meanwhile are stored under the present one.
         """
         payload = catalogue_event(catalogue, self._clock.wall_ns())
-        stored = self._log.add_record(Stream.EVENT, payload, state=state, keep=catalogue.hash)
-        self._watch(stored)
-        await stored
+        await self._keeping.record(Stream.EVENT, payload, state, keep=catalogue.hash)
 
     def renew(self, catalogue: Catalogue, normaliser: Normaliser, judge: Judge) -> None:
         """Change over between two batches; the catalogue has been announced.
@@ -272,13 +251,8 @@ class Pipeline:
 
     def announce(self, state: Mapping[str, bytes]) -> asyncio.Future[int]:
         """Put the catalogue into the event stream and name it for all batches that follow."""
-        stored = self._log.add_record(
-            Stream.EVENT,
-            catalogue_event(self._catalogue, self._clock.wall_ns()),
-            state=state,
-            keep=self._catalogue.hash,
-        )
-        self._watch(stored)
+        payload = catalogue_event(self._catalogue, self._clock.wall_ns())
+        stored = self._keeping.record(Stream.EVENT, payload, state, keep=self._catalogue.hash)
         self._log.set_catalogue(self._catalogue.hash)
         return stored
 
@@ -293,11 +267,10 @@ class Pipeline:
         source: str,
         text: str,
         attributes: Mapping[str, str],
-        state: Mapping[str, bytes] = _NO_STATE,
+        state: Mapping[str, bytes] = NO_STATE,
     ) -> None:
         """Store an event of the gateway itself (link to a destination, configuration)."""
-        payload = event(kind, source, self._clock.wall_ns(), text, attributes)
-        self._store(Stream.EVENT, payload, state)
+        self._keeping.event(kind, source, text, attributes, state)
 
     def keep_alarms(self, found: Sequence[AlarmChange], state: Mapping[str, bytes]) -> bool:
         """Store what the work monitor found, after the desk (workflow.Keeper)."""
@@ -330,14 +303,13 @@ class Pipeline:
 
     def keep_event(self, item: SourceEvent, state: Mapping[str, bytes]) -> Receipt:
         """Store an event of the work monitor (workflow.Keeper)."""
-        payload = event(item.kind, item.source, item.time_ns, item.text, item.attributes)
-        return self._store(Stream.EVENT, payload, state)
+        return self._keeping.source_event(item, state)
 
     async def _accept_event(self, item: SourceEvent) -> Receipt:
         changes = self._judged(item)
         if changes:
             own = changes if item.kind not in MIRROR_KINDS else []
-            followed = self._work.opened(own) if self._work is not None else _NO_STATE
+            followed = self._work.opened(own) if self._work is not None else NO_STATE
             self._store_alarms(changes, followed)
             self._store_notes()
             for change in changes:
@@ -346,8 +318,7 @@ class Pipeline:
         outputs, state = self._watched(item)
         if self._work is not None and outputs:
             await self._work.carry_out(outputs, self)
-        payload = event(item.kind, item.source, item.time_ns, item.text, item.attributes)
-        stored = self._store(Stream.EVENT, payload, {**state, **self.risk.feed(item)})
+        stored = self._keeping.source_event(item, {**state, **self.risk.feed(item)})
         self.risk.tell()
         if self._work is not None:
             if item.kind == PERMIT:  # limits of people hold only while there is a permit
@@ -356,7 +327,7 @@ class Pipeline:
                 await self._store_flood(self._judge.tick(now_ns, wall_ns=wall_ns))
             self._earlier.set()
         if item.picture:
-            media_type, alarm_id = _meant(item)
+            media_type, alarm_id = meant(item)
             raised = [*changes, *_alarms_of(outputs)]
             alarm_id = alarm_id or (raised[0].alarm_id if raised else b"")
             sha256 = await self.keep_file(item.picture, media_type, item, alarm_id)
@@ -388,42 +359,16 @@ class Pipeline:
         self, content: bytes, media_type: str, item: SourceEvent, alarm_id: bytes
     ) -> str:
         """Store evidence and tie it to an alarm; its SHA-256 in hex, empty if there is no room."""
-        try:
-            sha256 = await self._log.put_file(content)
-        except NotStoredError as error:
-            self.counters.not_stored += 1
-            what = "picture" if media_type in {JPEG, PNG} else "file"
-            text = f"A {what} of {item.source} could not be stored: {error}."
-            self.note("evidence.not_stored", item.source, text, {"alarm_id": alarm_id.hex()})
-            return ""
-        size = len(content)
-        file = wire.EvidenceFile(
-            sha256=sha256,
-            media_type=media_type,
-            total_bytes=size,
-            alarm_id=alarm_id,
-            source=item.source,
-            time_ns=item.time_ns,
-        )
-        self._store(Stream.EVIDENCE, file.SerializeToString(deterministic=True))
-        attached = evidence_attached_event(
-            alarm_id, item.source, sha256, media_type, size, self._clock.wall_ns()
-        )
-        self._store(Stream.EVENT, attached)
-        return sha256.hex()
+        return await self._keeping.file(content, media_type, item, alarm_id)
 
     def _store_notes(self) -> None:
         """Put what the rules have to say on record, with the state of declarations."""
         for note in self._judge.notes():
-            payload = event(
-                note.kind, note.source, self._clock.wall_ns(), note.text, note.attributes
-            )
             state = {DECLARATIONS_STATE: self._judge.declarations.encode()}
             if self.listener is not None and note.kind in {FLOOD, FLOOD_OVER}:
                 position = note.attributes["position"]
                 state |= self.listener.flooded(position, begins=note.kind == FLOOD)
-            self.counters.events += 1
-            self._watch(self._log.add_record(Stream.EVENT, payload, state=state))
+            self._keeping.event(note.kind, note.source, note.text, note.attributes, state)
 
     async def _store_flood(self, changes: Sequence[AlarmChange]) -> None:
         """Store alarms; of a flood, part after part, so that everybody else gets a turn.
@@ -439,58 +384,24 @@ class Pipeline:
             self._store_alarms(more)
 
     def _store_alarms(
-        self, changes: Sequence[AlarmChange], state: Mapping[str, bytes] = _NO_STATE
+        self, changes: Sequence[AlarmChange], state: Mapping[str, bytes] = NO_STATE
     ) -> None:
         for change in changes:
             self.counters.alarms_raised += change.state is AlarmState.UNACKNOWLEDGED_ACTIVE
             self.counters.alarms_returned += change.state is AlarmState.RETURNED_UNACKNOWLEDGED
             payload = change.encode(self._catalogue.hash)
             with_it = {**state, **self._heard(change), **self._judge.state_of(change, payload)}
-            self._watch(self._log.add_record(Stream.ALARM, payload, state=with_it))
+            self._keeping.record(Stream.ALARM, payload, with_it)
 
     def _heard(self, change: AlarmChange) -> Mapping[str, bytes]:
         if self.listener is None:
-            return _NO_STATE
+            return NO_STATE
         return self.listener.heard(change, self.position_of(change.source))
-
-    def _store(
-        self, stream: Stream, payload: bytes, state: Mapping[str, bytes] = _NO_STATE
-    ) -> asyncio.Future[int]:
-        self.counters.events += stream is Stream.EVENT
-        stored = self._log.add_record(stream, payload, state=state or None)
-        self._watch(stored)
-        return stored
-
-    def _watch(self, stored: asyncio.Future[int] | asyncio.Future[None]) -> None:
-        self._under_way.add(stored)
-        stored.add_done_callback(self._settle)
-
-    def _settle(self, stored: asyncio.Future[int] | asyncio.Future[None]) -> None:
-        self._under_way.discard(stored)
-        if not stored.cancelled() and isinstance(stored.exception(), NotStoredError):
-            self.counters.not_stored += 1
-
-    def _count(self, batch: Batch) -> None:
-        counters = self.counters
-        counters.batches += 1
-        counters.values += len(batch)
-        counters.bad_values += int(np.count_nonzero(batch.quality & 0x8000))
 
 
 def _no_camera(_camera: str, _alarm_id: bytes) -> int:
     """Until the cameras run: no evidence can be ordered."""
     return 0
-
-
-def _meant(item: SourceEvent) -> tuple[str, bytes]:
-    """Media type of a file and the alarm it belongs to.
-
-    A camera's process names both; pictures of others are JPEG or PNG, by their first bytes.
-    """
-    if not item.kind.startswith("vision."):
-        return PNG if item.picture.startswith(PNG_MAGIC) else JPEG, b""
-    media_type = str(item.attributes.get("media_type", JPEG))
-    return media_type, bytes.fromhex(str(item.attributes.get("alarm_id", "")))
 
 
 def _alarms_of(outputs: Sequence[Output]) -> list[AlarmChange]:

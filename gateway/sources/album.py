@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from drivers.contract import SourceEvent
+from gateway.keeping import JPEG
 from gateway.model.sight import NoPictureError, Sight
-from gateway.pipeline import JPEG, Pipeline
+from gateway.pipeline import Pipeline
 
 
 class Cameras(Protocol):
