@@ -14,10 +14,21 @@ import numpy as np
 from vision.frames import Image
 
 CROP = 64
+"""Pixels of a side of a torso that is shown to the person network."""
+
+SIDE: Mapping[str, int] = {"helmet": 80, "workwear": CROP}
 """Pixels of a side of what a classifier is shown."""
 
-CONTEXT: Mapping[str, float] = {"helmet": 2.0, "workwear": 1.15}
-"""Side of the square over the longer side of the box."""
+HEAD = 32
+"""Pixels of a head's longer side there, whatever the side is: shoulders say that it is a head."""
+
+TORSO_CONTEXT = 1.15
+"""Side of the square over the longer side of a torso."""
+
+
+def context(item: str, side: int) -> float:
+    """Side of the square over the longer side of the box, for a classifier shown `side` pixels."""
+    return side / HEAD if item == "helmet" else TORSO_CONTEXT
 
 
 def square(

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vision.crops import CONTEXT, CROP, square
+from vision.crops import CROP, context, square
 from vision.detector import MOST_AT_ONCE, Detector, Runtime, Sight, session
 from vision.frames import Image
 from vision.heads import Heads, decode
@@ -107,6 +107,8 @@ class Classifier:
         self._detector = detector
         self._session = session(model, runtime)
         self._inputs = [one.name for one in self._session.get_inputs()]
+        shapes = {one.name: one.shape for one in self._session.get_inputs()}
+        self._side = int(shapes[CROPS][2]) if CROPS in shapes else CROP
         missing = set(self._inputs) - {*detector.features, CROPS, "heat"}
         if missing:
             raise ModelError(
@@ -122,8 +124,8 @@ class Classifier:
         """
         if not len(boxes):
             return np.zeros((0, 3), np.float32)
-        context = CONTEXT[self.plan.name]
-        crops = [square(image, box_of(box), context, CROP) for box in boxes]
+        around = context(self.plan.name, self._side)
+        crops = [square(image, box_of(box), around, self._side) for box in boxes]
         if CROPS in self._inputs:
             return self._judged(crops, heat)
         given = self._detector.describe(crops) | {"heat": heat}

@@ -328,7 +328,8 @@ def train(
 
     Needs the extra `train` (PyTorch). Writes helmet.onnx and workwear.onnx with manifests (and
     heads.onnx), and train.txt, tune.txt, validate.txt: measure with eval --only OUT/validate.txt
-    --models OUT.
+    --models OUT. OUT/tuning holds the helmet classifier that has not seen tune.txt: choose
+    thresholds with eval --only OUT/tune.txt --models OUT/tuning.
     """
     from vision.detector import Detector
     from vision.labels import LabelsError, parse_map, read_folder

@@ -6,11 +6,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision.crops import CROP
+from vision.crops import HEAD, SIDE
 from vision.heads import Heads
 from vision.measure import Truth
 from vision.train.gather import CANNOT_TELL, MISSING, WORN, head_crops
-from vision.train.views import WIDE, halve, middle, recolour, vary
+from vision.train.views import crowd, halve, middle, recolour, vary, wide
 
 
 def head() -> np.ndarray:
@@ -37,10 +37,24 @@ def test_a_picture_of_one_colour_is_drawn_without_error(seed: int, level: int) -
     assert after.shape == (112, 112, 3)
 
 
+@given(st.integers(0, 1000), st.sampled_from(sorted(SIDE)))
+def test_a_varied_crop_has_the_size_of_the_running_systems(seed: int, item: str) -> None:
+    stored, side = wide(item), SIDE[item]
+    crop = np.random.default_rng(seed).integers(0, 255, (stored, stored, 3)).astype(np.uint8)
+    assert vary(crop, np.random.default_rng(seed)).shape == middle(crop).shape == (side, side, 3)
+
+
 @given(st.integers(0, 1000))
-def test_a_varied_crop_has_the_size_of_the_running_systems(seed: int) -> None:
-    crop = np.random.default_rng(seed).integers(0, 255, (WIDE, WIDE, 3)).astype(np.uint8)
-    assert vary(crop, np.random.default_rng(seed)).shape == middle(crop).shape == (CROP, CROP, 3)
+def test_a_head_that_touches_hides_less_than_half_of_the_one_in_the_middle(seed: int) -> None:
+    side = wide("helmet")
+    mine, theirs = np.zeros((side, side, 3), np.uint8), np.full((side, side, 3), 255, np.uint8)
+    shown = crowd(mine, theirs, HEAD, np.random.default_rng(seed))
+    low, high = (side - HEAD) // 2, (side + HEAD) // 2
+    assert shown.shape == mine.shape
+    assert (shown > 127).any(), "nobody came"
+    assert (shown[low:high, low:high] > 127).mean() < 0.5
+    assert not shown[(side - 4) // 2 : (side + 4) // 2, (side - 4) // 2 : (side + 4) // 2].all()
+    assert np.array_equal(shown, crowd(mine, theirs, HEAD, np.random.default_rng(seed)))
 
 
 def test_halving_takes_the_mean_of_four() -> None:

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vision.crops import CONTEXT, CROP, square
+from vision.crops import SIDE, context, square
 from vision.frames import Image
 from vision.heads import Heads
 from vision.measure import Truth
 from vision.postprocess import overlaps
 from vision.ppe import HEAD_SHARE, box_of
-from vision.train.views import WIDE
+from vision.train.views import STORED, wide
 
 Float32Array = npt.NDArray[np.float32]
 WORN, MISSING, CANNOT_TELL = 0, 1, 2
@@ -40,7 +40,7 @@ CROWD, CROWD_HEAT = 5, 0.3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crop:
-    """pixels: uint8[WIDE, WIDE, 3].  kind: worn, missing, cannot tell.
+    """pixels: uint8[wide(item), wide(item), 3].  kind: worn, missing, cannot tell.
 
     found: as the detectors found it, not drawn from a label.  heat: float32[2], of a found head.
     """
@@ -156,7 +156,7 @@ def tops_of(people: Float32Array) -> Float32Array:
 
 
 def _cut(image: Image, item: str, box: Float32Array) -> Image:
-    return square(image, box_of(box), CONTEXT[item] * WIDE / CROP, WIDE)
+    return square(image, box_of(box), context(item, SIDE[item]) * STORED, wide(item))
 
 
 def _moved(box: Float32Array, rng: np.random.Generator) -> Float32Array:

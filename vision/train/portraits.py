@@ -10,6 +10,7 @@ OUT is learned from with `plantgate vision train … --more OUT`; nothing of it 
 from __future__ import annotations
 
 import csv
+import itertools
 import sys
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -42,7 +43,7 @@ def make(out: Path, tarballs: Iterable[Path]) -> int:
         (out / name).mkdir(parents=True, exist_ok=True)
     (out / "classes.txt").write_text("no_helmet\n", encoding="utf-8")
     count = 0
-    for tarball, member, box in rows():
+    for (tarball, member), heads in itertools.groupby(rows(), key=lambda row: row[:2]):
         if tarball not in given:
             continue
         with tarfile.open(given[tarball]) as archive:
@@ -51,7 +52,9 @@ def make(out: Path, tarballs: Iterable[Path]) -> int:
                 raise ValueError(f"{member} of {tarball} is no file.")
             stem = f"{tarball.removesuffix('.tgz')}-{'-'.join(Path(member).parts[-2:])}"
             (out / "images" / stem).write_bytes(content.read())
-        (out / "labels" / stem).with_suffix(".txt").write_text(yolo(box), encoding="utf-8")
+        (out / "labels" / stem).with_suffix(".txt").write_text(
+            "".join(yolo(box) for _, _, box in heads), encoding="utf-8"
+        )
         count += 1
     return count
 

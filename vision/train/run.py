@@ -6,15 +6,16 @@ Guarantees:
 - The validation side, whose images are named in `validate.txt` for `plantgate vision eval --only`,
   is neither learned from nor used to choose anything.
 - Calibration and thresholds rest on answers of networks that had not learned from the image: the
-  rest is divided into FOLDS by scene, and each part (of heads: the first, see tuned.py) is answered
-  by a network that learned from the others. The model that is written learned from all of them.
+  rest is divided into FOLDS by scene, and each part is answered by a network that learned from the
+  others; of heads one part is: the tuning side, or the first if that holds too few. The model that
+  is written learned from all of them, the one that answered about heads lies in `tuning/` beside
+  it: for choosing thresholds end to end on images that it has not seen.
 - The same folder, seed and machine give the same weights.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -42,6 +43,10 @@ Float32Array = npt.NDArray[np.float32]
 FOLDS = 3
 MORE = FOLDS
 """Fold of what every network may learn from and none is asked about."""
+ASKED = 0
+"""Fold that thresholds of heads rest on where the tuning side holds too few."""
+LEAST_ASKED = 30
+"""Found heads of each of the two kinds that are enough."""
 PERSON_AT = 0.15
 TORSOS = Joining(person=0.3, weak=0.15, head=0.25, alone=0.5)
 """How people are joined with heads while torsos are gathered: by the heat alone, generously."""
@@ -164,12 +169,11 @@ def learn(
         )
     path, start = out / f"{item}.onnx", settings.start
     if item == "helmet":
-        _can_be_asked(usable, gathered.folds)
         start = None if start is None else start / path.name
-        pupils = (tuned.Pupil(detector, PERSON, start, settings.seed) for _ in itertools.count())
-        whole, answered = tuned.learn(usable, gathered.folds, pupils, settings.steps)
-        calibration = items.calibrate(answered.logits, answered.heat, answered.kinds)
-        tuned.export(whole, calibration, path)
+        answered, calibration = _asked(usable, gathered, detector, out / "tuning", settings)
+        whole = tuned.Pupil(detector, PERSON, start, settings.seed)
+        whole.learn([one for some in usable.values() for one in some], settings.steps)
+        tuned.export(whole.net, calibration, path)
     else:
         views = describe(usable, gathered.folds, detector, settings.seed)
         start = None if start is None else start / f"{item}.npz"
@@ -177,27 +181,55 @@ def learn(
         calibration = items.calibrate(answered.logits, answered.heat, answered.kinds)
         items.export(net, calibration, path)
         items.save(net, path.with_suffix(".npz"))
+    result = _found(answered, calibration)
+    _write_manifest(path, item, result)
+    return result
+
+
+def _asked(
+    crops: dict[str, list[Crop]], gathered: Gathered, detector: Detector, out: Path,
+    settings: Settings,
+) -> tuple[items.Answered, items.Calibration]:  # fmt: skip
+    """What a network that had not seen them says of some heads; it is written too.
+
+    Raises LabelsError where they lack one of the two kinds.
+    """
+    asked = {name for name in crops if gathered.sides[name] == "tune"}
+    if _fewest(crops, asked) < LEAST_ASKED:
+        asked = {name for name in crops if gathered.folds[name] == ASKED}
+    if not _fewest(crops, asked):
+        raise LabelsError(
+            "helmet: no head of one of the two kinds was found in the third of the scenes that"
+            " thresholds are chosen on: label heads with and without a helmet in more scenes."
+        )
+    start = None if settings.start is None else settings.start / "helmet.onnx"
+    one = tuned.Pupil(detector, PERSON, start, settings.seed)
+    one.learn([c for name, some in crops.items() if name not in asked for c in some],
+              settings.steps)  # fmt: skip
+    answered = one.answer([c for name, some in crops.items() if name in asked for c in some])
+    calibration = items.calibrate(answered.logits, answered.heat, answered.kinds)
+    out.mkdir(exist_ok=True)
+    tuned.export(one.net, calibration, out / "helmet.onnx")
+    _write_manifest(out / "helmet.onnx", "helmet", _found(answered, calibration))
+    return answered, calibration
+
+
+def _fewest(crops: dict[str, list[Crop]], names: set[str]) -> int:
+    """Found heads of the rarer of the two kinds in these images."""
+    counts = Counter(crop.kind for name in names for crop in crops[name] if crop.found)
+    return min(counts[WORN], counts[MISSING])
+
+
+def _found(answered: items.Answered, calibration: items.Calibration) -> dict[str, float]:
+    """Thresholds, and how right the answers are."""
     chances = calibration.apply(answered.logits, answered.heat)
     worn_at, missing_at = thresholds(chances, answered.kinds)
-    result = {
+    return {
         "worn_at": worn_at,
         "missing_at": missing_at,
         "crops": float(len(chances)),
         "accuracy": round(float((chances.argmax(axis=1) == answered.kinds).mean()), 4),
     }
-    _write_manifest(path, item, result)
-    return result
-
-
-def _can_be_asked(crops: dict[str, list[Crop]], folds: dict[str, int]) -> None:
-    """Raise LabelsError where the scenes that thresholds rest on lack one of the two."""
-    asked = [one for name, some in crops.items() if folds[name] == tuned.ASKED for one in some]
-    kinds = {one.kind for one in asked if one.found}
-    if not {WORN, MISSING} <= kinds:
-        raise LabelsError(
-            "helmet: no head of one of the two kinds was found in the third of the scenes that"
-            " thresholds are chosen on: label heads with and without a helmet in more scenes."
-        )
 
 
 def _frozen(

@@ -13,13 +13,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vision.crops import CROP
+from vision.crops import SIDE
 
 Image = npt.NDArray[np.uint8]
 Boxes = npt.NDArray[np.float32]
 
-WIDE = 112
-"""Pixels of a stored crop; training cuts CROP of context out of it at a random place and scale."""
+STORED = 1.75
+"""Side of a stored crop over that of what a classifier is shown, which is cut out of it in training
+at a random place and scale."""
+
+
+def wide(item: str) -> int:
+    """Pixels of a side of a stored crop of one item."""
+    return round(SIDE[item] * STORED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,21 +134,47 @@ def _hair(skin: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
     return rng.uniform(20, 230, 3)
 
 
+def crowd(crop: Image, other: Image, side: float, rng: np.random.Generator) -> Image:
+    """The crop with the head of another, of the same size, that touches it from below or beside.
+
+    side: longer side in pixels of the head in the middle of each. Mostly with shoulders.
+    """
+    height, width = crop.shape[:2]
+    scale = float(np.exp(rng.uniform(np.log(0.7), np.log(1.3))))
+    away = side * (0.5 + 0.5 * scale) * rng.uniform(0.75, 1.15)
+    angle = rng.uniform(-0.35, np.pi + 0.35)
+    dx, dy = away * np.cos(angle), away * np.sin(angle)
+    middle_of = ((width - 1) / 2, (height - 1) / 2)
+    turn = np.asarray(cv2.getRotationMatrix2D(middle_of, rng.uniform(-10, 10), scale), np.float64)
+    turn = turn + np.array([[0, 0, dx], [0, 0, dy]])
+    moved = cv2.warpAffine(other, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    yy, xx = np.mgrid[:height, :width].astype(np.float32)
+    x, y, reach = middle_of[0] + dx, middle_of[1] + dy, 0.56 * side * scale
+    from_head = ((xx - x) / reach) ** 2 + ((yy - y) / (1.05 * reach)) ** 2
+    mask = np.clip((1.1 - from_head) * 4, 0, 1)
+    if rng.random() < 0.6:
+        mask[(np.abs(xx - x) < 1.6 * reach) & (yy > y + 0.5 * reach)] = 1
+    mask = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.8)[..., None]
+    return (crop * (1 - mask) + moved * mask).astype(np.uint8)
+
+
 def vary(crop: Image, rng: np.random.Generator) -> Image:
     """One stored crop as the running system might have cut and seen it."""
+    stored, side = len(crop), _shown(crop)
+    unit = side / 64
     scale = rng.uniform(0.82, 1.22)
     turn = np.asarray(
-        cv2.getRotationMatrix2D((WIDE / 2, WIDE / 2), rng.uniform(-14, 14), scale), np.float64
+        cv2.getRotationMatrix2D((stored / 2, stored / 2), rng.uniform(-14, 14), scale), np.float64
     )
-    shift = rng.uniform(-5, 5, 2) - (WIDE - CROP) / 2
+    shift = rng.uniform(-5, 5, 2) * unit - (stored - side) / 2
     turn = turn + np.array([[0, 0, shift[0]], [0, 0, shift[1]]])
-    out = cv2.warpAffine(crop, turn, (CROP, CROP), borderMode=cv2.BORDER_REPLICATE)
+    out = cv2.warpAffine(crop, turn, (side, side), borderMode=cv2.BORDER_REPLICATE)
     if rng.random() < 0.5:
         out = out[:, ::-1]
     if rng.random() < 0.35:  # as small as far people are
-        small = int(rng.integers(14, 44))
+        small = int(rng.integers(14, 44) * unit)
         tiny = cv2.resize(out, (small, small), interpolation=cv2.INTER_AREA)
-        out = cv2.resize(tiny, (CROP, CROP), interpolation=cv2.INTER_CUBIC)
+        out = cv2.resize(tiny, (side, side), interpolation=cv2.INTER_CUBIC)
     if rng.random() < 0.35:  # helmets, hair and walls of any colour
         tones = cv2.cvtColor(np.ascontiguousarray(out), cv2.COLOR_BGR2HSV).astype(np.int16)
         tones[..., 0] = (tones[..., 0] + int(rng.integers(0, 180))) % 180
@@ -150,15 +182,22 @@ def vary(crop: Image, rng: np.random.Generator) -> Image:
         out = cv2.cvtColor(tones.astype(np.uint8), cv2.COLOR_HSV2BGR)
     seen = degrade(np.ascontiguousarray(out, np.uint8), rng)
     if rng.random() < 0.2:  # something in front
-        x, y = rng.integers(0, CROP, 2)
-        seen[y : y + rng.integers(6, 24), x : x + rng.integers(6, 24)] = rng.integers(0, 255, 3)
+        x, y = rng.integers(0, side, 2)
+        down, across = (rng.integers(6, 24, 2) * unit).astype(int)
+        seen[y : y + down, x : x + across] = rng.integers(0, 255, 3)
     return seen
 
 
 def middle(crop: Image) -> Image:
     """One stored crop as it is at run time."""
-    edge = (WIDE - CROP) // 2
-    return np.ascontiguousarray(crop[edge : edge + CROP, edge : edge + CROP])
+    side = _shown(crop)
+    edge = (len(crop) - side) // 2
+    return np.ascontiguousarray(crop[edge : edge + side, edge : edge + side])
+
+
+def _shown(crop: Image) -> int:
+    """Pixels of a side of what is cut out of a stored crop."""
+    return round(len(crop) / STORED)
 
 
 def halve(feature: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
