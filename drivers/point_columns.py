@@ -132,7 +132,7 @@ class Columns:
         for cell in heading:
             name = self.meaning(cell)
             if name is None and cell and folded(cell) not in self._mapping:
-                advice = suggestion(folded(cell), self.fields)
+                advice = self._advice(folded(cell))
                 problems.append(Problem(row, cell, f"unknown column; {advice}"))
             elif name is not None and name in fields:
                 problems.append(Problem(row, cell, f"names the column {name} a second time"))
@@ -142,6 +142,11 @@ class Columns:
             if name not in fields:
                 problems.append(Problem(row, name, "this column is missing; it is required"))
         return fields
+
+    def _advice(self, heading: str) -> str:
+        """Name the heading that was probably meant, of all languages; else ours."""
+        near = suggestion(heading, (*self._meaning, *self.fields))
+        return near if near.startswith("did you mean") else suggestion(heading, self.fields)
 
     def _continues(self, heading: list[str], below: Sequence[Cell]) -> bool:
         """Tell whether the row below holds more headings, under merged cells."""

@@ -254,6 +254,9 @@ def _table(
     for count, (row, cells) in enumerate(itertools.chain(first[skipped:], records), start=1):
         if count > MAX_ROWS:
             raise TableError(f"has more than {MAX_ROWS} rows: not a point table", row)
+        if _in_one_cell(cells, fields):
+            problems.append(Problem(row, "", _FULL_WIDTH_COMMAS))
+            continue
         given, refused = _given(row, cells, fields, problems)
         point = _point(row, given, refused | missing, address, problems)
         name = given.get("name", "")
@@ -316,6 +319,16 @@ def _separator(text: str, columns: Columns) -> str:
         return max((len(columns.named(cells)) for cells in lines), default=0)
 
     return max(SEPARATORS, key=known)  # the first of equals: comma
+
+
+_FULL_WIDTH_COMMAS = "has full-width commas ， between its cells: type , instead"
+
+
+def _in_one_cell(cells: list[Cell], fields: list[str | None]) -> bool:
+    """Tell whether a whole row stands in its first cell, as full-width commas part nothing."""
+    first, *rest = cells
+    commas = first.count("，") if isinstance(first, str) else 0
+    return commas > 0 and not any(rest) and len(fields) > 1
 
 
 def _given(

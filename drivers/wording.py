@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping
 
 from pydantic_core import ErrorDetails
@@ -91,6 +92,8 @@ def sentence(error: ErrorDetails, known: Iterable[str] = ()) -> str:
         return str(context.get("error", error["msg"]))
     if kind in {"float_parsing", "int_parsing"} and str(value).strip().lower() in _EMPTY_MARKS:
         return f"must be a number; where there is none leave the cell empty, not {shown(value)}"
+    if kind in {"float_parsing", "int_parsing"} and (narrow := _narrow(value)):
+        return f"is in full-width characters 全角: write {narrow}, not {shown(value)}"
     template = _SENTENCES.get(kind)
     if template is None:
         message = error["msg"].splitlines()[0]
@@ -99,3 +102,13 @@ def sentence(error: ErrorDetails, known: Iterable[str] = ()) -> str:
     if "expected" in said:
         said["expected"] = str(said["expected"]).removeprefix("'', ")  # empty means not given
     return template.format_map(said)
+
+
+def _narrow(value: object) -> str:
+    """A number in full-width digits as it should be written; empty where it is not one."""
+    narrow = unicodedata.normalize("NFKC", value) if isinstance(value, str) else ""
+    try:
+        float(narrow)
+    except ValueError:
+        return ""
+    return narrow if narrow != value else ""

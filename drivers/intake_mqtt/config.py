@@ -13,13 +13,13 @@ from pydantic import Field, field_validator, model_validator
 
 from drivers.broker import broker_doubt
 from drivers.contract import DriverPoint, Problem
+from drivers.host_form import Host
 from drivers.intake.mapping import MappingError, load
 from drivers.intake.settings import ExternalAddress, IntakeConfig, check_intake, read_secret
 from drivers.intake_mqtt.topics import check_filter
 from drivers.wording import suggestion
 
 WARNING = "warning: "
-_OTHERS_READ = 0o004
 
 
 class MqttIntakeConfig(IntakeConfig):
@@ -31,7 +31,7 @@ class MqttIntakeConfig(IntakeConfig):
     keep_alive_s: a broker that is silent for twice as long is lost.
     """
 
-    host: str = Field(min_length=1)
+    host: Host = Field(min_length=1)
     port: int = Field(default=8883, ge=1, le=65_535)
     client_id: str = Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")
     topics: dict[str, str] = Field(min_length=1)
@@ -88,9 +88,6 @@ def _files(config: MqttIntakeConfig) -> Iterator[Problem]:
         return
     try:
         read_secret(config.password_file)
-        if config.password_file.stat().st_mode & _OTHERS_READ:
-            said = f"{WARNING}every user can read {config.password_file.name}: chmod o= it"
-            yield Problem(0, "password_file", said)
     except ValueError as error:
         yield Problem(0, "password_file", str(error))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
@@ -53,6 +53,7 @@ _ORDER_ALIASES = {"ABCDEFGH": "ABCD", "GHEFCDAB": "CDAB", "BADCFEHG": "BADC", "H
                   "AB": "ABCD", "BA": "DCBA", "": "ABCD"}  # fmt: skip
 _MODICON = {"0": Area.COIL, "1": Area.DISCRETE, "3": Area.INPUT, "4": Area.HOLDING}
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,4}|[0-9]{1,6}")
+_AREA_NUMBER = re.compile(r"0?[0-4]|0x0?[1-4]|[0134]x+")
 _RANGE = re.compile(r"(coil|discrete|input|holding):([0-9]+)(?:-([0-9]+))?")
 
 
@@ -165,6 +166,17 @@ class ModbusAddress(StrictModel):
             plain["unit_id"] = int(unit)
         return plain
 
+    @field_validator("area", mode="before")
+    @classmethod
+    def _area(cls, value: object) -> object:
+        if isinstance(value, str) and _AREA_NUMBER.fullmatch(value):
+            raise ValueError(
+                f"{value!r} may be a function code (01 coil, 02 discrete, 03 holding, 04 input) or"
+                " a digit of 4xxxx notation (0 coil, 1 discrete, 3 input, 4 holding): write the"
+                " word"
+            )
+        return value
+
     @field_validator("address")
     @classmethod
     def _address(cls, value: str) -> str:
@@ -247,6 +259,13 @@ def check(config: ModbusConfig, points: Sequence[DriverPoint[ModbusAddress]]) ->
     problems = [*config.missing_files(), *filter(None, [name_problem(config.serial)])]
     if not points:
         problems.append(Problem(0, "points", "the device has no points"))
+    if config.base == "zero" and looks_modicon(point.address for point in points):
+        text = (
+            f"warning: all addresses, as {points[0].address.address}, could be in 4xxxx notation"
+            ' (5 digits, the first for the area): if the maker counts so, set base = "modicon";'
+            " without it they are taken as they go over the wire"
+        )
+        problems.append(Problem(0, "base", text))
     limits = config.limits()
     spans: dict[int, dict[Span, DriverPoint[ModbusAddress]]] = {}
     for point in points:
@@ -273,6 +292,20 @@ def check(config: ModbusConfig, points: Sequence[DriverPoint[ModbusAddress]]) ->
     for of_unit in spans.values():
         problems += _overlaps(of_unit)
     return problems
+
+
+def looks_modicon(addresses: Iterable[ModbusAddress]) -> bool:
+    """Tell whether every address reads in 4xxxx notation, too, in the area that it stands in."""
+    some = False
+    for address in addresses:
+        some = True
+        if address.fixed_base is not None or len(address.address) < 5:
+            return False
+        try:
+            resolve(address, "modicon")
+        except AddressError:
+            return False
+    return some
 
 
 def _overlaps(spans: Mapping[Span, DriverPoint[ModbusAddress]]) -> list[Problem]:

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from drivers.contract import Problem, StrictModel
+from drivers.host_form import Host
 
 FilePath = Annotated[Path, Field(strict=False)]
 Endpoint = tuple[str, int]
@@ -45,7 +46,7 @@ class TransportKeys(StrictModel):
     """
 
     transport: Transport = "tcp"
-    host: str = ""
+    host: Host = ""
     port: int = Field(default=502, ge=1, le=65535)
     backup: str = ""
     listen: str = ""

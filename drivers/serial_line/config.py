@@ -13,6 +13,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from drivers.contract import DriverPoint, Problem, StrictModel, ValueKind
+from drivers.host_form import Host
 from drivers.serial_line.description import (
     Description,
     DescriptionError,
@@ -47,7 +48,7 @@ class SerialLineConfig(StrictModel):
     stop_bits: Literal[1, 2] = 1
     rs485: bool = False
     rs485_rts_low: bool = False
-    host: str = ""
+    host: Host = ""
     port: int | None = Field(default=None, ge=1, le=65_535)
     frame: Path
     address: str = Field(default="", pattern=_ADDRESS)

@@ -167,8 +167,11 @@ def _checked(name: str, rows: Sequence[PointRow[Any]]) -> tuple[list[Problem], l
     if not outcomes:
         return [], []
     found, advice = min(outcomes, key=lambda outcome: len(outcome[0]))  # the first of equals
-    looks_modicon = not found and advice == [] and _counts_from_40001(name, rows)
-    return found, [_MODICON] if looks_modicon else advice
+    if name == "modbus" and not found and not advice:
+        from drivers.modbus.config import looks_modicon
+
+        advice = [_MODICON] if looks_modicon(row.address for row in rows) else advice
+    return found, advice
 
 
 _HOW_TO_MAP = "say what a column means by --map 'THEIRS=OURS', or leave it out by --map 'THEIRS='"
@@ -193,22 +196,6 @@ def _configs(name: str) -> list[tuple[StrictModel, list[str]]]:
         (ModbusConfig(host="localhost"), []),
         (ModbusConfig(host="localhost", base="modicon"), [_MODICON]),
     ]
-
-
-def _counts_from_40001(name: str, rows: Sequence[PointRow[Any]]) -> bool:
-    """Tell whether every address reads in 4xxxx notation, too, in the area that it stands in."""
-    if name != "modbus" or not rows:
-        return False
-    from drivers.modbus.config import AddressError, resolve
-
-    try:
-        for row in rows:
-            if len(row.address.address) < 5:
-                return False
-            resolve(row.address, "modicon")
-    except AddressError:
-        return False
-    return True
 
 
 def _mapping(maps: Sequence[str]) -> dict[str, str]:

@@ -28,6 +28,10 @@ EXPIRY_WARNING = timedelta(days=30)
 URI_PREFIX = "urn:plantgate:gateway:"
 """The gateway id is a URI SAN of its certificate; receivers refuse a Hello with another."""
 
+RECEIVERS = "receiver.db"
+"""What only a receiver's store holds (gateway/receiver/sqlite/store.py)."""
+
+MAX_SECRET_BYTES = 4096
 MAX_PEM_BYTES = 1 << 20  # a chain of ten certificates has some 20 KB
 
 T = TypeVar("T")
@@ -73,9 +77,38 @@ def check_pair(
                 f"certificate {certificate.name} does not fit key {key.name}:"
                 " they were not made together",
             )
-    if secret is not None and key.stat().st_mode & 0o007:
-        report.warn(at_key, f"every user can read {key.name}: chmod o= it")
+    if secret is not None:
+        warn_readable(key, at_key, report)
     return chain[0] if chain else None
+
+
+def check_secret(file: Path, path: TomlPath, report: Report) -> None:
+    """Check that a file holds one line of text for the gateway and for nobody else."""
+    try:
+        if not file.is_file():
+            report.wrong(path, f"there is no file {file}")
+            return
+        with file.open("rb") as opened:
+            text = opened.read(MAX_SECRET_BYTES + 1).decode("utf-8").strip()
+    except OSError as error:
+        report.wrong(path, f"{file} cannot be read: {error.strerror}")
+        return
+    except UnicodeDecodeError:
+        report.wrong(path, f"{file} is not UTF-8 text: it holds the secret in one line")
+        return
+    if not text or "\n" in text or len(text) > MAX_SECRET_BYTES:
+        report.wrong(path, f"{file} is {'empty' if not text else 'more than one line'}: it holds"
+                     " the secret in one line, and nothing else")  # fmt: skip
+    warn_readable(file, path, report)
+
+
+def warn_readable(file: Path, path: TomlPath, report: Report) -> None:
+    """Warn of a secret that every user of this machine can read; chmod would end it."""
+    try:
+        if file.stat().st_mode & 0o007:
+            report.warn(path, f"every user can read {file.name}: chmod o= it")
+    except OSError:
+        pass  # said by whoever reads it
 
 
 def check_data_dir(data_dir: Path, path: TomlPath, report: Report) -> None:
@@ -88,6 +121,9 @@ def check_data_dir(data_dir: Path, path: TomlPath, report: Report) -> None:
                 made.append(folder)
         if not data_dir.is_dir():
             report.wrong(path, f"{data_dir} is not a folder: name a folder for the buffer")
+            return
+        if (data_dir / RECEIVERS).exists():
+            report.wrong(path, f"{data_dir} is a receiver's store: name another folder")
             return
         with tempfile.NamedTemporaryFile(dir=data_dir, prefix=".plantgate-check-") as probe:
             probe.write(b"plantgate")

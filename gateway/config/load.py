@@ -48,6 +48,7 @@ from gateway.config.problems import ConfigError, ConfigProblem, Report
 from gateway.config.rules import site_rules
 from gateway.config.sections import entries, section
 from gateway.config.site import Device, Site, point_names, with_state_dir
+from gateway.config.toml_advice import advice, foreign_signs
 from gateway.config.toml_lines import TomlPath, locate
 from gateway.rules.condition_spec import AlarmSpec
 from gateway.runtime.clock import SystemClock
@@ -285,7 +286,19 @@ def _text(path: Path) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise _failed(path, "is not UTF-8 text from here on: save it as UTF-8", line) from error
+        said = f"is not UTF-8 text from here on{_encoded_as(raw)}: save it as UTF-8"
+        raise _failed(path, said, line) from error
+
+
+def _encoded_as(raw: bytes) -> str:
+    """Name the encoding that a Chinese Windows would have written; empty where it is none."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return " but UTF-16 (Unicode of Notepad 记事本)"
+    try:
+        text = raw.decode("gb18030")
+    except UnicodeDecodeError:
+        return ""
+    return " but GBK (ANSI of Notepad 记事本)" if re.search("[\u4e00-\u9fff]{2}", text) else ""
 
 
 def _parsed(path: Path, text: str) -> dict[str, Any]:
@@ -298,8 +311,18 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
         if found is None:
             raise _failed(path, f"is no TOML: {error}") from error
         line = int(found[2]) if found[2] else text.count("\n") + 1
-        reason = _REASONS.get(found[1], found[1])
-        raise _failed(path, f"is no TOML: {reason}", line) from error
+        raise ConfigError(_no_toml(str(path), text.split("\n"), line, found[1])) from error
+
+
+def _no_toml(path: str, lines: list[str], line: int, reason: str) -> list[ConfigProblem]:
+    """Say why the parser stopped at a line, and which later lines would stop it likewise."""
+    sure = reason.startswith("Cannot ")  # the line is TOML, and contradicts another
+    advised = "" if sure or line > len(lines) else advice(lines[line - 1])
+    problems = [(line, advised or _REASONS.get(reason, reason))]
+    if not any(mark in text for text in lines for mark in ('"""', "'''")):
+        later = enumerate(lines[line:], start=line + 1)
+        problems += [(at, signs) for at, text in later if (signs := foreign_signs(text))]
+    return [ConfigProblem(path, at, "", f"is no TOML: {said}") for at, said in problems]
 
 
 def _failed(path: Path, message: str, line: int = 0) -> ConfigError:

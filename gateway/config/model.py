@@ -49,6 +49,9 @@ def split_address(address: str) -> tuple[str, int]:
     host, colon, port = address.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
+    elif "://" in address:
+        raise ValueError(f"must be host:port alone, without {host.partition(':')[0]}://,"
+                         f" not {shown(address)}")  # fmt: skip
     elif ":" in host:
         raise ValueError(f"an IPv6 address goes in brackets, [::1]:50051, not {shown(address)}")
     good = re.fullmatch(r"[^\s/@\[\]]+", host) and re.fullmatch(r"[0-9]{1,5}", port)

@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from drivers.broker import broker_doubt
+from drivers.host_form import Host
 from drivers.loopback import is_loopback
 from drivers.wording import shown, suggestion
+from gateway.config.files import check_secret
 from gateway.config.model import Name, Section
 from gateway.config.problems import Report
 from gateway.config.sections import section
@@ -33,6 +35,8 @@ MAX_BYTES = 1 << 20
 Wait = Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)]
 Patience = Annotated[float, Field(ge=0.1, le=60, allow_inf_nan=False)]
 Language = Literal["zh", "en", "both"]
+SECRETS = ("url_file", "hmac_file", "bearer_file", "password_file")
+FILES = ("ca", "certificate", "key", "file")
 INTAKES = ("intake_http", "intake_mqtt", "intake_folder")
 """Drivers that are no control bus: a broker of the site may serve both ways."""
 
@@ -123,7 +127,7 @@ class MqttNotifier(Section):
 
     name: Name
     type: Literal["mqtt"]
-    host: str = Field(min_length=1, max_length=255)
+    host: Host = Field(min_length=1, max_length=255)
     port: int = Field(default=8883, ge=1, le=65_535)
     topic: str = Field(min_length=1, max_length=256)
     client_id: str = Field(default="", max_length=64, pattern=r"^[\x21-\x7e]*$")
@@ -253,14 +257,21 @@ def url_doubt(url: str, *, insecure: bool) -> str:
     return ""
 
 
+def _check_files(one: Notifier, path: TomlPath, report: Report) -> None:
+    for key in (*SECRETS, *FILES):
+        file = getattr(one, key, None)
+        if file is None:
+            continue
+        if key in SECRETS:
+            check_secret(file, (*path, key), report)
+        elif not file.is_file():
+            report.wrong((*path, key), f"there is no file {file}")
+
+
 def _check_notifier(
     one: Notifier, path: TomlPath, buses: Mapping[tuple[str, int], Device], report: Report
 ) -> None:
-    for key in ("url_file", "ca", "hmac_file", "bearer_file", "password_file", "certificate",
-                "key", "file"):  # fmt: skip
-        file = getattr(one, key, None)
-        if file is not None and not file.is_file():
-            report.wrong((*path, key), f"there is no file {file}")
+    _check_files(one, path, report)
     if getattr(one, "insecure", False):
         report.warn((*path, "insecure"), "insecure = true: anybody on the way reads along")
     if isinstance(one, WebhookNotifier) and one.url_file is not None and one.url_file.is_file():

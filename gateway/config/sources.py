@@ -12,7 +12,7 @@ from drivers.contract import DriverPoint, DriverType, Problem, StrictModel, Valu
 from drivers.point_table import PointRow, PointRows, TableError, read
 from drivers.registry import UnknownDriverError
 from gateway.config.checks import Declared, check_rows
-from gateway.config.files import check_pair
+from gateway.config.files import check_pair, check_secret, warn_readable
 from gateway.config.model import Name
 from gateway.config.problems import Report
 from gateway.config.sections import section
@@ -113,7 +113,7 @@ def device(
     _text_limits(points, rows, driver, report)
     check_rows(points, rows, declared, report)
     if config is not None:
-        _check_pair(config, path, report, now_ns)
+        _check_secrets(config, path, report, now_ns)
         _driver_check(points, path, driver, config, rows, report)
     if entry is None or config is None or len(report.problems) > before:
         return None
@@ -132,8 +132,8 @@ def camera(table: object, path: TomlPath, folder: Path, report: Report) -> Camer
     before = len(report.problems)
     if resolved.is_file and not Path(resolved.source).exists():
         report.wrong((*path, "source"), f"there is no video file or folder {found.source}")
-    if resolved.password_file and not Path(resolved.password_file).is_file():
-        report.wrong((*path, "password_file"), f"there is no file {found.password_file}")
+    if resolved.password_file:
+        check_secret(Path(resolved.password_file), (*path, "password_file"), report)
     if not resolved.model_path.is_file():
         report.wrong(
             (*path, "model"),
@@ -207,11 +207,14 @@ def _text_limits(
                 report.wrong_cell(points, row.row, column, "a text value has no limits")
 
 
-def _check_pair(config: StrictModel, path: TomlPath, report: Report, now_ns: int) -> None:
-    """Check a driver's certificate against its key, where it has both by these names."""
+def _check_secrets(config: StrictModel, path: TomlPath, report: Report, now_ns: int) -> None:
+    """Check a driver's secrets, where it has them by these names."""
     certificate, key = getattr(config, "certificate", None), getattr(config, "key", None)
     if isinstance(certificate, Path) and isinstance(key, Path):
         check_pair(certificate, key, path, report, now_ns)
+    password = getattr(config, "password_file", None)
+    if isinstance(password, Path):  # what it holds is the driver's to judge
+        warn_readable(password, (*path, "password_file"), report)
 
 
 def _driver_check(
@@ -244,5 +247,5 @@ def _say(points: str, path: TomlPath, problems: Sequence[Problem], report: Repor
         where = (*path, problem.column) if problem.column else path
         if mild:
             report.warn(where, message)
-        elif not (problem.column and report.has(where)):  # said once already, by _check_pair
+        elif not (problem.column and report.has(where)):  # said once already, by _check_secrets
             report.wrong(where, message)

@@ -21,6 +21,11 @@ class ListenError(Exception):
     """Metrics and health cannot be served; the text names the address and what would help."""
 
 
+def reason(error: OSError) -> str:
+    """Say why an address cannot be had, and what would help."""
+    return _REASONS.get(error.errno or 0) or error.strerror or str(error)
+
+
 @contextlib.asynccontextmanager
 async def listening(
     host: str, port: int, metrics: Metrics, health: Health
@@ -31,7 +36,6 @@ async def listening(
         try:
             await stack.enter_async_context(server)
         except OSError as error:
-            reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
-            text = f"[metrics] listen: cannot listen on {host}:{port}: {reason}"
+            text = f"[metrics] listen: cannot listen on {host}:{port}: {reason(error)}"
             raise ListenError(text) from error
         yield server

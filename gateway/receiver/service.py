@@ -11,6 +11,7 @@ ends. `run` returns, once `stop` is called, when everything received is committe
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from google.protobuf.message import DecodeError
 
 from buffer.contract import Stream
 from drivers.contract import Clock
+from gateway.observe.listen import reason
 from gateway.observe.log import logger
 from gateway.receiver.boxes import Boxes
 from gateway.receiver.check import MAX_MESSAGE_BYTES, Fault
@@ -83,6 +85,19 @@ _OPTIONS = (
 
 class AddressError(Exception):
     """The address cannot be listened on; the text says why."""
+
+
+def _why_not(address: str) -> str:
+    """Ask the system why an address cannot be had: gRPC does not say."""
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.bind((host, int(port)))
+    except OSError as error:
+        return reason(error)
+    return "the system refuses it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +172,8 @@ class Receiver:
                     [pair], root_certificates=self._tls.ca, require_client_auth=True
                 )
                 port = self._server.add_secure_port(address, credentials)
-        except RuntimeError:  # gRPC does not say which of these it is
-            reason = "it is not of this machine, or the port is taken or not permitted"
-            raise AddressError(f"cannot listen on {address}: {reason}") from None
+        except RuntimeError:
+            raise AddressError(f"cannot listen on {address}: {_why_not(address)}") from None
         await self._health.begin(self._server)
         await self._server.start()
         return int(port)

@@ -42,6 +42,7 @@ from gateway.receiver.contract import (
 from gateway.receiver.waiting import WaitingGroups
 
 DATABASE = "receiver.db"
+GATEWAYS = "telemetry.db"  # of a gateway's data directory (buffer/database.py)
 _SEQUENCES = (1 << 40) - 1
 _INSERT = f"INSERT INTO records VALUES ({','.join('?' * (len(Entry._fields) + 1))})"
 
@@ -59,6 +60,10 @@ class SqliteStore:
     @classmethod
     def open(cls, directory: Path) -> SqliteStore:
         """Open or create a store. Raises StorePathError if it cannot be used or is in use."""
+        if (directory / GATEWAYS).exists():
+            raise StorePathError(f"store {directory} is a gateway's data directory: name another")
+        if directory.exists() and not directory.is_dir():
+            raise StorePathError(f"store {directory} is a file: name a folder")
         try:
             directory.mkdir(parents=True, exist_ok=True)
             lock = (directory / "lock").open("w", encoding="ascii")

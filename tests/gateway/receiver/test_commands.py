@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -137,21 +138,29 @@ def test_mistakes_of_receive_end_with_two_and_one_line(tmp_path: Path) -> None:
 
     store, local = tmp_path / "store", "127.0.0.1:0"
     expire(tmp_path / "old.pem")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "telemetry.db").touch()
+    other = socket.create_server(("127.0.0.1", 0))
+    taken = f"127.0.0.1:{other.getsockname()[1]}"
     mistakes = {
         "only": run(local, store, certificate=tmp_path / "old.pem"),
         "no host:port": run("50051", store),
         "127.0.0.1:99999": run("127.0.0.1:99999", store),
-        "cannot listen on 192.0.2.1:1": run("192.0.2.1:1", store),  # RFC 5737: nobody's address
+        "192.0.2.1:1: this machine has no such address":  # RFC 5737: nobody's address
+        run("192.0.2.1:1", store),
+        "another program listens there": run(taken, store),
+        "is a gateway's data directory": run(local, tmp_path / "data"),
         "does not fit": run(local, store, key=certs / "gateway.key"),
         "no PEM certificate": run(local, store, ca=tmp_path / "text"),
         "no PEM key": run(local, store, key=tmp_path / "text"),
         "No such file": run(local, store, certificate=tmp_path / "absent"),
         "Is a directory": run(local, store, ca=tmp_path),
-        "File exists": run(local, tmp_path / "text"),
+        "is a file: name a folder": run(local, tmp_path / "text"),
         "missing": run(local, store, "--ca", str(certs / "ca.pem")),
         "exclude each other": run(local, store, "--insecure", "--ca", str(certs / "ca.pem")),
         "loopback only": run("0.0.0.0:0", store, "--insecure"),
     }
+    other.close()
     for says, result in mistakes.items():
         assert result.exit_code == 2, (says, result.output)
         assert says in result.stderr, (says, result.stderr)
