@@ -187,7 +187,11 @@ class RecordsWriter(Writer[RecordsJob]):
         if not jobs:
             return
         ledger = self._ledger.copy()
-        planned = self._plan(jobs)
+        try:
+            planned = self._plan(jobs)
+        except BaseException:
+            self._ledger = ledger  # the jobs come again, and are counted then
+            raise
         ledger_after = self._ledger
         outcome = planned.outcome
 

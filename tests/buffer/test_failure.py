@@ -7,13 +7,13 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from buffer.block import BlockDecoder
-from buffer.contract import NotStoredError, Stream
+from buffer.contract import NotStoredError, Signer, Stream
 from buffer.ranges import RangeSet
 from buffer.store import Buffer
 from tests.buffer.test_eviction import gaps_of
@@ -182,3 +182,36 @@ async def test_use_outside_of_with_is_an_error(open_buffer: OpenBuffer) -> None:
             log.add_record(Stream.TELEMETRY, b"")
         with pytest.raises(ValueError, match="event"):
             log.add_record(Stream.ALARM, b"", keep=b"c" * 32)
+
+
+async def test_a_loss_is_counted_once_where_a_question_fails_while_it_is_planned(
+    open_buffer: OpenBuffer,
+) -> None:
+    """Found by failing reads: the log id could not be read to sign the head of the gap record."""
+    failing = True
+
+    def sign(message: bytes) -> bytes:
+        if failing:
+            raise sqlite3.OperationalError("disk I/O error")
+        return message[:32]
+
+    signer = Signer(b"k" * 32, sign)
+    async with open_buffer(signer=signer, queue_bytes=0, commit_ms=60_000) as log:
+        waiting = log.add_batch(*batch(1.0))  # fills the queue
+        for number in (2.0, 3.0):
+            with pytest.raises(NotStoredError, match="overloaded"):
+                await log.add_batch(*batch(number))
+        with pytest.raises(NotStoredError, match="disk I/O error"):
+            await log.add_record(Stream.ALARM, b"kept")
+        failing = False
+        await log.add_record(Stream.ALARM, b"stored")
+    await waiting
+    async with open_buffer() as log:
+        found = gaps_of(await everything(log, Stream.EVENT))
+        assert found == {("TELEMETRY", "overload"): (0, 0, 2 * len(POINTS))}
+        alarms = await everything(log, Stream.ALARM)
+        assert [one.payload for one in alarms] == [b"kept", b"stored"]
+
+
+def batch(value: float) -> tuple[Any, ...]:
+    return POINTS, np.full(len(POINTS), value), GOOD, START_NS, START_NS
