@@ -90,6 +90,17 @@ class NotStoredError(Exception):
     """The record could not be made durable; the text says why. A gap record counts it."""
 
 
+class UnreadableError(OSError):
+    """Records that are held cannot be read now: that they are gone is not said.
+
+    first, stop: their sequences [first, stop), as far as was tried.
+    """
+
+    def __init__(self, stream: Stream, first: int, stop: int) -> None:
+        super().__init__(f"{stream.name.lower()} records {first} to {stop - 1} cannot be read")
+        self.first, self.stop = first, stop
+
+
 class BufferPathError(Exception):
     """The data directory cannot be used (missing, not writable, not a directory); says which."""
 
@@ -290,7 +301,9 @@ class Log(Protocol):
     async def read(self, stream: Stream, first: int, *, last: int, max_bytes: int) -> list[Record]:
         """Records first..last (inclusive) that are held, in order, about max_bytes of payload.
 
-        Returns at least one record if any is held in the range. Missing ones are skipped.
+        Returns at least one record if any is held in the range. Missing ones are skipped. Raises
+        UnreadableError where the oldest of those held cannot be read, sqlite3.Error where nothing
+        can be asked.
         """
         ...
 

@@ -26,6 +26,7 @@ from buffer.contract import (
     head_message,
 )
 from buffer.database import RECORDS, ROW_OVERHEAD_BYTES, STREAMS, TELEMETRY, verify_marker
+from buffer.door import Door
 from buffer.jobs import EVICTED, TELEMETRY_HIGH
 from buffer.policy import HOUR_NS
 from buffer.ranges import RangeSet
@@ -123,7 +124,8 @@ def _no_pause() -> None:
 class Inspection:
     """A data directory, read-only. Raises BufferPathError where there is none."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, door: Door | None = None) -> None:
+        """door: of a gateway that runs in this process."""
         self.path = path.absolute()
         if not self.path.is_dir():
             raise BufferPathError(f"{path} is no directory.")
@@ -132,7 +134,7 @@ class Inspection:
             for kind in STREAMS:
                 file = self.path / f"{kind}.db"
                 if file.exists():
-                    self._readers[kind] = _reader(file)
+                    self._readers[kind] = _reader(file, door)
         except sqlite3.Error as failure:
             self.close()
             raise BufferPathError(f"{kind}.db in {path} cannot be read: {failure}.") from failure
@@ -271,10 +273,14 @@ class Inspection:
         first = max(first, self._bounds(stream)[0])
         while first <= last:
             stop = min(last, first + ROWS_AT_ONCE - 1)
-            found, whole = reader.records(log_id, stream, first, stop, CHUNK_BYTES)
-            if not whole:
-                at = _first_missing(found, first)
-                raise sqlite3.DatabaseError(f"{stream.name.lower()} record {at} cannot be read")
+            try:
+                found = reader.records(log_id, stream, first, stop, CHUNK_BYTES)
+            except sqlite3.DatabaseError:
+                found, _ = reader.readable(log_id, stream, first, stop, CHUNK_BYTES)
+                yield from found
+                at = found[-1].sequence + 1 if found else first
+                text = f"{stream.name.lower()} record {at} cannot be read"
+                raise sqlite3.DatabaseError(text) from None
             yield from found
             if found and found[-1].sequence < stop:
                 low, high = self._bounds(stream)
@@ -441,21 +447,14 @@ class _Heads:
         return ""
 
 
-def _reader(file: Path) -> Reader:
+def _reader(file: Path, door: Door | None) -> Reader:
     """Open a file; in a directory that cannot be written to, as one that nobody writes."""
-    reader = Reader(file, mark_damage=False)
     try:
-        reader.meta("log_id", b"")
+        return Reader(file, door=door, mark_damage=False)
     except sqlite3.OperationalError as failure:
-        reader.close()
         if "unable to open" not in str(failure) and "readonly" not in str(failure):
             raise
-        reader = Reader(file, mark_damage=False, immutable=True)
-        reader.meta("log_id", b"")
-    except sqlite3.Error:
-        reader.close()
-        raise
-    return reader
+        return Reader(file, mark_damage=False, immutable=True)
 
 
 def _wrong(record: Record, decoder: BlockDecoder) -> str:
@@ -470,14 +469,6 @@ def _wrong(record: Record, decoder: BlockDecoder) -> str:
     except BlockError as failure:
         return f"its block does not decode: {failure}"
     return "" if samples == record.samples else f"it holds {samples} samples, not {record.samples}"
-
-
-def _first_missing(found: list[Record], first: int) -> int:
-    for record in found:
-        if record.sequence != first:
-            break
-        first += 1
-    return first
 
 
 def _per_hour(used_bytes: int, span_ns: int) -> float | None:

@@ -1,7 +1,7 @@
 """Reads one SQLite file of the buffer beside its writer: read-only, in short transactions.
 
-Guarantees: every question asks for a bounded number of rows. What cannot be read is left out, is
-said, and marks the file for a whole verification.
+Guarantees: every question asks for a bounded number of rows. What cannot be read is never left out
+unsaid, and marks the file for a whole verification.
 """
 
 from __future__ import annotations
@@ -13,24 +13,33 @@ from typing import Any
 
 from buffer.contract import NO_HASH, Record, SignedHead, Stream
 from buffer.database import TABLE, before_name, signed_heads, verify_marker
+from buffer.door import Door
 
 ROWS_TRIED = 1_000
 """Rows read one by one after a damaged page was met."""
+ROWS_FAILED = 20
+"""Of them, so many in a row may fail: a drive takes seconds to say that a sector is bad."""
 
 
 class Reader:
     """Read-only connection to one file; used by one thread at a time; short transactions."""
 
-    def __init__(self, path: Path, *, mark_damage: bool = True, immutable: bool = False) -> None:
-        """`immutable`: nobody writes to the file; for a directory that cannot be written to."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        door: Door | None = None,
+        mark_damage: bool = True,
+        immutable: bool = False,
+    ) -> None:
+        """Raises sqlite3.Error where the file cannot be read at all.
+
+        door: of the data directory, where a gateway that may repair it runs in this process.
+        immutable: nobody writes to the file; for a directory that cannot be written to.
+        """
         self._path = path
         self._mark_damage = mark_damage
-        self._connection = sqlite3.connect(
-            f"{path.as_uri()}?mode=ro{'&immutable=1' if immutable else ''}",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        self._connection = (door or Door()).opened(path, is_immutable=immutable)
 
     def close(self) -> None:
         """Close the connection."""
@@ -38,28 +47,57 @@ class Reader:
 
     def records(
         self, log_id: bytes, stream: Stream, first: int, last: int, max_bytes: int
-    ) -> tuple[list[Record], bool]:
+    ) -> list[Record]:
         """Records of the present log id; empty when the file has another one.
 
-        Also tells whether all of them could be read; if not, the file is marked (but with
-        mark_damage=False) for a whole verification at the next start.
+        Raises sqlite3.DatabaseError where any of them cannot be read: ask `readable` then.
         """
         connection = self._connection
         connection.execute("BEGIN")
         try:
             base = self.base(log_id, stream)
             if base is None:
-                return [], True
-            try:
-                return list(self._rows(stream, base, first + base, last + base, max_bytes)), True
-            except sqlite3.DatabaseError:
-                if self._mark_damage:
-                    verify_marker(self._path).touch()
-                last = min(last, first + ROWS_TRIED)
-                return list(self._readable(stream, base, first + base, last + base)), False
+                return []
+            return list(self._rows(stream, base, first + base, last + base, max_bytes))
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+
+    def readable(
+        self, log_id: bytes, stream: Stream, first: int, last: int, max_bytes: int
+    ) -> tuple[list[Record], int]:
+        """Records up to the first that cannot be read, one by one; at most ROWS_TRIED rows.
+
+        Where not even one can be: none, and the sequence up to which that is so, else 0. The file
+        is marked (but with mark_damage=False) for a whole verification at the next start.
+        """
+        base = self.base(log_id, stream)
+        if base is None:
+            return [], 0
+        if self._mark_damage:
+            verify_marker(self._path).touch()
+        found: list[Record] = []
+        failed = 0
+        stop = min(last + 1, first + ROWS_TRIED)
+        for sequence in range(first, stop):
+            row_id = sequence + base
+            try:
+                rows = list(self._rows(stream, base, row_id, row_id, 1))
+            except sqlite3.DatabaseError:
+                failed += 1
+                if found:
+                    break
+                if failed == ROWS_FAILED:
+                    return [], sequence + 1
+                continue
+            if rows and failed:
+                return [], sequence
+            found += rows
+            max_bytes -= sum(len(record.payload) for record in rows)
+            if max_bytes <= 0:
+                break
+        is_all_gone = not failed and stop > last
+        return found, 0 if found or is_all_gone else stop
 
     def base(self, log_id: bytes, stream: Stream) -> int | None:
         """Difference between rows and sequences; None when the file has another log id."""
@@ -114,14 +152,6 @@ class Reader:
         """Named value of the file."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return default if row is None else row[0]
-
-    def _readable(self, stream: Stream, base: int, first_id: int, last_id: int) -> Iterator[Record]:
-        """Rows one by one, without those that cannot be read."""
-        for row_id in range(first_id, last_id + 1):
-            try:
-                yield from self._rows(stream, base, row_id, row_id, 1)
-            except sqlite3.DatabaseError:
-                continue
 
     def _rows(
         self, stream: Stream, base: int, first_id: int, last_id: int, max_bytes: int

@@ -41,6 +41,7 @@ from buffer.database import (
     migrations,
     verify_marker,
 )
+from buffer.door import Door
 from buffer.jobs import EVICTED, RENEWED_CARRY, SALVAGED, TELEMETRY_HIGH
 from buffer.outcome import Told
 from buffer.patient import FILE_ATTEMPTS, UNREADABLE, asked
@@ -251,7 +252,9 @@ def _sound(path: Path, kind: str, verify_whole_bytes: int) -> Database:
     return database
 
 
-def _rebuild(path: Path, kind: str, now_ns: int, reason: str, told: Told) -> str:
+def _rebuild(
+    path: Path, kind: str, now_ns: int, reason: str, told: Told, door: Door | None = None
+) -> str:
     """Copy what can be read of a file that nobody writes to; only then set it aside."""
     rebuilt = path.with_name(path.name + ".rebuilt")
     _remove(rebuilt)
@@ -261,9 +264,10 @@ def _rebuild(path: Path, kind: str, now_ns: int, reason: str, told: Told) -> str
         fresh.move_wal()
     finally:
         fresh.close()
-    aside = _set_aside(path, now_ns)
-    verify_marker(path).unlink(missing_ok=True)
-    rebuilt.rename(path)
+    with door or Door():
+        aside = _set_aside(path, now_ns)
+        verify_marker(path).unlink(missing_ok=True)
+        rebuilt.rename(path)
     _sync_folder(path.parent)
     return f"{path.name} was set aside as {aside.name}: {reason}"
 
@@ -271,8 +275,9 @@ def _rebuild(path: Path, kind: str, now_ns: int, reason: str, told: Told) -> str
 class FileRepairs:
     """Verifies and repairs a file while the gateway runs; called by the writer of that file."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, door: Door) -> None:
         self._clock = clock
+        self._door = door
 
     def verify(self, path: Path, kind: str) -> str:
         """Why a file cannot be trusted, read anew through a connection of its own; else ""."""
@@ -285,7 +290,7 @@ class FileRepairs:
 
     def rebuild(self, path: Path, kind: str, damage: str, told: Told) -> str:
         """Set a damaged file aside and put what can be read of it in its place."""
-        return _rebuild(path, kind, self._clock.wall_ns(), damage, told)
+        return _rebuild(path, kind, self._clock.wall_ns(), damage, told, self._door)
 
 
 PASSES = frozenset({

@@ -22,6 +22,7 @@ from pathlib import Path
 from buffer.block import BlockDecoder, BlockError
 from buffer.contract import Clock
 from buffer.database import TELEMETRY
+from buffer.door import Door
 from buffer.patient import is_damage
 from buffer.policy import BufferConfig
 from buffer.rollup import CHUNK_POINTS, MINUTE_NS, Minute, Roller, decode, encode, merged
@@ -70,6 +71,7 @@ class RollupWriter:
         config: BufferConfig,
         clock: Clock,
         suspect: Callable[[str, str], None] = _nobody,
+        door: Door | None = None,
     ) -> None:
         """`suspect` is told, in the thread, when a file of the log cannot be read."""
         self._folder = folder
@@ -77,6 +79,7 @@ class RollupWriter:
         self._min_free_bytes = config.min_free_bytes
         self._clock = clock
         self._suspect = suspect
+        self._door = door or Door()
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="buffer-rollup", daemon=True)
@@ -116,8 +119,7 @@ class RollupWriter:
 
     def _catch_up(self, rollup: sqlite3.Connection) -> None:
         source = self._folder / "telemetry.db"
-        log = sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True, isolation_level=None)
-        with contextlib.closing(log):
+        with contextlib.closing(self._door.opened(source)) as log:
             progress = _resumed(rollup, log)
             while self._has_room() and not self._stop.is_set():
                 began = time.monotonic()
@@ -200,23 +202,22 @@ class RollupWriter:
             if isinstance(failure, sqlite3.OperationalError):
                 raise  # it passes; anything else is damage
         aside = f"{FILE}.set-aside-{self._clock.wall_ns()}"
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                (self._folder / f"{FILE}{suffix}").rename(self._folder / f"{aside}{suffix}")
+        with self._door:
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    (self._folder / f"{FILE}{suffix}").rename(self._folder / f"{aside}{suffix}")
         return _open(path)
 
 
 class RollupReader:
     """Reads rollup.db, read-only, at most MINUTES_AT_ONCE rows a transaction. `close` it."""
 
-    def __init__(self, folder: Path) -> None:
-        """FileNotFoundError where there is no rollup yet."""
+    def __init__(self, folder: Path, door: Door | None = None) -> None:
+        """FileNotFoundError where there is no rollup yet; sqlite3.Error where it is damaged."""
         path = folder.absolute() / FILE
         if not path.exists():
             raise FileNotFoundError(path)
-        self._db = sqlite3.connect(
-            f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-        )
+        self._db = (door or Door()).opened(path)
 
     def close(self) -> None:
         """Close the file."""
@@ -254,10 +255,12 @@ class RollupReader:
             minute, part = rows[-1][:2]
 
 
-def minutes_held(folder: Path, point: int, from_ns: int, to_ns: int) -> list[Minute]:
+def minutes_held(
+    folder: Path, point: int, from_ns: int, to_ns: int, door: Door | None = None
+) -> list[Minute]:
     """What RollupReader.minutes gives; empty where there is no rollup, or a damaged one."""
     try:
-        with contextlib.closing(RollupReader(folder)) as reader:
+        with contextlib.closing(RollupReader(folder, door)) as reader:
             return reader.minutes(point, from_ns, to_ns)
     except (FileNotFoundError, sqlite3.Error, ValueError):
         return []  # the writer sets a damaged file aside and makes it anew from the log

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from buffer.contract import BufferPathError, Stream
 from buffer.database import STREAMS, verify_marker
+from buffer.door import Door
 from buffer.inspection import Inspection, Verified
 
 REST = 9
@@ -30,7 +31,10 @@ class _StoppedError(Exception):
 class Scrubber:
     """`start`, `stop`; `failure` says what is wrong, or "". `done` is set when all is verified."""
 
-    def __init__(self, folder: Path, from_bytes: int, suspect: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, folder: Path, from_bytes: int, suspect: Callable[[str, str], None], door: Door
+    ) -> None:
+        self._door = door
         self._folder = folder
         self._from_bytes = from_bytes
         self._suspect = suspect
@@ -73,7 +77,7 @@ class Scrubber:
 
     def _run(self) -> None:
         try:
-            with Inspection(self._folder) as inspection:
+            with Inspection(self._folder, self._door) as inspection:
                 for kind, streams in STREAMS.items():
                     for stream in streams if self._is_large(kind) else ():
                         self._look(inspection, kind, stream)

@@ -40,6 +40,7 @@ from buffer.contract import (
 )
 from buffer.cursors import Cursors, CursorSaver, Key
 from buffer.database import RECORDS, TELEMETRY
+from buffer.door import Door
 from buffer.filing import Collected, Filing
 from buffer.jobs import (
     EncodeGap,
@@ -93,7 +94,7 @@ class Buffer:
         self._log_id = opened.log_id
         self._epoch = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        policy = CommitPolicy(config)
+        policy, door = CommitPolicy(config), Door()
         self._catalogue = b""
         self._room = Room(config.queue_bytes)
         self._listeners = Listeners()
@@ -116,7 +117,7 @@ class Buffer:
             reserve=Reserve(path / "reserve", config.reserve_bytes, config.min_free_bytes),
             signer=signer,
             unsent=self._cursors.unsent.get,
-            repairs=FileRepairs(clock),
+            repairs=FileRepairs(clock, door),
         )
         self._telemetry_writer = TelemetryWriter(
             opened.telemetry,
@@ -129,7 +130,7 @@ class Buffer:
             policy=policy,
             signer=signer,
             unsent=self._cursors.unsent.get,
-            repairs=FileRepairs(clock),
+            repairs=FileRepairs(clock, door),
             salvaged=lambda told: self._records_writer.put(TakeOver(TELEMETRY, told)),
         )
         self._collecting = Collecting(policy, config.commit_ms, self._telemetry_writer.put)
@@ -144,12 +145,12 @@ class Buffer:
             for stream, head in writer.signing.newest.items()
         }
         self._catalogues = dict(self._records_writer.catalogue_sequences())
-        self._rollup = RollupWriter(path, config, clock, self._suspect_later)
-        self._scrub = Scrubber(path, config.verify_whole_bytes, self._suspect_later)
+        self._rollup = RollupWriter(path, config, clock, self._suspect_later, door)
+        self._scrub = Scrubber(path, config.verify_whole_bytes, self._suspect_later, door)
         self._mender = Mender(
             clock, lambda kind: self._writer_of[kind].put(Verify()), self._repair, self._mended
         )
-        self._reading = Reading(path)
+        self._reading = Reading(path, door, self.suspect)
         self._filing = Filing(
             path,
             config.quota_bytes[Stream.EVIDENCE],
@@ -294,14 +295,8 @@ class Buffer:
         return self._bounds[stream]
 
     async def read(self, stream: Stream, first: int, *, last: int, max_bytes: int) -> list[Record]:
-        """Records first..last (inclusive) that are held, in order, about max_bytes of payload."""
-        log_id = self._log_id
-        records, whole = await self._reading.ask(
-            stream, lambda reader: reader.records(log_id, stream, first, last, max_bytes)
-        )
-        if not whole:
-            self.suspect(stream, f"part of {stream.name.lower()} cannot be read")
-        return records
+        """Records first..last (inclusive) that are held; UnreadableError if they cannot be read."""
+        return await self._reading.records(self._log_id, stream, first, last, max_bytes)
 
     async def group_start(self, sequence: int) -> int:
         """Sequence of the key that starts the telemetry group of `sequence`."""
@@ -340,7 +335,12 @@ class Buffer:
         """Tell whether everything given is being stored, and in one sentence what is wrong."""
         troubles = [
             text
-            for text in (*self._trouble.values(), self._rollup.failure, self._scrub.failure)
+            for text in (
+                *self._trouble.values(),
+                self._rollup.failure,
+                self._scrub.failure,
+                self._reading.failure,
+            )
             if text
         ] + self._mender.trouble()
         return not troubles, "; ".join(troubles) or "everything given is being stored"

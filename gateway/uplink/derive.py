@@ -20,7 +20,7 @@ Guarantees:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -103,3 +103,27 @@ class Deriver:
 def _nothing(record: Record) -> ColumnBatch:
     at_ns = record.last_ns
     return ColumnBatch(np.empty(0, np.int32), np.empty(0), np.empty(0, np.uint16), at_ns, at_ns)
+
+
+def feed_wanted(
+    deriver: Deriver, records: Sequence[Record], wanted: tuple[int, int, int]
+) -> tuple[list[Record], int]:
+    """Feed until there is what is wanted; what came out, and how many were fed.
+
+    wanted: first and last sequence, bytes.
+    """
+    first, last, max_bytes = wanted
+    out: list[Record] = []
+    size = 0
+    for count, record in enumerate(records, 1):
+        made = [one for one in deriver.feed(record) if one.sequence >= first]
+        out += made
+        size += sum(len(one.payload) for one in made)
+        if size >= max_bytes or (out and out[-1].sequence >= last):
+            return out, count
+    return out, len(records)
+
+
+def covering(record: Record, first: int) -> Record:
+    """A record that speaks for all from `first` on."""
+    return record if first == record.sequence else replace(record, source_first=first)

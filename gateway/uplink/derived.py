@@ -20,18 +20,29 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from buffer.contract import Bounds, CommitListener, Log, NotStoredError, Record, SignedHead, Stream
+from buffer.contract import (
+    Bounds,
+    CommitListener,
+    Log,
+    NotStoredError,
+    Record,
+    SignedHead,
+    Stream,
+    UnreadableError,
+)
 from buffer.ranges import RangeSet
 from drivers.contract import Clock
 from gateway.model.event import event
-from gateway.uplink.derive import DERIVATION, Deriver
+from gateway.uplink.derive import DERIVATION, Deriver, covering, feed_wanted
 from gateway.uplink.thin import Choice, Chosen
+from gateway.uplink.unread import Stuck
 from gateway.wire.v1 import uplink_pb2 as wire
 
 PAGE_BYTES = 128 * 1024
@@ -76,6 +87,7 @@ class DerivedLog:
         self._reading: _Reading | None = None
         self._recent: dict[Stream, deque[Record]] = {one: deque(maxlen=RECENT) for one in _MADE}
         self._listeners: list[CommitListener] = []
+        self._stuck = Stuck()
         self._wake = asyncio.Event()
         self._ready = asyncio.Event()
 
@@ -116,14 +128,20 @@ class DerivedLog:
         stop = self._source.add_listener(self._committed)
         try:
             while True:
-                if not self.log_id:
-                    await self._begin()
-                if self.log_id and await self._advance():
-                    self._ready.set()
-                    await self._wake.wait()
-                    self._wake.clear()
+                try:
+                    await self._follow()
+                except (OSError, sqlite3.Error):  # the log cannot be read now, and says so itself
+                    await self._clock.sleep_until(self._clock.monotonic_ns() + _RETRY_NS)
         finally:
             stop()
+
+    async def _follow(self) -> None:
+        if not self.log_id:
+            await self._begin()
+        if self.log_id and await self._advance():
+            self._ready.set()
+            await self._wake.wait()
+            self._wake.clear()
 
     # ---- the log that an uplink sees -----------------------------------------------------
 
@@ -233,11 +251,28 @@ class DerivedLog:
         if recent and recent[0].sequence == first:
             records = [one for one in recent if one.sequence < stop]
         else:
-            records = await self._source.read(stream, first, last=stop - 1, max_bytes=PAGE_BYTES)
+            try:
+                records = await self._source.read(
+                    stream, first, last=stop - 1, max_bytes=PAGE_BYTES
+                )
+            except UnreadableError as error:
+                self._go_round(stream, first, error.stop)
+                return []
         await self._know(records)
         if self.log_id:  # where nothing is left of the range it is a gap
             self._fed[stream] = records[-1].sequence + 1 if records else stop
         return records
+
+    def _go_round(self, stream: Stream, first: int, stop: int) -> None:
+        """Leave out what could not be read for so long; it does not count as acknowledged.
+
+        Raises UnreadableError until then.
+        """
+        if not self._stuck.is_long(stream, first, self._clock.monotonic_ns()):
+            raise UnreadableError(stream, first, stop)
+        if stream in _FILTERED:
+            self._pass_over(stream)
+        self._next[stream] = self._fed[stream] = stop
 
     def _derive(self, stream: Stream, records: Sequence[Record]) -> list[Record]:
         if stream is Stream.TELEMETRY:
@@ -249,7 +284,7 @@ class DerivedLog:
                 following = record.sequence  # a hole is covered by nothing
             expected = record.sequence + 1
             if self._passes(record):
-                out.append(_covering(record, following))
+                out.append(covering(record, following))
                 following = record.sequence + 1
         return out
 
@@ -266,18 +301,24 @@ class DerivedLog:
         if reading is None or reading.told != first:
             start = await self._source.group_start(first)
             reading = _Reading(Deriver(self._chosen), start, first)
-        log_id, out, size = self.log_id, [], 0
+        log_id, size = self.log_id, 0
+        out: list[Record] = []
         held = self._source.bounds(Stream.TELEMETRY)
         beyond = False
         while reading.position < held.next and size < max_bytes and not beyond:
-            records = await self._source.read(
-                Stream.TELEMETRY, reading.position, last=held.next - 1, max_bytes=PAGE_BYTES
-            )
+            try:
+                records = await self._source.read(
+                    Stream.TELEMETRY, reading.position, last=held.next - 1, max_bytes=PAGE_BYTES
+                )
+            except UnreadableError:
+                if out:
+                    break  # what comes before it, first
+                raise
             if not records or self.log_id != log_id:
                 break
             await self._know(records)
             wanted = (first, last, max_bytes - size)
-            found, fed = await asyncio.to_thread(_feed, reading.deriver, records, wanted)
+            found, fed = await asyncio.to_thread(feed_wanted, reading.deriver, records, wanted)
             reading.position = records[fed - 1].sequence + 1
             beyond = any(one.first > last for one in found)
             found = [one for one in found if one.first <= last]
@@ -292,11 +333,19 @@ class DerivedLog:
         self, stream: Stream, first: int, last: int, max_bytes: int, *, beyond: bool = False
     ) -> list[Record]:
         """Records that pass; `beyond`: look past `last` for the one that covers it."""
-        following, position, out = first, first, []
+        following = position = first
+        out: list[Record] = []
         stop = max(last + 1, self._next[stream]) if beyond else last + 1
         size = 0
         while position < stop and following <= last and size < max_bytes:
-            records = await self._source.read(stream, position, last=stop - 1, max_bytes=PAGE_BYTES)
+            try:
+                records = await self._source.read(
+                    stream, position, last=stop - 1, max_bytes=PAGE_BYTES
+                )
+            except UnreadableError:
+                if out:
+                    break  # what comes before it, first
+                raise
             if not records:
                 break
             await self._know(records)
@@ -305,7 +354,7 @@ class DerivedLog:
                     following = record.sequence  # a hole is covered by nothing
                 position = record.sequence + 1
                 if self._passes(record):
-                    out.append(_covering(record, following))
+                    out.append(covering(record, following))
                     following = position
                     size += len(record.payload)
                     if size >= max_bytes or following > last:
@@ -440,29 +489,6 @@ class DerivedLog:
                 return
             stop = start
         self._next[stream] = first
-
-
-def _feed(
-    deriver: Deriver, records: Sequence[Record], wanted: tuple[int, int, int]
-) -> tuple[list[Record], int]:
-    """Feed until there is what is wanted; what came out, and how many were fed.
-
-    wanted: first and last sequence, bytes.
-    """
-    first, last, max_bytes = wanted
-    out: list[Record] = []
-    size = 0
-    for count, record in enumerate(records, 1):
-        made = [one for one in deriver.feed(record) if one.sequence >= first]
-        out += made
-        size += sum(len(one.payload) for one in made)
-        if size >= max_bytes or (out and out[-1].sequence >= last):
-            return out, count
-    return out, len(records)
-
-
-def _covering(record: Record, first: int) -> Record:
-    return record if first == record.sequence else replace(record, source_first=first)
 
 
 __all__ = ["DerivedLog"]

@@ -41,6 +41,11 @@ class EvidenceSender:
         """Sequence of the record whose file is being sent; None when idle."""
         return self._file.sequence if self._file else None
 
+    @property
+    def sha256(self) -> bytes:
+        """Name of the file that is being sent; empty when idle."""
+        return self._file.sha256 if self._file else b""
+
     def begin(self, record: Record) -> None:
         """Note that this evidence record was pushed; its file comes next if the receiver asks."""
         try:

@@ -126,6 +126,17 @@ class Ledger:
         self.held.setdefault(catalogue, RangeSet()).add(start, stop)
         self._covered.add(start, stop)
 
+    def hold_waiting(self, name: bytes, start: int, stop: int) -> None:
+        """Keep back what of [start, stop) is to be sent, as `hold` does."""
+        for low, high in self._covered.missing(start, stop):
+            self.hold(name, low, high)
+
+    def recall_one(self, name: bytes, sequence: int) -> None:
+        """Hold back the flight of a sequence, as `recall` does."""
+        for flight in [one for one in self.flights if one.first <= sequence < one.stop]:
+            self.flights.remove(flight)
+            self.hold(name, flight.first, flight.stop)
+
     def recall(self, catalogue: bytes, keep: Callable[[Flight], None]) -> None:
         """Hold back every flight of that catalogue (it was not stored); `keep` is told each."""
         for flight in [one for one in self.flights if one.catalogue == catalogue]:

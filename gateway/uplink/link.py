@@ -21,7 +21,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from buffer.contract import Bounds, BufferPathError, Record, Stream
+from buffer.contract import Bounds, Record, Stream, UnreadableError
 from buffer.ranges import RangeSet
 from gateway.uplink import encode
 from gateway.uplink.channel import (
@@ -77,6 +77,8 @@ from gateway.wire.v1 import uplink_pb2 as wire
 
 Errand = Fetch | FetchPart | FetchThumbnail | FindEvidence | FindPeriod
 
+UNREADABLE = (OSError, sqlite3.Error)
+"""What a question to the log, or to a file beside it, may fail with."""
 _NOBODY_NS = 1_000_000  # a timer is never set closer than this
 _PICTURE_BYTES = 16 << 20  # largest picture that a small one is made of
 _CHECKPOINTS = 16  # most that are looked up in a stream
@@ -244,7 +246,7 @@ class LaneLink:
         for stream, points in checkpoints_of(welcome).items():
             for point in points[:_CHECKPOINTS]:
                 at = point.sequence
-                found = await log.read(stream, at, last=at, max_bytes=1)
+                found = await self._read_one(stream, at)
                 if found:
                     hashes[stream, at] = found[0].hash
                     if found[0].hash == point.hash:
@@ -252,35 +254,65 @@ class LaneLink:
         return OwnPast({stream: log.bounds(stream).next for stream in Stream}, hashes)
 
     async def _run_errands(self) -> None:
-        try:
-            while True:
-                await self._to_read.wait()
-                self._to_read.clear()
-                while self._errands:
-                    await self._run_errand(self._errands.popleft())
-        except (OSError, sqlite3.Error, BufferPathError) as error:
-            self.end(f"The buffer could not be read: {error}.")
+        while True:
+            await self._to_read.wait()
+            self._to_read.clear()
+            while self._errands:
+                await self._run_errand(self._errands.popleft())
 
     async def _run_errand(self, errand: Errand) -> None:
-        log, session = self._around.log, self.session
+        """Read what the session asks for. A read that fails ends nothing: live data goes on."""
+        session = self.session
         match errand:
-            case Fetch(stream, first, last, max_bytes):
-                records = await log.read(stream, first, last=last, max_bytes=max_bytes)
-                if log.log_id == self.log_id:
-                    self._carry_out(session.fetched(errand, records, now_ns=self._now_ns()))
-                else:
-                    self.end("The log has a new id.")  # these are numbers of another log
-            case FetchPart(sha256, offset, length):
-                content: bytes | None = None
-                with suppress(FileNotFoundError):
-                    content = await log.read_file(sha256, offset, length)
-                self._carry_out(session.part_read(errand, content, now_ns=self._now_ns()))
+            case Fetch():
+                await self._fetch(errand)
+            case FetchPart():
+                await self._fetch_part(errand)
             case FetchThumbnail(sequence, sha256):
                 content = b""
-                with suppress(FileNotFoundError):
-                    content = await log.read_file(sha256, 0, _PICTURE_BYTES)
+                with suppress(OSError):
+                    content = await self._around.log.read_file(sha256, 0, _PICTURE_BYTES)
                 small = await asyncio.to_thread(thumbnail, content, THUMBNAIL_BYTES)
                 self._carry_out(session.thumbnail_made(sequence, small, now_ns=self._now_ns()))
+            case FindEvidence() | FindPeriod():
+                try:
+                    await self._find(errand)
+                except UNREADABLE as error:
+                    text = f"the log cannot be read now: {_why(error)}"
+                    self._answer(errand.request_id, False, text, b"")
+
+    async def _fetch(self, errand: Fetch) -> None:
+        log, first, last = self._around.log, errand.first, errand.last
+        records: list[Record] = []
+        stop = 0
+        try:
+            records = await log.read(errand.stream, first, last=last, max_bytes=errand.max_bytes)
+        except UnreadableError as error:
+            stop = error.stop
+        except UNREADABLE:
+            stop = last + 1
+        if log.log_id != self.log_id:
+            self.end("The log has a new id.")  # these are numbers of another log
+        elif stop:
+            self._carry_out(self.session.unread(errand, stop, now_ns=self._now_ns()))
+        else:
+            self._carry_out(self.session.fetched(errand, records, now_ns=self._now_ns()))
+
+    async def _fetch_part(self, errand: FetchPart) -> None:
+        session, content = self.session, None
+        try:
+            content = await self._around.log.read_file(errand.sha256, errand.offset, errand.length)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            out = session.part_unread(errand, _why(error), now_ns=self._now_ns())
+            self._carry_out(out)
+            return
+        self._carry_out(session.part_read(errand, content, now_ns=self._now_ns()))
+
+    async def _find(self, errand: FindEvidence | FindPeriod) -> None:
+        log, session = self._around.log, self.session
+        match errand:
             case FindEvidence(_, sha256):
                 at = await find_record(log, sha256)
                 self._carry_out(session.evidence_found(errand, at, now_ns=self._now_ns()))
@@ -292,11 +324,17 @@ class LaneLink:
     async def _read_heads(self) -> None:
         for stream in Stream:
             newest = self._around.log.bounds(stream).next - 1
-            records: list[Record] = []
             if newest >= self._around.log.bounds(stream).first:
-                records = await self._around.log.read(stream, newest, last=newest, max_bytes=1)
-            if records:
-                self._heads[stream] = records[-1]
+                records = await self._read_one(stream, newest)
+                if records:
+                    self._heads[stream] = records[-1]
+
+    async def _read_one(self, stream: Stream, at: int) -> list[Record]:
+        """A record, if it is held and can be read: a disk that fails ends no connection."""
+        try:
+            return await self._around.log.read(stream, at, last=at, max_bytes=1)
+        except UNREADABLE:
+            return []
 
     # ---- outputs -------------------------------------------------------------------------
 
@@ -442,3 +480,7 @@ class LaneLink:
 
     def _moment(self) -> Moment:
         return Moment(self._around.clock.wall_ns(), self._now_ns())
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)

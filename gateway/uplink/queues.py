@@ -102,6 +102,13 @@ class Queue:
         self._fetching = True
         return Fetch(self.ledger.stream, run[0], run[1] - 1, max_bytes, self.region)
 
+    def unread(self, fetch: Fetch, stop: int) -> tuple[int, int]:
+        """Take that a read failed up to `stop`; gives the sequences that are not at hand either."""
+        self._fetching = False
+        stop = min(max(stop, fetch.first + 1), fetch.last + 1)
+        at_hand = (first for first in self._staged if first > fetch.first)
+        return fetch.first, min(stop, *at_hand) if self._staged else stop
+
     def fetched(self, fetch: Fetch, records: Sequence[Record]) -> RangeSet:
         """Stage what was read; gives the sequences of the range that turned out not to exist."""
         self._fetching = False

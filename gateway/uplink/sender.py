@@ -29,6 +29,7 @@ from gateway.uplink.outputs import (
     Output,
     PersistCursor,
     Region,
+    Report,
     SendGaps,
     SendPart,
     SendRecords,
@@ -37,6 +38,7 @@ from gateway.uplink.outputs import (
 )
 from gateway.uplink.pacing import Pace, Shares, Ticket, Window
 from gateway.uplink.queues import Queue
+from gateway.uplink.unread import Unread
 
 _MILLISECOND_NS = 1_000_000
 _FETCH_MESSAGES = 4  # messages a read brings, so that reads are few and memory stays small
@@ -80,6 +82,7 @@ class Sender:
         self.sent_ns = 0
         self.progress_ns = 0
         self._chasers = Chasers()
+        self._unread = Unread()
         copies = settings.copy_alarms and Stream.ALARM in settings.streams
         self._copies = Copies(settings.long_line_ms) if copies and self._is_priority() else None
         self._live_due_ns = 0  # until then few live records may wait for more
@@ -96,11 +99,13 @@ class Sender:
 
     def due_ns(self, now_ns: int) -> int | None:
         """When something at hand may go that may not go yet; None if nothing waits for time."""
+        unread = self._unread.next_ns()
         if self._lane is not Lane.BULK:
             copies = self._copies.next_ns() if self._copies else None
-            return min((one for one in (self._chasers.next_ns(), copies) if one), default=None)
+            waiting = (self._chasers.next_ns(), copies, unread)
+            return min((one for one in waiting if one), default=None)
         ready_ns = self.pace.ready_ns
-        due: list[int] = []
+        due: list[int] = [] if unread is None else [unread]
         if self.live[Stream.TELEMETRY].head() is not None:
             due.append(max(ready_ns, self._live_due_ns))
         files = self.live[Stream.EVIDENCE]
@@ -141,6 +146,45 @@ class Sender:
             return []
         queues = self.live if fetch.region is Region.LIVE else self._past
         return self.gaps(fetch.stream, queues[fetch.stream].fetched(fetch, records))
+
+    def unread(self, fetch: Fetch, stop: int, now_ns: int) -> None:
+        """Take that a read failed up to `stop`: it is made again later, nothing is written off."""
+        if fetch.region is Region.URGENT:
+            self._unread.ask_again(fetch, now_ns)
+            return
+        queues = self.live if fetch.region is Region.LIVE else self._past
+        start, stop = queues[fetch.stream].unread(fetch, stop)
+        self._unread.keep_back(self.ledgers[fetch.stream], start, stop, now_ns)
+
+    def part_read(self, request: FetchPart, content: bytes | None, now_ns: int) -> list[Output]:
+        """Take part of a file; None where it is not held any more."""
+        sequence = self.evidence.sequence
+        if sequence is None:
+            return []
+        if content is not None and self.evidence.part_read(request, content):
+            return []
+        gone = RangeSet([(sequence, sequence + 1)])
+        self.land(Stream.EVIDENCE, gone, now_ns)
+        self._counters.gap_records += 1
+        self._policy.arrived(sequence)
+        text = f"Evidence {request.sha256.hex()[:16]} is not held any more; it was not sent."
+        return [
+            SendGaps(Stream.EVIDENCE, gone),
+            PersistCursor(Stream.EVIDENCE, gone),
+            Report("uplink.evidence_missing", text, {"sequence": sequence}),
+        ]
+
+    def part_unread(self, request: FetchPart, why: str, now_ns: int) -> list[Output]:
+        """Take that a file is held and cannot be read: others go first, it is tried again later."""
+        sequence = self.evidence.sequence
+        if sequence is None or self.evidence.sha256 != request.sha256:
+            return []
+        self.evidence.end()
+        if not self._unread.take_back(self.ledgers[Stream.EVIDENCE], sequence, now_ns):
+            return []
+        name = request.sha256.hex()[:16]
+        text = f"Evidence {name} cannot be read ({why}); it waits, and is tried again."
+        return [Report("uplink.evidence_unreadable", text, {"sequence": sequence})]
 
     def gaps(self, stream: Stream, ranges: RangeSet) -> list[Output]:
         """Write off what no longer exists and tell the receiver."""
@@ -185,7 +229,7 @@ class Sender:
 
     def pump(self, now_ns: int) -> list[Output]:
         """Send what may be sent now, and ask for what comes next."""
-        out: list[Output] = []
+        out: list[Output] = [*self._unread.take(self.ledgers.values(), now_ns)]
         while now_ns >= self.pace.ready_ns or self._is_priority():
             step = self._step(now_ns)
             if not step:

@@ -49,7 +49,6 @@ from gateway.uplink.outputs import (
     Relay,
     Report,
     RequestKey,
-    SendGaps,
     SendHello,
     SendResult,
     SendStatus,
@@ -156,24 +155,24 @@ class LaneSession:
             return []
         return self._sender.fetched(fetch, records) + self._pump(now_ns)
 
+    def unread(self, fetch: Fetch, stop: int, *, now_ns: int) -> list[Output]:
+        """Take that a Fetch failed: the records from its first to `stop` cannot be read now."""
+        if self.state is not State.OPEN:
+            return []
+        self._sender.unread(fetch, stop, now_ns)
+        return self._pump(now_ns)
+
     def part_read(self, request: FetchPart, content: bytes | None, *, now_ns: int) -> list[Output]:
         """Take the answer to a FetchPart; None where the file is not held any more."""
-        sequence = self._sender.evidence.sequence
-        if self.state is not State.OPEN or sequence is None:
+        if self.state is not State.OPEN:
             return []
-        if content is not None and self._sender.evidence.part_read(request, content):
-            return self._pump(now_ns)
-        gone = RangeSet([(sequence, sequence + 1)])
-        self._sender.land(Stream.EVIDENCE, gone, now_ns)
-        self._counters.gap_records += 1
-        self._policy.arrived(sequence)
-        text = f"Evidence {request.sha256.hex()[:16]} is not held any more; it was not sent."
-        return [
-            SendGaps(Stream.EVIDENCE, gone),
-            PersistCursor(Stream.EVIDENCE, gone),
-            Report("uplink.evidence_missing", text, {"sequence": sequence}),
-            *self._pump(now_ns),
-        ]
+        return self._sender.part_read(request, content, now_ns) + self._pump(now_ns)
+
+    def part_unread(self, request: FetchPart, why: str, *, now_ns: int) -> list[Output]:
+        """Take that a FetchPart failed, though the file is held."""
+        if self.state is not State.OPEN:
+            return []
+        return self._sender.part_unread(request, why, now_ns) + self._pump(now_ns)
 
     def thumbnail_made(self, sequence: int, picture: bytes, *, now_ns: int) -> list[Output]:
         """Take the answer to a FetchThumbnail; empty where there can be none."""

@@ -8,6 +8,7 @@ disk: where an hour begins in each stream is looked up once, at most REFRESH_NS 
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Mapping
 
 from buffer.contract import Log, Stream
@@ -48,7 +49,10 @@ class SiteScore:
         for stream in self._streams:
             for one in (hour - 1, hour):
                 begin = known.get((stream, one))
-                begins[stream, one] = await self._begin(stream, one) if begin is None else begin
+                try:
+                    begins[stream, one] = await self._begin(stream, one) if begin is None else begin
+                except (OSError, sqlite3.Error):  # the log says so itself; looked up again later
+                    return
         if self._log.log_id == log_id:
             self._begins, self._hour, self._log_id = begins, hour, log_id
 

@@ -20,7 +20,10 @@ def thumbnail(content: bytes, most_bytes: int) -> bytes:
     import cv2
 
     content = middle_picture(content) or content
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    try:
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # nothing at all, or one that says it is larger than OpenCV takes
+        return b""
     if picture is None:
         return b""
     height, width = picture.shape[:2]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -151,7 +152,11 @@ class Unthinned:
             self._wake.clear()
             while self._asked:
                 from_ns, to_ns, answer = self._asked.popleft()
-                found = await self._groups(from_ns, to_ns)
+                try:
+                    found = await self._groups(from_ns, to_ns)
+                except (OSError, sqlite3.Error) as error:
+                    answer(False, f"the log cannot be read now: {error}", b"")
+                    continue
                 if found is None:
                     answer(False, "no finished group of that period is held here", b"")
                     continue

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from buffer.block import BlockDecoder
-from buffer.contract import BufferPathError, Record, Stream
+from buffer.contract import BufferPathError, Record, Stream, UnreadableError
 from buffer.database import TELEMETRY, Database
 from buffer.ranges import RangeSet
 from tests.buffer.test_store import GOOD, POINTS, START_NS, check_chain, everything
@@ -117,12 +117,25 @@ async def test_damage_met_while_reading(
     payload = payload_of(path, 66)
     async with open_buffer() as log:
         damage_page(path, payload)
+        log._mender.stop()  # as if the gateway ended before that: the next start repairs
         held = await everything(log, Stream.TELEMETRY)
-        assert 60 <= len(held) < RECORDS
+        assert [one.sequence for one in held] == list(range(1, len(held) + 1))
+        assert 40 <= len(held) < 66
+        first = len(held) + 1
+        while first <= 66:  # none of these is taken for one that is gone
+            with pytest.raises(UnreadableError) as failure:
+                await log.read(Stream.TELEMETRY, first, last=RECORDS, max_bytes=1 << 30)
+            assert failure.value.first == first < failure.value.stop
+            first = failure.value.stop
+        for first in range(first, RECORDS):  # noqa: B020 - on to the next page
+            with contextlib.suppress(UnreadableError):
+                assert await log.read(Stream.TELEMETRY, first, last=RECORDS, max_bytes=1)
+                break
+        else:
+            raise AssertionError("what lies behind the damage cannot be read either")
         good, text = log.health()
         assert not good
         assert "cannot be read" in text
-        log._mender.stop()  # as if the gateway ended here: the next start repairs
     found, alarms, gaps = await reopened(open_buffer, former)
     assert 60 <= len(found) < RECORDS
     assert len(alarms) == 30

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import hashlib
 import random
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from buffer.contract import Stream
+from buffer.contract import Record, Stream
 from gateway.receiver.evidence import EvidenceFiles
 from gateway.receiver.service import Receiver, Tls
 from gateway.receiver.sqlite.store import SqliteStore
@@ -75,3 +76,52 @@ async def test_everything_is_acknowledged_over_restarts_and_a_lost_store(tmp_pat
             assert left() == 0
         assert "uplink.rejected" not in gateway.kinds()
         assert "uplink.log_forked" not in gateway.kinds()
+
+
+class FailingDisk(SmallLog):
+    """A log whose disk gives nothing any more, though everything on it is held."""
+
+    fails = True
+
+    async def read(self, stream: Stream, first: int, *, last: int, max_bytes: int) -> list[Record]:
+        if self.fails:
+            raise sqlite3.OperationalError("disk I/O error")
+        return await super().read(stream, first, last=last, max_bytes=max_bytes)
+
+    async def sequences_between(self, stream: Stream, from_ns: int, to_ns: int) -> tuple[int, int]:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async def read_file(self, sha256: bytes, offset: int, length: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+
+async def test_a_disk_that_reads_nothing_ends_no_connection_and_writes_nothing_off(
+    tmp_path: Path,
+) -> None:
+    authority = Authority(tmp_path)
+    own = authority.issue_gateway("SD-1")
+    log = FailingDisk()
+    announced(log)
+    file = wire.EvidenceFile(sha256=bytes(32), total_bytes=5, media_type="image/jpeg")
+    log.put(Stream.EVIDENCE, file.SerializeToString())
+    log.put(Stream.TELEMETRY, *payloads(50))
+
+    def left(stream: Stream) -> int:
+        return log.unacknowledged("province", stream)
+
+    async with receiving(tmp_path / "one", authority, "127.0.0.1:0") as port:
+        destination = mutual(f"127.0.0.1:{port}", authority.ca, own)
+        async with running(destination, log) as gateway:
+            await until(lambda: gateway.uplink.health()[0])
+            for _ in range(3):
+                log.put(Stream.ALARM, wire.Alarm(source="a").SerializeToString())
+                await until(lambda: left(Stream.ALARM) == 0)
+            assert left(Stream.TELEMETRY) == 50
+            assert left(Stream.EVIDENCE) == 1
+            assert "link.down" not in gateway.kinds()
+        log.fails = False  # another day
+        async with running(destination, log) as gateway:
+            await until(lambda: left(Stream.TELEMETRY) == 0)
+            await until(lambda: "uplink.evidence_unreadable" in gateway.kinds())
+            assert left(Stream.EVIDENCE) == 1
+            assert "link.down" not in gateway.kinds()
