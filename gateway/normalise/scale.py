@@ -10,7 +10,9 @@ Guarantees:
 - INT and UINT points keep every bit. A scale or offset on one is refused at construction.
 - A value below range_low or above range_high turns good quality into uncertain:out_of_range. It
   never changes the value, nor a quality that is already uncertain or bad, nor good:simulated
-  (which says more: not for alarm). NaN is neither in nor out of range: untouched.
+  (which says more: not for alarm). NaN is neither in nor out of range.
+- NaN is no value: where the source calls it good or uncertain it becomes bad:sensor_fault, so that
+  whoever waits for an alarm of that point is told that nobody can judge it. Infinity is a value.
 - A batch with nothing to do is returned as the very same object; arrays that do not change are
   passed on as the same objects; nothing is written in place.
 
@@ -38,6 +40,7 @@ _Points = npt.NDArray[np.int32]
 
 _MOST_FACTOR = 2**20  # times a 32-bit raw value is 2**52 ...
 _MOST_TERM = 2**52  # ... plus this is 2**53: still an exact float64
+_BAD = 0x8000
 _MOST_DIGITS = 22  # 10**22 is the largest power of ten that a float64 holds exactly
 
 
@@ -94,7 +97,7 @@ class Normaliser:
             return batch
         steps = self._plans[values.dtype.kind].of(batch.points)
         scaled = _scale(values, steps)
-        quality = _judge_range(scaled, batch.quality, steps)
+        quality = _without_nothing(scaled, _judge_range(scaled, batch.quality, steps))
         if scaled is values and quality is batch.quality:
             return batch
         return Batch(
@@ -211,3 +214,16 @@ def _judge_range(values: _Numbers, quality: UInt16Array, steps: _Steps) -> UInt1
     if not np.count_nonzero(outside):
         return quality
     return np.where(outside, np.uint16(Quality.UNCERTAIN_OUT_OF_RANGE), quality)
+
+
+def _without_nothing(values: _Numbers, quality: UInt16Array) -> UInt16Array:
+    """Turn into bad what is no number though its source calls it one."""
+    if values.dtype.kind != "f":
+        return quality
+    nothing = np.isnan(values)
+    if not np.count_nonzero(nothing):
+        return quality
+    nothing &= (quality & SEVERITY_MASK) < _BAD
+    if not np.count_nonzero(nothing):
+        return quality
+    return np.where(nothing, np.uint16(Quality.BAD_SENSOR_FAULT), quality)

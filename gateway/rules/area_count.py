@@ -9,10 +9,12 @@ Guarantees:
 - Cameras and positioning are two counts and stay two: the larger one decides, both are said, and
   when they differ by `differ` or more for the hold, that is an alarm of its own.
 - Overlapping cameras are not counted twice: `combine = "max"` takes the largest of their counts;
-  "sum" is for views declared not to overlap. A camera that cannot judge counts for nothing: with
-  "sum" the camera count is unknown then, with "max" the others hold.
+  "sum" is for views declared not to overlap. With "sum" the camera count is unknown while one of
+  them cannot judge; what the others see is still there, and enough of it raises.
 - A condition must hold for `hold_s` without a break, and be gone as long, to change anything.
-- An unknown count neither raises nor returns. A positioning count is unknown after `fresh_s`.
+- An unknown count neither raises nor returns: a source that cannot be judged any more counts, for
+  the return, as it was last known; after a restart every source must have been heard for it. A
+  positioning count is unknown after `fresh_s`.
 
 Pure; `now_ns` is monotonic.
 """
@@ -74,10 +76,11 @@ class AreaNow:
 
 @dataclass(slots=True)
 class _Watch:
-    """One condition of one area: what it asks for, and since when."""
+    """One condition of one area: what it asks for, and since when. restored: stood at the start."""
 
     standing: OpenAlarm | None = None
     since_ns: int | None = None
+    restored: bool = False
 
 
 class AreaCounts:
@@ -102,6 +105,7 @@ class AreaCounts:
         self._camera_ids = {ids[name] for area in areas for name in area.cameras}
         self._of_name = {name: ids[name] for area in areas for name in area.cameras}
         self._seen: dict[int, float] = {}  # NaN: cannot judge
+        self._last: dict[int, float] = {}  # newest that was known
         self._positioned: dict[str, tuple[float, int]] = {}
         self._watches = {
             (area.name, condition): _Watch()
@@ -114,7 +118,7 @@ class AreaCounts:
             if watch is None:
                 self._removed.append(alarm)
             else:
-                watch.standing = alarm
+                watch.standing, watch.restored = alarm, True
 
     def feed(self, batch: Batch, *, now_ns: int) -> list[AlarmChange]:
         """Take the counts of cameras."""
@@ -123,7 +127,10 @@ class AreaCounts:
         touched = False
         for place in np.flatnonzero(np.isin(batch.points, list(self._camera_ids))).tolist():
             good = int(batch.quality[place]) & SEVERITY_MASK == 0
-            self._seen[int(batch.points[place])] = float(batch.values[place]) if good else math.nan
+            number = int(batch.points[place])
+            count = self._seen[number] = float(batch.values[place]) if good else math.nan
+            if not math.isnan(count):
+                self._last[number] = count
             touched = True
         changes = self._close_removed(batch.gateway_time_ns)
         return changes + (self.tick(now_ns, batch.gateway_time_ns) if touched else [])
@@ -166,6 +173,26 @@ class AreaCounts:
         fresh = now_ns - at_ns <= area.fresh_s * S
         return cameras, people if fresh else math.nan
 
+    def _least(self, area: AreaSpec, counts: tuple[float, float]) -> float:
+        """People who are surely there; NaN where nothing is known."""
+        cameras, people = counts
+        if math.isnan(cameras):
+            seen = [self._seen.get(self._of_name[name], math.nan) for name in area.cameras]
+            known = [count for count in seen if not math.isnan(count)]
+            cameras = sum(known) if known else math.nan
+        return max((c for c in (cameras, people) if not math.isnan(c)), default=math.nan)
+
+    def _most_there(self, area: AreaSpec, *, heard: bool) -> float:
+        """People who may be there, by what each source last knew.
+
+        heard: what has said nothing yet is taken for nobody; else for a crowd.
+        """
+        nothing = 0.0 if heard else math.inf
+        cameras = [self._last.get(self._of_name[name], nothing) for name in area.cameras]
+        people, _ = self._positioned.get(area.positioning, (nothing, 0))
+        by_cameras = sum(cameras) if area.combine == "sum" else max(cameras, default=0.0)
+        return max(by_cameras, people if area.positioning else 0.0)
+
     def listed(self, now_ns: int) -> list[AreaNow]:
         """How every area stands, for people."""
         return [
@@ -194,9 +221,12 @@ class AreaCounts:
     def _asks(self, area: AreaSpec, counts: tuple[float, float]) -> list[tuple[str, bool | None]]:
         """What each condition asks for: True, False, or None where it cannot be judged."""
         known = [count for count in counts if not math.isnan(count)]
+        least, watch = self._least(area, counts), self._watches[area.name, _condition(area)]
         over: bool | None = None
-        if known:
-            over = not self._holds(area, max(known))
+        if not math.isnan(least) and not self._holds(area, least):
+            over = True
+        elif known and self._holds(area, self._most_there(area, heard=not watch.restored)):
+            over = False
         if area.kind == MAINTENANCE and not self._permit_active(area.place):
             over = False
         differs: bool | None = None
@@ -224,6 +254,7 @@ class AreaCounts:
         watch.since_ns = None
         change = self._change(area, condition, watch.standing, counts, wall_ns)
         watch.standing = None if watch.standing is not None else OpenAlarm.of(change)
+        watch.restored = False
         return change
 
     def _change(
@@ -233,7 +264,10 @@ class AreaCounts:
         rule = self._rules.get(area.kind)
         raised = standing is None
         active, returned = AlarmState.UNACKNOWLEDGED_ACTIVE, AlarmState.RETURNED_UNACKNOWLEDGED
+        least = self._least(area, counts)
         cameras, positioning = ("unknown" if math.isnan(c) else f"{c:.0f}" for c in counts)
+        if math.isnan(counts[0]) and least > max(0.0, counts[1]):
+            cameras = f"at least {least:.0f}"
         limit = float(area.most) if area.most is not None else rule.value if rule else math.nan
         if condition == DISAGREEMENT:
             limit = float(area.differ)
@@ -244,7 +278,7 @@ class AreaCounts:
             state=active if raised else returned,
             previous_state=AlarmState.NORMAL if raised else active,
             priority=area.priority if condition != DISAGREEMENT else 3,
-            value=max((c for c in counts if not math.isnan(c)), default=math.nan),
+            value=least,
             quality=int(Quality.GOOD),
             limit=limit,
             unit="people",

@@ -84,7 +84,7 @@ class MatchGroup:
 
 
 class QualityGroup:
-    """The quality is bad, or one of a few."""
+    """The quality is bad, or one of a few, and the value, if it is one, within bounds."""
 
     def __init__(self, specs: Sequence[AlarmSpec]) -> None:
         most = max([1, *(len(spec.qualities) for spec in specs)])
@@ -92,16 +92,25 @@ class QualityGroup:
         self._codes = np.full((len(specs), most), 0xFFFF, np.uint16)  # no code has all bits
         for row, spec in enumerate(specs):
             self._codes[row, : len(spec.qualities)] = spec.qualities
+        self._least = np.array([spec.least for spec in specs])
+        self._most = np.array([spec.most for spec in specs])
+        self._holds_bad = np.array([spec.holds == "bad" for spec in specs])
+        self._holds = np.array([spec.holds == "judged" for spec in specs])
 
     def ask(self, samples: Samples, active: Flags) -> tuple[Flags, Flags]:
-        """See Group. Every quality can be judged."""
+        """See Group. Every quality can be judged, but for what a row holds at."""
         del active
         if not np.count_nonzero(samples.quality):
             nothing = np.zeros(len(samples.rows), np.bool_)
             return nothing, ~nothing
         hit = (samples.quality[:, None] == self._codes[samples.rows]).any(axis=1)
-        hit |= self._any_bad[samples.rows] & ((samples.quality & SEVERITY_MASK) >= 0x8000)
-        return hit, np.ones(len(hit), np.bool_)
+        bad = (samples.quality & SEVERITY_MASK) >= 0x8000
+        hit |= self._any_bad[samples.rows] & bad
+        hit &= ~(samples.values < self._least[samples.rows])
+        hit &= ~(samples.values > self._most[samples.rows])
+        held = self._holds_bad[samples.rows] & bad
+        held |= self._holds[samples.rows] & ~judged(samples.values, samples.quality)
+        return hit, hit | ~held
 
 
 class RateGroup:

@@ -19,6 +19,7 @@ An alarm's condition is "kind.name", so that two of a kind on one point are two 
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -50,6 +51,9 @@ class AlarmSpec:
     points: names, not patterns.  condition: word on the alarm record.  rule: id and version.
     priority: 0 takes the point's.  limit, deadband: in the point's unit (rate: a minute).
     direction: of a rate, 1 up, -1 down, 0 both.  qualities: codes; empty means every bad one.
+    least, most: of alarms on quality, values for which it counts; one that is none always does.
+    holds: of alarms on quality, what neither raises nor returns: "bad" quality, or all that is not
+    "judged"; nothing if empty.
     variables: point name of each variable of the expression.  text: words for a person.
     """
 
@@ -66,6 +70,9 @@ class AlarmSpec:
     reference: str = ""
     values: tuple[float, ...] = ()
     qualities: tuple[int, ...] = ()
+    least: float = -math.inf
+    most: float = math.inf
+    holds: str = ""
     after_s: float = 0.0
     on_delay_s: float = 0.0
     off_delay_s: float = 0.0

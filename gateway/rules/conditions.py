@@ -6,7 +6,7 @@ Guarantees:
   what changes becomes an object. Which sample touches which row is planned once per points array.
 - Delays as in limits.py: a condition must ask for the change at every judged sample until its delay
   is over; then `tick` fires it. Not judged: bad quality and quality that is not for alarm (but for
-  alarms of quality itself), and NaN; the state is held.
+  alarms of quality itself), and NaN; the state is held. A stale value returns nothing.
 - A batch that names a point several times is judged in the order of its samples; rows over several
   points in the order of time (condition_moments.py).
 - `restored` alarms keep their ids; those that no row stands for any more are returned by the first
@@ -259,6 +259,7 @@ class Conditions:
         changes = self._fire(rows[self._deadline[rows] <= taken]) if self._pending else []
         active = self._active[rows]
         asks, usable = self._groups[number].ask(samples, active)
+        usable &= ~(active & ~asks & (samples.quality == Quality.UNCERTAIN_STALE))
         differs = (asks != active) & usable
         if not self._pending and not np.count_nonzero(differs):
             return changes

@@ -25,6 +25,9 @@ import numpy.typing as npt
 from drivers.contract import ValueKind
 from gateway.model.point import Limits, Point
 
+BELOW_RATIO, ABOVE_RATIO = 0.4 / 16, 1 / 16
+"""How far outside its range, in spans, a reading is no reading but a failure: below 3.6 mA and from
+21 mA on of 4 to 20 mA (NAMUR NE 43; from general knowledge)."""
 CONDITIONS = ("high_high", "high", "low", "low_low")
 HIGH = slice(0, 2)
 LOW = slice(2, 4)
@@ -58,6 +61,9 @@ class LimitTable:
         self.clear = np.full(shape, math.nan)
         self.on_delay_ns = np.zeros(len(self.points), np.int64)
         self.off_delay_ns = np.zeros(len(self.points), np.int64)
+        believed = [believed_between(point) for point in self.points]
+        self.believed_low = np.array([low for low, _ in believed])
+        self.believed_high = np.array([high for _, high in believed])
         self._row_of = np.full(1 + max((p.id for p in self.points), default=0), -1, np.intp)
         for row, point in enumerate(self.points):
             self._row_of[point.id] = row
@@ -103,6 +109,14 @@ class LimitTable:
             low = np.where(is_active, low, np.fmax(low, edge))
             high = np.where(is_active, np.fmin(high, edge), high)
         return low, high
+
+
+def believed_between(point: Point) -> tuple[float, float]:
+    """Values between which a reading of a point can be one; all where it has no range."""
+    low, high = point.range_low, point.range_high
+    if low is None or high is None:
+        return -math.inf, math.inf
+    return low - BELOW_RATIO * (high - low), high + ABOVE_RATIO * (high - low)
 
 
 def of_conditions(limits: Limits) -> tuple[float | None, ...]:

@@ -15,6 +15,9 @@ Guarantees:
   calibrating, under_test; good:simulated (all "not for alarm"); NaN. The state is held, and a
   running delay is held with it: it cannot fire on an unknown value, and when a judged value comes
   and still asks for the change, the time since the first one counts.
+- A stale value (uncertain:stale, the last one that was usable), and one so far outside its range
+  that the transmitter has failed (limit_table.py), may raise and returns nothing: an off-delay
+  begins anew with the next one that can be believed.
 - A batch that names a point several times is evaluated in the order of its samples.
 - Points with alarm_source "panel" get no alarm here: the panel's own bit is the alarm.
 - `restored` alarms keep their ids; those whose limit is gone from the configuration are returned
@@ -330,6 +333,7 @@ class LimitAlarms:
             return changes
         active = self._active[:, rows]
         wanted = self._table.wanted(rows, samples.values, active)
+        wanted &= ~(active & self._doubted(samples))
         delay = np.where(active, self._table.off_delay_ns[rows], self._table.on_delay_ns[rows])
         running = self._deadline[:, rows]
         deadline = np.where(running == _NEVER, samples.taken_ns + delay, running)
@@ -353,6 +357,13 @@ class LimitAlarms:
         self._last_gateway_ns[rows] = samples.gateway_time_ns
         self._settle(rows)
         return changes
+
+    def _doubted(self, samples: _Samples) -> _Flags:
+        """Samples that say nothing against an alarm: the last usable one, a failed transmitter."""
+        doubted: _Flags = samples.quality == Quality.UNCERTAIN_STALE
+        doubted |= samples.values < self._table.believed_low[samples.rows]
+        doubted |= samples.values > self._table.believed_high[samples.rows]
+        return doubted
 
     def _settle(self, rows: _Rows) -> None:
         """Bring what is derived from `_active` and `_deadline` up to date for some rows."""

@@ -7,6 +7,8 @@ Guarantees:
   stands: at the device where none of its several points can be judged, else at each point, so that
   a lost panel is one alarm and not one a loop, and a second lost loop is never hidden behind the
   first.
+- A value so far below its range that the transmitter has failed (limit_table.py: a broken line) is
+  none that can be judged; above it there is a limit, or nothing to protect.
 - It returns with the first value that can be judged. Going from some to all of a device's points
   adds the device's alarm; those of the points stay as they are.
 - Not here: what has an alarm of its own (gas.py: fault and range of gas detectors), what the device
@@ -30,6 +32,7 @@ from drivers.contract import SEVERITY_MASK, Batch, Quality, quality_word
 from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.model.plan_cache import PlanCache
 from gateway.model.point import Point
+from gateway.rules.limit_table import believed_between
 from gateway.rules.open_alarm import OpenAlarm, checked_id
 
 CONDITION = "not_judged"
@@ -70,6 +73,9 @@ class NotJudged:
         self._points = watched
         self._new_id = new_id
         self._gas = np.array([bool(p.gas) for p in watched], np.bool_)
+        least = [-math.inf if p.gas else believed_between(p)[0] for p in watched]
+        self._least = np.array(least)  # below it the transmitter has failed
+        self._ranged = bool(np.isfinite(self._least).any())
         counts = Counter(p.device for p in watched)
         self._devices = [device for device, count in counts.items() if count > 1]
         number = {device: at for at, device in enumerate(self._devices)}
@@ -137,6 +143,9 @@ class NotJudged:
         lost &= quality != Quality.BAD_OUT_OF_SERVICE
         for code in _HAVE_THEIR_OWN:
             lost &= ~(self._gas[rows] & (quality == code))
+        if self._ranged and not isinstance(batch.values, tuple):
+            out = quality == Quality.UNCERTAIN_OUT_OF_RANGE
+            lost |= out & (batch.values[samples] < self._least[rows])
         if (lost == self._lost[rows]).all():
             return changes
         self._lost[rows] = lost

@@ -12,7 +12,7 @@ from drivers.contract import QUALITY_WORDS
 from gateway.model.alarm import AlarmState
 from gateway.rules.condition_spec import Kind as AlarmKind
 from gateway.rules.declarations import DeclarationKind
-from gateway.rules.gas import FAULT, INHIBITED, OVER_RANGE
+from gateway.rules.gas import FAULT, INHIBITED, LEFT_IN_TEST, OVER_RANGE, UNDER_RANGE
 from gateway.rules.headcount import KINDS
 from gateway.rules.limit_table import CONDITIONS
 from gateway.rules.not_judged import CONDITION
@@ -61,6 +61,7 @@ def test_every_word_of_the_gateway_is_said_in_both_languages() -> None:
     assert len(work) > 20
     conditions = {
         *CONDITIONS, *(condition for condition, _ in KINDS.values()), FAULT, INHIBITED, OVER_RANGE,
+        UNDER_RANGE, LEFT_IN_TEST,
         CONDITION, *(kind.value for kind in AlarmKind), "major_hazard_candidate", "over_count",
         "count_disagreement", "gathering",
         *(code for code in work if "_" in code or code == "wind"),

@@ -93,6 +93,8 @@ def test_agrees_with_a_scalar_model(data: st.DataObject) -> None:
 
 
 def _expected_quality(point: Point, value: float, code: int) -> int:
+    if math.isnan(value) and not quality_word(code).startswith("bad"):
+        return int(Quality.BAD_SENSOR_FAULT)
     low = -math.inf if point.range_low is None else point.range_low
     high = math.inf if point.range_high is None else point.range_high
     outside = value < low or value > high
@@ -103,13 +105,26 @@ def _expected_quality(point: Point, value: float, code: int) -> int:
 
 def test_nothing_to_do_returns_the_same_object() -> None:
     normaliser = Normaliser([Point(1, "d/a"), Point(2, "d/b", range_low=0.0, range_high=10.0)])
-    for values in (floats(1.0, 0.0), floats(math.nan, math.nan), floats(5.0, 10.0)):
+    for values in (floats(1.0, 0.0), floats(math.inf, 5.0), floats(5.0, 10.0)):
         before = batch([1, 2], values)
         assert normaliser.apply(before) is before
+    lost = batch([1, 2], floats(math.nan, 5.0), [Quality.BAD_NOT_CONNECTED, 0])
+    assert normaliser.apply(lost) is lost
     text = batch([1], ("open",))
     assert normaliser.apply(text) is text
     empty = batch([], floats())
     assert normaliser.apply(empty) is empty
+
+
+def test_no_number_is_no_value_whatever_its_source_calls_it() -> None:
+    """@example: NaN of a control system, called good, was no alarm, and nobody was told."""
+    codes = [Quality.GOOD, Quality.UNCERTAIN, Quality.GOOD_SIMULATED, Quality.BAD_COMM_FAILURE]
+    nothing = batch([1, 1, 1, 1, 1], floats(*[math.nan] * 4, 5.0), [*codes, Quality.GOOD])
+    out = Normaliser([Point(1, "d/a")]).apply(nothing)
+    assert out.quality.tolist() == [
+        *[Quality.BAD_SENSOR_FAULT] * 3, Quality.BAD_COMM_FAILURE, Quality.GOOD,
+    ]  # fmt: skip
+    assert out.values is nothing.values
 
 
 def test_unchanged_columns_are_the_same_objects() -> None:

@@ -111,7 +111,41 @@ def test_what_cannot_be_judged_neither_raises_nor_returns() -> None:
     assert len(seen(rules, 1, 10)) == 1
     assert seen(rules, 2, 0, quality=Quality.BAD_CANNOT_JUDGE) == []
     apart = areas(AreaSpec("a", "high_risk", cameras=BOTH, combine="sum", hold_s=0.0))
-    assert seen(apart, 0, math.nan, 20) == []
+    assert seen(apart, 0, math.nan, 9) == []
+    assert seen(apart, 1, math.nan, 9, quality=Quality.BAD_CANNOT_JUDGE) == []
+
+
+def test_people_who_are_surely_there_raise_though_another_view_is_lost() -> None:
+    """@example: twenty people in one view were no alarm while the other camera was dead."""
+    apart = areas(AreaSpec("a", "high_risk", cameras=BOTH, combine="sum", hold_s=0.0))
+    [change] = seen(apart, 0, math.nan, 20)
+    assert change.value == 20
+    assert "cameras at least 20, positioning unknown" in change.text
+
+
+def test_who_said_too_many_and_is_lost_holds_the_alarm() -> None:
+    """@example: the camera that saw twelve was cut, and the one that saw three ended the alarm."""
+    for combine in ("max", "sum"):
+        spec = AreaSpec("a", "high_risk", cameras=BOTH, combine=combine, positioning="P",
+                        hold_s=0.0)  # fmt: skip
+        rules = areas(spec)
+        [change] = seen(rules, 0, 12, 3)
+        assert seen(rules, 1, math.nan, 3) == []
+        assert positioned(rules, 2, 4) == []
+        [back] = seen(rules, 3, 5, 3)
+        assert back.alarm_id == change.alarm_id
+        assert len(positioned(rules, 4, 12)) == 1
+        assert seen(rules, 400, 5, 3) == [], "positioning is silent, and had said twelve"
+        assert len(positioned(rules, 401, 4)) == 1
+
+
+def test_after_a_restart_every_source_is_heard_before_an_alarm_returns() -> None:
+    spec = AreaSpec("a", "high_risk", cameras=BOTH, positioning="P", hold_s=0.0)
+    [change] = positioned(areas(spec), 0, 12)
+    again = areas(spec, restored=[OpenAlarm.of(change)])
+    assert seen(again, 1, 3) == []
+    assert positioned(again, 2, 3) == []
+    assert [c.alarm_id for c in seen(again, 3, 3, 3)] == [change.alarm_id]
 
 
 def test_either_count_raises_both_are_said_and_disagreement_is_its_own_alarm() -> None:

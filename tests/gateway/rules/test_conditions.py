@@ -167,10 +167,61 @@ def test_the_states_of_a_gas_detector_are_separate_alarms() -> None:
         found += [
             (c.condition, *raised([c])) for c in feed(rules, at, (1, 1.0, code), (2, 1.0, code))
         ]
-    assert sorted(found[:1]) == [("gas_fault", True)]
+    assert found[:1] == [("gas_fault", True)]
     assert sorted(found[1:3]) == [("gas_fault", False), ("gas_over_range", True)]
-    assert sorted(found[3:5]) == [("gas_inhibited", True), ("gas_over_range", False)]
-    assert found[5:] == [("gas_inhibited", False)]
+    assert found[3:4] == [("gas_inhibited", True)]  # an inhibited detector ends no over-range
+    assert sorted(found[4:]) == [("gas_inhibited", False), ("gas_over_range", False)]
+
+
+GAS = Point(1, "d/a", gas="CH4", unit="%LEL", range_low=0.0, range_high=100.0)
+OUT = Quality.UNCERTAIN_OUT_OF_RANGE
+
+
+def gas_said(*samples: tuple[float, float, int]) -> list[tuple[str, bool]]:
+    """What a detector's states say of (time, value, quality)."""
+    rules = Conditions(gas_specs([GAS]), [GAS], new_id=lambda: b"i" * 16)
+    found: list[tuple[str, bool]] = []
+    for at_s, value, quality in samples:
+        changes = rules.tick(round(at_s * S), WALL_NS) + feed(rules, at_s, (1, value, quality))
+        found += [(c.condition, raised([c])[0]) for c in changes]
+    return found
+
+
+def test_a_drifted_zero_is_no_over_range() -> None:
+    """@example: -0.2 %LEL of a detector without gas raised and returned 超量程 all day long."""
+    assert gas_said((0, -0.2, OUT), (60, 0.1, 0), (120, -9.9, OUT), (999, -9.9, OUT)) == []
+    assert gas_said((0, 100.1, OUT), (1, -0.2, OUT)) == [
+        ("gas_over_range", True), ("gas_over_range", False),
+    ]  # fmt: skip
+
+
+def test_a_reading_clearly_below_the_range_is_said_so() -> None:
+    assert gas_said((0, -25.0, OUT), (9.9, -25.0, OUT), (10, -25.0, OUT)) == [
+        ("gas_under_range", True)
+    ]
+    assert gas_said((0, -25.0, OUT), (9, 0.0, 0), (30, 0.0, 0)) == []
+
+
+@pytest.mark.parametrize(
+    "lost", [Quality.BAD_NOT_CONNECTED, Quality.BAD_SENSOR_FAULT, Quality.UNCERTAIN_CALIBRATING]
+)
+def test_a_quality_that_does_not_tell_ends_no_over_range(lost: int) -> None:
+    """@example: a link that was cut while gas was beyond the range returned the alarm."""
+    said = gas_said((0, 100.1, OUT), (1, math.nan, lost), (90, math.nan, lost))
+    assert ("gas_over_range", True) in said
+    assert ("gas_over_range", False) not in said
+    faulty = gas_said((0, math.nan, Quality.BAD_SENSOR_FAULT), (1, math.nan, lost))
+    assert (("gas_fault", False) in faulty) is (lost == Quality.UNCERTAIN_CALIBRATING)
+
+
+def test_a_detector_that_is_left_in_a_test_is_told_after_an_hour() -> None:
+    """@example: a detector left in simulation was good for ever, and no alarm."""
+    hour = [(0, 0.0, Quality.UNCERTAIN_WARM_UP), (9, 0.0, Quality.GOOD_SIMULATED),
+            (3599.9, 0.0, Quality.GOOD_SIMULATED)]  # fmt: skip
+    assert gas_said(*hour) == []
+    assert gas_said(*hour, (3600, 0.0, Quality.UNCERTAIN_CALIBRATING), (3700, 0.0, 0)) == [
+        ("gas_left_in_test", True), ("gas_left_in_test", False),
+    ]  # fmt: skip
 
 
 def test_expression_over_several_points() -> None:

@@ -220,6 +220,42 @@ def test_a_value_that_cannot_be_judged_neither_raises_nor_returns(quality: int) 
     assert feed_one(judge, 1.0, quality=int(Quality.UNCERTAIN_OUT_OF_RANGE)) == [DOWN]
 
 
+def test_a_stale_value_raises_and_returns_nothing() -> None:
+    """@example: the last usable value of a lost transmitter returned the alarm after its delay."""
+    stale = int(Quality.UNCERTAIN_STALE)
+    judge = alarms(Point(1, "d/t", limits=Limits(high=10.0, off_delay_s=3.0)))
+    assert feed_one(judge, 11.0, quality=stale) == [UP]
+    assert feed_one(judge, 9.0, 1.0) == []
+    assert feed_one(judge, 9.0, 2.0, stale) == []
+    assert judge.tick(60 * S) == []
+    assert feed_one(judge, 9.0, 61.0) == []
+    assert feed_one(judge, 9.0, 64.0) == [DOWN]
+
+
+@pytest.mark.parametrize(
+    ("limits", "beyond", "failed", "drifted"),
+    [
+        (Limits(high=80.0), 81.0, -2.6, -2.4),
+        (Limits(high=80.0), 81.0, -25.0, 0.0),  # 0 mA: a broken line
+        (Limits(low=20.0), 19.0, 106.3, 106.2),
+    ],
+)
+def test_a_failed_transmitter_returns_nothing(
+    limits: Limits, beyond: float, failed: float, drifted: float
+) -> None:
+    """@example: a line that broke at high pressure read as -25 % and ended the alarm."""
+    out = int(Quality.UNCERTAIN_OUT_OF_RANGE)
+    judge = alarms(Point(1, "d/t", limits=limits, range_low=0.0, range_high=100.0))
+    feed_one(judge, beyond)
+    assert judge.open_count == 1
+    feed_one(judge, failed, 1.0, out)
+    assert judge.open_count == 1
+    feed_one(judge, drifted, 2.0, out)
+    assert judge.open_count == 0
+    both = alarms(Point(1, "d/t", limits=Limits(low=0.0), range_low=0.0, range_high=100.0))
+    assert len(feed_one(both, -25.0, quality=out)) == 1  # it may raise
+
+
 def test_an_unknown_value_holds_a_running_delay() -> None:
     judge = alarms(Point(1, "d/t", limits=Limits(high=10.0, on_delay_s=5.0)))
     feed_one(judge, 11.0, 0.0)
@@ -356,7 +392,7 @@ class Model:
         )
         if not self.known:
             return []
-        if not self.asks(value):
+        if not self.asks(value) or (self.active and word.endswith("stale")):
             self.since = -1
             return []
         if self.since < 0:

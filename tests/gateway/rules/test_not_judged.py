@@ -201,3 +201,23 @@ def test_whatever_happens_what_lasts_is_told_and_what_is_over_returns(
     assert standing <= lost | {"panel"}
     assert tick(rule, now + 20) == []
     assert rule.next_deadline_ns() is None
+
+
+def test_a_broken_line_is_told_and_a_drifted_zero_is_not() -> None:
+    """@example: 0 mA was uncertain, below every high limit, and told to nobody."""
+    guarded = Point(1, "dcs/PT-1", limits=Limits(high=80.0), range_low=0.0, range_high=100.0)
+    gas = Point(2, "gds/AT-1", limits=Limits(high=25.0), gas="CH4", range_low=0.0, range_high=100.0)
+
+    def read(rule: NotJudged, at_s: float, value: float, code: int) -> list[AlarmChange]:
+        values, codes = np.array([value, value]), np.array([code, code], np.uint16)
+        now_ns = round(at_s * S)
+        batch = Batch(np.array([1, 2], np.int32), values, codes, WALL_NS, WALL_NS, 0)
+        return rule.feed(batch, now_ns=now_ns) + rule.tick(now_ns, WALL_NS)
+
+    rule = rules([guarded, gas])
+    out = Quality.UNCERTAIN_OUT_OF_RANGE
+    for value in (-2.4, 150.0, -2.4):
+        assert read(rule, 0, value, out) == []
+    assert read(rule, 60, -25.0, out) == []
+    assert said(read(rule, 70, -25.0, out)) == [("dcs/PT-1", True)]  # gas tells its own
+    assert said(read(rule, 71, 5.0, Quality.GOOD)) == [("dcs/PT-1", False)]
