@@ -62,6 +62,7 @@ def test_a_folder_that_cannot_be_written_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     Memory(tmp_path / "file" / "state", "d").save({1: _lessons()})
     Memory(None, "d").save({1: _lessons()})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 async def test_a_restart_does_not_search_again(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ async def test_values_of_every_type_arrive_with_quality_and_source_time() -> Non
             for i in range(20):
                 await server.set("D1", i / 3, source_ns=1_700_000_000_000_000_000 + i * 10**6)
                 await asyncio.sleep(0.03)
+            await until(lambda: emit.samples(100)[-1][2] == 1_700_000_000_019_000_000)
             await server.set("D1", 7.5, status=0x4090_0000)
             await until(lambda: emit.samples(100)[-1][1] == 0x4090)
     assert emit.samples(101)[0][0] == -(2**62) - 1

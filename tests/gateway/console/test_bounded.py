@@ -42,9 +42,11 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[tuple[BoundedServer, int]]:
+async def served(
+    protocol: type[BoundedProtocol] = Quick,
+) -> AsyncIterator[tuple[BoundedServer, int]]:
     listener = socket.create_server(("127.0.0.1", 0))
-    server = BoundedServer(endless, [listener], None, Quick)
+    server = BoundedServer(endless, [listener], None, protocol)
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve())
         yield server, listener.getsockname()[1]
@@ -104,14 +106,21 @@ async def test_who_takes_nothing_is_cut_off_and_its_task_ends() -> None:
 
 
 async def test_who_takes_little_is_kept() -> None:
-    async with served() as (server, port):
-        with socket.socket() as slow:
+    with socket.socket() as slow:
+        taken: list[int] = []
+
+        class Looked(Quick):
+            """Its peer takes a little after each look, however long it is until the next one."""
+
+            def _look(self, before: int) -> None:
+                super()._look(before)
+                taken.append(len(slow.recv(60_000, socket.MSG_DONTWAIT)))
+
+        async with served(Looked) as (server, port):
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             slow.connect(("127.0.0.1", port))
             slow.sendall(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
-            for _ in range(20):  # in all 6 times as long as one that takes nothing has
-                await asyncio.sleep(Quick.stall_s / 3)
-                assert len(await asyncio.to_thread(slow.recv, 60_000)) > 0
+            await until(lambda: len(taken) >= 6)
             assert server.server_state.connections
 
 
