@@ -40,10 +40,10 @@ def stages(people: People, image: Image, rounds: int) -> list[Stage]:
 
     found = [timed("people: letterbox, network, boxes", lambda: people.detector.feed(image, FLOOR))]
     if people.heads is not None:
-        sight = people.detector.see(image, FLOOR)
-        boxes, scores = sight.people.boxes, sight.people.scores
-        heads = people.find_heads(image, sight)
-        found.append(timed("a closer look for heads", lambda: people.find_heads(image, sight)))
+        there = people.detector.feed(image, FLOOR)
+        boxes, scores = there.boxes, there.scores
+        heads = people.find_heads(image, there)
+        found.append(timed("a closer look for heads", lambda: people.find_heads(image, there)))
 
         def look() -> tuple[Heads, Float32Array]:
             return people.judge_heads(image, heads, boxes, scores)

@@ -39,17 +39,13 @@ MOST_AT_ONCE = 16
 STEP = 32
 """Sides of an input of any size are multiples of the coarsest stride."""
 
-CLOSER, MOST = 640, 640 * 448
-"""A closer look: pixels of the longer side, and of the whole, at most."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sight:
-    """People in one picture, the network's features by name, network pixels per frame pixel."""
+    """People in one picture, and the network's features by name."""
 
     people: Detections
     features: Mapping[str, npt.NDArray[np.float32]]
-    scale: float
 
 
 PROVIDERS = {
@@ -138,9 +134,6 @@ class Detector:
         if not (box.centre or any(isinstance(one, int) for one in sizes)):
             box = replace(box, step=STEP)  # any size will do: no time is spent on padding
         self._preprocessor = Preprocessor(given.side, given.mean, given.deviation, box)
-        self._closer = Preprocessor(
-            CLOSER, given.mean, given.deviation, replace(box, step=STEP, most=MOST, grow=False)
-        )
         outputs = self._session.get_outputs()
         self._features = [out.name for out in outputs if out.name.startswith("feature_")]
         mine = [out for out in outputs if out.name not in self._features]
@@ -187,18 +180,7 @@ class Detector:
         split = len(self._outputs)
         people = self._decoder.feed(found[:split], threshold, self._placing(), width, height)
         features = dict(zip(self._features, found[split:], strict=True))
-        return Sight(people, features, self._preprocessor.scale)
-
-    def look_closer(self, image: Image) -> tuple[dict[str, npt.NDArray[np.float32]], float]:
-        """Features by name of a picture or a part of one, and network pixels per pixel of it.
-
-        As it is, or made smaller to what CLOSER and MOST allow; only with a model that has
-        `features`.
-        """
-        tensor = self._closer.feed(image)
-        found = self._session.run(self._features, {self._input: tensor})
-        parts = (np.asarray(one, np.float32) for one in found)
-        return dict(zip(self._features, parts, strict=True)), self._closer.scale
+        return Sight(people, features)
 
     def normalised(self, crops: Sequence[Image]) -> npt.NDArray[np.float32]:
         """float32[n, 3, h, w] of crops of one size, as this network would be shown them."""

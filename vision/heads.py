@@ -40,6 +40,14 @@ class Heads:
         """The same heads of a part of a picture, in the whole one."""
         return Heads(self.boxes + np.array([left, top, left, top], np.float32), self.heat)
 
+    def together(self, others: Heads) -> Heads:
+        """These and the others, of two that overlap by OVERLAP the hotter; best first."""
+        boxes = np.concatenate((self.boxes, others.boxes))
+        heat = np.concatenate((self.heat, others.heat))
+        best = np.argsort(-heat.max(axis=1, initial=0), kind="stable")
+        kept = best[suppress(boxes[best], OVERLAP)]
+        return Heads(boxes[kept], heat[kept])
+
     def beside(self, window: tuple[int, int, int, int], others: Heads) -> Heads:
         """These, and those of the others whose centre lies outside the window; best first."""
         centre = (others.boxes[:, :2] + others.boxes[:, 2:]) / 2

@@ -10,7 +10,7 @@ Guarantees:
 | task      | what comes in           | what comes out                                          |
 |-----------|-------------------------|---------------------------------------------------------|
 | `detect`  | the letterboxed picture | boxes of `labels`, read by the decoder of [decoder]     |
-| `heads`   | a detector's features   | maps of heads (vision/heads.py)                         |
+| `heads`   | the letterboxed picture | maps of heads (vision/heads.py)                         |
 | `item`    | features of crops, heat | probabilities: worn, missing, cannot tell (no head)     |
 """
 
@@ -34,7 +34,9 @@ class ModelError(Exception):
 
 
 class Input(StrictModel):
-    """Of a detector. side: width and height of the square, in pixels.
+    """Of a detector or a head finder. side: width and height of the square, in pixels.
+
+    Of a head finder: the longer side at most; its picture is never enlarged.
 
     colour: order of the channels.  mean, deviation: per channel in that order, of values 0 to 255.
     letterbox: `top-left` or `centre`; `pad`: grey level of the rest.

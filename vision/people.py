@@ -1,18 +1,18 @@
 """Sees people in a picture and what they wear: person network, head finder, classifiers in a row.
 
     picture ─▶ person network ─▶ people
-                     │ where they are, closer ─▶ person network ─▶ features ─▶ head finder
-                     │ torsos                             crops, full resolution │
-                     ▼                                                           ▼
-          features of each ─▶ work wear classifier                       helmet classifier
-                              worn, missing, cannot tell    worn, missing, cannot tell (no head)
+                     │ torsos      │ where they are, closer ─▶ head finder
+                     ▼             ▼                 crops, full resolution │
+          features of each ─▶ work wear classifier                          ▼
+                              worn, missing, cannot tell             helmet classifier
+                                                       worn, missing, cannot tell (no head)
 
 Guarantees:
 
-- One network describes the picture, the closer look for heads and each torso, so what it learned
-  from COCO serves all of them. The helmet classifier is its first half, which went on learning on
-  crops of heads: of features made for scenes, 64 pixels of a head tell less.
-- Heads are looked for at full resolution where that is affordable (detector.py, MOST): of a
+- What the person network learned from COCO serves all: it describes each torso, and head finder
+  and helmet classifier are its first half, each gone on with on what it looks at. Of features made
+  to find people, heads that touch, bend down or are seen from behind tell less.
+- Heads are looked for at full resolution where that is affordable (MOST): of a
   camera, only where people stand whose equipment is asked for; with nobody there it costs nothing.
 - Crops go through in batches of a fixed size: a crowd costs time, not memory.
 - Whatever is no head to the second look is nobody's head, and no head is seen twice.
@@ -21,7 +21,7 @@ Guarantees:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision.crops import CROP, context, square
-from vision.detector import MOST_AT_ONCE, Detector, Runtime, Sight, session
+from vision.detector import MOST_AT_ONCE, STEP, Detector, Runtime, session
 from vision.frames import Image
 from vision.heads import Heads, decode
 from vision.manifest import MODELS, Model, ModelError, read_model
@@ -51,14 +51,22 @@ from vision.ppe import (
     torso_of,
     worth_a_look,
 )
+from vision.preprocess import Letterbox, Preprocessor
 
 PERSON = MODELS / "person-nanodet-416.onnx"
 Float32Array = npt.NDArray[np.float32]
 FLOOR = 0.05
 """Score below which a person is not even a candidate."""
 
+MOST = 640 * 448
+"""Pixels of a closer look at most; those of its longer side are in the manifest."""
+AGAIN = 0.65
+"""Scale of the second look at the same place over the first's: what one misses the other sees."""
+
 LARGE = 800
 """Longer side of a picture from which heads are looked for where people are."""
+PICTURE = "picture"
+"""Input of a head finder: float32[n, 3, h, w], normalised, sides multiples of STEP."""
 CROPS = "crops"
 """Input of a classifier that looks at crops itself."""
 
@@ -67,32 +75,53 @@ _TOLD = {Verdict.WORN, Verdict.MISSING}
 
 
 class HeadFinder:
-    """Heads in the features that the person network found people by."""
+    """Heads in a picture. Not safe for two threads at a time. Raises ModelError."""
 
     def __init__(self, model: Model, runtime: Runtime | None = None) -> None:
-        if model.manifest.heads is None:
-            raise ModelError(f"The model {model.manifest.name} finds no heads.")
-        self.plan = model.manifest.heads
-        self.sha256 = model.manifest.sha256
+        manifest = model.manifest
+        if manifest.heads is None:
+            raise ModelError(f"The model {manifest.name} finds no heads.")
+        self.plan = manifest.heads
+        self.sha256 = manifest.sha256
         self._session = session(model, runtime)
-        self._inputs = [one.name for one in self._session.get_inputs()]
+        given = manifest.input
+        if given is None or [one.name for one in self._session.get_inputs()] != [PICTURE]:
+            raise ModelError(
+                f"The head finder {manifest.name} reads no picture, it is one of an earlier"
+                " version: train it anew with `plantgate vision train --heads`."
+            )
+        self.side = given.side
+        self._looks = [
+            Preprocessor(
+                round(given.side * scale),
+                given.mean,
+                given.deviation,
+                Letterbox(
+                    rgb=given.colour == "rgb",
+                    pad=given.pad,
+                    step=STEP,
+                    most=round(MOST * scale**2),
+                    at_most=scale,
+                ),
+            )
+            for scale in (1.0, AGAIN)
+        ]
 
-    def feed(
-        self, features: Mapping[str, Float32Array], scale: float, width: int, height: int
-    ) -> Heads:
-        """Heads in pixels of the frame."""
-        given = {name: features[name] for name in self._inputs}
-        maps = np.asarray(self._session.run(None, given)[0], np.float32)
-        return decode(maps[0], self.plan.look, scale, width, height)
+    def look_closer(self, image: Image, window: tuple[int, int, int, int] | None = None) -> Heads:
+        """Heads in the picture, or in a part of it (left, top, right, bottom), in its pixels.
 
-    def look_closer(
-        self, detector: Detector, image: Image, window: tuple[int, int, int, int] | None = None
-    ) -> Heads:
-        """Heads in the picture, or in a part of it (left, top, right, bottom), in its pixels."""
+        Seen as it is, or made smaller to what the manifest and MOST allow, and at AGAIN of that.
+        """
         height, width = image.shape[:2]
         left, top, right, bottom = window or (0, 0, width, height)
-        features, scale = detector.look_closer(image[top:bottom, left:right])
-        return self.feed(features, scale, right - left, bottom - top).moved(left, top)
+        part = image[top:bottom, left:right]
+        one, other = (self._look(part, how) for how in self._looks)
+        return one.together(other).moved(left, top)
+
+    def _look(self, image: Image, how: Preprocessor) -> Heads:
+        maps = self._session.run(None, {PICTURE: how.feed(image)})[0]
+        height, width = image.shape[:2]
+        return decode(np.asarray(maps[0], np.float32), self.plan.look, how.scale, width, height)
 
 
 class Classifier:
@@ -169,33 +198,33 @@ class People:
             return [Seen(box_of(row), 1.0, None, torso_of(box_of(row), None)) for row in boxes]
         height, width = image.shape[:2]
         window = heads_window(boxes, width, height)
-        found = self.heads.look_closer(self.detector, image, window)
+        found = self.heads.look_closer(image, window)
         found, chances = self.judge_heads(image, found, boxes, np.ones(len(boxes), np.float32))
         seen = attach(boxes, found.boxes, sureness(chances), self.rules.head)
         return self.judge(image, seen, chances)
 
     def look(self, image: Image) -> Answer:
         """Everybody in the picture, judged."""
-        sight = self.detector.see(image, FLOOR)
-        boxes, scores = sight.people.boxes, sight.people.scores
-        found, chances = self.judge_heads(image, self.find_heads(image, sight), boxes, scores)
+        people = self.detector.feed(image, FLOOR)
+        boxes, scores = people.boxes, people.scores
+        found, chances = self.judge_heads(image, self.find_heads(image, people), boxes, scores)
         seen = join(boxes, scores, found.boxes, sureness(chances), self.rules)
         seen = self.judge(image, seen, chances)
         if self.helmet is not None:
             seen = [one for one in seen if not one.alone or one.helmet.verdict in _TOLD]
         return Answer(boxes, scores, tuple(seen))
 
-    def find_heads(self, image: Image, sight: Sight) -> Heads:
+    def find_heads(self, image: Image, people: Detections) -> Heads:
         """What may be heads anywhere: closer where people are if the picture is a large one."""
         if self.heads is None:
             return Heads(np.zeros((0, 4), np.float32), np.zeros((0, 2), np.float32))
+        anywhere = self.heads.look_closer(image)
         height, width = image.shape[:2]
-        people = sight.people.boxes[sight.people.scores >= self.rules.weak]
-        if max(height, width) <= LARGE or not len(people):
-            return self.heads.look_closer(self.detector, image)
-        window = heads_window(people, width, height)
-        elsewhere = self.heads.feed(sight.features, sight.scale, width, height)
-        return self.heads.look_closer(self.detector, image, window).beside(window, elsewhere)
+        there = people.boxes[people.scores >= self.rules.weak]
+        if max(height, width) <= LARGE or not len(there):
+            return anywhere
+        window = heads_window(there, width, height)
+        return self.heads.look_closer(image, window).beside(window, anywhere)
 
     def judge_heads(
         self, image: Image, found: Heads, boxes: Float32Array, scores: Float32Array
@@ -266,8 +295,8 @@ def load_people(
         return people
     if not people.detector.features:
         raise ModelError(
-            f"Heads are found on the features of {PERSON.name}; {person.name} does not give them:"
-            " leave `model` out where a zone requires equipment."
+            f"Equipment is judged on the features of {PERSON.name}; {person.name} does not give"
+            " them: leave `model` out where a zone requires equipment."
         )
 
     def model(name: str) -> Model:
@@ -291,4 +320,4 @@ def load_people(
     return people
 
 
-__all__ = ["CROPS", "Classifier", "HeadFinder", "People", "load_people", "sureness"]
+__all__ = ["CROPS", "PICTURE", "Classifier", "HeadFinder", "People", "load_people", "sureness"]

@@ -30,7 +30,7 @@ class Letterbox:
 
     step: 0 pads to a square; else right and bottom are padded to a multiple of it only.
     most: pixels of the scaled picture at most; 0: what `side` allows.
-    grow: whether a picture that is smaller than `side` is made larger.
+    at_most: network pixels per picture pixel; 1 never enlarges.
     """
 
     rgb: bool = False
@@ -38,7 +38,7 @@ class Letterbox:
     pad: int = 0
     step: int = 0
     most: int = 0
-    grow: bool = True
+    at_most: float = math.inf
 
 
 class Preprocessor:
@@ -117,9 +117,8 @@ class Preprocessor:
 
     def _plan(self, shape: tuple[int, ...]) -> None:
         height, width = shape[:2]
-        box, self.scale = self._box, min(self._side / width, self._side / height)
-        if not box.grow:
-            self.scale = min(self.scale, 1.0)
+        box = self._box
+        self.scale = min(self._side / width, self._side / height, box.at_most)
         if box.most:
             self.scale = min(self.scale, math.sqrt(box.most / (width * height)))
         small = (max(1, round(height * self.scale)), max(1, round(width * self.scale)))

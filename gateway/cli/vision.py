@@ -339,7 +339,7 @@ def train(
     try:
         from vision.train import run
         from vision.train.corrections import read_corrections
-        from vision.train.head_views import HeadSettings, learn_heads
+        from vision.train.heads import HeadSettings, learn_heads
     except ModuleNotFoundError as error:
         raise LabelsError(
             f"training needs {error.name}: pip install 'plantgate[train]'."
@@ -349,18 +349,20 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     start = None if from_nothing else MODELS
     detector, finder = Detector(read_model(PERSON)), MODELS / "heads.onnx"
+    added = None if more is None else read_folder(more, {})
     if heads:
         sides, _ = run.scenes(labelled, detector)
         some = [one for one in labelled.images if sides.get(one.path.name) == "train"]
+        some += [] if added is None else added.images
         settings = HeadSettings(seed=seed, start=start, corrections=corrections)
         count = learn_heads(some, detector, out, settings)
         finder = out / "heads.onnx"
-        print(json.dumps({"heads": {"views": count}}))
+        print(json.dumps({"heads": {"pictures": count}}))
     finders = run.Finders(detector, HeadFinder(read_model(finder)))
     gathered = run.gather(labelled, finders, seed, corrections)
     run.write_sides(gathered, out)
-    if more is not None:
-        run.gather_more(gathered, read_folder(more, {}), finders, seed)
+    if added is not None:
+        run.gather_more(gathered, added, finders, seed)
     left_out: list[LabelsError] = []
     for item in items:
         if labelled.names & {item, f"no_{item}"}:

@@ -62,28 +62,53 @@ class Backbone(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""
+        return self.each(x)[-1]
+
+    def each(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """What every stage gives: 64, 128 and 256 channels at strides 4, 8 and 16."""
         x = functional.max_pool2d(self.stem(x), 3, 2, 1)
+        found = []
         for stage in self.stages:
             x = stage(x)
-        return x
+            found.append(x)
+        return found
 
 
 def fill(net: nn.Module, path: Path) -> None:
     """Give the convolutions and linear layers, in their order, the weights of an ONNX file's first.
 
-    Batch normalisation is folded into the convolution before it in such a file; in `net` it must
-    be as it was made, changing nothing.
+    The order of `net.modules()` must be the one in which they are used. Batch normalisation is
+    folded into the convolution before it in such a file; in `net` it must be as it was made, and
+    takes the bias that its convolution has no room for. It changes nothing else while it is used
+    as in `eval()`.
     """
     graph = onnx.load(path).graph
     weights = {one.name: one for one in graph.initializer}
-    stored = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
-    there = [node for node in graph.node if node.op_type in {"Conv", "Gemm"}]
-    mine = [one for one in net.modules() if isinstance(one, nn.Conv2d | nn.Linear)]
+    makers = {node.output[0]: node for node in graph.node if node.op_type in {"Cast", "Mul"}}
+
+    def read(name: str) -> torch.Tensor:
+        """A weight as it is used: stored in fewer bits, with or without a scale (storing.py)."""
+        if name in weights:
+            return torch.from_numpy(numpy_helper.to_array(weights[name]).astype(np.float32))
+        parts = [read(one) for one in makers[name].input]
+        return parts[0] if len(parts) == 1 else parts[0] * parts[1]
+
+    there = (node for node in graph.node if node.op_type in {"Conv", "Gemm"})
+    waiting: torch.Tensor | None = None
     with torch.no_grad():
-        for one, node in zip(mine, there, strict=False):
-            for value, name in zip(one.parameters(), node.input[1:], strict=True):
-                read = numpy_helper.to_array(weights[stored.get(name, name)])
-                value.copy_(torch.from_numpy(read.astype(np.float32)))
+        for one in net.modules():
+            if isinstance(one, nn.BatchNorm2d) and waiting is not None:
+                one.bias.copy_(waiting)
+            if not isinstance(one, nn.Conv2d | nn.Linear):
+                continue
+            node = next(there, None)
+            if node is None:
+                break
+            weight, bias = (read(name) for name in node.input[1:])
+            one.weight.copy_(weight)
+            waiting = bias if one.bias is None else None
+            if one.bias is not None:
+                one.bias.copy_(bias)
 
 
 __all__ = ["CHANNELS", "STRIDE", "Backbone", "fill"]

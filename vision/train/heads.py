@@ -1,72 +1,132 @@
-"""Trains the head finder: a small network on the person network's own features.
+"""Trains the head finder: the person network's first half, gone on with on pictures of heads.
 
-The person network stays as it is; its features of stride 4, 8, 16 and 32 go in, maps of stride 4
-come out: two of heat (a head in a helmet, a bare head), two of size (log of pixels / 16), two of
-the centre's offset in cells. So finding heads costs a tenth of a second network, and the backbone's
-training on COCO is kept.
+    picture ─▶ backbone (strides 4, 8, 16) ─▶ far (stride 32: sees bodies around heads)
+                   └── beside ──▶ back to stride 4, step by step ◀──────┘ ─▶ maps
+
+Six maps: two of heat (a head in a helmet, a bare head), two of size (log of pixels / 16), two of
+the centre's offset in cells. All of it learns, on windows that are drawn anew in every batch:
+features made to find people tell less of heads that touch, bend down or are seen from behind.
 
 Loss: the penalty-reduced focal loss of CenterNet (Zhou et al. 2019, arXiv 1904.07850, eq. 1) on the
 heat, absolute error on size and offset at the centres. Where the labels do not say (the upper part
-of a person without a label, a helmet that nobody wears) the heat has no loss. Weights are averaged
-over the last steps (exponentially, AVERAGE a step).
+of a person without a label, a helmet that nobody wears) the heat has no loss.
+
+Guarantees: offline, reads the folder and writes the output folder; only images of the training
+side are looked at (split.py, the same division as for the classifiers); the same folder, seed and
+machine give the same finder; weights are averaged over the last steps (exponentially, AVERAGE a
+step).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
 
+from vision.detector import Detector
+from vision.labels import LabelledImage, LabelsError
+from vision.manifest import MODELS, read_model
+from vision.people import PERSON, PICTURE, HeadFinder
+from vision.train import backbone
+from vision.train.corrections import Corrections
+from vision.train.head_scenes import Scenes
+from vision.train.head_windows import SIDE, Windows
 from vision.train.layers import Mix
-from vision.train.targets import Target, draw
+from vision.train.storing import store
+from vision.train.targets import draw
 
-CHANNELS = {4: 64, 8: 128, 16: 128, 32: 128}
-WIDTH = 48
+NEAR, MIDDLE, WIDE, FAR = 48, 64, 96, 128
+"""Channels at strides 4, 8, 16, 32 on the way back."""
+STEPS, STEPS_FURTHER = 1500, 300
+BATCH = 16
+RATES = (3e-4, 2e-3)
+"""Highest learning rates of the backbone and of what is new."""
+GENTLE = 0.2
+"""Of those, where training goes on from weights that know heads already."""
+DECAY, CLIP = 2e-2, 5.0
 AVERAGE = 0.004
-WINDOW = 192
-"""Pixels of a side of what is trained on: a fifth of a view, five times as many heads a second."""
+BARE = 2.0
+"""Weight of the rarer heat."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSettings:
+    """steps: batches of 16 windows; 0: STEPS from nothing, STEPS_FURTHER from weights there are.
+
+    start: folder of heads.onnx to go on from; None: from the person network.
+    """
+
+    steps: int = 0
+    seed: int = 1
+    start: Path | None = None
+    corrections: Corrections = field(default_factory=dict)
+
+
+class Step(nn.Module):
+    """From one stride to the next finer one: what is there is added, and mixed."""
+
+    def __init__(self, given: int, beside: int, out: int, reaches: tuple[int, ...]) -> None:
+        super().__init__()
+        self.down = _pointwise(given, out)
+        self.beside = _pointwise(beside, out)
+        self.mix = nn.Sequential(*(Mix(out, reach) for reach in reaches))
+
+    def forward(self, x: torch.Tensor, feature: torch.Tensor) -> torch.Tensor:
+        """See the class. x: of half the size of `feature`."""
+        x = functional.interpolate(self.down(x), scale_factor=2.0, mode="nearest")
+        return self.mix(functional.relu(x + self.beside(feature)))
 
 
 class HeadNet(nn.Module):
-    """Features of strides 4, 8, 16, 32 → maps[n, 6, h/4, w/4]; heat as logits."""
+    """Pictures float[n, 3, h, w], normalised, sides multiples of 32 → maps[n, 6, h/4, w/4].
+
+    Heat as logits.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.enter = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(c, WIDTH, 1, bias=False), nn.BatchNorm2d(WIDTH))
-            for c in CHANNELS.values()
+        self.backbone = backbone.Backbone()
+        self.far = nn.Sequential(
+            nn.Conv2d(backbone.CHANNELS, FAR, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(FAR),
+            nn.ReLU(),
+            *(Mix(FAR, 5) for _ in range(3)),
         )
-        self.coarse = nn.ModuleList(Mix(WIDTH, 5) for _ in range(3))
-        self.fine = nn.Sequential(Mix(WIDTH, 5), Mix(WIDTH, 5))
-        self.leave = nn.Conv2d(WIDTH, 6, 1)
+        self.steps = nn.ModuleList(
+            (
+                Step(FAR, 256, WIDE, (5, 5)),
+                Step(WIDE, 128, MIDDLE, (5,)),
+                Step(MIDDLE, 64, NEAR, (5, 3)),
+            )
+        )
+        self.leave = nn.Conv2d(NEAR, 6, 1)
         nn.init.constant_(self.leave.bias[:2], -4.0)
 
-    def forward(
-        self, f4: torch.Tensor, f8: torch.Tensor, f16: torch.Tensor, f32: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        x = functional.relu(self.enter[3](f32))
-        for mix, enter, feature in zip(
-            self.coarse, (self.enter[2], self.enter[1], self.enter[0]), (f16, f8, f4), strict=True
-        ):
-            x = functional.interpolate(mix(x), scale_factor=2.0, mode="nearest")
-            x = functional.relu(x + enter(feature))
-        return self.leave(self.fine(x))
+        near, middle, wide = self.backbone.each(x)
+        x = self.far(wide)
+        for step, feature in zip(self.steps, (wide, middle, near), strict=True):
+            x = step(x, feature)
+        return self.leave(x)
 
 
-def loss_of(
-    out: torch.Tensor, maps: torch.Tensor, weight: torch.Tensor, bare_weight: float
-) -> torch.Tensor:
-    """Loss of a batch."""
+def _pointwise(given: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(given, out, 1, bias=False), nn.BatchNorm2d(out))
+
+
+def loss_of(out: torch.Tensor, maps: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Loss of a batch; maps and weight as `targets.draw` gives them."""
     heat = torch.sigmoid(out[:, :2]).clamp(1e-4, 1 - 1e-4)
     want = maps[:, :2]
     is_centre = (want == 1).float()
-    each = weight[:, None] * torch.tensor([1.0, bare_weight]).view(1, 2, 1, 1)
+    each = weight[:, None] * torch.tensor([1.0, BARE]).view(1, 2, 1, 1)
     hit = is_centre * (1 - heat) ** 2 * torch.log(heat)
     miss = (1 - is_centre) * (1 - want) ** 4 * heat**2 * torch.log(1 - heat)
     count = is_centre.sum().clamp(min=1)
@@ -76,46 +136,75 @@ def loss_of(
     return focal + 0.5 * shape
 
 
-def train(
-    features: Sequence[npt.NDArray[np.float16]],
-    targets: Sequence[Target],
-    rows: npt.NDArray[np.intp],
-    *,
-    epochs: int,
-    seed: int,
-    start: Path | None = None,
-) -> HeadNet:
-    """Train on the given rows, from the weights in `start` if given; prints one line an epoch."""
-    torch.set_num_threads(1)  # two on a busy machine wait for each other: half as fast, measured
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    net = HeadNet().to(memory_format=torch.channels_last)
-    if start is not None:
-        with np.load(start) as saved:
-            net.load_state_dict({key: torch.from_numpy(saved[key]) for key in saved.files})
-    most = 4e-3 if start is None else 2e-3
-    optimiser = torch.optim.AdamW(net.parameters(), lr=most, weight_decay=1e-3)
-    batch = min(16, len(rows))
-    steps = epochs * (len(rows) // batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, most, total_steps=steps + 1)
-    average, taken = {key: value.clone() for key, value in net.state_dict().items()}, 0
-    net.train()
-    for epoch in range(epochs):
-        order, total = rng.permutation(rows), 0.0
-        for first in range(0, len(order) - batch + 1, batch):
-            inputs, maps, weight = _batch(features, targets, order[first : first + batch], rng)
-            loss = loss_of(net(*inputs), maps, weight, 2.0)
+class Pupil:
+    """One finder in training.
+
+    detector: whose normalisation it is shown windows with.  person: the network it begins as the
+    first half of.  start: an exported finder to go on from.
+    """
+
+    def __init__(self, detector: Detector, person: Path, start: Path | None, seed: int) -> None:
+        torch.set_num_threads(1)  # two on a busy machine wait for each other: half as fast
+        torch.manual_seed(seed)
+        self._detector = detector
+        self.net = HeadNet()
+        backbone.fill(self.net.backbone, person)
+        self._further = start is not None
+        if start is not None:
+            backbone.fill(self.net, start)
+        self.net = self.net.to(memory_format=torch.channels_last)
+
+    def learn(self, windows: Windows, steps: int) -> None:
+        """Batches of BATCH windows; prints a line every 50 steps."""
+        net = self.net
+        rates = [rate * (GENTLE if self._further else 1.0) for rate in RATES]
+        first = list(net.backbone.parameters())
+        new = [one for part in (net.far, net.steps, net.leave) for one in part.parameters()]
+        optimiser = torch.optim.AdamW(
+            [{"params": part, "lr": rate} for part, rate in zip((first, new), rates, strict=True)],
+            weight_decay=DECAY,
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, rates, total_steps=steps + 1, pct_start=0.12
+        )
+        average = {key: value.clone() for key, value in net.state_dict().items()}
+        self._train()
+        total = 0.0
+        for step in range(1, steps + 1):
+            shown, maps, weight = self._batch(windows)
+            with torch.autocast("cpu", torch.bfloat16):
+                out = net(shown)
+            loss = loss_of(out.float(), maps, weight)
             optimiser.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+            nn.utils.clip_grad_norm_(net.parameters(), CLIP)
             optimiser.step()
             schedule.step()
             total += float(loss.detach())
-            taken += 1
-            _average(average, net, max(AVERAGE, 1 / taken))
-        print(f"epoch {epoch + 1} of {epochs}: loss {total / (len(rows) // batch):.3f}", flush=True)
-    net.load_state_dict(average)
-    return net
+            _average(average, net, max(AVERAGE, 1 / step))
+            if step % 50 == 0:
+                print(f"step {step} of {steps}: loss {total / 50:.3f}", flush=True)
+                total = 0.0
+        net.load_state_dict(average)
+        net.eval()
+
+    def _train(self) -> None:
+        """Go on as `fill` left it: folded normalisation is not measured anew."""
+        self.net.train()
+        if self._further:
+            for one in self.net.modules():
+                if isinstance(one, nn.BatchNorm2d):
+                    one.eval()
+
+    def _batch(self, windows: Windows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        drawn = [windows.draw() for _ in range(BATCH)]
+        maps, weights = zip(*(draw(target, SIDE) for _, target in drawn), strict=True)
+        shown = torch.from_numpy(self._detector.normalised([window for window, _ in drawn]))
+        return (
+            shown.to(memory_format=torch.channels_last),
+            torch.from_numpy(np.stack(maps)),
+            torch.from_numpy(np.stack(weights)),
+        )
 
 
 def _average(average: dict[str, torch.Tensor], net: HeadNet, share: float) -> None:
@@ -128,90 +217,61 @@ def _average(average: dict[str, torch.Tensor], net: HeadNet, share: float) -> No
                 average[key].copy_(value)
 
 
-def _batch(
-    features: Sequence[npt.NDArray[np.float16]],
-    targets: Sequence[Target],
-    rows: npt.NDArray[np.intp],
-    rng: np.random.Generator,
-) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
-    """Windows of WINDOW pixels, most of them around a head, bare ones first."""
-    parts: list[list[npt.NDArray[np.float32]]] = [[] for _ in features]
-    maps, weights = [], []
-    for row in rows.tolist():
-        left, top = _window(targets[row], features[0].shape[-1] * 4, rng)
-        for part, feature, stride in zip(parts, features, CHANNELS, strict=True):
-            y, x, size = top // stride, left // stride, WINDOW // stride
-            part.append(feature[row, :, y : y + size, x : x + size].astype(np.float32))
-        move = np.array([left, top, left, top], np.float32)
-        target = targets[row]
-        boxes = target.boxes - move
-        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
-        inside = ((middle >= 0) & (middle < WINDOW)).all(axis=1)
-        one, weight = draw(
-            Target(boxes[inside], target.worn[inside], target.unknown - move, target.none - move),
-            WINDOW,
-        )
-        maps.append(one)
-        weights.append(weight)
-    return (
-        [
-            torch.from_numpy(np.stack(part)).contiguous(memory_format=torch.channels_last)
-            for part in parts
-        ],
-        torch.from_numpy(np.stack(maps)),
-        torch.from_numpy(np.stack(weights)),
-    )
-
-
-def _window(target: Target, side: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Left and top of a window, multiples of 32 pixels."""
-    steps = (side - WINDOW) // 32
-    if len(target.boxes) == 0 or rng.random() < 0.15:
-        return int(rng.integers(0, steps + 1)) * 32, int(rng.integers(0, steps + 1)) * 32
-    bare = np.flatnonzero(target.worn == 1)
-    some = bare if len(bare) and rng.random() < 0.5 else np.arange(len(target.boxes))
-    box = target.boxes[rng.choice(some)]
-    place = (box[:2] + box[2:]) / 2 - rng.uniform(0.2, 0.8, 2) * WINDOW
-    left, top = np.clip(np.round(place / 32), 0, steps).astype(int).tolist()
-    return left * 32, top * 32
-
-
-def save(net: HeadNet, path: Path) -> None:
-    """Write the weights as float16, so that a site can go on from them."""
-    np.savez_compressed(
-        path,
-        **{
-            key: value.numpy().astype(np.float16) if value.is_floating_point() else value.numpy()
-            for key, value in net.state_dict().items()
-        },
-    )
-
-
 def export(net: HeadNet, path: Path) -> None:
-    """Write ONNX, opset 17; heat comes out as probabilities."""
+    """Write ONNX, opset 17, weights in 8 bits; heat comes out as probabilities."""
 
     class Out(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.net = net
 
-        def forward(
-            self, f4: torch.Tensor, f8: torch.Tensor, f16: torch.Tensor, f32: torch.Tensor
-        ) -> torch.Tensor:
+        def forward(self, picture: torch.Tensor) -> torch.Tensor:
             """See the class."""
-            out = self.net(f4, f8, f16, f32)
+            out = self.net(picture)
             return torch.cat((torch.sigmoid(out[:, :2]), out[:, 2:]), dim=1)
 
     net.eval()
-    names = [f"feature_{stride}" for stride in CHANNELS]
     torch.onnx.export(
         Out().eval(),
-        tuple(torch.zeros(1, c, 416 // s, 416 // s) for s, c in CHANNELS.items()),
+        (torch.zeros(1, 3, SIDE, SIDE),),
         str(path),
-        input_names=names,
+        input_names=[PICTURE],
         output_names=["heads"],
         opset_version=17,
         dynamo=False,
-        dynamic_axes={n: {0: "batch", 2: f"h{n}", 3: f"w{n}"} for n in names}
-        | {"heads": {0: "batch", 2: "h", 3: "w"}},
+        dynamic_axes={
+            PICTURE: {0: "batch", 2: "height", 3: "width"},
+            "heads": {0: "batch", 2: "h", 3: "w"},
+        },
     )
+    store(path)
+
+
+def learn_heads(
+    images: Sequence[LabelledImage], detector: Detector, out: Path, settings: HeadSettings
+) -> int:
+    """Write OUT/heads.onnx and heads.toml; returns the count of pictures learned from."""
+    before = (settings.start or MODELS) / "heads.onnx"
+    finder = HeadFinder(read_model(before))
+    made = Scenes(detector, finder, settings.corrections, finder.side)
+    some = list(made.of(images))
+    if not any(len(one.target.boxes) for one in some):
+        raise LabelsError("heads: no picture of the training side has a labelled head.")
+    pupil = Pupil(detector, PERSON, None if settings.start is None else before, settings.seed)
+    steps = settings.steps or (STEPS if settings.start is None else STEPS_FURTHER)
+    pupil.learn(Windows(some, np.random.default_rng(settings.seed)), steps)
+    path = out / "heads.onnx"
+    export(pupil.net, path)
+    plan = (MODELS / "heads.toml").read_text(encoding="utf-8")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".toml").write_text(
+        "# Manifest of a head finder trained by `plantgate vision train --heads`.\n"
+        f'name = "heads"\ntask = "heads"\nfinds = "head"\nsha256 = "{digest}"\n'
+        'licence = "of the images it was trained on"\nsource = "trained by vision/train"\n\n'
+        + plan[plan.index("[input]") :],
+        encoding="utf-8",
+    )
+    return len(some)
+
+
+__all__ = ["HeadNet", "HeadSettings", "Pupil", "export", "learn_heads", "loss_of"]

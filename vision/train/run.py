@@ -92,7 +92,7 @@ class Learnable:
 
 @dataclass(frozen=True, slots=True)
 class Finders:
-    """What finds people, and heads on its features."""
+    """What finds people, and their heads."""
 
     detector: Detector
     heads: HeadFinder
@@ -325,15 +325,15 @@ def _crops(
     for label in image.labels:
         boxes.setdefault(label.name, []).append(label.pixels(width, height))
     truth = Truth({n: np.array(b, np.float32).reshape(-1, 4) for n, b in boxes.items()})
-    sight = people.detector.see(drawn, FLOOR)
-    persons, scores = sight.people.boxes, sight.people.scores
-    heads = people.heads.look_closer(people.detector, drawn)
+    seen = people.detector.feed(drawn, FLOOR)
+    persons, scores = seen.boxes, seen.scores
+    heads = people.heads.look_closer(drawn)
     found: dict[str, list[Crop]] = {}
     if names & {"helmet", "no_helmet"}:
         found["helmet"] = head_crops(drawn, truth, persons[scores >= PERSON_AT], heads, rng)
     if names & {"workwear", "no_workwear"}:
-        seen = join(persons, scores, heads.boxes, heads.scores, TORSOS)
-        torsos = np.array([one.torso for one in seen], np.float32).reshape(-1, 4)
+        joined = join(persons, scores, heads.boxes, heads.scores, TORSOS)
+        torsos = np.array([one.torso for one in joined], np.float32).reshape(-1, 4)
         found["workwear"] = torso_crops(drawn, truth, torsos, rng)
     return found
 

@@ -36,6 +36,11 @@ class Target:
     unknown: npt.NDArray[np.float32]
     none: npt.NDArray[np.float32]
 
+    def scaled(self, scale: float) -> Target:
+        """The same of a view this many times as large."""
+        times = np.float32(scale)
+        return Target(self.boxes * times, self.worn, self.unknown * times, self.none * times)
+
 
 def draw(target: Target, side: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Maps[6 + 1, h, w] (heat 2, size 2, offset 2, centre mask) and weight[h, w] of the heat."""
