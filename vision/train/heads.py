@@ -37,13 +37,13 @@ from vision.train import backbone
 from vision.train.corrections import Corrections
 from vision.train.head_scenes import Scenes
 from vision.train.head_windows import SIDE, Windows
-from vision.train.layers import Mix
+from vision.train.layers import Mix, computes_in_halves
 from vision.train.storing import store
 from vision.train.targets import draw
 
 NEAR, MIDDLE, WIDE, FAR = 48, 64, 96, 128
 """Channels at strides 4, 8, 16, 32 on the way back."""
-STEPS, STEPS_FURTHER = 1500, 300
+STEPS, STEPS_FURTHER = 2400, 300
 BATCH = 16
 RATES = (3e-4, 2e-3)
 """Highest learning rates of the backbone and of what is new."""
@@ -169,10 +169,11 @@ class Pupil:
         )
         average = {key: value.clone() for key, value in net.state_dict().items()}
         self._train()
+        halves = computes_in_halves()
         total = 0.0
         for step in range(1, steps + 1):
             shown, maps, weight = self._batch(windows)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=halves):
                 out = net(shown)
             loss = loss_of(out.float(), maps, weight)
             optimiser.zero_grad()

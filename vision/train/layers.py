@@ -1,6 +1,8 @@
-"""Layers that the head finder and the classifiers share."""
+"""What the training of the head finder and of the classifiers share."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -28,4 +30,10 @@ class Mix(nn.Module):
         return functional.relu(x + self.body(x))
 
 
-__all__ = ["Mix"]
+def computes_in_halves() -> bool:
+    """Does the processor multiply in bfloat16 (else it would only be imitated, slowly)."""
+    told = Path("/proc/cpuinfo")
+    return told.is_file() and "avx512_bf16" in told.read_text(encoding="utf-8", errors="replace")
+
+
+__all__ = ["Mix", "computes_in_halves"]

@@ -29,6 +29,7 @@ from vision.people import CROPS
 from vision.train import backbone
 from vision.train.gather import CANNOT_TELL, MISSING, WORN, Crop
 from vision.train.items import AVERAGE, LEAST_HEAT, Answered, Calibration
+from vision.train.layers import computes_in_halves
 from vision.train.views import crowd, middle, recolour, vary
 
 Float32Array = npt.NDArray[np.float32]
@@ -107,7 +108,7 @@ class Pupil:
         )
         average = {key: value.clone() for key, value in self.net.state_dict().items()}
         self.net.train()
-        halves = _computes_in_halves()
+        halves = computes_in_halves()
         total = 0.0
         for step in range(1, steps + 1):
             some = self._rng.choice(len(crops), BATCH, p=share)
@@ -165,12 +166,6 @@ class Pupil:
             np.array([crop.heat for crop in asked], np.float32).reshape(-1, 2),
             np.array([crop.kind for crop in asked], np.intp),
         )
-
-
-def _computes_in_halves() -> bool:
-    """Does the processor multiply in bfloat16 (else it would only be imitated, slowly)."""
-    told = Path("/proc/cpuinfo")
-    return told.is_file() and "avx512_bf16" in told.read_text(encoding="utf-8", errors="replace")
 
 
 def _weights(crops: Sequence[Crop], kinds: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
