@@ -6,16 +6,16 @@ Guarantees:
   for are converted to a picture (retrieve): conversion is a quarter of the cost of 1080p.
 - No call blocks the caller; a reader that hangs in native code is seen by `link().alive_ns` and can
   be abandoned: it ends by itself when the native call returns.
-- A camera that hangs is noticed in at most 3 s by time-outs of FFmpeg. The first reads after a hang
+- A camera that hangs is noticed in at most 5 s by time-outs of FFmpeg. The first reads after a hang
   return old frames from buffers as though they were new (measured: a blocked read of 30 s returned
-  True), so a read that took longer than 2 s is treated as the end of the connection.
+  True), so a read that took longer than 2 s is treated as the end of the connection. Only the first
+  picture is waited for, since it may be 10 s to the next key picture.
 - A file is played at its own pace and begins again at its end; with `pace = "fast"` it waits for
   nobody, and every frame of it is taken, the next when it is asked for.
 - A login that a camera refuses is not tried again for half an hour (vision/opening.py).
 - No text that leaves here holds a password.
 
-Constraint: OPENCV_FFMPEG_CAPTURE_OPTIONS must select TCP before cv2 is imported; vision/worker.py
-does that. UDP loses packets, and half pictures count people wrongly.
+Constraint: vision/ffmpeg.py must have set up FFmpeg before cv2 is imported.
 """
 
 from __future__ import annotations
@@ -159,6 +159,7 @@ class VideoSource:
     def _read(self, capture: Video) -> None:
         pace_ns = self._pace_ns(capture)
         due_ns = self._monotonic_ns()
+        live = False  # a camera that sends pictures
         while not self._stop.is_set():
             if self._config.is_fast and not self._wanted.wait(ASKED_S):
                 self._alive_ns = self._monotonic_ns()
@@ -166,8 +167,9 @@ class VideoSource:
             asked_ns = self._monotonic_ns()
             grabbed = capture.grab()
             now_ns = self._alive_ns = self._monotonic_ns()
-            if not grabbed or (not self._config.is_file and now_ns - asked_ns > SLOW_READ_NS):
+            if not grabbed or (live and now_ns - asked_ns > SLOW_READ_NS):
                 return
+            live = not self._config.is_file
             self._received += 1
             self._last_frame_ns = now_ns
             self._problem = ""

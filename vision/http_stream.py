@@ -17,6 +17,7 @@ import ssl
 from urllib.parse import urlsplit
 
 from vision.rtsp import (
+    CONNECT_S,
     Answer,
     Description,
     Login,
@@ -70,6 +71,9 @@ def _asked(url: str, login: str, timeout_s: float) -> Answer:
     if login:
         headers["Authorization"] = login
     try:
+        line.timeout = min(timeout_s, CONNECT_S)
+        line.connect()
+        line.sock.settimeout(timeout_s)
         line.request("GET", target, headers=headers)
         answer = line.getresponse()
         kept = tuple((name.lower(), value) for name, value in answer.getheaders())

@@ -34,8 +34,8 @@ from vision.view_memory import ViewMemory
 from vision.wear import Missing
 from vision.zones import Headcount, OverCount, TooFew
 
-HANG_NS = 15_000_000_000
-"""A reader silent for so long hangs in native code: its own time-outs are 3 s each."""
+HANG_NS = 20_000_000_000
+"""A reader silent for so long hangs in native code: its own time-outs are 16 s at most together."""
 
 MOST_ABANDONED = 3
 """Readers abandoned before the process gives up and lets itself be restarted."""

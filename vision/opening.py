@@ -7,11 +7,12 @@ Guarantees:
   before FFmpeg may.
 - Only a login that the camera took before is tried TRIES times in all: an answer that a bad line
   garbled, or a camera that has just been switched on, refuses what is right.
-- Every wait inside FFmpeg is bounded by TIMEOUT_MS; asking takes at most some three times that.
+- Every wait is bounded: a camera has SILENCE_S for each answer, and PICTURE_MS to send the first
+  picture, or the next, so that a stream whose key pictures are far apart (those of platforms and
+  recorders that make none for whoever comes) is waited for. A silent line ends after SILENCE_S.
 - No text that leaves here holds a password.
 
-Constraint: OPENCV_FFMPEG_CAPTURE_OPTIONS must select TCP before cv2 is imported.
-UDP loses packets, and half pictures count people wrongly.
+Constraint: vision/ffmpeg.py must have set up FFmpeg before cv2 is imported.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from pathlib import Path
 import cv2
 
 from vision.config import CameraConfig, redacted, with_login
+from vision.ffmpeg import SILENCE_S
 from vision.hardware import SOFTWARE, Decoding, Video
 from vision.http_stream import ask
 from vision.picture_folder import PictureFolder
 from vision.rtsp import Login, Outcome
 
-TIMEOUT_MS = 3000
+PICTURE_MS = 12_000
+"""A key picture comes every 1 to 10 s as cameras are commonly set; FFmpeg looks at a stream for up
+to 5 s before. Less than the 20 s after which a reader is taken for hanging (loop.py)."""
 LOCKOUT_NS = 1_800_000_000_000
 """30 min: as long as recorders commonly lock an address out (their settings differ; not tested)."""
 TRIES, AGAIN_NS = 3, 5_000_000_000
@@ -108,7 +112,7 @@ class Door:
             return ""
         login = Login(config.user, password) if config.user else None
         cnonce = secrets.token_hex(16)
-        found = ask(config.source, login, cnonce=cnonce, timeout_s=TIMEOUT_MS / 1000)
+        found = ask(config.source, login, cnonce=cnonce, timeout_s=SILENCE_S)
         match found.outcome:
             case Outcome.OK:
                 self._taken, self._refusals = password, 0
@@ -149,8 +153,8 @@ class Door:
             with Path(config.source).open("rb"):
                 pass  # the reason why a file cannot be read is lost inside FFmpeg
         options = [
-            *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS),
-            *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS),
+            *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, PICTURE_MS),
+            *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, PICTURE_MS),
             *(cv2.CAP_PROP_N_THREADS, 1),
         ]
         source = with_login(config.source, config.user, password)

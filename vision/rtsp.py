@@ -28,6 +28,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+CONNECT_S = 3.0
+"""A camera that is there takes the connection at once; two repeated SYN fit in."""
 MOST_BYTES = 64 * 1024
 _HASHES = {"MD5": "md5", "SHA-256": "sha256"}
 _PARAMETER = re.compile(r'([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
@@ -189,7 +191,8 @@ def parse_media(sdp: str) -> Iterator[Media]:
 def describe(url: str, login: Login | None, *, cnonce: str, timeout_s: float) -> Description:
     """Ask a camera for its description. url without a login; cnonce: 16 random characters or more.
 
-    Blocks for at most about three times timeout_s; raises nothing for what a camera can do.
+    timeout_s: for each answer; CONNECT_S at most to connect. Raises nothing for what a camera can
+    do.
     """
     try:
         with _Line(url, timeout_s) as line:
@@ -231,7 +234,8 @@ class _Line:
         self._number = 0
         self._held = b""
         port = parts.port or _PORTS[parts.scheme]
-        raw = socket.create_connection((parts.hostname or "", port), timeout_s)
+        raw = socket.create_connection((parts.hostname or "", port), min(timeout_s, CONNECT_S))
+        raw.settimeout(timeout_s)
         self._socket = raw
         if parts.scheme == "rtsps":
             # Cameras have certificates of their own making; FFmpeg, which reads the pictures, does

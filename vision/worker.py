@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from vision import ffmpeg
 from vision.events import AnyMessage, Configure, Failed, ProtocolError, Started
 from vision.link import Link
 from vision.sharing import Shared
@@ -130,10 +131,7 @@ def prepare(nice: int = NICE, oom_score: str = OOM_SCORE) -> None:
     with contextlib.suppress(OSError):
         os.nice(nice)
         Path("/proc/self/oom_score_adj").write_text(oom_score, encoding="ascii")
-    # Read by OpenCV when it is imported. FFmpeg's own messages may hold the URL with its password.
-    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp"
-    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
-    os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
+    ffmpeg.set_up()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,7 +9,6 @@ Exit 0 when something was found, 1 when not, 2 when the question was wrong.
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 import sys
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 import click
 from pydantic import ValidationError
 
+from vision import ffmpeg
 from vision.config import CameraConfig
 from vision.discovery import MOST_BYTES, MULTICAST, TEMPLATES, Found, answers, question
 from vision.http_stream import ask
@@ -147,9 +147,7 @@ def _site_file(url: str, user: str, password_file: str) -> str:
 
 
 def _write_picture(url: str, user: str, password_file: str, name: str) -> int:
-    # Read by OpenCV when it is imported: half pictures come over UDP.
-    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp"
-    os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
+    ffmpeg.set_up()
     import cv2
 
     from vision.capture import VideoSource

@@ -4,16 +4,20 @@ Run with the system's interpreter (packages as for tests/peers/rtsp_server.py, x
 gstreamer1.0-plugins-bad, x264enc in -ugly, jpegenc in -good):
 
     /usr/bin/python3 tests/peers/live_camera.py --codec h264|h265|mjpeg [--port 0]
-        [--user admin --password secret]
+        [--user admin --password secret] [--passed-on]
 
 Sends a test picture of 640 x 360 whose corner is noise, 10 a second, a key frame every second.
 Prints `ready PORT` once it listens on 127.0.0.1; the mount is /live. A line `size W H` on standard
 input changes the size while clients look on.
+
+With --passed-on a stream of its own making (H.264, a key picture every 14 s) is passed on, as
+platforms and recorders do: no key picture is made for whoever comes.
 """
 
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 
 import gi  # type: ignore[import-not-found]  # of the system interpreter, not of the venv
@@ -41,6 +45,28 @@ ENCODERS = {
 def caps(width: int, height: int) -> str:
     """Raw video of a size."""
     return f"video/x-raw,format=I420,width={width},height={height},framerate=10/1"
+
+
+KEY_EVERY_S = 14
+
+
+def maker(port: int) -> Gst.Element:
+    """What makes the stream that is passed on, as RTP to a UDP port."""
+    return Gst.parse_launch(
+        f"videotestsrc is-live=true ! {caps(640, 360)} ! x264enc tune=zerolatency"
+        f" sliced-threads=false speed-preset=ultrafast bitrate=600 key-int-max={10 * KEY_EVERY_S}"
+        f" option-string=scenecut=0 ! rtph264pay pt=96 config-interval=1"
+        f" ! udpsink host=127.0.0.1 port={port}"
+    )
+
+
+def passing_on(port: int) -> str:
+    """Launch line of the mount that passes it on."""
+    return (
+        f'( udpsrc address=127.0.0.1 port={port} caps="application/x-rtp,media=video,'
+        'clock-rate=90000,encoding-name=H264,payload=96" ! rtph264depay ! h264parse'
+        " ! rtph264pay name=pay0 pt=96 config-interval=1 )"
+    )
 
 
 class Camera:
@@ -91,12 +117,20 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--user", default="")
     parser.add_argument("--password", default="")
+    parser.add_argument("--passed-on", action="store_true")
     given = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(str(given.port))
     camera = Camera(given.codec)
+    if given.passed_on:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        camera.factory.set_launch(passing_on(port))
+        made = maker(port)
+        made.set_state(Gst.State.PLAYING)
     if given.user:
         protect(server, camera, given.user, given.password)
     server.get_mount_points().add_factory("/live", camera.factory)

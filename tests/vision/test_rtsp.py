@@ -220,6 +220,7 @@ async def test_a_refused_login_is_left_alone_for_half_an_hour(tmp_path: Path) ->
             assert camera.logins[2], "the new password"
         finally:
             source.close()
+            await asyncio.to_thread(source.ended, SETTLE_S)
 
 
 def test_a_login_that_was_taken_before_is_tried_three_times(tmp_path: Path) -> None:
