@@ -37,11 +37,15 @@ class Token(Body):
 
 
 class AlarmCommand(Body):
-    """What a person does with one alarm; reason and minutes where it is put aside."""
+    """What a person does with one alarm; reason and minutes where it is put aside.
+
+    alarm_id: the alarm that the person saw; refused where it has been raised anew since.
+    """
 
     verb: Literal["ack", "reset", "shelve", "unshelve", "remove", "restore"]
     source: Named
     condition: Text = ""
+    alarm_id: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")] = ""
     reason: Text = ""
     minutes: Minutes = 0.0
 

@@ -42,7 +42,8 @@ def handlers(pipeline: Pipeline, clock: Clock) -> dict[str, Handler]:
         made = [
             pipeline.command(
                 Command(VERBS[request["verb"]], source, condition, request["operator"],
-                        request.get("reason", ""), ends_ns)
+                        request.get("reason", ""), ends_ns,
+                        bytes.fromhex(str(request.get("alarm_id", ""))))
             )
             for source, condition in _meant(pipeline, request)
         ]  # fmt: skip

@@ -8,7 +8,8 @@ Guarantees:
 - An alarm raised meanwhile is recorded with the declaration's id and counted apart: it is no real
   alarm, and it is not hidden. One that stands at the end is announced again without it.
 - A declaration names person, reason, beginning and end. It ends by itself, at most `MOST_NS` of its
-  kind after its beginning; a restart keeps it by the wall clock, a clock step does not move it.
+  kind after its beginning; a restart keeps it by the wall clock, a clock step does not move it. One
+  that ran at the stop runs on where the clock was set back meanwhile, for its whole time at most.
 - Every beginning and end is a note, to be stored as an event together with `encode()`.
 
 Pure; not thread-safe.
@@ -56,6 +57,7 @@ MOST_NS: Mapping[DeclarationKind, int] = {
 }
 """Longest declaration of a kind: a shift, a day, a month."""
 SCOPES = ("point", "device", "place")
+_COUNTED = frozenset({"values", "alarms", "begun"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,12 @@ class Declarations:
         """Encode for the log's state; empty where nothing is declared."""
         rows = [
             asdict(held.declaration)
-            | {"kind": held.declaration.kind.value, "values": held.values, "alarms": held.alarms}
+            | {
+                "kind": held.declaration.kind.value,
+                "values": held.values,
+                "alarms": held.alarms,
+                "begun": held.running,
+            }
             for held in self._held.values()
         ]
         return json.dumps(rows, ensure_ascii=False).encode() if rows else b""
@@ -222,8 +229,9 @@ class Declarations:
             rows = json.loads(encoded or b"[]")
             held = [
                 _Held(
-                    Declaration(**{k: v for k, v in row.items() if k not in {"values", "alarms"}}
+                    Declaration(**{k: v for k, v in row.items() if k not in _COUNTED}
                                 | {"kind": DeclarationKind(row["kind"])}),
+                    running=row.get("begun") is True,  # older states do not say
                     values=int(row["values"]),
                     alarms=int(row["alarms"]),
                 )
@@ -234,6 +242,10 @@ class Declarations:
         self._held = {one.declaration.id: one for one in held}
         for one in held:
             self._time(one, now_ns=now_ns, wall_ns=wall_ns)
+            if one.running:  # whatever the clock says now, it had begun and lasts no longer anew
+                whole_ns = one.declaration.end_ns - one.declaration.start_ns
+                one.starts_ns = min(one.starts_ns, now_ns)
+                one.ends_ns = min(one.ends_ns, now_ns + whole_ns)
             one.running = one.starts_ns <= now_ns < one.ends_ns
         self._plan()
 

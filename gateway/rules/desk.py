@@ -67,6 +67,7 @@ class Command:
 
     verb: ACKNOWLEDGE, RESET, SHELVE, UNSHELVE, REMOVE or RESTORE.  operator: name of the person.
     until_ns: wall clock at which a shelf or an outage ends, ns since 1970 UTC.
+    alarm_id: the alarm that the person saw, or empty: a new one is never acknowledged unseen.
     """
 
     verb: AlarmEvent
@@ -75,6 +76,7 @@ class Command:
     operator: str
     reason: str = ""
     until_ns: int = 0
+    alarm_id: bytes = b""
 
 
 @dataclass(slots=True)
@@ -289,6 +291,11 @@ class AlarmDesk:
             raise CommandError(
                 f"{command.source} {command.condition} is an alarm of the control system:"
                 f" {command.verb.value} it there; this gateway never does"
+            )
+        if command.alarm_id and entry is not None and command.alarm_id != last.alarm_id:
+            raise CommandError(
+                f"{command.source} {command.condition} has been raised anew since it was looked at:"
+                f" look again before you {command.verb.value} it 报警已再次触发，请重新查看"
             )
         active = entry.active if entry is not None else False
         try:

@@ -36,6 +36,7 @@ S = 10**9
 LOOK_NS = S
 FORGET_NS = 300 * S
 HEARD_NS = 30 * S
+LATE_NS = 10 * S
 EARTH_M = 6_371_008.8  # mean radius, IUGG; within 0.5 % of CGCS2000 over 30 m
 _NEAR_M = 0.001  # rounding of coordinates
 MANY = 4  # times the people asked for: no better circle is looked for
@@ -122,7 +123,11 @@ class Gatherings:
         if not isinstance(card, str) or any(isinstance(n, str | bool | None) for n in where):
             return []
         before = self._cards.pop(card, None)  # the newest stand last
-        if before is not None and before.time_ns > event.time_ns:
+        if (
+            before is not None
+            and before.time_ns > event.time_ns
+            and (now_ns - before.seen_ns < LATE_NS)
+        ):  # else the clock of positioning was set back
             self._cards[card] = before
             return []
         x, y = self._metres(float(where[0] or 0), float(where[1] or 0))

@@ -128,7 +128,7 @@ class Detail {
     if (!may("alarm.command")) return null;
     if (row.rule.startsWith("opcua.condition")) return h("p", { class: "about" }, t("alarms.mirrored"));
     const does = async (verb, fields = {}) => {
-      await command("alarm.command", { verb, source: row.source, condition: row.condition, ...fields });
+      await command("alarm.command", { verb, source: row.source, condition: row.condition, alarm_id: row.alarm_id, ...fields });
       await this.open(this.key);
     };
     const plain = (verb) => h("button", { class: verb === "ack" ? "main" : "", "data-act": verb, onclick: (event) => attempt(event.currentTarget, () => does(verb), t("done")) }, t(`verb.${verb}`));

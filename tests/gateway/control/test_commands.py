@@ -91,6 +91,27 @@ async def test_bytes_that_are_no_request_get_an_error_and_the_next_is_served(
         assert (await asked(tmp_path, {"ask": "alarm.list"}))["alarms"] == []
 
 
+async def test_an_alarm_is_not_acknowledged_unseen(tmp_path: Path) -> None:
+    """@example: a click on what had returned acknowledged the alarm that was raised meanwhile."""
+    clock = HandClock()
+    flow = pipeline(MemoryLog(clock=clock), clock)
+    async with ControlServer(tmp_path, handlers(flow, clock)):
+        folder = tmp_path
+        await flow.accept(batch({1: 11.0}))
+        seen = (await asked(folder, {"ask": "alarm.list"}))["alarms"][0]["alarm_id"]
+        await flow.accept(batch({1: 1.0}))
+        await flow.accept(batch({1: 12.0}))  # raised anew while somebody looks at the first one
+        unseen = {"ask": "alarm.command", "verb": "ack", "source": "gds/a", "condition": "high",
+                  "operator": "王芳", "alarm_id": seen}  # fmt: skip
+        with pytest.raises(RefusedError, match="raised anew since it was looked at"):
+            await asked(folder, unseen)
+        [now] = (await asked(folder, {"ask": "alarm.list"}))["alarms"]
+        assert now["state"] == "unacknowledged_active"
+        await asked(folder, unseen | {"alarm_id": now["alarm_id"]})
+        [now] = (await asked(folder, {"ask": "alarm.list"}))["alarms"]
+        assert now["state"] == "acknowledged_active"
+
+
 async def test_grade_and_risk_are_shown_kept_over_a_restart_and_told_to_who_follows(
     tmp_path: Path,
 ) -> None:

@@ -121,6 +121,20 @@ def test_each_runs_from_its_beginning_to_its_end_over_restarts(
         assert len(rules.listed()) == sum(hour < end for _, end in spans)
 
 
+def test_a_clock_set_back_over_a_restart_neither_stops_a_test_nor_begins_it_later() -> None:
+    """@example: a test of 1 h that ran began anew 3 h later, and marked real alarms as tests."""
+    rules = declarations()
+    declare(rules, 0, start_ns=WALL_NS, end_ns=WALL_NS + HOUR_NS)
+    rules.tick(HOUR_NS // 2)
+    stored = rules.encode()
+    after = declarations()
+    after.restore(stored, now_ns=5, wall_ns=WALL_NS - 3 * HOUR_NS)
+    assert after.of("gds/a")
+    assert after.next_deadline_ns() == 5 + HOUR_NS
+    assert len(after.tick(5 + HOUR_NS)) == 1
+    assert not after.of("gds/a")
+
+
 async def test_an_alarm_under_test_is_marked_and_real_once_the_test_is_over() -> None:
     clock = HandClock()
     log = MemoryLog(clock=clock)

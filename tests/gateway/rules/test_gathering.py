@@ -156,6 +156,18 @@ def test_positions_that_stop_coming_neither_raise_nor_return() -> None:
     assert [change.alarm_id for change in back] == [raised.alarm_id]
 
 
+def test_positioning_whose_clock_was_set_back_is_heard_again() -> None:
+    """@example: positions 8 h ahead for a moment hid every gathering of the next 8 h."""
+    rules = gatherings()
+    for number in range(3):
+        ahead: dict[str, str | int | float | bool] = {
+            "card": f"c{number}", "area": "gate", "longitude": LONGITUDE, "latitude": LATITUDE + 1,
+        }  # fmt: skip
+        event = SourceEvent("intake.position", "uwb", WALL_NS + 8 * 3600 * S, "", ahead)
+        rules.feed_event(event, now_ns=0)
+    assert len(stay(rules, triangle(5), 80, since_s=1)) == 1
+
+
 def test_cards_that_went_home_hold_up_nothing() -> None:
     rules = gatherings()
     [raised] = stay(rules, triangle(5), 70)
