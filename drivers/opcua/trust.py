@@ -12,8 +12,10 @@ The folder is read anew at each connect: certificates (.der, .crt, .cer, .pem) a
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -34,6 +36,7 @@ from drivers.opcua.chain import (
 
 _CERTIFICATE_SUFFIXES = (".der", ".crt", ".cer", ".pem")
 _LIST_SUFFIX = ".crl"
+LoadedT = TypeVar("LoadedT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +62,8 @@ def load_identity(certificate_path: Path, key_path: Path) -> Identity:
 
 def load_certificate(path: Path) -> x509.Certificate:
     """Read one certificate, PEM or DER; raises TrustError."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise TrustError(f"the certificate {path} cannot be read: {error.strerror}") from error
-    try:
-        if b"-----BEGIN" in content:
-            return x509.load_pem_x509_certificate(content)
-        return x509.load_der_x509_certificate(content)
-    except ValueError as error:
-        raise TrustError(f"{path} is no certificate in PEM or DER") from error
+    readers = (x509.load_pem_x509_certificate, x509.load_der_x509_certificate)
+    return _load(path, "certificate", *readers)
 
 
 def read_password(path: Path) -> str:
@@ -129,16 +124,20 @@ def _files(folder: Path) -> list[Path]:
 
 def load_list(path: Path) -> x509.CertificateRevocationList:
     """Read one revocation list, PEM or DER; raises TrustError."""
+    return _load(path, "revocation list", x509.load_pem_x509_crl, x509.load_der_x509_crl)
+
+
+def _load(
+    path: Path, what: str, pem: Callable[[bytes], LoadedT], der: Callable[[bytes], LoadedT]
+) -> LoadedT:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise TrustError(f"the revocation list {path} cannot be read: {error.strerror}") from error
+        raise TrustError(f"the {what} {path} cannot be read: {error.strerror}") from error
     try:
-        if b"-----BEGIN" in content:
-            return x509.load_pem_x509_crl(content)
-        return x509.load_der_x509_crl(content)
+        return (pem if b"-----BEGIN" in content else der)(content)
     except ValueError as error:
-        raise TrustError(f"{path} is no revocation list in PEM or DER") from error
+        raise TrustError(f"{path} is no {what} in PEM or DER") from error
 
 
 def split_chain(content: bytes) -> list[x509.Certificate]:

@@ -19,10 +19,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from drivers.sim.modbus_server import MOST_POINTS, ModbusSimulator
+from drivers.sim.seconds import show_each_second
 from drivers.sim.signals import Plant
 from drivers.sim.tables import modbus_table, opcua_table
-
-PERIOD_S = 1.0
 
 
 async def simulate(options: argparse.Namespace, stop: asyncio.Event) -> None:
@@ -54,23 +53,12 @@ async def simulate(options: argparse.Namespace, stop: asyncio.Event) -> None:
             shows.append(show_variables)
         sys.stdout.write(" ".join(ready) + "\n")
         sys.stdout.flush()
-        await _change_each_second(shows, stop)
 
+        async def show_all(second: int) -> None:
+            for show in shows:
+                await show(second)
 
-async def _change_each_second(
-    shows: Sequence[Callable[[int], Awaitable[None]]], stop: asyncio.Event
-) -> None:
-    """Show second after second; a second that is missed is skipped, so time never drifts."""
-    loop = asyncio.get_running_loop()
-    started_s = loop.time()
-    while not stop.is_set():
-        second = int((loop.time() - started_s) / PERIOD_S) + 1
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(started_s + second * PERIOD_S):
-                await stop.wait()
-                return
-        for show in shows:
-            await show(second)
+        await show_each_second(show_all, stop)
 
 
 def _write_tables(folder: Path, modbus: Plant, opcua: Plant) -> None:

@@ -16,14 +16,13 @@ import numpy as np
 
 from drivers.sim.faults import Disturbance, Fault, calibrating, disturbance, disturbed
 from drivers.sim.modbus_wire import ModbusListener
+from drivers.sim.seconds import show_each_second
 from drivers.sim.signals import Floats
 from drivers.sim.site_modbus import Spot, UnitMap, UnitsOnOnePort
 from drivers.sim.site_signals import SimPoint, SiteSignals
 
 if TYPE_CHECKING:
     from drivers.sim.site_opcua import NodeSpot, OpcUaSite
-
-PERIOD_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,22 +105,14 @@ class Rehearsal:
                 port = await server.start(raw)
                 ports |= {served.device.name: port for served in server.members}
             ready(Ports(ports))
-            await self._change_each_second(stop)
+            await show_each_second(self._show, stop)
 
-    async def _change_each_second(self, stop: asyncio.Event) -> None:
-        loop = asyncio.get_running_loop()
-        started_s = loop.time()
-        while not stop.is_set():
-            second = int((loop.time() - started_s) / PERIOD_S) + 1
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(started_s + second * PERIOD_S):
-                    await stop.wait()
-                    return
-            raw = self._raw(second)
-            for bus in self._modbus:
-                bus.show(raw, second)
-            for server in self._opcua:
-                await server.show(raw, second)
+    async def _show(self, second: int) -> None:
+        raw = self._raw(second)
+        for bus in self._modbus:
+            bus.show(raw, second)
+        for server in self._opcua:
+            await server.show(raw, second)
 
     def _raw(self, second: int) -> Floats:
         """Raw values of all devices, faults included."""
@@ -218,4 +209,4 @@ def _by_server(served: Sequence[_Served]) -> list[list[_Served]]:
     return list(groups.values())
 
 
-__all__ = ["PERIOD_S", "Ports", "Rehearsal", "SimDevice"]
+__all__ = ["Ports", "Rehearsal", "SimDevice"]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.output import opened
-from gateway.cli.query import moment
+from gateway.cli.period import period
 
 if TYPE_CHECKING:
     from buffer.contract import Stream
@@ -333,10 +333,7 @@ def _about_heads(found: Verified, *, foreign: bool) -> str:
 ))  # fmt: skip
 @_directory
 @click.option("--point", metavar="NAME", default="", help="Only this point (device/tag).")
-@click.option("--from", "from_ns", metavar="TIME", callback=moment,
-              help="Only from this time on, ISO 8601; UTC if it names no offset.")  # fmt: skip
-@click.option("--to", "to_ns", metavar="TIME", callback=moment,
-              help="Only before this time.")  # fmt: skip
+@period()
 @click.option("--format", "style", type=click.Choice(["csv", "json", "parquet"]), default="csv",
               show_default=True, help="json: one object a line.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")

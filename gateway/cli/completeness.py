@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.query import moment
+from gateway.cli.period import period
 
 if TYPE_CHECKING:
     from gateway.receiver.completeness import Period
@@ -38,10 +38,7 @@ Row = dict[str, str | int | float | None]
 @click.option("--gateway", metavar="ID", help="Only this gateway of the store.")
 @click.option("--destination", metavar="NAME", help="With --data: only what this uplink's receiver "
               "has acknowledged, which is the score that it sees.")  # fmt: skip
-@click.option("--from", "from_ns", metavar="TIME", callback=moment,
-              help="Only what was recorded from here on is read.")  # fmt: skip
-@click.option("--to", "to_ns", metavar="TIME", callback=moment,
-              help="Only what was recorded before.")  # fmt: skip
+@period(since="Only what was recorded from this time on is read.")
 @click.option("--points", is_flag=True, help="By point instead of by stream and hour.")
 @click.option("--hazards", is_flag=True, help="By hazard (重大危险源) instead.")
 @click.option("--late-s", default=60, show_default=True, type=click.IntRange(0))

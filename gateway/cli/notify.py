@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.output import AS_JSON, print_json
-from gateway.cli.query import moment
+from gateway.cli.period import moment
 from gateway.cli.running import DATA_DIR, answered
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ Exit 0, or 2 for a mistake in the options or a place that holds no store.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from gateway.cli.output import opened
+from gateway.cli.period import period
 
 if TYPE_CHECKING:
     from gateway.receiver.contract import Reader
@@ -29,30 +29,12 @@ Example:
 """
 
 
-def moment(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
-    """ISO 8601 as ns since 1970 UTC; UTC where no offset is given."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        example = "2026-05-01T08:00:00Z or 2026-05-01T16:00+08:00"
-        raise click.BadParameter(f"{text!r} is no ISO 8601 time, for example {example}") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    since = moment - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-    return (since // datetime.timedelta(microseconds=1)) * 1000
-
-
 @click.command("query", epilog=EXAMPLE)
 @click.option("--store", required=True, metavar="DIR|URL",
               help="The receiver's store: its folder, or postgresql://...")  # fmt: skip
 @click.option("--gateway", metavar="ID", help="Only this gateway.")
 @click.option("--point", metavar="NAME", default="", help="Only this point (device/tag).")
-@click.option("--from", "from_ns", metavar="TIME", callback=moment,
-              help="Only from this time on, ISO 8601; UTC if it names no offset.")  # fmt: skip
-@click.option("--to", "to_ns", metavar="TIME", callback=moment,
-              help="Only before this time.")  # fmt: skip
+@period()
 @click.option("--format", "style", type=click.Choice(["csv", "json", "parquet"]), default="csv",
               show_default=True, help="json is one object a line.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")

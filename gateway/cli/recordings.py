@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.output import AS_JSON, print_json
-from gateway.cli.query import moment
+from gateway.cli.period import period
 from gateway.cli.running import PLANT_TIME
 
 if TYPE_CHECKING:
@@ -29,20 +29,6 @@ if TYPE_CHECKING:
 FOREVER_NS = 1 << 62
 _SITE = click.argument("site", type=click.Path(path_type=Path))
 _CAMERA = click.option("--camera", "only", metavar="NAME", help="Only this camera.")
-
-
-def _span(*, required: bool) -> Callable[[Any], Any]:
-    def both(function: Any) -> Any:  # noqa: ANN401  # click's own decorators take anything
-        for option in (
-            click.option("--to", "to_ns", metavar="TIME", callback=moment, required=required,
-                         help="Only before this time."),
-            click.option("--from", "from_ns", metavar="TIME", callback=moment, required=required,
-                         help="Only from this time on, ISO 8601; UTC if it names no offset."),
-        ):  # fmt: skip
-            function = option(function)
-        return function
-
-    return both
 
 
 def _says_why(work: Callable[..., None]) -> Callable[..., None]:
@@ -74,7 +60,7 @@ def command() -> None:
 )
 @_SITE
 @_CAMERA
-@_span(required=False)
+@period()
 @AS_JSON
 @_says_why
 def listed(
@@ -119,7 +105,7 @@ Example:
 )
 @_SITE
 @_CAMERA
-@_span(required=True)
+@period(required=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True,
               metavar="DIR", help="New folder to write.")  # fmt: skip
 @AS_JSON

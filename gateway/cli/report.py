@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.output import AS_JSON, print_json
-from gateway.cli.query import moment
+from gateway.cli.period import period
 from gateway.cli.running import PLANT_TIME
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ Example:
 
 @click.command("report", epilog=EXAMPLE)
 @click.argument("site", type=click.Path(path_type=Path))
-@click.option("--from", "from_ns", metavar="TIME", callback=moment,
-              help="Only from this time on; the last 24 h unless given.")  # fmt: skip
-@click.option("--to", "to_ns", metavar="TIME", callback=moment, help="Only before this time.")
+@period(since="Only from this time on; the last 24 h unless given.")
 @AS_JSON
 def command(site: Path, from_ns: int | None, to_ns: int | None, as_json: bool) -> None:
     """Report on the alarms of SITE: rates, floods, bad actors, chattering, stale ones, answers.

@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from gateway.cli.output import AS_JSON
-from gateway.cli.query import moment
+from gateway.cli.period import period as span
 from gateway.receiver.evidence import evidence_path
 
 Command = Callable[..., None]
@@ -74,9 +74,7 @@ def resend(stream: str, first: int, last: int, **options: Any) -> None:  # noqa:
     "period", epilog=_example("period alarm --from 2026-05-01T08:00Z --to 2026-05-01T09:00Z")
 )
 @click.argument("stream", type=_STREAM)
-@click.option("--from", "from_ns", required=True, callback=moment, help="ISO 8601; UTC if it "
-              "names no offset.")  # fmt: skip
-@click.option("--to", "to_ns", required=True, callback=moment)
+@span(required=True)
 @_asking
 def period(stream: str, from_ns: int, to_ns: int, **options: Any) -> None:  # noqa: ANN401  # as above
     """Have what was recorded in a period sent again, in whole groups."""
@@ -86,9 +84,7 @@ def period(stream: str, from_ns: int, to_ns: int, **options: Any) -> None:  # no
 @command.command(
     "unthinned", epilog=_example("unthinned --from 2026-05-01T08:00Z --to 2026-05-01T09:00Z")
 )
-@click.option("--from", "from_ns", required=True, callback=moment, help="ISO 8601; UTC if it "
-              "names no offset.")  # fmt: skip
-@click.option("--to", "to_ns", required=True, callback=moment)
+@span(required=True)
 @_asking
 def unthinned(from_ns: int, to_ns: int, **options: Any) -> None:  # noqa: ANN401  # as above
     """Have every sample of a thinned stream sent, of the points it takes, in whole groups."""
