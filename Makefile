@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 SEED   ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint peers bench proto lock clean outage-full chaos kills flood slow-link fuzz soak load cluster rtsp alarm-quality
+.PHONY: help demo test lint peers bench proto bundle lock clean outage-full chaos kills flood slow-link fuzz soak load cluster rtsp alarm-quality
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -84,6 +84,9 @@ alarm-quality: $(VENV)/.dev  ## false and missed vision alarms a camera-hour on 
 
 proto: $(VENV)/.dev  ## regenerate gateway/wire/v1 from proto/
 	@deploy/proto.sh $(BIN) write
+
+bundle: $(VENV)/.run  ## one file that installs on a machine without internet: build/offline/*.tar.gz (deploy/README.md)
+	@deploy/offline/bundle.sh $(BIN)
 
 lock: $(VENV)/.dev  ## renew deploy/lock/*.txt (hashes, no addresses)
 	@deploy/lock.sh $(BIN)
