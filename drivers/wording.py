@@ -79,6 +79,16 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"known are: {', '.join(names[:30])}{more}" if names else "nothing is expected here"
 
 
+def unknown_point(point: str, names: Iterable[str]) -> str:
+    """Say that no catalogue names a point, and which one was probably meant; empty if one does."""
+    known = set(names)
+    if point in known:
+        return ""
+    near = difflib.get_close_matches(point, known, n=1, cutoff=0.6)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return f"no catalogue here names a point {point!r}{meant}"
+
+
 def sentence(error: ErrorDetails, known: Iterable[str] = ()) -> str:
     """Turn one pydantic error into a sentence without the key's name.
 

@@ -7,7 +7,6 @@ in the options.
 
 from __future__ import annotations
 
-import datetime as dt
 import getpass
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import click
 
 from gateway.cli.output import AS_JSON, print_json
-from gateway.cli.running import DATA_DIR, PLANT_TIME, answered
+from gateway.cli.running import DATA_DIR, answered, plant_time
 
 
 @click.group("alarm", epilog="\b\nExample:\n  plantgate alarm list data")
@@ -100,7 +99,7 @@ _verb("restore", "Bring an alarm back into service.", ends=False, reason=False)
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    since = dt.datetime.fromtimestamp(row["since_ns"] / 1e9, PLANT_TIME).strftime("%m-%d %H:%M:%S")
+    since = plant_time(row["since_ns"])
     value = "?" if row["value"] is None else f"{row['value']:g}"
     limit = "" if row["limit"] is None else f" (limit {row['limit']:g})"
     marks = [row["state"].replace("_", " ")]

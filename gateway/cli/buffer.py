@@ -354,8 +354,10 @@ def export(
 ) -> None:
     """Telemetry as CSV, JSON lines or Parquet: point, time of the source, value, quality."""
     from buffer.inspection import Inspection
+    from drivers.wording import unknown_point
     from gateway.cli.buffer_values import (
         Wanted,
+        all_names,
         sequences_of,
         wanted_batches,
         write_parquet,
@@ -373,6 +375,10 @@ def export(
             raise click.UsageError(str(error)) from None
     wanted = Wanted(point, from_ns, to_ns)
     with Inspection(directory) as inspection, opened(output) as file:
+        numbered = point.startswith("#")
+        said = "" if not point or numbered else unknown_point(point, all_names(inspection))
+        if said:
+            print(said, file=sys.stderr)
         if is_rollup:
             text = as_json or style == "json"
             try:

@@ -77,6 +77,12 @@ class Names:
         return {point.id: point.name for point in event.catalogue.points}
 
 
+def all_names(inspection: Inspection) -> set[str]:
+    """Names of points in any catalogue that the log holds."""
+    names = Names(inspection)
+    return {name for held in inspection.catalogues() for name in names.of(held).values()}
+
+
 def sequences_of(inspection: Inspection, wanted: Wanted) -> tuple[int, int]:
     """Sequences that may hold what is wanted; (1, 0) if none.
 

@@ -30,8 +30,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from gateway.receiver.identity import PREFIX
 from gateway.runtime.clock import SystemClock
 
-DEMO_DAYS = 30
-"""A demo outlives a trial of the usual four weeks and no more."""
+DEMO_DAYS = 60
+"""A trial of the usual four weeks ends before a gateway warns, 30 days ahead, of the end."""
 OPCUA_DAYS = 5 * 365
 """Replaced by hand in a control network that is rarely touched."""
 _BACKDATE = datetime.timedelta(hours=1)  # site clocks are wrong by minutes before they are set

@@ -113,7 +113,7 @@ def _summary(site: Site, expected: Forecast) -> str:
     if expected.telemetry_days is not None:
         lines.append(
             f"  buffer: about {expected.values_per_s:,.0f} values/s,"
-            f" some {expected.telemetry_bytes_per_day / 1e6:,.0f} MB a day;"
+            f" some {_round(expected.telemetry_bytes_per_day / 1e6)} MB a day;"
             f" {site.buffer.telemetry_quota_gb:g} GB hold {expected.telemetry_days:,.0f} days,"
             f" {site.buffer.retention_days:g} are asked for"
         )
@@ -239,3 +239,7 @@ def _print_json(
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _round(number: float) -> str:
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"

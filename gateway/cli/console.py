@@ -6,7 +6,6 @@ second. Exit 0; 2 for a mistake in what was given.
 
 from __future__ import annotations
 
-import datetime as dt
 import secrets
 import sys
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import NoReturn, TypeVar
 import click
 
 from gateway.cli.output import AS_JSON, print_json
-from gateway.cli.running import DATA_DIR, PLANT_TIME
+from gateway.cli.running import DATA_DIR, plant_time
 from gateway.config import users
 from gateway.config.users import Role, UsersError
 from gateway.runtime.clock import SystemClock
@@ -83,13 +82,15 @@ def listed(data_dir: Path, *, as_json: bool) -> None:
     people = _done(lambda: users.read(data_dir)).users.values()
     if as_json:
         rows = [
-            {"name": one.name, "role": one.role.value, "password_set": _time(one.changed_ns)}
+            {"name": one.name, "role": one.role.value, "password_set": plant_time(one.changed_ns)}
             for one in people
         ]
         print_json({"users": rows})
         return
     for one in people:
-        print(f"{one.name}: {one.role.value} {one.role.zh}, password of {_time(one.changed_ns)}")
+        print(
+            f"{one.name}: {one.role.value} {one.role.zh}, password of {plant_time(one.changed_ns)}"
+        )
     print(f"{len(people)} users")
 
 
@@ -124,11 +125,11 @@ def wall_listed(data_dir: Path, *, as_json: bool) -> None:
     """List displays."""
     walls = _done(lambda: users.read(data_dir)).walls.values()
     if as_json:
-        rows = [{"name": one.name, "added": _time(one.made_ns)} for one in walls]
+        rows = [{"name": one.name, "added": plant_time(one.made_ns)} for one in walls]
         print_json({"walls": rows})
         return
     for one in walls:
-        print(f"{one.name}: added {_time(one.made_ns)}")
+        print(f"{one.name}: added {plant_time(one.made_ns)}")
     print(f"{len(walls)} displays")
 
 
@@ -173,7 +174,3 @@ def _fail(text: str) -> NoReturn:
 
 def _now_ns() -> int:
     return SystemClock().wall_ns()
-
-
-def _time(wall_ns: int) -> str:
-    return dt.datetime.fromtimestamp(wall_ns / 1e9, PLANT_TIME).strftime("%Y-%m-%d %H:%M")

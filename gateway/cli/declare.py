@@ -6,14 +6,13 @@ or it refuses; 2 for a mistake in the options.
 
 from __future__ import annotations
 
-import datetime as dt
 import getpass
 from pathlib import Path
 
 import click
 
 from gateway.cli.output import AS_JSON, print_json
-from gateway.cli.running import DATA_DIR, PLANT_TIME, answered
+from gateway.cli.running import DATA_DIR, answered, plant_time
 
 _PERSON = click.option("--person", default=getpass.getuser, help="Who declares; else your login.")
 
@@ -74,10 +73,10 @@ def listed(data_dir: Path, as_json: bool) -> None:
         print_json(answer)
         return
     for row in answer["declarations"]:
-        until = dt.datetime.fromtimestamp(row["end_ns"] / 1e9, PLANT_TIME).strftime("%m-%d %H:%M")
         state = "runs" if row["running"] else "begins later"
+        state += f", until {plant_time(row['end_ns'])}"
         print(
-            f"{row['id']} {row['kind']} {row['scope']} {row['name']}: {state}, until {until},"
+            f"{row['id']} {row['kind']} {row['scope']} {row['name']}: {state},"
             f" {row['person']}: {row['reason']}; {row['values']} values, {row['alarms']} alarms"
         )
     print(f"{len(answer['declarations'])} declarations")

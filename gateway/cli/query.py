@@ -63,6 +63,7 @@ def command(
     Columns: gateway, point, time (of the source, UTC), value, quality, historical. What a gateway
     recorded with a wrong clock is shown at its true time once that is known.
     """
+    from drivers.wording import unknown_point
     from gateway.receiver.contract import StorePathError
     from gateway.receiver.parquet import NoParquetError, require_pyarrow
     from gateway.receiver.query import Query
@@ -83,8 +84,11 @@ def command(
             unread, lines = _print(reader, query, what, file)
             _report(unread)
             nothing = what in {"csv", "json"} and lines <= (not query.as_json)
-            if point and nothing and not _known(reader, gateway, point):
-                print(f"no catalogue here names a point {point!r}", file=sys.stderr)
+            if gateway is not None and not reader.logs(gateway):
+                there = ", ".join(sorted({log.gateway for log in reader.logs()})) or "none"
+                print(f"nothing came from a gateway {gateway!r}; from: {there}", file=sys.stderr)
+            elif point and nothing and (said := unknown_point(point, _names(reader, gateway))):
+                print(said, file=sys.stderr)
     except (StorePathError, NoParquetError) as error:
         print(f"plantgate query: {error}", file=sys.stderr)
         sys.exit(2)
@@ -110,17 +114,17 @@ def _print(reader: Reader, query: Query, what: str, file: IO[bytes]) -> tuple[Un
     return print_telemetry(reader, query, write), lines
 
 
-def _known(reader: Reader, gateway: str | None, point: str) -> bool:
-    """Tell whether a catalogue of what is held names a point."""
+def _names(reader: Reader, gateway: str | None) -> set[str]:
+    """Names of points in any catalogue of what is held."""
     from buffer.contract import Stream
     from gateway.wire.v1 import uplink_pb2 as wire
 
-    return any(
-        named.name == point
+    return {
+        named.name
         for log in reader.logs(gateway)
         for record in reader.records(log, Stream.EVENT)
         for named in wire.Event.FromString(record.payload).catalogue.points
-    )
+    }
 
 
 def _report(unread: Unread | None) -> None:

@@ -5,7 +5,6 @@ Exit 0; 1 if the log cannot be read; 2 for a mistake in the options or the site 
 
 from __future__ import annotations
 
-import datetime as dt
 import sqlite3
 import sys
 from dataclasses import asdict
@@ -16,7 +15,7 @@ import click
 
 from gateway.cli.output import AS_JSON, print_json
 from gateway.cli.period import period
-from gateway.cli.running import PLANT_TIME
+from gateway.cli.running import plant_time
 
 if TYPE_CHECKING:
     from gateway.config.load import Site
@@ -122,8 +121,8 @@ def _facts(report: Report) -> dict[str, Any]:
 
 def _lines(report: Report) -> list[str]:
     lines = [
-        f"Alarms from {_time(report.start_ns)} to {_time(report.end_ns)}: {report.raised} raised,"
-        f" {report.under_test} more under declared tests",
+        f"Alarms from {plant_time(report.start_ns)} to {plant_time(report.end_ns)}:"
+        f" {report.raised} raised, {report.under_test} more under declared tests",
     ]
     for position, (mean, most) in report.positions.items():
         over = "" if mean <= report.average_limit else f" (more than {report.average_limit:g})"
@@ -132,8 +131,8 @@ def _lines(report: Report) -> list[str]:
         )
     lines.append(f"  floods: {len(report.floods)}")
     lines += [
-        f"    {flood.position or 'unnamed'}: {_time(flood.start_ns)} to"
-        f" {_time(flood.end_ns) if flood.end_ns else 'now'}, {flood.alarms} alarms"
+        f"    {flood.position or 'unnamed'}: {plant_time(flood.start_ns)} to"
+        f" {plant_time(flood.end_ns) if flood.end_ns else 'now'}, {flood.alarms} alarms"
         for flood in report.floods
     ]
     for title, rows, words in (
@@ -144,7 +143,7 @@ def _lines(report: Report) -> list[str]:
         lines.append(f"  {title}: {len(rows)}")
         lines += [f"    {source} {condition}: {words.format(n)}" for source, condition, n in rows]
     lines.append(f"  stale: {len(report.stale)}")
-    lines += [f"    {s} {condition}: since {_time(ns)}" for s, condition, ns in report.stale]
+    lines += [f"    {s} {condition}: since {plant_time(ns)}" for s, condition, ns in report.stale]
     priorities = ", ".join(f"{n} of priority {p}" for p, n in report.priorities.items())
     lines.append(f"  priorities: {priorities or 'none'}")
     lines.append(
@@ -153,7 +152,3 @@ def _lines(report: Report) -> list[str]:
     )
     lines.append(f"  judged by {', '.join(report.rules)}")
     return lines
-
-
-def _time(ns: int) -> str:
-    return dt.datetime.fromtimestamp(ns / 1e9, PLANT_TIME).strftime("%Y-%m-%d %H:%M:%S")

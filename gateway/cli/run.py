@@ -62,6 +62,7 @@ async def _run(path: Path, stop: asyncio.Event, again: asyncio.Event) -> int:
     from gateway.app import run
     from gateway.config.load import ConfigError, load
     from gateway.observe.listen import ListenError
+    from gateway.observe.log import logger
 
     def read() -> Site:
         site = load(path)
@@ -71,6 +72,7 @@ async def _run(path: Path, stop: asyncio.Event, again: asyncio.Event) -> int:
 
     try:
         await run(read, stop, again)
+        logger("app").info("stopped: what was acquired is stored")
     except (ConfigError, BufferPathError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -16,6 +16,13 @@ import click
 PLANT_TIME = dt.timezone(dt.timedelta(hours=8))
 """Legal time of the whole of China."""
 
+
+def plant_time(wall_ns: int) -> str:
+    """A moment as people of the plant read it, with its offset: 2026-05-01 16:00:00+08:00."""
+    moment = dt.datetime.fromtimestamp(wall_ns // 1_000_000_000, PLANT_TIME)
+    return moment.isoformat(sep=" ")
+
+
 DATA_DIR = click.argument("data_dir", type=click.Path(path_type=Path))
 
 

@@ -11,8 +11,12 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from vision.frames import Image
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -178,17 +182,13 @@ def try_picture(
 ) -> None:
     """Look at one picture and say who is in it and what they wear."""
     import cv2
-    import numpy as np
 
     from vision.evaluate import Marked
     from vision.evaluate_page import draw
     from vision.measure import ImageMarks, Truth
     from vision.people import PERSON, load_people
 
-    read = cv2.imread(str(picture), cv2.IMREAD_COLOR)
-    if read is None:
-        raise OSError(f"{picture} is no picture that can be read.")
-    image = np.asarray(read, np.uint8)
+    image = _read(picture)
     items = ("helmet", "workwear") if model is None else ()
     answer = load_people(model or PERSON, score, items=items).look(image)
     rows = [
@@ -235,7 +235,6 @@ def bench(
 ) -> None:
     """Measure the CPU time of each stage on this machine."""
     import cv2
-    import numpy as np
 
     from vision.config import DEFAULT_MODEL, INT8_MODEL
     from vision.cost import picture as noise
@@ -250,10 +249,7 @@ def bench(
         raise click.BadParameter(f"{size!r} is no size: write 640x360", param_hint="--size")
     image = noise(int(width), int(height))
     if picture is not None:
-        read = cv2.imread(str(picture), cv2.IMREAD_COLOR)
-        if read is None:
-            raise OSError(f"{picture} is no picture that can be read.")
-        image = np.asarray(read, np.uint8)
+        image = _read(picture)
     cv2.setNumThreads(1)
     model = INT8_MODEL if precision == "int8" else DEFAULT_MODEL
     people = load_people(model, 0.45, runtime=Runtime(threads, PROVIDERS[provider]))
@@ -418,3 +414,16 @@ def export(model: Path, target: Path, pictures: Path | None) -> None:
 
 def _pictures_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
+
+
+def _read(picture: Path) -> Image:
+    """Read a picture; raises OSError with one sentence."""
+    import cv2
+    import numpy as np
+
+    if not picture.is_file():
+        raise OSError(f"there is no file {picture}.")
+    read = cv2.imdecode(np.fromfile(picture, np.uint8), cv2.IMREAD_COLOR)
+    if read is None:
+        raise OSError(f"{picture} is no picture that can be read.")
+    return np.asarray(read, np.uint8)

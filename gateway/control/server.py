@@ -29,6 +29,11 @@ SLOW_S = 30.0
 Answer = Mapping[str, Any]
 Lines = AsyncGenerator[bytes, None]
 Handler = Callable[[Mapping[str, Any]], Answer | Awaitable[Answer] | Lines]
+NOT_CONFIGURED = {
+    "permit": "no special work 特殊作业 is watched here: the site file has no [[permit_area]]",
+    "handling": "nothing is to be handled 消警 here: the site file has neither cameras nor [work]",
+}
+"""What commands mean that are not there, by the first word of what is asked."""
 _LOG = logger("control")
 
 
@@ -96,7 +101,9 @@ class ControlServer:
             request = None
         handler = self._handlers.get(request.get("ask", "")) if isinstance(request, dict) else None
         if handler is None:
-            return {"ok": False, "error": "no such command"}
+            asked = str(request.get("ask", "")) if isinstance(request, dict) else ""
+            part = asked.partition(".")[0]
+            return {"ok": False, "error": NOT_CONFIGURED.get(part, "no such command")}
         try:
             answer = handler(request)
             if isinstance(answer, AsyncGenerator):

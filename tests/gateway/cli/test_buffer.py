@@ -134,6 +134,13 @@ def test_export_cuts_to_point_and_time(data: Path) -> None:
     ]
 
 
+def test_export_of_a_point_that_is_not_there_names_the_one_that_was_meant(data: Path) -> None:
+    asked = CliRunner().invoke(main, ["buffer", "export", str(data), "--point", "gds-1/at-101"])
+    assert (asked.exit_code, asked.stdout) == (0, "point,time,value,quality\n")
+    meant = "no catalogue here names a point 'gds-1/at-101'; did you mean gds-1/AT-101?\n"
+    assert asked.stderr == meant
+
+
 def test_parquet_without_pyarrow_is_one_line(data: Path) -> None:
     result = call("export", data, "--format", "parquet", "--output", data / "x.parquet")
     assert result.exit_code in {0, 2}

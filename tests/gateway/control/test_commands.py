@@ -55,6 +55,8 @@ async def test_an_alarm_is_listed_acknowledged_and_both_are_on_record(tmp_path: 
             await asked(folder, shelve | {"source": "gds/c", "condition": "high"})
         with pytest.raises(RefusedError, match="no such command"):
             await asked(folder, {"ask": "write"})
+        with pytest.raises(RefusedError, match=r"no special work .* has no \[\[permit_area\]\]"):
+            await asked(folder, {"ask": "permit.list"})
     states = [(c.source, c.state.name, c.operator) for c in await alarms(log)]
     assert states == [
         ("gds/a", "UNACKNOWLEDGED_ACTIVE", ""),

@@ -321,7 +321,11 @@ async def test_a_point_that_nobody_names_and_a_wrong_directory_are_said(
         await gateway.push(Stream.EVENT, telemetry.event())
         await gateway.acknowledged(1)
     asked = CliRunner().invoke(main, ["query", "--store", str(tmp_path), "--point", "gds-1/AT-1"])
-    assert (asked.exit_code, asked.stderr) == (0, "no catalogue here names a point 'gds-1/AT-1'\n")
+    meant = "no catalogue here names a point 'gds-1/AT-1'; did you mean gds-1/AT-101?\n"
+    assert (asked.exit_code, asked.stderr) == (0, meant)
+    asked = CliRunner().invoke(main, ["query", "--store", str(tmp_path), "--gateway", "elsewhere"])
+    said = "nothing came from a gateway 'elsewhere'; from: G-1\n"
+    assert (asked.exit_code, asked.stderr) == (0, said)
     asked = CliRunner().invoke(main, ["query", "--store", str(tmp_path), "--point", "gds-1/AT-101"])
     assert (asked.exit_code, asked.stderr) == (0, "")
     (tmp_path / "records.db").touch()
