@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from tests.fakes.receiver import FakeReceiver, Held
 from tests.fakes.small_log import BOOT_ID, SmallLog, payloads
 
 QUICK = SessionSettings(heartbeat_ms=100, silence_ms=600, stall_ms=900)
+PATIENT = replace(QUICK, silence_ms=60_000, stall_ms=60_000)
+"""For tests that say that no link goes down: a machine that stalls for a second is no silence."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.receiver import FakeReceiver
 from tests.fakes.small_log import SmallLog
 from tests.gateway.uplink.played import MS, Played
-from tests.gateway.uplink.test_client import QUICK, Destination, all_there, running, until
+from tests.gateway.uplink.test_client import PATIENT, QUICK, Destination, all_there, running, until
 
 LONG_MS = 50
 ANY_LINE = replace(QUICK, long_line_ms=0)
@@ -180,7 +180,7 @@ async def test_a_receiver_that_knows_no_such_lane_is_served_as_before() -> None:
     async with FakeReceiver() as receiver:
         receiver.lanes = {1, 2}
         destination = Destination(receiver.target, copy_alarms=True)
-        async with running(destination, log, ANY_LINE) as gateway:
+        async with running(destination, log, replace(PATIENT, long_line_ms=0)) as gateway:
             await until(lambda: 3 in {hello.lane for hello in receiver.hellos})
             log.put(Stream.ALARM, b"")
             await until(all_there(receiver, log))

@@ -24,10 +24,11 @@ from buffer.store import Buffer
 from gateway.model.event import gap_event
 from gateway.runtime.clock import SystemClock
 from gateway.uplink.client import GatewayIdentity, Uplink
+from gateway.uplink.outputs import SessionSettings
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.e2e.world import free_port
 from tests.fakes.certificates import Authority
-from tests.gateway.uplink.test_client import QUICK, Running, mutual, until
+from tests.gateway.uplink.test_client import PATIENT, QUICK, Running, mutual, until
 from tests.gateway.uplink.test_with_receiver import receiving
 
 
@@ -68,7 +69,7 @@ class Site:
             yield
 
     @contextlib.asynccontextmanager
-    async def box(self, disk: str) -> AsyncIterator[Box]:
+    async def box(self, disk: str, settings: SessionSettings = QUICK) -> AsyncIterator[Box]:
         self._boots += 1
         boot = self._boots.to_bytes(16, "big")
         clock = SystemClock()
@@ -84,7 +85,7 @@ class Site:
                 identity=GatewayIdentity("SD-1", "91370800XXXXXXXXXX", "plantgate/0", boot),
                 events=lambda *event: box.events.append(event),
                 rng=random.Random(self._boots),
-                settings=QUICK,
+                settings=settings,
             )
             task = group.create_task(box.uplink.run())
             try:
@@ -187,9 +188,9 @@ async def test_a_restored_store_is_sent_what_it_lost(site: Site) -> None:
 
 
 async def test_a_second_box_with_the_same_id_is_served_and_reported_to_both(site: Site) -> None:
-    async with site.receiver(), site.box("disk") as one:
+    async with site.receiver(), site.box("disk", PATIENT) as one:
         await until(lambda: "link.up" in one.kinds())
-        async with site.box("other") as two:
+        async with site.box("other", PATIENT) as two:
             for turn in range(5):
                 await one.alarms(f"one-{turn}")
                 await two.alarms(f"two-{turn}")

@@ -19,7 +19,7 @@ from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.certificates import Authority
 from tests.fakes.small_log import SmallLog, payloads
 from tests.gateway.receiver.serving import serving
-from tests.gateway.uplink.test_client import mutual, running, until
+from tests.gateway.uplink.test_client import PATIENT, mutual, running, until
 
 
 @contextlib.asynccontextmanager
@@ -111,7 +111,7 @@ async def test_a_disk_that_reads_nothing_ends_no_connection_and_writes_nothing_o
 
     async with receiving(tmp_path / "one", authority, "127.0.0.1:0") as port:
         destination = mutual(f"127.0.0.1:{port}", authority.ca, own)
-        async with running(destination, log) as gateway:
+        async with running(destination, log, PATIENT) as gateway:
             await until(lambda: gateway.uplink.health()[0])
             for _ in range(3):
                 log.put(Stream.ALARM, wire.Alarm(source="a").SerializeToString())
@@ -120,7 +120,7 @@ async def test_a_disk_that_reads_nothing_ends_no_connection_and_writes_nothing_o
             assert left(Stream.EVIDENCE) == 1
             assert "link.down" not in gateway.kinds()
         log.fails = False  # another day
-        async with running(destination, log) as gateway:
+        async with running(destination, log, PATIENT) as gateway:
             await until(lambda: left(Stream.TELEMETRY) == 0)
             await until(lambda: "uplink.evidence_unreadable" in gateway.kinds())
             assert left(Stream.EVIDENCE) == 1
