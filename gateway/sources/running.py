@@ -1,15 +1,14 @@
 """The sources that run, by name: started, watched in metrics, and ended one by one.
 
 Guarantees: each source has its own supervised task, so starting or ending one touches no other; a
-source that has ended is in no metric. `end` returns once the sources have closed their links, or
-are past their patience (keep.py).
+source that has ended is in no metric, one that fails leaves no good value behind (last_word.py).
+`end` returns once the sources have closed their links, or are past their patience (keep.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Protocol, runtime_checkable
 
 from drivers.contract import Clock, Driver
@@ -17,6 +16,7 @@ from gateway.model.sight import NoPictureError, Sight
 from gateway.observe.metrics import Metrics
 from gateway.pipeline import Pipeline
 from gateway.sources.keep import end, keep_running
+from gateway.sources.last_word import LastWord
 
 
 @runtime_checkable
@@ -54,7 +54,7 @@ class RunningSources:
         for name, source in sources.items():
             self._metrics.register(f"source_{name}", source.statistics)
             self._sources[name] = source
-            run = partial(source.run, self._pipeline.accept)
+            run = LastWord(source.run, self._pipeline.accept, self._clock).run
             self._tasks[name] = self._group.create_task(
                 keep_running(name, run, note=self._pipeline.note, clock=self._clock), name=name
             )
