@@ -16,11 +16,11 @@ from vision.frames import Image
 CROP = 64
 """Pixels of a side of a torso that is shown to the person network."""
 
-SIDE: Mapping[str, int] = {"helmet": 80, "workwear": CROP}
+SIDE: Mapping[str, int] = {"helmet": 64, "workwear": CROP}
 """Pixels of a side of what a classifier is shown."""
 
 HEAD = 32
-"""Pixels of a head's longer side there, whatever the side is: shoulders say that it is a head."""
+"""Pixels of a head's longer side there, whatever the side of the square is."""
 
 TORSO_CONTEXT = 1.15
 """Side of the square over the longer side of a torso."""

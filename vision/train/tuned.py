@@ -16,9 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn import functional
 
@@ -30,6 +28,7 @@ from vision.train import backbone
 from vision.train.gather import CANNOT_TELL, MISSING, WORN, Crop
 from vision.train.items import AVERAGE, LEAST_HEAT, Answered, Calibration
 from vision.train.layers import computes_in_halves
+from vision.train.storing import store
 from vision.train.views import crowd, middle, recolour, vary
 
 Float32Array = npt.NDArray[np.float32]
@@ -49,7 +48,7 @@ CROWDED = 0.25
 
 
 class TunedNet(nn.Module):
-    """Crops float[n, 3, 80, 80], normalised → logits[n, 3]: worn, missing, cannot tell."""
+    """Crops float[n, 3, 64, 64], normalised → logits[n, 3]: worn, missing, cannot tell."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,7 +140,7 @@ class Pupil:
         with torch.no_grad():
             for start in range(0, len(crops), 128):
                 shown = self._shown([middle(one.pixels) for one in crops[start : start + 128]])
-                found.append(self.net(shown).numpy())
+                found.append(both_ways(self.net, shown).numpy())
         return np.concatenate(found)
 
     def _varied(self, crop: Crop, others: Sequence[Crop]) -> Image:
@@ -168,6 +167,12 @@ class Pupil:
         )
 
 
+def both_ways(net: nn.Module, crops: torch.Tensor) -> torch.Tensor:
+    """Mean of what it says of crops[n, …] and of the same mirrored: surer than either."""
+    found = net(torch.cat((crops, crops.flip(3))))
+    return found.view(2, -1, 3).mean(dim=0)
+
+
 def _weights(crops: Sequence[Crop], kinds: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
     often = np.array([FOUND[crop.kind] if crop.found else 1.0 for crop in crops])
     for kind, share in SHARES.items():
@@ -177,7 +182,7 @@ def _weights(crops: Sequence[Crop], kinds: npt.NDArray[np.intp]) -> npt.NDArray[
 
 
 def export(net: TunedNet, calibration: Calibration, path: Path) -> None:
-    """Write ONNX, opset 17, weights in 16 bits, giving calibrated probabilities."""
+    """Write ONNX, opset 17, weights in 8 bits (storing.py), giving calibrated probabilities."""
 
     class Out(nn.Module):
         def __init__(self) -> None:
@@ -188,7 +193,7 @@ def export(net: TunedNet, calibration: Calibration, path: Path) -> None:
 
         def forward(self, crops: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
             """See TunedNet and Calibration."""
-            out = self.net(crops) * calibration.sharpness
+            out = both_ways(self.net, crops) * calibration.sharpness
             out = out + torch.log(known.clamp(min=LEAST_HEAT)) @ self.heads + self.shift
             return functional.softmax(out, dim=1)
 
@@ -203,25 +208,7 @@ def export(net: TunedNet, calibration: Calibration, path: Path) -> None:
         dynamo=False,
         dynamic_axes={name: {0: "batch"} for name in [*names, "probabilities"]},
     )
-    _halve_weights(path)
-
-
-def _halve_weights(path: Path) -> None:
-    """Store the convolutions' weights in 16 bits; the run-time converts them once, at load."""
-    model = onnx.load(path)
-    casts = []
-    for one in model.graph.initializer:
-        values = numpy_helper.to_array(one)
-        if values.dtype != np.float32 or values.size < 512:
-            continue
-        name = one.name
-        one.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
-        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
+    store(path)
 
 
 __all__ = ["Pupil", "TunedNet", "export"]
