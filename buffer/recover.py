@@ -178,7 +178,11 @@ def _check_path(path: Path) -> None:
 
 
 def _lock(path: Path) -> int:
-    handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as failure:
+        text = f"Data directory {path} cannot be used: lock: {failure.strerror}."
+        raise BufferPathError(text) from failure
     for attempt in range(LOCK_ATTEMPTS):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

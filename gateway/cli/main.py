@@ -13,6 +13,7 @@ from importlib.metadata import version
 import click
 
 COMMANDS: Mapping[str, str] = {
+    "init": "Write a site file to fill in, every key explained, and a point table.",
     "run": "Run the gateway that a site file describes.",
     "check": "Check a site file and say everything that is wrong with it.",
     "rules": "Print the legal numbers the gateway judges by, with clause and source.",

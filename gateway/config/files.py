@@ -129,12 +129,32 @@ def check_data_dir(data_dir: Path, path: TomlPath, report: Report) -> None:
             probe.write(b"plantgate")
             probe.flush()
             os.fsync(probe.fileno())
+        if foreign := [e for e in sorted(data_dir.iterdir()) if not _ours(e)]:
+            report.wrong(path, _foreign(data_dir, foreign))
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         report.wrong(path, f"data directory {data_dir} cannot be read and written: {reason}")
     finally:
         for folder in reversed(made):
             folder.rmdir()
+
+
+def _ours(entry: Path) -> bool:
+    """Tell whether this user may read and write an entry, or it is gone meanwhile."""
+    return os.access(entry, os.R_OK | os.W_OK, effective_ids=True) or not entry.exists()
+
+
+def _foreign(data_dir: Path, entries: list[Path]) -> str:
+    """Say whose the entries are: a first try as root leaves them, and the service stops at them."""
+    more = f" and {len(entries) - 1} more" if len(entries) > 1 else ""
+    try:
+        owner = entries[0].owner()
+    except (OSError, KeyError):
+        owner = "another user"
+    return (
+        f"{data_dir} holds {entries[0].name}{more} of {owner}, which this user may not use (was the"
+        f" gateway run as {owner} once?): as root, chown -R USER {data_dir}"
+    )
 
 
 def _parsed(

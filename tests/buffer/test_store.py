@@ -209,6 +209,14 @@ async def test_second_process_is_kept_out(open_buffer: OpenBuffer) -> None:
             open_buffer()
 
 
+async def test_a_lock_that_cannot_be_opened_is_said(
+    open_buffer: OpenBuffer, tmp_path: Path
+) -> None:
+    (tmp_path / "data" / "lock").mkdir(parents=True)
+    with pytest.raises(BufferPathError, match="cannot be used: lock: Is a directory"):
+        open_buffer()
+
+
 async def test_path_that_is_a_file_is_refused(open_buffer: OpenBuffer, tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"")
     with pytest.raises(BufferPathError, match="cannot be used"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ source = "rtsp://192.0.2.1/1"
 user = "admin"
 password_file = "密码.txt"
 """
+NOBODY = 65534
 HEADINGS = "位号,区域,地址,类型,单位,高报,高高报,气体"
 
 
@@ -128,4 +131,31 @@ def test_a_receivers_store_is_no_data_directory(tmp_path: Path) -> None:
     (folder / "receiver.db").touch()
     assert table(tmp_path, "A,input,0,f32,%LEL,20,40,CH4") == [
         "site.toml:4: gateway.data_dir: 数据 目录 is a receiver's store: name another folder"
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of another user")
+def test_files_of_another_user_in_the_data_directory_are_named() -> None:
+    with tempfile.TemporaryDirectory() as made:  # pytest's own folders are root's alone
+        site = Path(made)
+        site.chmod(0o755)
+        folder = site / "数据 目录"
+        folder.mkdir()
+        for name in ("lock", "records.db", "telemetry.db"):
+            (folder / name).touch(mode=0o600)
+        row = "A,input,0,f32,%LEL,20,40,CH4"
+        assert table(site, row) == []
+        for one in (folder, folder / "telemetry.db"):
+            os.chown(one, NOBODY, NOBODY)
+        site.chmod(0o777)  # the files of the test are written by nobody, too
+        for written in ("site.toml", "点表.csv"):
+            (site / written).chmod(0o666)
+        os.seteuid(NOBODY)
+        try:
+            told = table(site, row)
+        finally:
+            os.seteuid(0)
+    assert told == [
+        "site.toml:4: gateway.data_dir: 数据 目录 holds lock and 1 more of root, which this user"
+        " may not use (was the gateway run as root once?): as root, chown -R USER 数据 目录"
     ]
