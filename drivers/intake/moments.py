@@ -2,7 +2,8 @@
 
 Guarantees: integer arithmetic only, so no digit is lost; a text without an offset gets the zone
 that the mapping file names, never the machine's; anything outside 2000 to 2100 is refused, since
-it is a counter, a zero or a swapped field. Every refusal is one clear sentence.
+it is a counter, a zero or a swapped field. 24:00 is the end of its day (GB/T 7408). Every refusal
+is one clear sentence.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _LETTERS = {"yyyy": r"(?P<year>\d{4})", "MM": r"(?P<month>\d{2})", "dd": r"(?P<d
             "HH": r"(?P<hour>\d{2})", "mm": r"(?P<minute>\d{2})", "ss": r"(?P<second>\d{2})",
             "SSS": r"(?P<milli>\d{3})"}  # fmt: skip
 _LETTER = re.compile("|".join(sorted(_LETTERS, key=len, reverse=True)))
+_MIDNIGHT = re.compile(r"(\d{4}-\d{2}-\d{2}[T ])24:00(?::00(?:[.,]0+)?)?([+-].*|Z)?", re.ASCII)
 _ZONE = re.compile(r"([+-])(\d{2}):(\d{2})")
 
 
@@ -81,7 +83,7 @@ class TimeFormat:
 
     def _written(self, text: str) -> int:
         try:
-            moment = self._by_pattern(text) if self._pattern else datetime.fromisoformat(text)
+            moment = self._by_pattern(text) if self._pattern else _iso(text)
         except ValueError:
             raise self._wrong(text) from None
         if moment.tzinfo is None:
@@ -93,10 +95,21 @@ class TimeFormat:
         if match is None:
             raise ValueError
         part = {name: int(digits) for name, digits in match.groupdict(default="0").items()}
-        return datetime(
-            part["year"], part["month"], part["day"], part.get("hour", 0), part.get("minute", 0),
-            part.get("second", 0), part.get("milli", 0) * 1000, self._offset,
+        hour, minute = part.get("hour", 0), part.get("minute", 0)
+        second, milli = part.get("second", 0), part.get("milli", 0)
+        midnight = (hour, minute, second, milli) == (24, 0, 0, 0)
+        moment = datetime(
+            part["year"], part["month"], part["day"], 0 if midnight else hour, minute, second,
+            milli * 1000, self._offset,
         )  # fmt: skip
+        return moment + timedelta(days=midnight)
+
+
+def _iso(text: str) -> datetime:
+    midnight = _MIDNIGHT.fullmatch(text)
+    if midnight is None:
+        return datetime.fromisoformat(text)
+    return datetime.fromisoformat(f"{midnight[1]}00:00{midnight[2] or ''}") + timedelta(days=1)
 
 
 def _compiled(text: str) -> re.Pattern[str]:

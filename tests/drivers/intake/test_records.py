@@ -213,10 +213,27 @@ def test_csv_of_a_chinese_spreadsheet_is_read() -> None:
         ("iso8601", "2026-05-01 08:00:00", "2026-05-01T00:00:00.000Z"),
         ("epoch_ms", 1_777_593_600_123, "2026-05-01T00:00:00.123Z"),
         ("epoch_s", "1777593600", "2026-05-01T00:00:00.000Z"),
+        # a permit that ends at midnight was refused, and so not watched at all
+        ("yyyy-MM-dd HH:mm:ss", "2026-12-31 24:00:00", "2026-12-31T16:00:00.000Z"),
+        ("yyyyMMddHHmmss", "20260430240000", "2026-04-30T16:00:00.000Z"),
+        ("iso8601", "2026-02-28T24:00:00+08:00", "2026-02-28T16:00:00.000Z"),
+        ("iso8601", "2026-02-28 24:00", "2026-02-28T16:00:00.000Z"),
+        ("iso8601", "2026-02-28T24:00:00.000Z", "2026-03-01T00:00:00.000Z"),
     ],
 )
 def test_times(form: str, text: object, expected: str) -> None:
     assert str(TimeFormat(form, zone("+08:00")).parse(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [("yyyyMMddHHmmss", "20260430240001"), ("yyyyMMddHHmmss", "20260430250000"),
+     ("iso8601", "2026-02-28T24:00:01Z"), ("iso8601", "2026-02-28T24:01Z"),
+     ("yyyy-MM-dd HH:mm:ss", "2026-12-31 24:30:00")],
+)  # fmt: skip
+def test_24_is_an_hour_at_its_very_beginning_only(form: str, text: str) -> None:
+    with pytest.raises(ValueError, match="must be a time as"):
+        TimeFormat(form, zone("+08:00")).parse(text)
 
 
 @given(st.integers(946_684_800_000, 4_102_444_799_999))
