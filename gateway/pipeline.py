@@ -183,7 +183,9 @@ class Pipeline:
         `judge` is new and takes over what stands. Sources of points that are in the catalogue no
         more must have ended; all others go on and notice nothing.
         """
-        changes = judge.take_over(self._judge, self._clock.wall_ns())
+        wall_ns = self._clock.wall_ns()
+        changes = judge.take_over(self._judge, wall_ns)
+        changes += judge.tick(self._clock.monotonic_ns(), wall_ns=wall_ns)
         self._catalogue, self._normaliser, self._judge = catalogue, normaliser, judge
         self._log.set_catalogue(catalogue.hash)
         self._earlier.set()  # the deadlines may be others

@@ -314,6 +314,7 @@ class Judge:
 
     def tick(self, now_ns: int, *, wall_ns: int) -> list[AlarmChange]:
         """Fire the delays, shelves and outages that ran out by `now_ns` (monotonic)."""
+        self._conditions.begin(now_ns)  # after a reload nobody may come to feed it
         found = self._limits.tick(now_ns)
         found += self._conditions.tick(now_ns, wall_ns)
         found += self._not_judged.tick(now_ns, wall_ns)

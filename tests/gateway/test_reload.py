@@ -19,6 +19,7 @@ from gateway.config.snapshot import OUTSIDE, take
 from gateway.model.catalogue import Catalogue
 from gateway.model.point import Limits, Point
 from gateway.normalise.scale import Normaliser
+from gateway.rules.condition_spec import AlarmSpec, Kind
 from gateway.rules.judge import Judge
 from tests.gateway.flow_rig import (
     FullLog,
@@ -26,6 +27,7 @@ from tests.gateway.flow_rig import (
     S,
     alarms,
     batch,
+    counting_ids,
     judge,
     over_count,
     pipeline,
@@ -211,3 +213,25 @@ async def test_a_standing_alarm_keeps_its_id_when_the_pipeline_is_renewed() -> N
     assert flow.statistics()["alarms_standing"] == 0.0
     with pytest.raises(ValueError, match="1"):
         await flow.accept(batch({1: 11.0}))
+
+
+async def test_a_plant_that_is_silent_is_told_after_a_reload_too() -> None:
+    """@example: silence was counted from the next value on, which never came."""
+    clock = HandClock()
+    log = MemoryLog(clock=clock)
+    flow = pipeline(log, clock)
+    await flow.begin()
+    silence = AlarmSpec("s", Kind.STALE, ("gds/a",), after_s=60.0)
+    catalogue = Catalogue.of(points())
+    new = Judge(points(), [], new_id=counting_ids(), specs=[silence])
+    flow.renew(catalogue, Normaliser(catalogue.points), new)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(flow.run())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        clock.advance(60)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        running.cancel()
+    [told] = await alarms(log)
+    assert (told.source, told.condition) == ("gds/a", "stale.s")
