@@ -45,6 +45,7 @@ class EvidenceFiles:
         digest = hashlib.sha256(content).digest()
         path = self.path(digest)
         if path.exists() and path.stat().st_size == len(content):
+            os.utime(path)  # it belongs to a new record, too: not the first to go
             return digest, None
         self._make_folder(path.parent)
         temporary = path.with_suffix(".part")

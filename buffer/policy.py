@@ -226,6 +226,44 @@ def choose_for_room(held: Iterable[Held], short_bytes: int, limit: Limits) -> li
     return chosen
 
 
+AGED_A_MINUTE = 100
+
+
+class AgePace:
+    """How many records of one stream may go for their age alone.
+
+    A minute AGED_A_MINUTE and twice what was stored in the minute before: that keeps up with any
+    rate, and a clock that jumped a year ahead costs some hundreds of records a minute, not all.
+    """
+
+    def __init__(self) -> None:
+        self._since_ns: int | None = None
+        self._left, self._stored = AGED_A_MINUTE, 0
+
+    def stored(self, now_ns: int) -> None:
+        """A record was stored; `now_ns` is monotonic."""
+        self._turn(now_ns)
+        self._stored += 1
+
+    def took(self, count: int) -> None:
+        """So many went."""
+        self._left -= count
+
+    def left(self, now_ns: int) -> int:
+        """How many may go now."""
+        self._turn(now_ns)
+        return max(self._left, 0)
+
+    def _turn(self, now_ns: int) -> None:
+        if self._since_ns is None:
+            self._since_ns = now_ns
+        passed_ns = now_ns - self._since_ns
+        if passed_ns < LOOK_FROM_NS:
+            return
+        recent = self._stored if passed_ns < 2 * LOOK_FROM_NS else 0
+        self._left, self._stored, self._since_ns = AGED_A_MINUTE + 2 * recent, 0, now_ns
+
+
 LOOK_FROM_NS = 60 * 10**9
 LOOK_AT_LATEST_NS = HOUR_NS
 

@@ -49,7 +49,7 @@ from buffer.jobs import (
 )
 from buffer.kept import kept_for_later
 from buffer.outcome import Outcome, Post, Receipt, Repairs, Session, Told, Usage
-from buffer.policy import BufferConfig, GapLedger, Held, Limits, choose_evictions
+from buffer.policy import AgePace, BufferConfig, GapLedger, Held, Limits, choose_evictions
 from buffer.reserve import Reserve
 from buffer.salvage import gaps_told
 from buffer.writer import Heads, Writer
@@ -104,6 +104,7 @@ class RecordsWriter(Writer[RecordsJob]):
         self._used: dict[Stream, int] = {}
         self._oldest_ns: dict[Stream, int] = {}
         self._alone: set[Stream] = set()
+        self._aging = {stream: AgePace() for stream in STREAMS[RECORDS]}
         self.reload()
         self._again: list[RecordsJob] = []
         self._retry_ns = 0
@@ -285,6 +286,7 @@ class RecordsWriter(Writer[RecordsJob]):
     def _count(self, records: Sequence[Record]) -> None:
         for record in records:
             self._used[record.stream] += len(record.payload) + ROW_OVERHEAD_BYTES
+            self._aging[record.stream].stored(self.clock.monotonic_ns())
             if record.stream in self._alone:  # what was the newest may be evicted now
                 self._alone.discard(record.stream)
                 self._oldest_ns.pop(record.stream, None)
@@ -389,7 +391,9 @@ class RecordsWriter(Writer[RecordsJob]):
         for stream in self.order:
             limit = self.limits(stream)
             age_from_ns = max(limit.retention_from_ns, limit.quota_from_ns)
-            if self._used[stream] > limit.quota_bytes or self._oldest(stream) < age_from_ns:
+            is_aged = self._oldest(stream) < age_from_ns
+            may_age = is_aged and self._aging[stream].left(self.clock.monotonic_ns()) > 0
+            if self._used[stream] > limit.quota_bytes or may_age:
                 self._evict(stream, limit)
         oldest = {stream: self._oldest(stream) for stream in self.order}
         self.looked((stream, Held(0, 0, at_ns, at_ns, 0)) for stream, at_ns in oldest.items())
@@ -403,7 +407,10 @@ class RecordsWriter(Writer[RecordsJob]):
     def _evict(self, stream: Stream, limit: Limits) -> None:
         live = self._live_catalogues() if stream is Stream.EVENT else set()
         held = oldest_held(self.database, stream, live)
-        chosen = choose_evictions(held[:-1], self._used[stream], limit, expired_at_once=100)
+        now_ns, aging = self.clock.monotonic_ns(), self._aging[stream]
+        chosen = choose_evictions(
+            held[:-1], self._used[stream], limit, expired_at_once=aging.left(now_ns)
+        )
         staying = (unit.first_ns for unit in held[:-1] if not unit.kept)
         if not chosen:
             oldest_ns = next(staying, None)
@@ -413,7 +420,6 @@ class RecordsWriter(Writer[RecordsJob]):
             return
         ledger = self._ledger.copy()
         base = self.database.heads[stream].base
-        now_ns = self.clock.monotonic_ns()
         reports: list[Gap] = []
         for cause, unit in chosen:
             sequence = max(unit.first_id - base, 0)
@@ -441,6 +447,7 @@ class RecordsWriter(Writer[RecordsJob]):
         def stored(_: Heads) -> None:
             self._ledger = ledger_after
             self._used[stream] -= sum(unit.used_bytes for _, unit in chosen)
+            aging.took(len(chosen))
             self.catalogues = catalogues
             outcome.catalogues = self.catalogue_sequences()
             self._count(outcome.records)

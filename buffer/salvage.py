@@ -2,8 +2,8 @@
 
 Guarantees: the damaged file is opened read-only and left as it is; only rows that still carry the
 hash of their own content are taken; telemetry that lost its key is left out, since it cannot be
-decoded. What is missing between the rows taken becomes a gap. All is one transaction of the fresh
-database, the gaps included.
+decoded. What is missing between the rows taken becomes a gap. Memory does not grow with the file,
+nor does the fresh one's WAL: it is committed in pieces, and is whole once SALVAGED stands in it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ from buffer.outcome import Told
 from buffer.patient import ROW_ATTEMPTS, UNREADABLE, asked
 
 ROWS_AT_ONCE = 200
+PIECE_BYTES = 32 << 20
+"""Of payload a transaction: more, and the WAL takes as much room as the copy, once more."""
 EMPTY_STRETCH_ROWS = 1 << 20
 """Reading stops after so many unreadable rows in a row, when nothing says how many there were."""
 
@@ -52,13 +54,16 @@ def salvage(damaged: Path, fresh: Database, now_ns: int, told: Told) -> None:
         fresh.begin()
         if fresh.kind == TELEMETRY and told.above:
             _number_from(fresh, max(told.above, asked(lambda: _newest(source))))
-        new_ids: dict[int, int] = {}
         for stream in STREAMS[fresh.kind]:
-            new_ids.clear()
-            gaps += _copy_stream(source, fresh, stream, now_ns, new_ids, told)
-            fresh.set_meta(carry_name(stream), _carried(source, stream, new_ids, carry))
-            if stream is Stream.EVENT:
-                _copy_catalogues(source, fresh, new_ids)
+            taken = _Taken(
+                _carried_from(source, stream, carry),
+                _catalogues(source) if stream is Stream.EVENT else {},
+            )
+            gaps += _copy_stream(source, fresh, stream, now_ns, taken, told)
+            fresh.set_meta(carry_name(stream), 1 + taken.delivered)
+            if taken.catalogues:
+                known = list(taken.catalogues.items())
+                fresh.connection.executemany("INSERT INTO catalogue VALUES (?, ?)", known)
         if fresh.kind == RECORDS:
             _copy_tables(source, fresh)
             _keep_telemetry_carry(source, fresh, carry)
@@ -66,9 +71,50 @@ def salvage(damaged: Path, fresh: Database, now_ns: int, told: Told) -> None:
             _name_groups(fresh)
         lost = {"at_ns": now_ns, "gaps": [astuple(gap) for gap in gaps]}
         fresh.set_meta(SALVAGED, json.dumps(lost).encode())
-        fresh.commit()
+        fresh.commit()  # `move_wal` syncs all of it
     finally:
         source.close()
+
+
+class _Taken:
+    """What of a stream was taken, as far as it is asked for later.
+
+    delivered: rows before `from_id`.  catalogues: new rows of those in `wanted`, by hash.
+    """
+
+    def __init__(self, from_id: int, wanted: Mapping[int, bytes]) -> None:
+        self._from_id = from_id
+        self._wanted = wanted
+        self._bytes = 0
+        self.delivered = 0
+        self.catalogues: dict[bytes, int] = {}
+
+    def add(self, row_id: int, new_id: int) -> None:
+        """A row was taken under another number."""
+        self.delivered += row_id < self._from_id
+        if row_id in self._wanted:
+            self.catalogues[self._wanted[row_id]] = new_id
+
+    def is_piece(self, payload: bytes) -> bool:
+        """Tell whether what was taken since it last did is enough for a transaction."""
+        self._bytes += len(payload)
+        if self._bytes < PIECE_BYTES:
+            return False
+        self._bytes = 0
+        return True
+
+
+@dataclass(slots=True)
+class _Missing:
+    """How many rows are missing, and the last of them."""
+
+    count: int = 0
+    last: int = 0
+
+    def add(self, first: int, last: int) -> None:
+        """Rows first..last are not there."""
+        self.count += last - first + 1
+        self.last = last
 
 
 def _readable(damaged: Path) -> sqlite3.Connection:
@@ -119,19 +165,21 @@ def carry_from(records: sqlite3.Connection) -> dict[Stream, int]:
     return first
 
 
-def _carried(
-    source: sqlite3.Connection,
-    stream: Stream,
-    new_ids: Mapping[int, int],
-    carry: Mapping[Stream, int],
-) -> int:
-    """Sequence in the fresh file of the first row that is not acknowledged everywhere."""
+def _carried_from(source: sqlite3.Connection, stream: Stream, carry: Mapping[Stream, int]) -> int:
+    """First row of the damaged file that is not acknowledged everywhere; 0 if none can be told."""
     try:
-        base = asked(lambda: _meta(source, f"base.{stream.value}", 0))
-        from_id = base + carry.get(stream, 1)
+        return asked(lambda: _meta(source, f"base.{stream.value}", 0)) + carry.get(stream, 1)
     except sqlite3.Error:
-        return 1
-    return 1 + sum(1 for row_id in new_ids if row_id < from_id)
+        return 0
+
+
+def _catalogues(source: sqlite3.Connection) -> dict[int, bytes]:
+    """Hash of each catalogue kept, by the row of its event."""
+    try:
+        rows = asked(partial(_all, source, "SELECT event_id, hash FROM catalogue"))
+    except sqlite3.Error:
+        return {}
+    return {int(row_id): bytes(digest) for row_id, digest in rows}
 
 
 def _keep_telemetry_carry(
@@ -154,10 +202,10 @@ def _copy_stream(
     fresh: Database,
     stream: Stream,
     now_ns: int,
-    new_ids: dict[int, int],
+    taken: _Taken,
     told: Told,
 ) -> list[Gap]:
-    """Copy one stream; `new_ids` is filled with the new row of each row taken."""
+    """Copy one stream; `taken` is told each row taken."""
     first_held, last_held = told.held.get(stream, (1, 0))
     try:
         base, anchor, names, top = asked(lambda: _outline(source, stream, told.evicted))
@@ -167,7 +215,7 @@ def _copy_stream(
     top = last_held if stream in told.held else top  # beyond it nobody was told of
     previous: tuple[int, bytes] | None = None
     key: int | None = None
-    missing: list[int] = []
+    missing = _Missing()
     expected = max(anchor[0], told.evicted) + 1
     for row in _readable_rows(source, TABLE[stream], top, after=told.evicted):
         row_id, digest, payload = row[0], row[7], row[12]
@@ -176,7 +224,7 @@ def _copy_stream(
         if previous is not None and base < anchor[0] and previous[0] < anchor[0]:
             expected = max(expected, anchor[0] + 1)  # it was kept when those after it were evicted
         if row_id > expected:
-            missing += [expected, row_id - 1]
+            missing.add(expected, row_id - 1)
         expected = row_id + 1
         if (previous is None or previous[0] != row_id - 1) and anchor[0] == row_id - 1:
             previous = anchor
@@ -191,10 +239,13 @@ def _copy_stream(
             key = row_id if intact else None
         whole = stream is not Stream.TELEMETRY or (row[8] == key and not _holes(missing, key))
         if not intact or not whole or row[5] not in names or row[6] not in names:
-            missing += [row_id, row_id]
+            missing.add(row_id, row_id)
             continue
-        new_ids[row_id] = fresh.heads[stream].next_id
+        taken.add(row_id, fresh.heads[stream].next_id)
         _append(fresh, stream, row, names, key)
+        if taken.is_piece(payload):
+            fresh.commit()
+            fresh.begin(is_synced=False)
     return _gap_of(stream, missing, top, expected, now_ns)
 
 
@@ -277,15 +328,6 @@ def _all(
     return source.execute(query, arguments).fetchall()
 
 
-def _copy_catalogues(source: sqlite3.Connection, fresh: Database, new_ids: dict[int, int]) -> None:
-    try:
-        rows = asked(partial(_all, source, "SELECT hash, event_id FROM catalogue"))
-    except sqlite3.Error:
-        return
-    known = [(digest, new_ids[row_id]) for digest, row_id in rows if row_id in new_ids]
-    fresh.connection.executemany("INSERT INTO catalogue VALUES (?, ?)", known)
-
-
 def _copy_tables(source: sqlite3.Connection, fresh: Database) -> None:
     for table in ("state", "pending_gap"):
         try:
@@ -316,18 +358,15 @@ def _meta(source: sqlite3.Connection, key: str, default: int) -> int:
     return default if row is None else int(row[0])
 
 
-def _holes(missing: list[int], key: int | None) -> bool:
+def _holes(missing: _Missing, key: int | None) -> bool:
     """Tell whether something is missing since the key."""
-    return key is None or (bool(missing) and missing[-1] >= key)
+    return key is None or bool(missing.count and missing.last >= key)
 
 
-def _gap_of(stream: Stream, missing: list[int], top: int, expected: int, now_ns: int) -> list[Gap]:
+def _gap_of(stream: Stream, missing: _Missing, top: int, expected: int, now_ns: int) -> list[Gap]:
     if expected <= top:
-        missing += [expected, top]
-    if not missing:
-        return []
-    count = sum(last - first + 1 for first, last in zip(missing[::2], missing[1::2], strict=True))
-    return [_lost(stream, now_ns, count)]
+        missing.add(expected, top)
+    return [_lost(stream, now_ns, missing.count)] if missing.count else []
 
 
 def _lost(stream: Stream, now_ns: int, count: int) -> Gap:

@@ -19,6 +19,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from buffer.contract import Stream
+from buffer.ranges import RangeSet
 from drivers.contract import Clock
 from gateway.receiver.check import (
     Checked,
@@ -157,6 +158,8 @@ class Exchange:
             case "gaps":
                 stream = stream_of(message.gaps.stream)
                 gaps = Gaps(self._log, stream, check_ranges(message.gaps.ranges))
+                if stream is Stream.EVIDENCE:
+                    self._wait_no_more(RangeSet(gaps.ranges))
                 done = await self._committer.submit(gaps, size_bytes, Turn.PAST)
                 await self._replies.put(Reply(stream, done))
             case "volatile_alarms":
@@ -235,6 +238,13 @@ class Exchange:
             await self._finish_file(item.sha256, waiting)
             return []
         return [_need(item.sha256, waiting.held)]
+
+    def _wait_no_more(self, gone: RangeSet) -> None:
+        """Forget files whose records the gateway has written off: they will not come."""
+        for sha256, waiting in list(self._waiting.items()):
+            waiting.records = [one for one in waiting.records if one.entry.sequence not in gone]
+            if not waiting.records:
+                del self._waiting[sha256]
 
     async def _part(self, part: wire.EvidencePart) -> None:
         waiting = self._waiting.get(part.sha256)

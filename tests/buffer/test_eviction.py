@@ -18,6 +18,7 @@ from buffer.bookkeeping import FILE_BYTES
 from buffer.contract import Bounds, Gap, NotStoredError, Record, Stream
 from buffer.inspection import Inspection
 from buffer.policy import (
+    AGED_A_MINUTE,
     DAY_NS,
     GapLedger,
     Held,
@@ -113,6 +114,27 @@ async def test_the_quota_is_of_bytes_on_disk(
     assert rows < 2 * quota / 4096
     with Inspection(path.parent) as inspection:
         assert abs(inspection.held(Stream.TELEMETRY).used_bytes - size) < 0.01 * size
+
+
+async def test_a_clock_that_jumps_ahead_takes_no_more_than_there_is_time_to_notice(
+    open_buffer: OpenBuffer, clock: HandClock
+) -> None:
+    async with open_buffer(retention_days=1) as log:
+        for number in range(1_000):
+            log.add_record(Stream.ALARM, b"alarm %d" % number)
+        await log.add_record(Stream.ALARM, b"the last")
+        clock.advance(120)  # what was stored a minute before counts no more
+        for _ in range(2):
+            await log.add_record(Stream.EVENT, b"gap NONE none 0 0 0")
+        clock.wall += 365 * 86_400 * 10**9
+        for _ in range(30):  # as many looks for what is too old
+            await log.add_record(Stream.EVENT, b"gap NONE none 0 0 0")
+        held = log.bounds(Stream.ALARM)
+        assert held.next - held.first > 1_001 - 2 * AGED_A_MINUTE
+        for _ in range(15):
+            clock.advance(60)
+            await log.add_record(Stream.EVENT, b"gap NONE none 0 0 0")
+        await until_first(log, Stream.ALARM, 1_001)  # it keeps up, all the same
 
 
 async def test_retention_takes_what_is_too_old(open_buffer: OpenBuffer, clock: HandClock) -> None:

@@ -147,6 +147,16 @@ async def test_evidence_quota_takes_the_oldest_file(open_buffer: OpenBuffer) -> 
         assert events == [b"gap EVIDENCE quota 0 0 1"] * 2
 
 
+async def test_a_file_that_is_given_again_is_not_the_oldest(open_buffer: OpenBuffer) -> None:
+    """A camera that shows the same picture: the evidence of today's alarm was taken for old."""
+    quota = {**BufferConfig().quota_bytes, Stream.EVIDENCE: 2_500}
+    async with open_buffer(quota_bytes=quota) as log:
+        digests = [await log.put_file(bytes([number]) * 1_000) for number in (0, 1, 0, 2)]
+        with pytest.raises(FileNotFoundError):
+            await log.read_file(digests[1], 0, 1)
+        assert await log.read_file(digests[0], 0, 1) == b"\0"
+
+
 async def test_new_log_id_carries_what_nobody_acknowledged(open_buffer: OpenBuffer) -> None:
     async with open_buffer(key_every_s=0) as log:
         for value in range(5):

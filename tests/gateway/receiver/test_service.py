@@ -357,6 +357,26 @@ async def test_more_files_than_may_wait_end_the_exchange(
         assert "evidence files" in ((await gateway.ended()).details() or "")
 
 
+async def test_files_that_a_gateway_holds_no_more_are_not_waited_for(
+    tmp_path: Path, run_receiver: RunReceiver
+) -> None:
+    """After an outage longer than its quota of files, each of very many records is written off."""
+    chain = Chain(Stream.EVIDENCE)
+    count = exchange.WAITING_FILES
+    async with run_receiver(tmp_path) as running, WireGateway(running.target) as gateway:
+        await gateway.push(Stream.EVIDENCE, *[evidence(b"%d" % n, chain) for n in range(count)])
+        gone = [wire.Range(start=1, stop=count + 1)]
+        gaps = wire.GapRanges(stream=wire.STREAM_EVIDENCE, ranges=gone)
+        await gateway.send(wire.GatewayMessage(gaps=gaps))
+        await gateway.push(Stream.EVIDENCE, *[evidence(b"+%d" % n, chain) for n in range(2)])
+        await gateway.send(part(b"+0", 0, 2))
+        await gateway.send(part(b"+1", 0, 2))
+        found: set[int] = set()
+        while len(found) < count + 2:
+            for item in (await gateway.next()).ack.ranges:
+                found.update(range(item.start, item.stop))
+
+
 async def test_a_gateway_that_does_not_read_holds_up_nobody_else(
     tmp_path: Path, run_receiver: RunReceiver
 ) -> None:
