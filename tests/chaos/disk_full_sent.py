@@ -41,8 +41,9 @@ from gateway.wire.v1 import uplink_pb2 as wire
 from tests.chaos.disk_full import MIN_FREE_BYTES, RESERVE_BYTES, Ballast, small_disk
 from tests.e2e.world import free_port
 from tests.fakes.certificates import Authority
-from tests.gateway.uplink.test_client import mutual, until
+from tests.gateway.uplink.test_client import mutual
 from tests.gateway.uplink.test_with_receiver import receiving
+from tests.waiting import until
 
 PHASES = ("room", "nearly full", "full", "nothing at all", "room again")
 POINTS = np.arange(500, dtype=np.int32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -26,6 +25,7 @@ from tests.fakes.opcua_collector import points
 from tests.fakes.opcua_server import OpcUaServer
 from tests.fakes.serial_device import GasDetectors, SerialDevice
 from tests.vision.recorder import camera, points_of
+from tests.waiting import ended
 
 
 class Rig(Protocol):
@@ -185,22 +185,11 @@ class CameraRig(Usual):
         """The next run starts another process."""
 
     def clean(self) -> bool:
-        return self._source.pid is None or _ended(self._source.pid)
+        return self._source.pid is None or ended(self._source.pid)
 
     def values(self, inlet: Inlet) -> list[float] | None:
         del inlet
         return None
-
-
-def _ended(pid: int) -> bool:
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([descriptor], [], [], 0)[0])
-    finally:
-        os.close(descriptor)
 
 
 @asynccontextmanager

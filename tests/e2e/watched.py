@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import select
 import subprocess
 import urllib.error
 import urllib.request
@@ -14,6 +12,7 @@ from typing import Any
 
 from gateway.cli.demo_view import parse_metrics
 from tests.e2e.world import World, stop, until
+from tests.waiting import ended
 
 
 class Watched(World):
@@ -99,20 +98,9 @@ def family(process: subprocess.Popen[bytes]) -> list[int]:
 
 def assert_gone(members: list[int]) -> None:
     """Fail if any of these processes is still alive; a zombie that nobody waits for is not."""
-    left = [pid for pid in members if not _ended(pid)]
+    left = [pid for pid in members if not ended(pid, 10.0)]
     commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left]
     assert not left, f"left running: {left} {commands}"
-
-
-def _ended(pid: int, wait_s: float = 10.0) -> bool:
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([descriptor], [], [], wait_s)[0])
-    finally:
-        os.close(descriptor)
 
 
 def stop_clean(world: Watched, process: subprocess.Popen[bytes]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import numpy as np
 
@@ -107,13 +106,3 @@ class ManualClock:
         moved.set()
         for _ in range(5):
             await asyncio.sleep(0)
-
-
-async def until_true(condition: Callable[[], object], limit_s: float = 10.0) -> None:
-    """Wait for a condition; AssertionError after limit_s."""
-    try:
-        async with asyncio.timeout(limit_s):
-            while not condition():  # noqa: ASYNC110  # anything may make it true
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise AssertionError("the condition did not come true in time") from None

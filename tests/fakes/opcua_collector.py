@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -56,15 +56,6 @@ def points(*rows: tuple[str, str]) -> list[DriverPoint[OpcUaAddress]]:
         )
         for i, (node, kind) in enumerate(rows)
     ]
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for a condition, at most so long."""
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("the condition did not come about")
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ import pytest
 
 from tests.e2e.world import free_port
 from tests.fakes.certificates import Authority
-from tests.fakes.intake_store import until_true
+from tests.waiting import until
 
 USER, PASSWORD = "plantgate", "correct horse battery"
 
@@ -118,7 +118,7 @@ log_type all
 
     async def logged(self, text: str, times: int = 1) -> None:
         """Wait until the broker's log holds a text so many times."""
-        await until_true(lambda: self.log_text().count(text) >= times, limit_s=40)
+        await until(lambda: self.log_text().count(text) >= times, limit_s=40)
 
     async def _answers(self) -> bool:
         try:

@@ -22,9 +22,10 @@ from gateway.runtime.clock import SystemClock
 from tests.background import background
 from tests.e2e.world import World, stop
 from tests.fakes.certificates import Authority
-from tests.fakes.intake_store import IntakeStore, until_true
+from tests.fakes.intake_store import IntakeStore
 from tests.peers import mosquitto
 from tests.peers.mosquitto import USER, Mosquitto
+from tests.waiting import until
 
 pytestmark = pytest.mark.peer
 
@@ -63,7 +64,7 @@ def welding(number: int) -> bytes:
 async def running(driver: MqttIntake, store: IntakeStore) -> AsyncIterator[None]:
     before = len(store.events("link.up"))
     async with background(driver.run(store.emit)):
-        await until_true(lambda: len(store.events("link.up")) > before)
+        await until(lambda: len(store.events("link.up")) > before)
         yield
 
 
@@ -75,10 +76,10 @@ async def test_records_over_tls_are_acknowledged_after_the_commit(broker: Mosqui
     store = IntakeStore(held=True)
     async with running(make(broker), store):
         await broker.publish(TOPIC, *[welding(number) for number in range(15)])
-        await until_true(lambda: len(ids(store)) == 15)
+        await until(lambda: len(ids(store)) == 15)
         assert "Received PUBACK from plantgate-1" not in broker.log_text()
         store.release()
-        await until_true(lambda: broker.log_text().count("Received PUBACK from plantgate-1") == 15)
+        await until(lambda: broker.log_text().count("Received PUBACK from plantgate-1") == 15)
         assert ids(store) == [f"w{number}" for number in range(15)]
 
 
@@ -88,12 +89,12 @@ async def test_what_is_published_while_we_are_down_and_the_broker_restarts_comes
     store, driver = IntakeStore(), make(broker)
     async with running(driver, store):
         await broker.publish(TOPIC, welding(1))
-        await until_true(lambda: ids(store) == ["w1"])
+        await until(lambda: ids(store) == ["w1"])
     await broker.publish(TOPIC, welding(2), welding(3))
     broker.stop()
     await broker.start()
     async with running(driver, store):
-        await until_true(lambda: ids(store) == ["w1", "w2", "w3"])
+        await until(lambda: ids(store) == ["w1", "w2", "w3"])
     ups = [event.attributes["session_present"] for event in store.events("link.up")]
     assert ups == ["false", "true"]
 
@@ -104,13 +105,13 @@ async def test_a_broker_that_restarts_under_us_is_a_lost_link_and_loses_nothing(
     store, driver = IntakeStore(), make(broker)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(_lost(driver, store))
-        await until_true(lambda: store.events("link.up"))
+        await until(lambda: store.events("link.up"))
         broker.stop()
         assert "the broker is lost" in await task
     await broker.start()
     await broker.publish(TOPIC, welding(1))
     async with running(driver, store):
-        await until_true(lambda: ids(store) == ["w1"])
+        await until(lambda: ids(store) == ["w1"])
 
 
 async def _lost(driver: MqttIntake, store: IntakeStore) -> str:
@@ -139,12 +140,12 @@ async def test_killed_before_the_acknowledgement_the_broker_sends_it_again(
         await process.wait()
     store = IntakeStore()
     async with running(make(broker), store):
-        await until_true(lambda: ids(store) == ["w1", "w2"])
-        await until_true(lambda: broker.log_text().count("Received PUBACK from plantgate-1") == 2)
+        await until(lambda: ids(store) == ["w1", "w2"])
+        await until(lambda: broker.log_text().count("Received PUBACK from plantgate-1") == 2)
     again = IntakeStore()
     async with running(make(broker), again):
         await broker.publish(TOPIC, welding(3))
-        await until_true(lambda: ids(again) == ["w3"])
+        await until(lambda: ids(again) == ["w3"])
 
 
 async def test_a_wrong_password_and_a_strange_broker_are_named(
@@ -192,7 +193,7 @@ topics = {{"site/+/welding" = "welding"}}
                     await asyncio.to_thread(stop, gateway, signal.SIGKILL)
             gateway = world.start_gateway()
         ids = {f"w{number}" for number in range(wanted)}
-        await until_true(lambda: {key[0] for key in _received(world)} == ids, limit_s=60)
+        await until(lambda: {key[0] for key in _received(world)} == ids, limit_s=60)
         assert len(set(_received(world))) == wanted, "twice means the same id and content"
         assert await asyncio.to_thread(stop, gateway) == 0
 

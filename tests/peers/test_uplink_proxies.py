@@ -20,9 +20,10 @@ from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.certificates import Authority, Pair
 from tests.fakes.small_log import SmallLog, payloads
 from tests.gateway.receiver.serving import serving
-from tests.gateway.uplink.test_client import Destination, mutual, running, until
+from tests.gateway.uplink.test_client import Destination, mutual, running
 from tests.gateway.uplink.test_with_receiver import announced
 from tests.peers.proxies import PROXY_NAME, Proxy, proxy
+from tests.waiting import until
 
 CALM = SessionSettings(heartbeat_ms=300, silence_ms=8_000, stall_ms=9_000)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 import signal
 import socket
 import threading
@@ -23,6 +22,7 @@ from gateway.sources.camera_groups import CameraGroups
 from gateway.sources.child import Child
 from tests.clips import drawn_clip
 from tests.vision.recorder import Recorder, camera, points_of
+from tests.waiting import ended
 from vision.events import AnyMessage, Configure, MessageDecoder, ProtocolError, Started, encode
 from vision.group import Group
 from vision.link import Link
@@ -80,19 +80,7 @@ async def test_cameras_of_a_group_share_a_process_and_come_and_go_alone(tmp_path
             await good(third)
             assert third.source.pid == pid
         assert second.error is None
-    assert await asyncio.to_thread(_gone, pid)
-
-
-def _gone(pid: int) -> bool:
-    """Wait until a process has ended; a bound against hanging, never an expectation."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([descriptor], [], [], 30)[0])
-    finally:
-        os.close(descriptor)
+    assert await asyncio.to_thread(ended, pid, 30.0)
 
 
 async def test_a_crash_takes_the_group_and_all_come_back_in_one_process(tmp_path: Path) -> None:

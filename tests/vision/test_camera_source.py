@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import select
 import signal
 import socket
 import sys
@@ -22,6 +21,7 @@ from gateway.sources.camera import CameraSource, camera_tags
 from tests.clips import drawn_clip
 from tests.fakes.rtsp_camera import RtspCamera
 from tests.vision.recorder import Recorder, camera, points_of, running
+from tests.waiting import ended
 from vision.config import DEFAULT_MODEL
 from vision.events import Failed, MessageDecoder, Stop, encode
 
@@ -40,18 +40,6 @@ def shortened(clip: Path, target: Path, count: int) -> Path:
     writer.release()
     capture.release()
     return target
-
-
-def gone(pid: int, wait_s: float = 0.0) -> bool:
-    """Tell whether a process has ended (a zombie has), waiting a little if asked to."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([descriptor], [], [], wait_s)[0])
-    finally:
-        os.close(descriptor)
 
 
 async def test_a_picture_that_is_asked_for_is_of_now(tmp_path: Path) -> None:
@@ -103,7 +91,7 @@ async def test_counts_arrive_as_batches_and_too_many_people_as_an_event(vtest: P
         await seen.until(lambda: "vision.over_count" in seen.kinds() and len(seen.batches) >= 3)
         pid = seen.source.pid
     assert pid is not None
-    assert gone(pid)
+    assert ended(pid)
     good = [batch for batch in seen.batches if batch.quality[0] == Quality.GOOD]
     assert good
     assert all(batch.points is seen.batches[0].points for batch in seen.batches)
@@ -132,7 +120,7 @@ async def test_a_frozen_process_is_killed_and_reported(vtest: Path) -> None:
         os.kill(pid, signal.SIGSTOP)
         await seen.until(lambda: seen.error is not None)
     assert "silent for 2 s" in str(seen.error)
-    assert gone(pid)
+    assert ended(pid)
 
 
 async def test_a_killed_process_is_reported_and_what_stood_still_stands_in_the_next(
@@ -245,7 +233,7 @@ async def test_the_process_ends_when_the_gateway_is_killed(vtest: Path, tmp_path
     pid = int(await parent.stdout.readline())
     parent.kill()
     await parent.wait()
-    assert await asyncio.to_thread(gone, pid, 30.0)
+    assert await asyncio.to_thread(ended, pid, 30.0)
 
 
 async def test_a_first_message_that_is_no_configuration_is_refused() -> None:

@@ -13,7 +13,8 @@ from drivers.intake.mapping import MappingConfig, build
 from drivers.intake.rows import Accepted, Rejected, RowReader
 from drivers.intake.samples import SampleRows
 from drivers.intake.settings import ExternalAddress
-from tests.fakes.intake_store import IntakeStore, ManualClock, until_true
+from tests.fakes.intake_store import IntakeStore, ManualClock
+from tests.waiting import until
 
 POINTS = [
     DriverPoint(1, "ti", ExternalAddress(id="TI-101"), 2),
@@ -37,7 +38,7 @@ async def test_hand_in_returns_only_when_all_is_durable() -> None:
     store, counter = IntakeStore(held=True), desk()
     async with asyncio.TaskGroup() as group:
         task = group.create_task(counter.hand_in(store.emit, rows("a", "b")))
-        await until_true(lambda: len(store.events("intake.lightning")) == 2)
+        await until(lambda: len(store.events("intake.lightning")) == 2)
         await asyncio.sleep(0)
         assert not task.done()
         store.release()
@@ -62,7 +63,7 @@ async def test_the_same_content_is_stored_once_also_at_the_same_time() -> None:
     async with asyncio.TaskGroup() as group:
         for _ in range(3):
             group.create_task(counter.hand_in(store.emit, rows("a")))
-        await until_true(lambda: len(store.events("intake.lightning")) == 1)
+        await until(lambda: len(store.events("intake.lightning")) == 1)
         store.release()
     await counter.hand_in(store.emit, rows("a", "a", "b"))
     assert [e.attributes["id"] for e in store.events("intake.lightning")] == ["a", "b"]
@@ -95,14 +96,14 @@ async def test_a_silent_point_becomes_stale_with_its_last_value() -> None:
     async with asyncio.TaskGroup() as group:
         watch = group.create_task(counter.watch(store.emit))
         await clock.advance_s(10)
-        await until_true(lambda: store.last_value(1)[1] == Quality.BAD_WAITING)
+        await until(lambda: store.last_value(1)[1] == Quality.BAD_WAITING)
         assert math.isnan(store.last_value(1)[0])
         document = {"id": "TI-101", "time": "2026-05-01T00:00:00Z", "value": 5}
         found = counter.samples.read(MAPPING.tables["samples"], document)
         await counter.hand_in_samples(store.emit, found, b"1")
         assert store.last_value(1) == (5.0, 0)
         await clock.advance_s(10)
-        await until_true(lambda: store.last_value(1) == (5.0, Quality.UNCERTAIN_STALE))
+        await until(lambda: store.last_value(1) == (5.0, Quality.UNCERTAIN_STALE))
         watch.cancel()
     assert counter.counters.stale_points == 2
 
@@ -125,7 +126,7 @@ async def test_after_an_outage_silence_counts_anew_and_the_newest_value_is_kept(
         await clock.advance_s(9)
         assert store.last_value(1)[1] == Quality.BAD_NOT_CONNECTED
         await clock.advance_s(1)
-        await until_true(lambda: store.last_value(1) == (5.0, Quality.UNCERTAIN_STALE))
+        await until(lambda: store.last_value(1) == (5.0, Quality.UNCERTAIN_STALE))
         watch.cancel()
 
 

@@ -22,7 +22,8 @@ from drivers.intake_folder.driver import FolderIntake
 from drivers.intake_folder.watch import FileTables, Seen, Settled, is_wanted
 from gateway.runtime.clock import SystemClock
 from tests.background import background
-from tests.fakes.intake_store import IntakeStore, ManualClock, until_true
+from tests.fakes.intake_store import IntakeStore, ManualClock
+from tests.waiting import until
 
 CASES = Path(__file__).parents[3] / "drivers" / "intake_folder" / "cases"
 POINTS = [
@@ -116,7 +117,7 @@ async def test_files_are_taken_in_order_and_moved(tmp_path: Path) -> None:
     )
     store = IntakeStore()
     async with running(make(tmp_path), store):
-        await until_true(lambda: len(names(tmp_path / DONE)) == 3)
+        await until(lambda: len(names(tmp_path / DONE)) == 3)
     events = store.events("intake.permit")
     assert [event.attributes["id"] for event in events] == ["t1", "t2"]
     assert events[0].attributes["status"] == events[1].attributes["status"] == "已批准"
@@ -129,12 +130,12 @@ async def test_nothing_moves_before_it_is_durable(tmp_path: Path) -> None:
     (tmp_path / "permit.csv").write_text(PERMITS, encoding="utf-8")
     store = IntakeStore(held=True)
     async with running(make(tmp_path), store):
-        await until_true(lambda: store.events("intake.permit"))
+        await until(lambda: store.events("intake.permit"))
         await asyncio.sleep(0.1)
         assert "permit.csv" in names(tmp_path)
         assert (tmp_path / LEDGER).read_text() == ""
         store.release()
-        await until_true(lambda: names(tmp_path / DONE) == {"permit.csv"})
+        await until(lambda: names(tmp_path / DONE) == {"permit.csv"})
 
 
 async def test_a_growing_file_is_left_alone(tmp_path: Path) -> None:
@@ -144,10 +145,10 @@ async def test_a_growing_file_is_left_alone(tmp_path: Path) -> None:
     async def look() -> None:
         looks = driver.statistics()["looks"]
         await clock.advance_s(1)
-        await until_true(lambda: driver.statistics()["looks"] > looks)
+        await until(lambda: driver.statistics()["looks"] > looks)
 
     async with running(driver, store):
-        await until_true(lambda: driver.statistics()["looks"] == 1)
+        await until(lambda: driver.statistics()["looks"] == 1)
         for end in range(10, len(PERMITS), 10):
             file.write_text(PERMITS[:end], encoding="utf-8")
             await look()
@@ -156,7 +157,7 @@ async def test_a_growing_file_is_left_alone(tmp_path: Path) -> None:
         await look()
         assert not store.events("intake.permit")
         await look()
-        await until_true(lambda: names(tmp_path / DONE) == {"permit.csv"})
+        await until(lambda: names(tmp_path / DONE) == {"permit.csv"})
     assert store.events("intake.permit")
 
 
@@ -167,7 +168,7 @@ async def test_wrong_rows_and_files_go_to_rejected_with_reasons(tmp_path: Path) 
     (tmp_path / "samples.csv").write_text("id,time,value\n" + "x" * 2000, encoding="utf-8")
     store = IntakeStore()
     async with running(make(tmp_path, max_file_kb=1), store):
-        await until_true(lambda: len(names(tmp_path / REJECTED)) == 8)
+        await until(lambda: len(names(tmp_path / REJECTED)) == 8)
     assert [e.attributes["id"] for e in store.events("intake.permit")] == ["t1"]
     reasons = {
         path.name: path.read_text(encoding="utf-8")
@@ -185,12 +186,12 @@ async def test_what_cannot_be_stored_stays_and_is_read_again(tmp_path: Path) -> 
     store, driver = IntakeStore(), make(tmp_path)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(_lost(driver, store))
-        await until_true(lambda: store.events("link.up"))
+        await until(lambda: store.events("link.up"))
         store.fail_next = 1
         assert "not stored (the disk is full)" in await task
     assert "permit.csv" in names(tmp_path)
     async with running(driver, store):
-        await until_true(lambda: names(tmp_path / DONE) == {"permit.csv"})
+        await until(lambda: names(tmp_path / DONE) == {"permit.csv"})
     assert len(store.durable_events("intake.permit")) == 1
 
 
@@ -201,11 +202,11 @@ async def test_a_crash_before_the_move_stores_nothing_twice(
     content = PERMITS + ("t2,?,DH-2,hot_work,x\n" if rejected else "")
     (tmp_path / "permit.csv").write_text(content, encoding="utf-8")
     async with running(make(tmp_path), IntakeStore()):
-        await until_true(lambda: not (tmp_path / "permit.csv").exists())
+        await until(lambda: not (tmp_path / "permit.csv").exists())
     (tmp_path / "permit.csv").write_text(content, encoding="utf-8")  # as if it had not moved
     store, driver = IntakeStore(), make(tmp_path)
     async with running(driver, store):
-        await until_true(lambda: not (tmp_path / "permit.csv").exists())
+        await until(lambda: not (tmp_path / "permit.csv").exists())
     assert not store.events("intake.permit")
     assert driver.statistics()["files_known"] == 1
     where = tmp_path / (REJECTED if rejected else DONE)
@@ -220,7 +221,7 @@ async def test_a_missing_folder_is_data_and_a_reason(tmp_path: Path) -> None:
     assert len(store.events("link.down")) == 1
     (tmp_path / "none").mkdir()
     async with running(driver, store):
-        await until_true(lambda: store.events("link.up"))
+        await until(lambda: store.events("link.up"))
 
 
 async def test_links_are_not_followed(tmp_path: Path) -> None:
@@ -232,7 +233,7 @@ async def test_links_are_not_followed(tmp_path: Path) -> None:
     (folder / "permit_2.csv").write_text(PERMITS, encoding="utf-8")
     store = IntakeStore()
     async with running(make(folder), store):
-        await until_true(lambda: names(folder / DONE) == {"permit_2.csv"})
+        await until(lambda: names(folder / DONE) == {"permit_2.csv"})
     assert (folder / "permit.csv").is_symlink()
     with pytest.raises(OSError, match=r"symbolic links|loop"):
         Folder(folder).read("permit.csv")
@@ -245,7 +246,7 @@ async def test_done_is_emptied_after_keep_days(tmp_path: Path) -> None:
         path.write_text("x")
     os.utime(old, (946_684_800, 946_684_800))
     async with running(make(tmp_path, keep_days=1), IntakeStore()):
-        await until_true(lambda: not old.exists())
+        await until(lambda: not old.exists())
     assert new.exists()
 
 

@@ -21,7 +21,8 @@ from drivers.intake_http.client import MAX_AT_ONCE, HttpIntake
 from drivers.intake_http.config import HttpIntakeConfig, check
 from gateway.runtime.clock import SystemClock
 from tests.fakes.certificates import Authority
-from tests.fakes.intake_store import IntakeStore, until_true
+from tests.fakes.intake_store import IntakeStore
+from tests.waiting import until
 
 TOKEN = "0123456789abcdef"
 POINTS = [
@@ -72,7 +73,7 @@ async def serving(
     connector = aiohttp.TCPConnector(ssl=tls) if tls else aiohttp.TCPConnector()
     async with asyncio.TaskGroup() as group, aiohttp.ClientSession(connector=connector) as web:
         running = group.create_task(driver.run(store.emit))
-        await until_true(lambda: driver.port)
+        await until(lambda: driver.port)
         served = Served(driver, store, web)
         served.scheme = "https" if tls else "http"
         try:
@@ -102,7 +103,7 @@ async def test_200_leaves_only_after_the_commit(tmp_path: Path) -> None:
     store = IntakeStore(held=True)
     async with serving(make(tmp_path), store) as served, asyncio.TaskGroup() as group:
         posting = group.create_task(served.post("/v1/permit", PERMIT))
-        await until_true(lambda: store.events("intake.permit"))
+        await until(lambda: store.events("intake.permit"))
         await asyncio.sleep(0.05)
         assert not posting.done()
         store.release()
@@ -153,13 +154,13 @@ async def test_too_many_at_once_and_a_key_under_way_are_put_off(tmp_path: Path) 
     async with serving(make(tmp_path, burst=200), store) as served, asyncio.TaskGroup() as group:
         key = {"Idempotency-Key": "k"}
         posts = [group.create_task(served.post("/v1/permit", PERMIT, headers=key))]
-        await until_true(lambda: store.events("intake.permit"))
+        await until(lambda: store.events("intake.permit"))
         assert (await served.post("/v1/permit", PERMIT, headers=key))[0] == 409
         posts += [
             group.create_task(served.post("/v1/permit", {**PERMIT, "id": f"x{number}"}))
             for number in range(MAX_AT_ONCE - 1)
         ]
-        await until_true(lambda: served.driver.statistics()["requests_under_way"] == MAX_AT_ONCE)
+        await until(lambda: served.driver.statistics()["requests_under_way"] == MAX_AT_ONCE)
         status, answer, headers = await served.post("/v1/permit", PERMIT)
         assert (status, answer["msg"]) == (503, "too many requests at once")
         assert int(headers["Retry-After"]) > 0

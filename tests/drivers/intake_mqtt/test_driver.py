@@ -18,8 +18,9 @@ from drivers.intake_mqtt.config import MqttIntakeConfig
 from drivers.intake_mqtt.driver import MqttIntake
 from gateway.runtime.clock import SystemClock
 from tests.background import background
-from tests.fakes.intake_store import IntakeStore, until_true
+from tests.fakes.intake_store import IntakeStore
 from tests.fakes.mqtt_broker import CONNECT, PUBACK, SUBSCRIBE, FakeBroker
+from tests.waiting import until
 
 POINTS = [
     DriverPoint(1, "ti", ExternalAddress(id="TI-101"), 2),
@@ -63,7 +64,7 @@ def make(broker: FakeBroker, **keys: object) -> MqttIntake:
 
 
 async def subscribed(broker: FakeBroker) -> None:
-    await until_true(lambda: any(len(s.topics) >= 2 for s in broker.sessions.values()))
+    await until(lambda: any(len(s.topics) >= 2 for s in broker.sessions.values()))
 
 
 async def test_acknowledged_only_after_the_commit_and_in_order() -> None:
@@ -72,11 +73,11 @@ async def test_acknowledged_only_after_the_commit_and_in_order() -> None:
         await subscribed(broker)
         for number in range(5):
             broker.publish("site/a/welding", welding(number))
-        await until_true(lambda: len(store.events("intake.welding")) == 5)
+        await until(lambda: len(store.events("intake.welding")) == 5)
         await asyncio.sleep(0.05)
         assert broker.acknowledged == []
         store.release()
-        await until_true(lambda: broker.acknowledged == [1, 2, 3, 4, 5])
+        await until(lambda: broker.acknowledged == [1, 2, 3, 4, 5])
         ids = [event.attributes["id"] for event in store.events("intake.welding")]
         assert ids == ["w0", "w1", "w2", "w3", "w4"]
         assert store.events("intake.welding")[0].attributes["sender"] == "site/a/welding"
@@ -88,7 +89,7 @@ async def test_a_kept_session_is_asked_for_and_told() -> None:
         driver = make(broker)
         for number in range(2):
             async with running(driver, store):
-                await until_true(lambda: len(store.events("link.up")) == number + 1)  # noqa: B023  # waited for here
+                await until(lambda: len(store.events("link.up")) == number + 1)  # noqa: B023  # waited for here
         connects = [body for kind, body in broker.frames if kind == CONNECT]
         assert all(not body[7] & 0x02 for body in connects), "clean session is off"
         ups = [event.attributes["session_present"] for event in store.events("link.up")]
@@ -102,14 +103,14 @@ async def test_what_could_not_be_stored_comes_again() -> None:
         async with asyncio.TaskGroup() as group:
             failing = group.create_task(_fails(driver, store))
             await subscribed(broker)
-            await until_true(lambda: store.events("link.up"))
+            await until(lambda: store.events("link.up"))
             store.fail_next = 1
             broker.publish("site/a/welding", welding(1))
             said = await failing
         assert "not stored (the disk is full); the broker sends it again" in said
         assert broker.acknowledged == []
         async with running(driver, store):
-            await until_true(lambda: broker.acknowledged == [1])
+            await until(lambda: broker.acknowledged == [1])
         assert len(store.durable_events("intake.welding")) == 1
 
 
@@ -128,7 +129,7 @@ async def test_rubbish_is_told_acknowledged_and_blocks_nobody() -> None:
         broker.publish("elsewhere", b"{}")
         rows = [json.loads(welding(1)), {"id": "w2", "time": "2026-05-01T00:00:00Z"}]
         broker.publish("site/a/welding", json.dumps(rows).encode())
-        await until_true(lambda: broker.acknowledged == [1, 2, 3, 4])
+        await until(lambda: broker.acknowledged == [1, 2, 3, 4])
         told = [str(e.attributes["reasons"]) for e in store.events("intake.rejected")]
         assert len(told) == 4
         for reason in ("is not UTF-8", "is larger than 1 KB", "no filter", "machine is missing"):
@@ -142,7 +143,7 @@ async def test_samples_and_levels_of_the_topic() -> None:
         await subscribed(broker)
         row = {"id": "TI-101", "time": "2026-05-01T00:00:00Z", "value": 7, "quality": 0xD8}
         broker.publish("site/values", json.dumps([row, {**row, "id": "x"}]).encode())
-        await until_true(lambda: broker.acknowledged == [1])
+        await until(lambda: broker.acknowledged == [1])
         assert store.last_value(1) == (7.0, 0x0096)
         (told,) = store.events("intake.rejected")
         assert "id is not in the point table" in str(told.attributes["reasons"])
@@ -154,7 +155,7 @@ async def test_qos_0_is_taken_and_warned_of() -> None:
         await subscribed(broker)
         broker.publish("site/a/welding", welding(1), qos=0)
         broker.publish("site/a/welding", welding(2), qos=0)
-        await until_true(lambda: len(store.events("intake.welding")) == 2)
+        await until(lambda: len(store.events("intake.welding")) == 2)
         assert broker.acknowledged == []
         assert len(store.events("device.warning")) == 1
 
@@ -175,7 +176,7 @@ async def test_a_lost_broker_is_data_and_a_reason(
         async with asyncio.TaskGroup() as group:
             task = group.create_task(_fails(driver, store))
             if fault in {"cut", "rubbish", "frozen"}:
-                await until_true(lambda: store.events("link.up"))
+                await until(lambda: store.events("link.up"))
             if fault == "cut":
                 broker.cut()
             if fault == "rubbish":
@@ -203,7 +204,7 @@ async def test_a_forgotten_session_is_told() -> None:
         driver = make(broker)
         for number in range(3):
             async with running(driver, store):
-                await until_true(lambda: len(store.events("link.up")) == number + 1)  # noqa: B023  # waited for here
+                await until(lambda: len(store.events("link.up")) == number + 1)  # noqa: B023  # waited for here
             if number == 1:
                 broker.forget()
         assert len(store.events("mqtt.session_lost")) == 1
@@ -248,5 +249,5 @@ async def test_frames_of_a_whole_life() -> None:
     async with fake_broker() as broker, running(make(broker), store):
         await subscribed(broker)
         broker.publish("site/a/welding", welding(1))
-        await until_true(lambda: 12 in broker.kinds())
+        await until(lambda: 12 in broker.kinds())
         assert {CONNECT, SUBSCRIBE, PUBACK} <= broker.kinds()

@@ -16,8 +16,9 @@ from drivers.contract import DeviceError, Quality
 from drivers.opcua import DRIVER
 from drivers.opcua.config import OpcUaConfig
 from gateway.runtime.clock import SystemClock
-from tests.fakes.opcua_collector import Collector, points, running, until
+from tests.fakes.opcua_collector import Collector, points, running
 from tests.fakes.opcua_server import NAMESPACE, OpcUaServer
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
 GOOD, LOST = int(Quality.GOOD), int(Quality.BAD_NOT_CONNECTED)

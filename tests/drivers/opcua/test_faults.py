@@ -15,9 +15,10 @@ from drivers.opcua import DRIVER
 from drivers.opcua.config import OpcUaConfig
 from drivers.opcua.faults import REFUSED_LOGIN, status_sentence
 from gateway.runtime.clock import SystemClock
-from tests.fakes.opcua_collector import Collector, points, running, until
+from tests.fakes.opcua_collector import Collector, points, running
 from tests.fakes.opcua_server import OpcUaServer
 from tests.fakes.wiretap import Wiretap
+from tests.waiting import until
 
 ua: Any = asyncua.ua
 CODES = ua.StatusCodes

@@ -12,8 +12,9 @@ from drivers.opcua.address import OpcUaAddress
 from drivers.opcua.config import OpcUaConfig
 from drivers.opcua.field_path import FieldStep, field_path_text, parse_field_path
 from gateway.runtime.clock import SystemClock
-from tests.fakes.opcua_collector import Collector, running, until
+from tests.fakes.opcua_collector import Collector, running
 from tests.fakes.opcua_server import OpcUaServer
+from tests.waiting import until
 
 STATUS = "i=2256"  # Server_ServerStatus (OPC 10000-5, 8.2)
 ROWS = (

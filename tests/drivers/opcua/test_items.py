@@ -17,8 +17,9 @@ from drivers.opcua.config import OpcUaConfig
 from drivers.opcua.shift import ShiftWatch
 from drivers.opcua.survey import judge
 from gateway.runtime.clock import SystemClock
-from tests.fakes.opcua_collector import Collector, points, running, until
+from tests.fakes.opcua_collector import Collector, points, running
 from tests.fakes.opcua_server import OpcUaServer
+from tests.waiting import until
 
 GOOD = int(Quality.GOOD)
 HOUR_NS = 3_600 * 10**9

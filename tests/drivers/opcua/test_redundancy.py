@@ -10,8 +10,9 @@ from drivers.contract import DeviceError
 from drivers.opcua import DRIVER
 from drivers.opcua.config import OpcUaConfig
 from gateway.runtime.clock import SystemClock
-from tests.fakes.opcua_collector import Collector, points, running, until
+from tests.fakes.opcua_collector import Collector, points, running
 from tests.fakes.opcua_server import OpcUaServer
+from tests.waiting import until
 
 START_NS = 1_700_000_000_000_000_000
 

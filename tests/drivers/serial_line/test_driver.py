@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from gateway.runtime.clock import SystemClock
 from tests.background import background, until_lost
 from tests.conformance.inlet import Inlet
 from tests.fakes.serial_device import GasDetectors, SerialDevice, gas_frame, gas_request
+from tests.waiting import until
 
 CASES = Path(__file__).parents[3] / "drivers" / "serial_line" / "cases"
 STABLE = b"ST,GS,+%7.1fkg\r\n"
@@ -36,15 +36,6 @@ def config(device: SerialDevice, case: str, **keys: Any) -> SerialLineConfig:
 def point(number: int, field: str, kind: str = "float", at: str = "") -> DriverPoint[SerialAddress]:
     keys = {"field": field, "type": kind, "address": at}
     return DriverPoint(number, f"P{number}", SerialAddress.model_validate(keys), number + 1)
-
-
-async def soon(condition: Callable[[], bool]) -> None:
-    """Poll a condition for at most 20 s."""
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it does not come true")
 
 
 def numbers(inlet: Inlet, number: int) -> list[float]:
@@ -217,7 +208,7 @@ async def test_a_scale_that_falls_silent_is_bad_and_what_it_said_last_comes_befo
     async with SerialDevice() as device:
         inlet = Inlet()
         async with running(scale(device, poll_ms=60_000, timeout_ms=1000), inlet) as task:
-            await soon(lambda: device.users() > 0)
+            await until(lambda: device.users() > 0)
             device.send(b"x\r\n" + STABLE % 1.0)
             await asyncio.wait([task])
         assert "silent for 1000 ms" in str(task.result())
@@ -269,7 +260,7 @@ async def test_the_guard_refuses_every_other_frame() -> None:
             with pytest.raises(ValueError, match="refused"):
                 line.send(frame)
         line.send(b"?\r")
-        await soon(lambda: bool(device.received))
+        await until(lambda: bool(device.received))
         line.close()
         with pytest.raises(LineLostError):
             line.send(b"?\r")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 
 from gateway.console.bounded import BoundedProtocol, BoundedServer
+from tests.waiting import until
 
 Send = Callable[[object], Awaitable[None]]
 Receive = Callable[[], Coroutine[None, None, object]]
@@ -33,12 +34,6 @@ async def endless(scope: dict[str, object], receive: Receive, send: Send) -> Non
         while not gone.done():
             await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
             await asyncio.sleep(0)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

@@ -24,9 +24,9 @@ from gateway.notify.tone import PATTERNS, RATE_HZ, tone
 from gateway.notify.webhook import Webhook
 from tests.fakes.certificates import Authority
 from tests.fakes.hook_server import HookServer
-from tests.fakes.intake_store import until_true
 from tests.fakes.mqtt_broker import CONNECT, PUBLISH, FakeBroker
 from tests.gateway.flow_rig import WALL_NS, HandClock
+from tests.waiting import until
 
 MESSAGE = Message("aa/1/1", "alarm", "王芳", "13800000000", "高报", "high", 1, {"tag": "gds/a"})
 
@@ -209,7 +209,7 @@ async def test_a_player_that_fails_or_hangs_is_a_failure_and_leaves_no_process(
     said.unlink(missing_ok=True)
     async with asyncio.TaskGroup() as group:
         playing = group.create_task(horn.send(MESSAGE))
-        await until_true(said.exists, limit_s=60)
+        await until(said.exists, limit_s=60)
         playing.cancel()
     given = {"name": "h", "type": "sound", "command": ["/no/such/player"]}
     config = SoundNotifier.model_validate_json(json.dumps(given))

@@ -26,7 +26,6 @@ from gateway.rules.judge import Judge
 from gateway.rules.metrics import Thresholds
 from gateway.rules.rulebook import shipped
 from gateway.work.life import Handling
-from tests.fakes.intake_store import until_true
 from tests.gateway.duty.duty_rig import ROSTER
 from tests.gateway.flow_rig import (
     WALL_NS,
@@ -40,6 +39,7 @@ from tests.gateway.flow_rig import (
     pipeline,
 )
 from tests.gateway.work_rig import working
+from tests.waiting import until
 
 SECOND = 1_000_000_000
 
@@ -96,7 +96,7 @@ class Bench:
     async def step(self, seconds: float) -> None:
         """Move the clock once the service sleeps."""
         due = self.service.desk.next_deadline_ns
-        await until_true(lambda: due() is None or due() in self.clock.sleeping_to_ns, limit_s=60)
+        await until(lambda: due() is None or due() in self.clock.sleeping_to_ns, limit_s=60)
         self.clock.advance(seconds)
 
     @asynccontextmanager
@@ -113,11 +113,11 @@ async def test_an_alarm_is_told_recorded_and_told_no_more_once_acknowledged() ->
     bench = Bench()
     async with bench.running():
         await bench.flow.accept(batch({1: 30.0}))
-        await until_true(lambda: len(bench.told()) == 2, limit_s=60)
+        await until(lambda: len(bench.told()) == 2, limit_s=60)
         assert bench.told() == [("an", "alarm"), ("bo", "alarm")]
         await bench.step(120)  # priority 3 waits 300 s
         await bench.step(181)
-        await until_true(lambda: len(bench.told()) == 3, limit_s=60)
+        await until(lambda: len(bench.told()) == 3, limit_s=60)
         bench.flow.command(Command(AlarmEvent.ACKNOWLEDGE, "gds/a", "high", "王芳"))
     (first,) = bench.boxes["horn"].sent
     assert first.zh == (
@@ -136,7 +136,7 @@ async def test_a_notifier_that_fails_is_an_alarm_told_by_the_others_and_returns(
     bench.boxes["horn"].broken = "the player ended with 7"
     async with bench.running():
         await bench.flow.accept(batch({1: 30.0}))
-        await until_true(lambda: len(bench.boxes["sms"].sent) == 2, limit_s=60)
+        await until(lambda: len(bench.boxes["sms"].sent) == 2, limit_s=60)
         found = [(a.source, a.condition, a.state.name) for a in await alarms(bench.log)]
         assert found == [
             ("gds/a", "high", "UNACKNOWLEDGED_ACTIVE"),
@@ -147,8 +147,8 @@ async def test_a_notifier_that_fails_is_an_alarm_told_by_the_others_and_returns(
         assert sorted(map(str, tags)) == ["gds/a", "notifier/horn"]
         bench.boxes["horn"].broken = ""
         await bench.step(5)
-        await until_true(lambda: len(bench.boxes["horn"].sent) == 2, limit_s=60)
-        await until_true(lambda: bench.service.health()[0], limit_s=60)
+        await until(lambda: len(bench.boxes["horn"].sent) == 2, limit_s=60)
+        await until(lambda: bench.service.health()[0], limit_s=60)
     retry = bench.boxes["horn"].sent[1]
     assert (retry.id, retry.fields["attempt"]) == (bench.boxes["horn"].sent[0].id, 2)
     back = [a for a in await alarms(bench.log) if a.source == "notifier/horn"][-1]
@@ -161,8 +161,8 @@ async def test_a_kill_while_a_message_is_under_way_repeats_it_marked_and_nothing
     bench.boxes["sms"].held = True
     async with bench.running():
         await bench.flow.accept(batch({1: 30.0}))
-        await until_true(lambda: len(bench.told()) == 2, limit_s=60)
-        await until_true(lambda: bench.service.statistics()["told"] == 1, limit_s=60)
+        await until(lambda: len(bench.told()) == 2, limit_s=60)
+        await until(lambda: bench.service.statistics()["told"] == 1, limit_s=60)
     await bench.flow.settled()
     under_way = bench.boxes["sms"].sent[0].id
     bench.boxes = {"horn": Box(), "sms": Box()}
@@ -170,11 +170,11 @@ async def test_a_kill_while_a_message_is_under_way_repeats_it_marked_and_nothing
     async with bench.running():
         await again.begin()
         await again.accept(batch({1: 31.0}))
-        await until_true(lambda: bench.told() == [("bo", "alarm")], limit_s=60)
+        await until(lambda: bench.told() == [("bo", "alarm")], limit_s=60)
         (repeated,) = bench.boxes["sms"].sent
         assert (repeated.id, repeated.fields["repeated"]) == (under_way, True)
         assert repeated.zh.endswith("(可能重复)")
-        await until_true(lambda: bench.service.statistics()["told"] == 1, limit_s=60)
+        await until(lambda: bench.service.statistics()["told"] == 1, limit_s=60)
     assert bench.told() == [("bo", "alarm")]
     assert len(await alarms(bench.log)) == 1
 
@@ -192,7 +192,7 @@ async def test_a_declared_test_is_told_to_nobody_and_what_stands_at_its_end_is()
         await asyncio.sleep(0)
         assert bench.told() == []
         bench.flow.end_declaration(made.id, "王芳")
-        await until_true(lambda: len(bench.told()) == 2, limit_s=60)
+        await until(lambda: len(bench.told()) == 2, limit_s=60)
     assert {kind for _, kind in bench.told()} == {"alarm"}
 
 
@@ -202,8 +202,8 @@ async def test_what_was_told_is_pushed_in_the_handling_of_the_alarm() -> None:
     bench.make(lambda: flow)
     async with bench.running():
         await flow.accept(over_count(active=True))
-        await until_true(lambda: work.closing.cases()[0].state is Handling.PUSHED, limit_s=60)
-        await until_true(lambda: len(bench.told()) == 2, limit_s=60)
+        await until(lambda: work.closing.cases()[0].state is Handling.PUSHED, limit_s=60)
+        await until(lambda: len(bench.told()) == 2, limit_s=60)
     (case,) = work.closing.cases()
     assert [step.person for step in case.steps] == ["an (horn)"]
     handled = [e for e in await events(bench.log) if e.kind == "work.handling"]
@@ -219,7 +219,7 @@ async def test_a_full_disk_does_not_keep_people_from_being_told() -> None:
     async with bench.running():
         bench.flow.settled = never  # type: ignore[method-assign]  # a disk that answers nothing
         await bench.flow.accept(batch({1: 30.0}))
-        await until_true(lambda: len(bench.told()) == 2, limit_s=60)
+        await until(lambda: len(bench.told()) == 2, limit_s=60)
 
 
 async def test_a_flood_in_one_batch_is_one_message_to_each_person() -> None:
@@ -231,7 +231,7 @@ async def test_a_flood_in_one_batch_is_one_message_to_each_person() -> None:
     bench.make(lambda: made)
     async with bench.running():
         await bench.flow.accept(batch(dict.fromkeys(range(1, 61), 30.0)))
-        await until_true(lambda: bench.service.statistics()["told"] >= 2, limit_s=60)
+        await until(lambda: bench.service.statistics()["told"] >= 2, limit_s=60)
         await bench.flow.settled()
     assert sorted(bench.told()) == [("an", "flood"), ("bo", "flood")]
     assert len(await alarms(bench.log)) == 60

@@ -20,7 +20,8 @@ from gateway.receiver.service import Receiver
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.small_log import SmallLog, payloads
 from tests.gateway.receiver.conftest import RunReceiver
-from tests.gateway.uplink.test_client import Destination, running, until
+from tests.gateway.uplink.test_client import Destination, running
+from tests.waiting import until
 
 
 @dataclass

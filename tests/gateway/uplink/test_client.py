@@ -21,6 +21,7 @@ from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.certificates import Authority, Pair
 from tests.fakes.receiver import FakeReceiver, Held
 from tests.fakes.small_log import BOOT_ID, SmallLog, payloads
+from tests.waiting import until
 
 QUICK = SessionSettings(heartbeat_ms=100, silence_ms=600, stall_ms=900)
 PATIENT = replace(QUICK, silence_ms=60_000, stall_ms=60_000)
@@ -63,13 +64,6 @@ class Running:
 
     def text(self, kind: str) -> str:
         return next((text for one, text, _ in self.events if one == kind), "")
-
-
-async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for a condition, bounded."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - the condition is the fake's state
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

@@ -19,7 +19,8 @@ from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.receiver import FakeReceiver
 from tests.fakes.small_log import SmallLog
 from tests.gateway.uplink.played import MS, Played
-from tests.gateway.uplink.test_client import PATIENT, QUICK, Destination, all_there, running, until
+from tests.gateway.uplink.test_client import PATIENT, QUICK, Destination, all_there, running
+from tests.waiting import until
 
 LONG_MS = 50
 ANY_LINE = replace(QUICK, long_line_ms=0)

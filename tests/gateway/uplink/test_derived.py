@@ -21,8 +21,9 @@ from gateway.uplink.thin import Choice
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.certificates import Authority
 from tests.fakes.small_log import BOOT_ID
-from tests.gateway.uplink.test_client import mutual, running, until
+from tests.gateway.uplink.test_client import mutual, running
 from tests.gateway.uplink.test_with_receiver import receiving
+from tests.waiting import until
 
 POINTS = [
     wire.Point(id=1, name="gds-1/A", hazard="h1", deadband=2.0, high=50.0),

@@ -21,7 +21,8 @@ from gateway.uplink.thumbnail import thumbnail
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.small_log import SmallLog
 from tests.gateway.receiver.conftest import RunReceiver, run_receiver
-from tests.gateway.uplink.test_client import Destination, running, until
+from tests.gateway.uplink.test_client import Destination, running
+from tests.waiting import until
 from vision.clip import AVI, Picture, avi, middle_picture
 
 __all__ = ["run_receiver"]
@@ -244,7 +245,7 @@ async def test_a_withheld_picture_comes_on_request_though_the_line_is_cut_in_bet
         await until(lambda: files.held(name, 1) > 0)
         for lane in first.receiver._lines("SD-1", ""):
             lane.end(grpc.StatusCode.UNAVAILABLE, "cut")
-        await until(lambda: files.complete(name), seconds=60)
+        await until(lambda: files.complete(name), limit_s=60)
         assert files.path(name).read_bytes() == content
         unknown = await first.receiver.requests.ask({**asked, "sha256": "00" * 32})
         assert unknown == {"accepted": False, "message": "no record of this file is held here"}

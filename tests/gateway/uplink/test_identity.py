@@ -28,8 +28,9 @@ from gateway.uplink.outputs import SessionSettings
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.e2e.world import free_port
 from tests.fakes.certificates import Authority
-from tests.gateway.uplink.test_client import PATIENT, QUICK, Running, mutual, until
+from tests.gateway.uplink.test_client import PATIENT, QUICK, Running, mutual
 from tests.gateway.uplink.test_with_receiver import receiving
+from tests.waiting import until
 
 
 @dataclass

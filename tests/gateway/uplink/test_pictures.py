@@ -18,7 +18,8 @@ from gateway.uplink.pictures import MOST_WAITING
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.small_log import SmallLog
 from tests.gateway.receiver.conftest import RunReceiver, run_receiver
-from tests.gateway.uplink.test_client import Destination, running, until
+from tests.gateway.uplink.test_client import Destination, running
+from tests.waiting import until
 
 __all__ = ["run_receiver"]
 

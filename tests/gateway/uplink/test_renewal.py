@@ -8,7 +8,8 @@ from buffer.contract import Stream
 from tests.fakes.certificates import Authority
 from tests.fakes.receiver import FakeReceiver
 from tests.fakes.small_log import SmallLog, payloads
-from tests.gateway.uplink.test_client import all_there, mutual, running, until
+from tests.gateway.uplink.test_client import all_there, mutual, running
+from tests.waiting import until
 
 
 async def test_a_renewed_certificate_is_used_and_nothing_is_lost(tmp_path: Path) -> None:

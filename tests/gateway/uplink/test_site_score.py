@@ -25,8 +25,8 @@ from gateway.wire.v1 import uplink_pb2 as wire
 from tests.buffer.conftest import HandClock
 from tests.fakes.small_log import SmallLog, payloads
 from tests.gateway.receiver.telemetry import CATALOGUE
-from tests.gateway.uplink.test_client import until
 from tests.gateway.uplink.test_identity import Site
+from tests.waiting import until
 
 SYSTEM_NS = 1_767_225_600_000_000_000
 EVER = Period(None, None, 60 * 10**9, HOUR_NS)

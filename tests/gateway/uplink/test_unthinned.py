@@ -18,8 +18,9 @@ from gateway.runtime.clock import SystemClock
 from gateway.uplink.thin import Choice
 from tests.fakes.small_log import BOOT_ID
 from tests.gateway.receiver.conftest import Running, RunReceiver, run_receiver
-from tests.gateway.uplink.test_client import Destination, running, until
+from tests.gateway.uplink.test_client import Destination, running
 from tests.gateway.uplink.test_derived import CHOICE, announce, measure
+from tests.waiting import until
 
 __all__ = ["run_receiver"]
 EVER = {"what": "unthinned", "gateway": "SD-1", "from_ns": 0, "to_ns": 1 << 62}

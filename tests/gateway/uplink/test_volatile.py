@@ -30,8 +30,9 @@ from gateway.wire.v1 import uplink_pb2 as wire
 from tests.buffer.test_failure import blocked
 from tests.e2e.world import free_port
 from tests.fakes.certificates import Authority
-from tests.gateway.uplink.test_client import QUICK, mutual, until
+from tests.gateway.uplink.test_client import QUICK, mutual
 from tests.gateway.uplink.test_with_receiver import receiving
+from tests.waiting import until
 
 BOOT = b"B" * 16
 

@@ -19,7 +19,8 @@ from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.certificates import Authority
 from tests.fakes.small_log import SmallLog, payloads
 from tests.gateway.receiver.serving import serving
-from tests.gateway.uplink.test_client import PATIENT, mutual, running, until
+from tests.gateway.uplink.test_client import PATIENT, mutual, running
+from tests.waiting import until
 
 
 @contextlib.asynccontextmanager

@@ -14,8 +14,9 @@ from drivers.opcua.client import Link
 from drivers.opcua.inspect import Found, Walk, browse, probe
 from drivers.opcua.services import Place, read_attributes, surroundings
 from gateway.runtime.clock import SystemClock
-from tests.fakes.opcua_collector import Collector, running, until
+from tests.fakes.opcua_collector import Collector, running
 from tests.fakes.opcua_node import NAMESPACE, NodeServer, install_node_opcua, node, serving
+from tests.waiting import until
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(120)]
 

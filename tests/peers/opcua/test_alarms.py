@@ -12,9 +12,10 @@ from drivers.opcua import DRIVER
 from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.rules.mirror import NO_BRANCH
 from gateway.runtime.clock import SystemClock
-from tests.fakes.opcua_collector import Collector, points, running, until
+from tests.fakes.opcua_collector import Collector, points, running
 from tests.fakes.opcua_node import NodeServer, install_node_opcua, node, serving
 from tests.gateway.flow_rig import judge
+from tests.waiting import until
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(120)]
 

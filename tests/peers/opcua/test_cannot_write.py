@@ -16,9 +16,10 @@ from drivers.contract import DeviceError
 from drivers.opcua import DRIVER
 from gateway.runtime.clock import SystemClock
 from tests.conformance.judge import OPCUA
-from tests.fakes.opcua_collector import Collector, points, until
+from tests.fakes.opcua_collector import Collector, points
 from tests.fakes.opcua_node import install_node_opcua, node, serving
 from tests.fakes.wiretap import Spoiler, Wiretap
+from tests.waiting import until
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(180)]
 
@@ -65,9 +66,9 @@ async def test_an_encrypted_channel_carries_only_what_reads(tmp_path: Path) -> N
             driver = DRIVER.open("dcs", through, table, SystemClock())
             task = asyncio.get_running_loop().create_task(_supervise(driver))
             try:
-                await until(lambda: task.done() or CALL in requests(tmp_path), seconds=60)
+                await until(lambda: task.done() or CALL in requests(tmp_path))
                 spoil.spare = spoil.seen  # from here on
-                await until(lambda: task.done() or spoil.spoilt >= 3, seconds=90)
+                await until(lambda: task.done() or spoil.spoilt >= 3, limit_s=90)
                 assert not task.done()
             finally:
                 task.cancel()

@@ -14,9 +14,10 @@ import pytest
 from drivers.contract import DeviceError
 from drivers.opcua import DRIVER
 from gateway.runtime.clock import SystemClock
-from tests.fakes.opcua_collector import Collector, points, running, until
+from tests.fakes.opcua_collector import Collector, points, running
 from tests.fakes.opcua_node import NodeServer, install_node_opcua, node, serving
 from tests.fakes.opcua_proxy import Proxy
+from tests.waiting import until
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(120)]
 NAMES = ["Double", "Int64", "UInt32"]

@@ -14,8 +14,9 @@ import pytest
 
 from drivers.opcua import DRIVER
 from gateway.runtime.clock import SystemClock
-from tests.fakes.opcua_collector import Collector, points, running, until
+from tests.fakes.opcua_collector import Collector, points, running
 from tests.fakes.opcua_node import NodeServer, install_node_opcua, node, serving
+from tests.waiting import until
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(120)]
 
@@ -65,8 +66,8 @@ async def test_the_other_takes_over_without_a_gap_and_without_a_value_twice(
         async with running(driver, emit) as task:
             await until(lambda: len(emit.samples(100)) > 15)
             harm(first)
-            await until(lambda: task.done() or "opcua.failover" in emit.kinds(), seconds=40)
-            await until(lambda: task.done() or "opcua.backfill" in emit.kinds(), seconds=40)
+            await until(lambda: task.done() or "opcua.failover" in emit.kinds())
+            await until(lambda: task.done() or "opcua.backfill" in emit.kinds())
             count = len(emit.samples(100))
             await until(lambda: task.done() or len(emit.samples(100)) > count + 15)
             assert not task.done()

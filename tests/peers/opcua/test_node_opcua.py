@@ -14,8 +14,9 @@ from drivers.contract import DeviceError, Quality
 from drivers.opcua import DRIVER
 from gateway.runtime.clock import SystemClock
 from tests.fakes.opcua_certificates import make_application
-from tests.fakes.opcua_collector import Collector, points, running, until
+from tests.fakes.opcua_collector import Collector, points, running
 from tests.fakes.opcua_node import NodeServer, install_node_opcua, serving
+from tests.waiting import until
 
 POLICIES = ["Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"]
 TYPES = {
@@ -127,7 +128,7 @@ async def test_all_items_come_back_after_a_restart_and_a_bad_node_stops_nothing(
         )
         peer.start()
         async with running(driver, emit):
-            await until(back, seconds=30)
+            await until(back)
             await until(lambda: "opcua.gap" in emit.kinds())
         assert emit.samples(100 + items)[-1][1] == Quality.BAD_ILLEGAL_ADDRESS
 

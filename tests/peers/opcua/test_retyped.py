@@ -12,8 +12,9 @@ from drivers.contract import DriverPoint, Quality
 from drivers.opcua import DRIVER
 from drivers.opcua.address import OpcUaAddress
 from gateway.runtime.clock import SystemClock
-from tests.fakes.opcua_collector import Collector, running, until
+from tests.fakes.opcua_collector import Collector, running
 from tests.fakes.opcua_node import install_node_opcua, node, serving
+from tests.waiting import until
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(180)]
 

@@ -15,8 +15,9 @@ from drivers.opcua.address import OpcUaAddress
 from drivers.opcua.inspect import Walk, browse
 from gateway.cli.points_browse import table_text
 from gateway.runtime.clock import SystemClock
-from tests.fakes.opcua_collector import Collector, running, until
+from tests.fakes.opcua_collector import Collector, running
 from tests.fakes.opcua_node import NodeServer, install_node_opcua, node, serving
+from tests.waiting import until
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(180)]
 

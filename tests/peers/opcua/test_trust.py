@@ -18,8 +18,9 @@ from drivers.opcua.trust import load_certificate, thumbprint
 from gateway.cli.cert import command as cert
 from gateway.runtime.clock import SystemClock
 from tests.fakes.opcua_certificates import make_application, make_authority
-from tests.fakes.opcua_collector import Collector, points, running, until
+from tests.fakes.opcua_collector import Collector, points, running
 from tests.fakes.opcua_node import NodeServer, install_node_opcua, node, serving
+from tests.waiting import until
 
 POLICIES = ["Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"]
 
