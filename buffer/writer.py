@@ -144,7 +144,7 @@ class Writer(Generic[JobT]):
             unsettled = ()
             self.idle()
             self._sign_idle()
-        except (sqlite3.Error, OSError) as failure:
+        except (sqlite3.Error, OSError, MemoryError) as failure:
             # A question between transactions failed: whatever it was about is asked again later.
             self._broken = True
             self._suspect(failure)
@@ -443,7 +443,7 @@ class Writer(Generic[JobT]):
 
 
 def _cause(failure: Exception) -> str:
-    text = str(failure)
+    text = str(failure) or type(failure).__name__
     if isinstance(failure, OSError):
         text = failure.strerror or text
     return "database or disk is full" if "full" in text else text
