@@ -6,7 +6,8 @@ Guarantees:
   for are converted to a picture (retrieve): conversion is a quarter of the cost of 1080p.
 - No call blocks the caller; a reader that hangs in native code is seen by `link().alive_ns` and can
   be abandoned: it ends by itself when the native call returns.
-- A camera that hangs is noticed in at most 5 s by time-outs of FFmpeg. The first reads after a hang
+- A camera that hangs is noticed in at most 3 s by time-outs of FFmpeg (5 s where its first picture
+  took longer). The first reads after a hang
   return old frames from buffers as though they were new (measured: a blocked read of 30 s returned
   True), so a read that took longer than 2 s is treated as the end of the connection. Only the first
   picture is waited for, since it may be 10 s to the next key picture.
@@ -69,6 +70,7 @@ class VideoSource:
         self._received = 0
         self._decoded = 0
         self._opened = 0
+        self._waited_ns: int | None = None
         self._door = Door(config, monotonic_ns, decoding=self._decoding)
         self._thread = threading.Thread(target=self._read_for_ever, name="frames", daemon=True)
 
@@ -144,11 +146,13 @@ class VideoSource:
             self._opened += 1
             self._first = True
             before = self._received
+            self._waited_ns = None
             self._read(capture)
         except cv2.error as error:
             return f"{where} sends pictures that cannot be converted: {error.err}"
         finally:
             capture.release()
+            self._door.first_picture(self._waited_ns)
         if self._config.is_file:
             return "" if self._received > before else f"{where} holds no frame that can be decoded"
         return f"{where} stopped delivering frames"
@@ -158,7 +162,7 @@ class VideoSource:
 
     def _read(self, capture: Video) -> None:
         pace_ns = self._pace_ns(capture)
-        due_ns = self._monotonic_ns()
+        due_ns = began_ns = self._monotonic_ns()
         live = False  # a camera that sends pictures
         while not self._stop.is_set():
             if self._config.is_fast and not self._wanted.wait(ASKED_S):
@@ -169,6 +173,8 @@ class VideoSource:
             now_ns = self._alive_ns = self._monotonic_ns()
             if not grabbed or (live and now_ns - asked_ns > SLOW_READ_NS):
                 return
+            if self._waited_ns is None:
+                self._waited_ns = now_ns - began_ns
             live = not self._config.is_file
             self._received += 1
             self._last_frame_ns = now_ns

@@ -7,9 +7,10 @@ Guarantees:
   before FFmpeg may.
 - Only a login that the camera took before is tried TRIES times in all: an answer that a bad line
   garbled, or a camera that has just been switched on, refuses what is right.
-- Every wait is bounded: a camera has SILENCE_S for each answer, and PICTURE_MS to send the first
-  picture, or the next, so that a stream whose key pictures are far apart (those of platforms and
-  recorders that make none for whoever comes) is waited for. A silent line ends after SILENCE_S.
+- Every wait is bounded: by BRISK_S, since whoever waits long for a line that a fault has garbled is
+  late when it is over. A camera that was too slow for that has SILENCE_S for each answer; a stream
+  that gave no picture has PICTURE_S the next time, because its key pictures may be far apart (those
+  of platforms and recorders that make none for whoever comes).
 - No text that leaves here holds a password.
 
 Constraint: vision/ffmpeg.py must have set up FFmpeg before cv2 is imported.
@@ -31,7 +32,8 @@ from vision.http_stream import ask
 from vision.picture_folder import PictureFolder
 from vision.rtsp import Login, Outcome
 
-PICTURE_MS = 12_000
+BRISK_S = 3.0
+PICTURE_S = 12.0
 """A key picture comes every 1 to 10 s as cameras are commonly set; FFmpeg looks at a stream for up
 to 5 s before. Less than the 20 s after which a reader is taken for hanging (loop.py)."""
 LOCKOUT_NS = 1_800_000_000_000
@@ -64,6 +66,8 @@ class Door:
         self._refused: str | None = None
         self._taken: str | None = None
         self._refusals = 0
+        self._slow_answer = False
+        self._slow_picture = False
 
     @property
     def refused(self) -> bool:
@@ -86,6 +90,10 @@ class Door:
             return video
         video.release()
         return f"{where} {self._unopened()}"
+
+    def first_picture(self, waited_ns: int | None) -> None:
+        """Say how long the first picture of what was opened took; None if there was none."""
+        self._slow_picture = waited_ns is None or waited_ns > BRISK_S * 1e9
 
     def sit_out(self, stop: threading.Event, lives: Callable[[], None]) -> None:
         """Wait until a refused login may be tried again, or stop. lives: called meanwhile."""
@@ -112,7 +120,9 @@ class Door:
             return ""
         login = Login(config.user, password) if config.user else None
         cnonce = secrets.token_hex(16)
-        found = ask(config.source, login, cnonce=cnonce, timeout_s=SILENCE_S)
+        patience_s = SILENCE_S if self._slow_answer else BRISK_S
+        found = ask(config.source, login, cnonce=cnonce, timeout_s=patience_s)
+        self._slow_answer = found.outcome is Outcome.NO_ANSWER
         match found.outcome:
             case Outcome.OK:
                 self._taken, self._refusals = password, 0
@@ -152,9 +162,10 @@ class Door:
         if config.is_file:
             with Path(config.source).open("rb"):
                 pass  # the reason why a file cannot be read is lost inside FFmpeg
+        patience_ms = round(1e3 * (PICTURE_S if self._slow_picture else BRISK_S))
         options = [
-            *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, PICTURE_MS),
-            *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, PICTURE_MS),
+            *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience_ms),
+            *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience_ms),
             *(cv2.CAP_PROP_N_THREADS, 1),
         ]
         source = with_login(config.source, config.user, password)

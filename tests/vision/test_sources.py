@@ -132,7 +132,7 @@ async def test_what_http_does_not_give_is_one_sentence() -> None:
             silent = await problem(source)
     assert wanted.endswith("wants a login (401 Unauthorized): give user and password_file")
     assert missing.endswith("has no stream of this path (404 Not Found)")
-    assert silent.endswith("does not answer: no answer within 5 s")
+    assert silent.endswith("does not answer: no answer within 3 s")
 
 
 async def test_a_folder_is_played_in_the_order_of_names_and_again(tmp_path: Path) -> None:
