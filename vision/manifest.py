@@ -93,6 +93,7 @@ class HeadsPlan(StrictModel):
     look, look_alone: heat from which something on a person, or anywhere, is looked at again by the
     helmet classifier.  beside, alone: how sure that look must be of a head on a person, and of one
     without.  weak_person: score of a person who counts once a head of `weak_beside` is found.
+    heat_counts: how much the heat adds to how sure that look is (`vision.ppe.weighed`).
     """
 
     look: float = Field(default=0.05, ge=0.0, le=1.0)
@@ -101,6 +102,7 @@ class HeadsPlan(StrictModel):
     weak_beside: float = Field(default=0.6, ge=0.0, le=1.0)
     alone: float = Field(ge=0.0, le=1.0)
     weak_person: float = Field(ge=0.0, le=1.0)
+    heat_counts: float = Field(default=0.0, ge=0.0, le=10.0)
 
 
 class Manifest(StrictModel):

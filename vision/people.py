@@ -49,6 +49,7 @@ from vision.ppe import (
     judged,
     one_each,
     torso_of,
+    weighed,
     worth_a_look,
 )
 from vision.preprocess import Letterbox, Preprocessor
@@ -238,6 +239,7 @@ class People:
         rows = worth_a_look(boxes, scores, found.boxes, found.scores, self.rules)
         some = Heads(found.boxes[rows], found.heat[rows])
         chances = self.helmet.feed(image, some.boxes, some.heat)
+        chances = weighed(chances, some.scores, self.rules.heat_counts)
         own = one_each(some.boxes, sureness(chances) * np.sqrt(some.scores))
         return Heads(some.boxes[own], some.heat[own]), chances[own]
 
@@ -313,6 +315,7 @@ def load_people(
         alone=plan.alone,
         look=plan.look,
         look_alone=plan.look_alone,
+        heat_counts=plan.heat_counts,
     )
     people.helmet = Classifier(model("helmet"), people.detector, runtime)
     if "workwear" in wanted:

@@ -75,7 +75,7 @@ class Joining:
     person: a person of this score counts, with a head if one of `head` is found.  weak: so does
     one of this score with a head of `weak_head`.  alone: a head of this score counts without a
     person.  look, look_alone: heat from which something in the upper part of a person, or
-    anywhere, is looked at again.
+    anywhere, is looked at again.  heat_counts: see `weighed`.
     """
 
     person: float = 0.45
@@ -85,6 +85,7 @@ class Joining:
     alone: float = 0.5
     look: float = 0.05
     look_alone: float = 0.2
+    heat_counts: float = 0.0
 
 
 def worth_a_look(
@@ -108,6 +109,22 @@ def worth_a_look(
             wanted[best[row[best] > 0]] = True
     rows = np.flatnonzero(wanted)
     return rows[np.argsort(-heat[rows], kind="stable")[:MOST_LOOKS]]
+
+
+def weighed(chances: Float32Array, heat: Float32Array, counts: float) -> Float32Array:
+    """Chances[n, 3] of the second look (in a helmet, bare, no head) with the first look's heat[n].
+
+    The odds that it is a head are multiplied by those of the heat to the power of `counts`: the
+    head finder sees the body below and the crowd around, which a crop does not show. What the head
+    wears stays the second look's.
+    """
+    told = np.maximum(chances[:, :2].astype(np.float64), 1e-9)  # nothing of both is half of each
+    head = np.clip(told.sum(axis=1), 1e-6, 1 - 1e-6)
+    hot = np.clip(heat, 1e-6, 1 - 1e-6).astype(np.float64)
+    odds = np.log(head / (1 - head)) + counts * np.log(hot / (1 - hot))
+    now = 1 / (1 + np.exp(-odds))
+    out = np.column_stack((told * (now / told.sum(axis=1))[:, None], 1 - now))
+    return np.asarray(out, np.float32)
 
 
 def heads_window(people: Float32Array, width: int, height: int) -> tuple[int, int, int, int]:

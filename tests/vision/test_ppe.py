@@ -21,6 +21,7 @@ from vision.ppe import (
     heads_window,
     join,
     one_each,
+    weighed,
     worth_a_look,
 )
 
@@ -44,6 +45,37 @@ def test_a_head_makes_a_weak_person_count_and_a_lone_one_is_somebody() -> None:
         (280, True, True),
         (100, True, False),
     ]
+
+
+share = st.floats(0, 1, width=32)
+
+
+@given(st.lists(st.tuples(share, share, share), max_size=6), st.floats(0, 3))
+@example([(0.0, 0.0, 0.0)], 1.5)
+@example([(1.0, 0.0, 1.0)], 1.5)
+def test_heat_says_whether_it_is_a_head_and_not_what_it_wears(
+    drawn: list[tuple[float, float, float]], counts: float
+) -> None:
+    head, bare, heat = np.array(drawn, np.float32).reshape(-1, 3).T
+    chances = np.stack((head * (1 - bare), head * bare, 1 - head), axis=1)
+    found = weighed(chances, heat, counts)
+    assert found.shape == chances.shape
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-3)
+    worn, missing = found[:, 0], found[:, 1]
+    known = head > 1e-3
+    np.testing.assert_allclose((worn * bare)[known], (missing * (1 - bare))[known], atol=1e-3)
+    before, now = head, worn + missing
+    assert (now >= before - 1e-3)[heat >= 0.5].all()
+    assert (now <= before + 1e-3)[heat <= 0.5].all()
+    np.testing.assert_allclose(weighed(chances, heat, 0.0), chances, atol=1e-3)
+
+
+def test_an_unsure_second_look_at_what_is_hot_is_a_head_and_at_what_is_cold_none() -> None:
+    chances = np.array([[0.2, 0.1, 0.7], [0.2, 0.1, 0.7]], np.float32)
+    hot, cold = weighed(chances, scores(0.8, 0.2), 1.5)
+    assert hot[:2].sum() > 0.7
+    assert cold[:2].sum() < 0.1
 
 
 boxes_of = st.lists(
