@@ -114,13 +114,14 @@ def worth_a_look(
 def weighed(chances: Float32Array, heat: Float32Array, counts: float) -> Float32Array:
     """Chances[n, 3] of the second look (in a helmet, bare, no head) with the first look's heat[n].
 
-    The odds that it is a head are multiplied by those of the heat to the power of `counts`: the
-    head finder sees the body below and the crowd around, which a crop does not show. What the head
-    wears stays the second look's.
+    The odds that it is a head are multiplied by those of the heat to the power of `counts`, where
+    the heat is above a half: the head finder sees the body below and the crowd around, which a crop
+    does not show. Below a half nothing is taken away, because where pictures are unlike those of
+    training all heads are colder. What the head wears stays the second look's.
     """
     told = np.maximum(chances[:, :2].astype(np.float64), 1e-9)  # nothing of both is half of each
     head = np.clip(told.sum(axis=1), 1e-6, 1 - 1e-6)
-    hot = np.clip(heat, 1e-6, 1 - 1e-6).astype(np.float64)
+    hot = np.clip(heat, 0.5, 1 - 1e-6).astype(np.float64)
     odds = np.log(head / (1 - head)) + counts * np.log(hot / (1 - hot))
     now = 1 / (1 + np.exp(-odds))
     out = np.column_stack((told * (now / told.sum(axis=1))[:, None], 1 - now))

@@ -66,16 +66,16 @@ def test_heat_says_whether_it_is_a_head_and_not_what_it_wears(
     known = head > 1e-3
     np.testing.assert_allclose((worn * bare)[known], (missing * (1 - bare))[known], atol=1e-3)
     before, now = head, worn + missing
-    assert (now >= before - 1e-3)[heat >= 0.5].all()
-    assert (now <= before + 1e-3)[heat <= 0.5].all()
+    assert (now >= before - 1e-3).all()
+    np.testing.assert_allclose(now[heat <= 0.5], before[heat <= 0.5], atol=1e-3)
     np.testing.assert_allclose(weighed(chances, heat, 0.0), chances, atol=1e-3)
 
 
-def test_an_unsure_second_look_at_what_is_hot_is_a_head_and_at_what_is_cold_none() -> None:
+def test_an_unsure_second_look_at_what_is_hot_is_a_head() -> None:
     chances = np.array([[0.2, 0.1, 0.7], [0.2, 0.1, 0.7]], np.float32)
     hot, cold = weighed(chances, scores(0.8, 0.2), 1.5)
     assert hot[:2].sum() > 0.7
-    assert cold[:2].sum() < 0.1
+    assert cold[:2].sum() == pytest.approx(0.3, abs=1e-4)
 
 
 boxes_of = st.lists(
