@@ -102,7 +102,14 @@ class UnreadableError(OSError):
 
 
 class BufferPathError(Exception):
-    """The data directory cannot be used (missing, not writable, not a directory); says which."""
+    """The data directory cannot be used (missing, not writable, not a directory); says which.
+
+    passes: the disk is full, read-only or failing, or the file locked: it may be well by itself.
+    """
+
+    def __init__(self, text: str, *, passes: bool = False) -> None:
+        super().__init__(text)
+        self.passes = passes
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ from buffer.jobs import EVICTED, RENEWED_CARRY, SALVAGED, TELEMETRY_HIGH
 from buffer.outcome import Told
 from buffer.patient import FILE_ATTEMPTS, UNREADABLE, asked
 from buffer.salvage import carry_from, gaps_told, salvage
+from buffer.unusable import PASSES, unusable
 
 ResultT = TypeVar("ResultT")
 VERIFY_WHOLE_BYTES = 64 << 20
@@ -77,7 +78,13 @@ class Opened:
             return make()
         except sqlite3.Error as failure:
             os.close(self.lock)
-            raise BufferPathError(f"Data directory {path} cannot be used: {failure}.") from failure
+            raise unusable(path, failure) from failure
+
+    def close(self) -> None:
+        """Let go of it all, unused."""
+        self.telemetry.close()
+        self.records.close()
+        os.close(self.lock)
 
     def bounds(self) -> dict[Stream, Bounds]:
         """Sequences held of each stream."""
@@ -104,7 +111,7 @@ def open_data_dir(path: Path, now_ns: int, verify_whole_bytes: int = VERIFY_WHOL
             return _opened(path, lock, now_ns, notes, EVERYTHING)
     except (sqlite3.Error, OSError) as failure:
         os.close(lock)
-        raise BufferPathError(f"Data directory {path} cannot be used: {failure}.") from failure
+        raise unusable(path, failure) from failure
     except BaseException:
         os.close(lock)
         raise
@@ -172,17 +179,14 @@ def _check_path(path: Path) -> None:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as failure:
-        raise BufferPathError(
-            f"Data directory {path} cannot be used: {failure.strerror or failure}."
-        ) from failure
+        raise unusable(path, failure, failure.strerror or "") from failure
 
 
 def _lock(path: Path) -> int:
     try:
         handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as failure:
-        text = f"Data directory {path} cannot be used: lock: {failure.strerror}."
-        raise BufferPathError(text) from failure
+        raise unusable(path, failure, f"lock: {failure.strerror}") from failure
     for attempt in range(LOCK_ATTEMPTS):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -295,13 +299,6 @@ class FileRepairs:
     def rebuild(self, path: Path, kind: str, damage: str, told: Told) -> str:
         """Set a damaged file aside and put what can be read of it in its place."""
         return _rebuild(path, kind, self._clock.wall_ns(), damage, told, self._door)
-
-
-PASSES = frozenset({
-    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM,
-})  # fmt: skip
-"""Primary result codes (sqlite.org/rescode.html) that say nothing of what is in the file."""
 
 
 def _told_by_records(path: Path, kind: str) -> Told:

@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -167,7 +168,7 @@ class Buffer:
         boot_id: bytes,
         encode_gap: EncodeGap,
         signer: Signer | None = None,
-    ) -> Buffer:
+    ) -> Self:
         """Open or create the log in a data directory; raises BufferPathError.
 
         boot_id: 16 bytes.  encode_gap(gap, time_ns) gives the payload of a gap record; it is

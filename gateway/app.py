@@ -15,16 +15,14 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from buffer.contract import Stream
 from buffer.store import Buffer
 from drivers.contract import Clock, Driver
 from gateway.control.answers import control_server
 from gateway.model.catalogue import Catalogue, encode_ids
-from gateway.model.event import gap_event
 from gateway.normalise.scale import Normaliser
 from gateway.observe.health import Health
 from gateway.observe.listen import listening
-from gateway.observe.log import configure, logger
+from gateway.observe.log import logger
 from gateway.observe.metrics import Metrics
 from gateway.observe.parts import buffer_statistics
 from gateway.pipeline import Pipeline
@@ -38,7 +36,6 @@ from gateway.sources.build import (
     make_duty,
     make_ids,
     make_judge,
-    make_signer,
     make_work,
     open_cameras,
     open_devices,
@@ -48,6 +45,7 @@ from gateway.sources.build import (
 from gateway.sources.camera_groups import CameraGroups
 from gateway.sources.file_keeper import FileKeeper
 from gateway.sources.keep import Part, end, keep_running
+from gateway.sources.opening import Opening, opening
 from gateway.sources.reload import Reloader
 from gateway.sources.running import RunningSources
 from gateway.sources.timekeeper import Timekeeper
@@ -91,27 +89,29 @@ async def run(
     """
     one_arena()
     without_grpc()
-    site = load()
-    configure(site.log.level, site.log.format)
-    buffer = Buffer.open(
-        site.gateway.data_dir,
-        site.buffer.to_config(),
-        clock=clock,
-        boot_id=boot_id(),
-        encode_gap=gap_event,
-        signer=make_signer(site),
-    )
-    buffer.set_destinations({uplink.name: tuple(Stream) for uplink in site.uplinks})
+    opened: Opening | None = opening(load(), load, clock, stop)
+    while opened is not None:
+        opened = await _run_log(opened, again, clock)
+
+
+async def _run_log(opened: Opening, again: asyncio.Event, clock: SystemClock) -> Opening | None:
+    """Run a site on one log; gives what to run on then, None to stop."""
+    site, buffer, health = opened.taken(), opened.buffer, Health()
     async with buffer:
-        health = Health()
-        parts = await _build(site, buffer, clock, health, partial(Reloader, site, load, again))
+        await opened.begin(site)
+        parts = await _build(
+            site, buffer, clock, health, partial(Reloader, site, opened.load, again)
+        )
+        opened.attend(parts.pipeline.note, parts.beside)
         metrics, where = _observed(buffer, parts, health), (site.metrics.host, site.metrics.port)
         control = control_server(site, buffer, parts, (metrics, health, SOFTWARE), clock)
         del site  # validated rows of 100,000 points are half of the memory
         settle()
         async with listening(*where, metrics, health) as observe, control:
             _LOG.info("running", metrics=f"http://{observe.address}/metrics")
-            await _run_parts(parts, metrics, clock, stop)
+            await _run_parts(parts, metrics, clock, opened)
+        await opened.ending()
+    return await opened.following()
 
 
 async def _build(
@@ -166,7 +166,7 @@ def _observed(buffer: Buffer, parts: Parts, health: Health) -> Metrics:
     return metrics
 
 
-async def _run_parts(parts: Parts, metrics: Metrics, clock: Clock, stop: asyncio.Event) -> None:
+async def _run_parts(parts: Parts, metrics: Metrics, clock: Clock, opened: Opening) -> None:
     pipeline, uplinks = parts.pipeline, parts.uplinks
     async with asyncio.TaskGroup() as back:
         keep = partial(keep_running, note=pipeline.note, clock=clock)
@@ -179,7 +179,7 @@ async def _run_parts(parts: Parts, metrics: Metrics, clock: Clock, stop: asyncio
             pipeline.capture, parts.album.cameras = running.capture, running
             running.start(parts.sources)
             applying = front.create_task(keep("reload", partial(parts.reloader.run, running)))
-            await stop.wait()
+            await opened.until()
             await end([applying])
             await running.end()
         for task in watching:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from buffer.unusable import passes
 from gateway.config.model import UplinkConfig
 from gateway.config.problems import Report
 from gateway.config.toml_lines import TomlPath
@@ -133,7 +134,11 @@ def check_data_dir(data_dir: Path, path: TomlPath, report: Report) -> None:
             report.wrong(path, _foreign(data_dir, foreign))
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        report.wrong(path, f"data directory {data_dir} cannot be read and written: {reason}")
+        text = f"data directory {data_dir} cannot be read and written: {reason}"
+        if isinstance(error, OSError) and passes(error):
+            report.warn(path, f"{text}; until it can, the gateway runs on a log in memory")
+        else:
+            report.wrong(path, text)
     finally:
         for folder in reversed(made):
             folder.rmdir()

@@ -130,6 +130,13 @@ def with_state_dir(device: Device, data_dir: Path) -> Device:
     return replace(device, config=config)
 
 
+def without_state_dir(device: Device, data_dir: Path) -> Device:
+    """Take away the folder that `with_state_dir` gave in a data directory."""
+    if getattr(device.config, STATE_DIR, None) != data_dir / DEVICES:
+        return device
+    return replace(device, config=device.config.model_copy(update={STATE_DIR: None}))
+
+
 def in_full(name: str, alarm_of: str) -> str:
     """Name of the alarm that a bit called `name` is: a bare tag is of the same device."""
     here = name.partition("/")[0]

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from buffer.contract import BufferPathError, Signer
+from buffer.unusable import passes
 from drivers.contract import Clock, Driver
 from gateway.config.expressions import compile_expression
 from gateway.config.site import Site
@@ -266,4 +267,7 @@ def make_signer(site: Site) -> Signer:
     try:
         return load_signer(keys[0]) if keys else own_signer(site.gateway.data_dir)
     except SigningKeyError as error:
-        raise BufferPathError(f"Heads of the log cannot be signed: {error}.") from error
+        cause = error.__cause__
+        may_pass = cause is not None and isinstance(cause, OSError) and passes(cause)
+        text = f"Heads of the log cannot be signed: {error}."
+        raise BufferPathError(text, passes=may_pass) from error
