@@ -172,7 +172,7 @@ class Folder:
 
 def places(data_dir: Path) -> list[Path]:
     """Where the folder in memory of a data directory may be."""
-    name = hashlib.sha256(str(data_dir.absolute()).encode()).hexdigest()[:16]
+    name = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:16]
     return [root / f"plantgate-{name}" for root in IN_MEMORY]
 
 

@@ -180,7 +180,7 @@ class Buffer:
         make = partial(cls, path, config, opened, clock=clock, boot_id=boot_id)
         return opened.use(path, lambda: make(encode_gap=encode_gap, signer=signer))
 
-    async def __aenter__(self) -> Buffer:
+    async def __aenter__(self) -> Self:
         """Start the writers."""
         self._loop = asyncio.get_running_loop()
         if self._config.rollup_quota_bytes:

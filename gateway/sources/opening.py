@@ -87,7 +87,7 @@ class Opening:
             self.disk.held = await self.buffer.hand_over()
 
     async def following(self) -> Opening | None:
-        """What to run on now; None to stop. The log is closed."""
+        """What to run on now, None to stop; the log is closed. NotStoredError if memory is lost."""
         disk = self.disk
         if disk is None:
             return None
@@ -97,9 +97,8 @@ class Opening:
         except (BufferPathError, ConfigError, NotStoredError, OSError) as error:
             if not self._stop.is_set():
                 return opening(disk.load(), disk.load, disk.clock, self._stop, disk.held)
-            _LOG.error("stopped: what was in memory only is lost here", error=str(error),
-                       alarms=len(disk.held.alarms), events=len(disk.held.events))  # fmt: skip
-            return None
+            count = f"{len(disk.held.alarms)} alarm records and {len(disk.held.events)} events"
+            raise NotStoredError(f"{error} Stopped: {count} in memory are lost here.") from error
         if self._stop.is_set():
             return None
         return opening(disk.load(), disk.load, disk.clock, self._stop)

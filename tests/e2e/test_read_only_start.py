@@ -1,4 +1,4 @@
-"""A gateway that starts on a disk which a power cut left read-only: alarms go out, and all comes back.
+"""A gateway starts on a disk that a power cut left read-only: alarms go out, all comes back.
 
 The disk is a tmpfs of the test's own. Without root the test runs again in a namespace of its own.
 """
@@ -20,20 +20,50 @@ from buffer.contract import BufferPathError
 from buffer.stand_in import Folder, places
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.e2e.watched import Watched, stop_clean
-from tests.e2e.world import ROOT, free_port, until
+from tests.e2e.world import ROOT, free_port, stop, until
 
 pytestmark = pytest.mark.e2e
 FIRST_ROWS = ("n0,holding,0,u32,,5", "n1,holding,2,u32,,")
 LATER_ROWS = ("n0,holding,0,u32,,5", "n1,holding,2,u32,,5")
 
 
+def in_a_namespace() -> bool:
+    """Run this file again where a tmpfs may be mounted; False where that is here."""
+    if os.geteuid() == 0:
+        return False
+    command = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-m"]
+    command += ["pytest", "-q", "-p", "no:cacheprovider", __file__]
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stdout + again.stderr
+    return True
+
+
+@pytest.mark.timeout(300)
+def test_a_first_start_on_a_read_only_disk_says_what_a_stop_costs(tmp_path: Path) -> None:
+    if in_a_namespace():
+        return
+    with disk(tmp_path / "data") as data, Watched(tmp_path) as world:
+        mount(data, "remount,ro")
+        port = free_port()
+        world.start_modbus(port, 2)
+        world.write_device(port, FIRST_ROWS[0])
+        world.without_uplink()
+        gateway = world.start_gateway()
+        until(lambda: world.metric("flow_alarms_raised") > 0, limit_s=60, what="an alarm is raised")
+        assert world.health()[0] == 503
+        assert "gds/n0" in world.plantgate("alarm", "list", str(data)).stdout
+        assert stop(gateway) == 1
+        said = world.log("gateway")
+        assert "alarm records and" in said, said
+        assert "in memory are lost here" in said
+        assert "Traceback" not in said
+        assert not list(data.iterdir()), "nothing is written"
+        assert not any(place.exists() for place in places(data)), "memory is given back"
+
+
 @pytest.mark.timeout(300)
 def test_a_gateway_starts_on_a_read_only_disk_and_loses_no_alarm(tmp_path: Path) -> None:
-    if os.geteuid():  # root of a namespace of its own may mount a tmpfs
-        command = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-m"]
-        command += ["pytest", "-q", "-p", "no:cacheprovider", __file__]
-        again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert again.returncode == 0, again.stdout + again.stderr
+    if in_a_namespace():
         return
     with disk(tmp_path / "data") as data, Watched(tmp_path) as world:
         port = free_port()
