@@ -39,12 +39,16 @@ READ_BYTES = MIB
 
 @dataclass(slots=True)
 class HandOver:
-    """What a log in memory held that is to be on disk: payloads, states, and what is lost."""
+    """What a log in memory held that is to be on disk: payloads, states, and what is lost.
+
+    why: what kept it from being stored.
+    """
 
     alarms: list[bytes] = field(default_factory=list)
     events: list[bytes] = field(default_factory=list)
     state: dict[str, bytes] = field(default_factory=dict)
     lost: list[Gap] = field(default_factory=list)
+    why: str = ""
 
 
 class StandIn(Buffer):

@@ -91,7 +91,7 @@ async def run(
     without_grpc()
     opened: Opening | None = opening(load(), load, clock, stop)
     while opened is not None:
-        opened = await _run_log(opened, again, clock)
+        opened = await opened.used(partial(_run_log, again=again, clock=clock))
 
 
 async def _run_log(opened: Opening, again: asyncio.Event, clock: SystemClock) -> Opening | None:

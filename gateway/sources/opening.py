@@ -59,6 +59,16 @@ class Opening:
         assert site is not None  # noqa: S101 - asked once
         return site
 
+    async def used(self, run: Callable[[Opening], Awaitable[Opening | None]]) -> Opening | None:
+        """Run on it; where the disk takes not even a first record, go on in memory."""
+        try:
+            return await run(self)
+        except NotStoredError as error:
+            if self.disk is not None or self._stop.is_set():
+                raise
+            why = HandOver(why=str(error))
+            return opening(self.load(), self.load, SystemClock(), self._stop, why)
+
     async def begin(self, site: Site) -> None:
         """Name the destinations; put into the log what another before it held."""
         self.buffer.set_destinations({uplink.name: tuple(Stream) for uplink in site.uplinks})
@@ -95,6 +105,7 @@ class Opening:
         try:
             await disk.store()
         except (BufferPathError, ConfigError, NotStoredError, OSError) as error:
+            disk.held.why = str(error)
             if not self._stop.is_set():
                 return opening(disk.load(), disk.load, disk.clock, self._stop, disk.held)
             count = f"{len(disk.held.alarms)} alarm records and {len(disk.held.events)} events"
@@ -115,7 +126,8 @@ def opening(
     try:
         if before is None:
             return Opening(site, _on_disk(site, clock), load, stop)
-        why = BufferPathError(f"Data directory {site.gateway.data_dir} took nothing.", passes=True)
+        text = f"Data directory {site.gateway.data_dir} takes nothing: {before.why.rstrip('.')}."
+        why = BufferPathError(text, passes=True)
     except BufferPathError as error:
         why = error
     if not why.passes:
@@ -219,7 +231,8 @@ class Disk:
 
     def health(self) -> tuple[bool, str]:
         """Not well; why the last try failed."""
-        return False, f"tried {self._tries} times: {self._why or 'the disk is well again'}"
+        said = self._why or ("the disk is well again" if self.is_back else "not tried yet")
+        return False, f"tried {self._tries} times: {said}"
 
     def _tried(self) -> str:
         """Open the data directory as a start would; gives why that fails, or nothing."""

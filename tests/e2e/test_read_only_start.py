@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,9 @@ from tests.e2e.world import ROOT, free_port, stop, until
 
 pytestmark = pytest.mark.e2e
 FIRST_ROWS = ("n0,holding,0,u32,,5", "n1,holding,2,u32,,")
+SIZE = "size=90m"
+"""Enough for `min_free_bytes` (64 MiB), too small for a reserve beside it (buffer/reserve.py)."""
+FILLER = "filler"
 LATER_ROWS = ("n0,holding,0,u32,,5", "n1,holding,2,u32,,5")
 
 
@@ -62,7 +65,8 @@ def test_a_first_start_on_a_read_only_disk_says_what_a_stop_costs(tmp_path: Path
 
 
 @pytest.mark.timeout(300)
-def test_a_gateway_starts_on_a_read_only_disk_and_loses_no_alarm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", ["read-only", "full"])
+def test_a_gateway_starts_on_a_disk_that_takes_nothing(tmp_path: Path, fault: str) -> None:
     if in_a_namespace():
         return
     with disk(tmp_path / "data") as data, Watched(tmp_path) as world:
@@ -74,7 +78,10 @@ def test_a_gateway_starts_on_a_read_only_disk_and_loses_no_alarm(tmp_path: Path)
         until(lambda: raised(world) == ["gds/n0"], limit_s=60, what="the first alarm is there")
         gateway.send_signal(signal.SIGKILL)  # the power cut: what was stored is in the WAL
         gateway.wait(timeout=30)
-        mount(data, "remount,ro")
+        if fault == "read-only":
+            mount(data, "remount,ro")
+        else:
+            fill(data / FILLER)
 
         world.write_device(port, *LATER_ROWS)
         gateway = world.start_gateway()
@@ -82,7 +89,9 @@ def test_a_gateway_starts_on_a_read_only_disk_and_loses_no_alarm(tmp_path: Path)
         assert raised(world) == ["gds/n0", "gds/n1"], "one that stood before was raised again"
         status, health = world.health()
         assert (status, health["state"]) == (503, "failed")
-        assert "Read-only file system" in health["components"]["buffer"]["text"]
+        text = health["components"]["buffer"]["text"]
+        assert str(data) in text
+        assert "in memory only" in text
         until(lambda: world.metric("uplink_acknowledged_records", "province") > 10,
               limit_s=60, what="values flow from memory")  # fmt: skip
         assert gateway.poll() is None
@@ -90,6 +99,7 @@ def test_a_gateway_starts_on_a_read_only_disk_and_loses_no_alarm(tmp_path: Path)
             Folder(data)
 
         mount(data, "remount,rw")
+        (data / FILLER).unlink(missing_ok=True)
         until(lambda: volatile(world) == 0, limit_s=90, what="the alarm is a record")
         until(lambda: world.health()[1].get("state") == "ok", limit_s=60, what="all is well")
         stored = world.metric("flow_values")
@@ -126,11 +136,18 @@ def raised(world: Watched) -> list[str]:
 def disk(folder: Path) -> Iterator[Path]:
     """A disk of the test's own."""
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", SIZE, "tmpfs", folder], check=True)
     try:
         yield folder
     finally:
         subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(path: Path) -> None:
+    """Take all that a disk has."""
+    with suppress(OSError), path.open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
 
 
 def mount(folder: Path, options: str) -> None:
