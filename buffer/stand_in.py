@@ -180,6 +180,20 @@ def places(data_dir: Path) -> list[Path]:
     return [root / f"plantgate-{name}" for root in IN_MEMORY]
 
 
+def forget(data_dir: Path) -> None:
+    """Give back the memory of a gateway that was killed; the data directory is open, and held."""
+    for path in places(data_dir):
+        try:
+            is_own = not path.is_symlink() and path.stat().st_uid == os.geteuid()
+            lock = _held(path)
+        except (OSError, BufferPathError):
+            continue  # there is none, or it is in use
+        if is_own:
+            shutil.rmtree(path, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
 def known_states(data_dir: Path) -> tuple[dict[str, bytes], str]:
     """States that records.db holds, and why they cannot be read, or nothing.
 

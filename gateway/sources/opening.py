@@ -21,7 +21,7 @@ from pathlib import Path
 
 from buffer.contract import BufferPathError, NotStoredError, Stream
 from buffer.recover import open_data_dir
-from buffer.stand_in import Folder, HandOver, StandIn, in_memory, known_states
+from buffer.stand_in import Folder, HandOver, StandIn, forget, in_memory, known_states
 from buffer.store import Buffer
 from gateway.config.load import ConfigError
 from gateway.config.site import Site, with_state_dir, without_state_dir
@@ -125,7 +125,9 @@ def opening(
     configure(site.log.level, site.log.format)
     try:
         if before is None:
-            return Opening(site, _on_disk(site, clock), load, stop)
+            found = Opening(site, _on_disk(site, clock), load, stop)
+            forget(site.gateway.data_dir)
+            return found
         text = f"Data directory {site.gateway.data_dir} takes nothing: {before.why.rstrip('.')}."
         why = BufferPathError(text, passes=True)
     except BufferPathError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from buffer.contract import BufferPathError, NotStoredError, Stream, VolatileRec
 from buffer.kept import HELD_BYTES
 from buffer.policy import BufferConfig
 from buffer.ranges import RangeSet
-from buffer.stand_in import Folder, HandOver, StandIn, in_memory, known_states
+from buffer.stand_in import Folder, HandOver, StandIn, forget, in_memory, known_states
 from buffer.unusable import passes, unusable
 from tests.buffer.conftest import BOOT_ID, HandClock, OpenBuffer, encode_gap
 
@@ -105,9 +106,16 @@ def test_small_files_are_copied_and_the_data_directory_is_held(tmp_path: Path) -
         assert folder.path.stat().st_mode & 0o777 == 0o700
         with pytest.raises(BufferPathError, match="in use by another process"):
             Folder(data)
+        (folder.path / "lock").touch()
+        with (folder.path / "lock").open() as used:
+            fcntl.flock(used, fcntl.LOCK_EX)
+            forget(data)
+            assert folder.path.exists(), "it is in use"
+        forget(data)
+        assert not folder.path.exists()
+        forget(data)
     finally:
         folder.remove()
-    assert not folder.path.exists()
 
 
 def test_what_passes_and_what_a_person_must_change() -> None:
