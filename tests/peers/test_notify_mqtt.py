@@ -156,7 +156,9 @@ async def test_a_broker_killed_and_back_gets_every_message_once_under_its_id(
     ]  # fmt: skip
     assert [said["round"] for said in told] == [1, 2]
     assert len({said["id"] for said in told}) == 2
-    assert told[0]["zh"].startswith("【3级报警】某化工 – gds/a 高报:当前值 30 ppm,限值 10 ppm")
+    assert told[0]["zh"].startswith(
+        "【3级报警】某化工 – gds/a（泵房入口可燃气） 高报:当前值 30 ppm,限值 10 ppm"
+    )
     assert (told[0]["value"], told[0]["limit"], told[0]["unit"]) == (30.0, 10.0, "ppm")
     about = [(a.source, a.state.name) for a in await alarms(bench.log) if a.source != "gds/a"]
     assert about == [
