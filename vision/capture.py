@@ -128,7 +128,10 @@ class VideoSource:
             before = self._received
             self._problem = self._read_once()
             self._alive_ns = self._monotonic_ns()
-            failures = 0 if self._received > before else failures + 1
+            if self._received > before or self._door.starting:
+                failures = 0  # it is there, and each try waits long enough by itself
+            else:
+                failures += 1
             if self._door.refused:
                 self._door.sit_out(self._stop, self._lives)
             elif self._problem:

@@ -8,9 +8,10 @@ Guarantees:
 - Only a login that the camera took before is tried TRIES times in all: an answer that a bad line
   garbled, or a camera that has just been switched on, refuses what is right.
 - Every wait is bounded: by BRISK_S, since whoever waits long for a line that a fault has garbled is
-  late when it is over. A camera that was too slow for that has SILENCE_S for each answer; a stream
-  that gave no picture has PICTURE_S the next time, because its key pictures may be far apart (those
-  of platforms and recorders that make none for whoever comes).
+  late when it is over. A camera that was too slow for that has SILENCE_S for each answer; one that
+  answered and was silent about its stream has START_S the next time, because its encoder may just
+  be starting; a stream that gave no picture has PICTURE_S, because its key pictures may be far
+  apart (those of platforms and recorders that make none for whoever comes).
 - No text that leaves here holds a password.
 
 Constraint: vision/ffmpeg.py must have set up FFmpeg before cv2 is imported.
@@ -36,8 +37,12 @@ BRISK_S = 3.0
 PICTURE_S = 12.0
 """A key picture comes every 1 to 10 s as cameras are commonly set; FFmpeg looks at a stream for up
 to 5 s before. Less than the 20 s after which a reader is taken for hanging (loop.py)."""
+START_S = 5.0
+"""FFmpeg looks at a stream for up to 5 s (analyzeduration of libavformat) before it is open."""
 LOCKOUT_NS = 1_800_000_000_000
 """30 min: as long as recorders commonly lock an address out (their settings differ; not tested)."""
+HELD_RATIO = 0.9
+"""Of BRISK_S: FFmpeg looks at its time-out when it reads, so it may end a little before."""
 TRIES, AGAIN_NS = 3, 5_000_000_000
 """Recorders commonly allow 5 or more."""
 LOOK_S = 0.5
@@ -68,6 +73,12 @@ class Door:
         self._refusals = 0
         self._slow_answer = False
         self._slow_picture = False
+        self._starting = False
+
+    @property
+    def starting(self) -> bool:
+        """Tell whether the camera answered when it was last asked and then let FFmpeg wait."""
+        return self._starting
 
     @property
     def refused(self) -> bool:
@@ -77,11 +88,14 @@ class Door:
     def open(self) -> Video | str:
         """Open it; a sentence without full stop if that cannot be done."""
         where = redacted(self._config.source)
+        patience_s = START_S if self._starting else BRISK_S
+        self._starting = False
         try:
             password = self._password()
             if problem := self._asked(where, password):
                 return problem
-            video = self._opened(password)
+            began_ns = self._monotonic_ns()
+            video = self._opened(password, patience_s)
         except OSError as error:
             return f"{error.filename or where} cannot be read: {error.strerror}"
         except UnicodeDecodeError:
@@ -89,6 +103,7 @@ class Door:
         if video.isOpened():
             return video
         video.release()
+        self._starting = self._monotonic_ns() - began_ns > HELD_RATIO * BRISK_S * 1e9
         return f"{where} {self._unopened()}"
 
     def first_picture(self, waited_ns: int | None) -> None:
@@ -155,14 +170,14 @@ class Door:
             return f"cannot be opened: it holds no {what} that can be decoded"
         return "describes its stream and then does not deliver it"
 
-    def _opened(self, password: str) -> Video:
+    def _opened(self, password: str, patience_s: float) -> Video:
         config = self._config
         if config.is_file and Path(config.source).is_dir():
             return PictureFolder(Path(config.source), config.folder_fps)
         if config.is_file:
             with Path(config.source).open("rb"):
                 pass  # the reason why a file cannot be read is lost inside FFmpeg
-        patience_ms = round(1e3 * (PICTURE_S if self._slow_picture else BRISK_S))
+        patience_ms = round(1e3 * (PICTURE_S if self._slow_picture else patience_s))
         options = [
             *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience_ms),
             *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience_ms),

@@ -257,3 +257,43 @@ def test_a_login_that_was_taken_before_is_tried_three_times(tmp_path: Path) -> N
             assert waited == [AGAIN_NS, AGAIN_NS, LOCKOUT_NS]
 
     asyncio.run(scenario())
+
+
+def test_a_camera_that_answers_and_then_is_silent_is_tried_again_soon_and_longer() -> None:
+    """Its encoder may just be starting: with growing waits it was back 13 s late on a busy box."""
+
+    def no_setup(answer: bytes) -> bytes:
+        return b"" if b"interleaved" in answer else answer
+
+    async def scenario() -> None:
+        async with RtspCamera(no_setup) as camera:
+            config = CameraConfig(name="cam", source=f"rtsp://127.0.0.1:{camera.port}/x")
+            door = Door(config, time.monotonic_ns)
+            for _ in range(2):  # the second waits longer, and is again no longer than that
+                said = await asyncio.to_thread(door.open)
+                assert isinstance(said, str)
+                assert said.endswith("describes its stream and then does not deliver it")
+                assert door.starting
+        said = await asyncio.to_thread(door.open)
+        assert isinstance(said, str)
+        assert "does not answer" in said
+        assert not door.starting, "it is gone"
+
+    asyncio.run(scenario())
+
+
+def test_a_camera_that_refuses_its_stream_at_once_is_not_pressed() -> None:
+    def no_setup(answer: bytes) -> bytes:
+        if b"interleaved" in answer:
+            return answer.replace(b"200 OK", b"453 Not Enough Bandwidth")
+        return answer
+
+    async def scenario() -> None:
+        async with RtspCamera(no_setup) as camera:
+            config = CameraConfig(name="cam", source=f"rtsp://127.0.0.1:{camera.port}/x")
+            now_ns = [0]
+            door = Door(config, lambda: now_ns[0])  # no time passes by this clock
+            assert isinstance(await asyncio.to_thread(door.open), str)
+            assert not door.starting
+
+    asyncio.run(scenario())
