@@ -182,6 +182,14 @@ def check_ranges(ranges: Iterable[wire.Range]) -> list[tuple[int, int]]:
     return pairs
 
 
+def check_states(states: Iterable[wire.StreamState]) -> None:
+    """Bounds-check what a Hello counts; raises ProtocolError: no store could note such a number."""
+    for state in states:
+        for number in (state.first_sequence, state.next_sequence, state.acknowledged_stop):
+            if number > SEQUENCE_STOP:
+                raise ProtocolError(f"a Hello counts {number}, which is beyond {SEQUENCE_STOP}")
+
+
 def _entry(
     record: wire.Record, before: wire.Record | None, stream: Stream, boot_id: bytes
 ) -> Entry:

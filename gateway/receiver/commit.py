@@ -117,25 +117,40 @@ class Committer:
         self._work_waits = asyncio.Event()
         self._room = asyncio.Event()
         self._stopping = False
+        self._failures = 0
         self.commits = 0
         self.records_bytes = 0
 
-    async def submit(self, work: Work, size_bytes: int, turn: Turn) -> asyncio.Future[Outcome]:
-        """Queue one work of so many bytes of payload; waits for room unless it is urgent."""
+    def speaker(self) -> Speaker:
+        """What one connection submits by, from before its Hello on."""
+        return Speaker(self, self._failures)
+
+    async def submit(
+        self, work: Work, size_bytes: int, turn: Turn, failures: int | None = None
+    ) -> asyncio.Future[Outcome]:
+        """Queue one work of so many bytes of payload; waits for room unless it is urgent.
+
+        failures: how many commits had failed when the log's number in it was told; now, unless
+        given. Raises StoreFailedError where one has failed since, or the receiver stops.
+        """
+        failures = self._failures if failures is None else failures
         queue = self._queues[turn]
         while turn is not Turn.URGENT and queue.size_bytes >= QUEUE_BYTES // 2:
             self._room.clear()
             await self._room.wait()
         if self._stopping:
             raise StoreFailedError("the receiver is stopping")
+        if failures != self._failures:
+            raise StoreFailedError("the store failed meanwhile")
         item = _Item(work, size_bytes, turn, _future())
         queue.add(item)
         self._work_waits.set()
         return item.done
 
-    def note_seen(self, seen: Seen) -> None:
+    def note_seen(self, seen: Seen, failures: int | None = None) -> None:
         """Keep a gateway's last status; it rides on the next commit and asks for none itself."""
-        self._seen[seen.log] = seen
+        if failures in {None, self._failures}:
+            self._seen[seen.log] = seen
 
     def stop(self) -> None:
         """Take nothing more; `run` returns once what is queued is committed."""
@@ -198,6 +213,7 @@ class Committer:
                 item.done.set_result(outcome)
 
     def _fail(self, group: Iterable[_Item], failure: StoreFailedError) -> None:
+        self._failures += 1
         for item in [*group, *(item for queue in self._queues.values() for item in queue.items)]:
             if not item.done.done():
                 item.done.set_exception(failure)
@@ -212,6 +228,26 @@ class Committer:
             self._store.reopen()
         except StoreFailedError:
             return  # still closed: the next commit fails too and comes back here
+
+
+class Speaker:
+    """The works of one connection: none is taken once a commit has failed since it began.
+
+    They name logs by the numbers that its Hello was answered with. Where the store that is reached
+    now was restored, those may be of another gateway's logs.
+    """
+
+    def __init__(self, committer: Committer, failures: int) -> None:
+        self._committer = committer
+        self._failures = failures
+
+    async def submit(self, work: Work, size_bytes: int, turn: Turn) -> asyncio.Future[Outcome]:
+        """As `Committer.submit`."""
+        return await self._committer.submit(work, size_bytes, turn, self._failures)
+
+    def note_seen(self, seen: Seen) -> None:
+        """As `Committer.note_seen`."""
+        self._committer.note_seen(seen, self._failures)
 
 
 def _future() -> asyncio.Future[Outcome]:

@@ -36,9 +36,13 @@ class EvidenceFiles:
         """Return where the complete file is, or will be."""
         return evidence_path(self._folder, sha256.hex())
 
-    def complete(self, sha256: bytes) -> bool:
-        """Tell whether the whole file is here."""
-        return self.path(sha256).is_file()
+    def complete(self, sha256: bytes, total_bytes: int | None = None) -> bool:
+        """Tell whether the whole file is here; total_bytes: its size, where that is known.
+
+        A disk that lost the end of a file must not have it acknowledged again.
+        """
+        path = self.path(sha256)
+        return path.is_file() and total_bytes in {None, path.stat().st_size}
 
     def thumbnail(self, sha256: bytes) -> Path:
         """Return where the small picture of a withheld file is, or will be."""

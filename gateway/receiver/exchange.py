@@ -31,7 +31,7 @@ from gateway.receiver.check import (
     check_volatile,
     stream_of,
 )
-from gateway.receiver.commit import Committer, Turn
+from gateway.receiver.commit import Speaker, Turn
 from gateway.receiver.contract import (
     Entries,
     Gaps,
@@ -76,7 +76,7 @@ class Exchange:
         self,
         log: int,
         boot_id: bytes,
-        committer: Committer,
+        committer: Speaker,
         files: EvidenceFiles,
         clock: Clock,
         meter: Meter,
@@ -207,7 +207,7 @@ class Exchange:
         ready = list(checked.entries)
         needs: list[wire.ReceiverMessage] = []
         for item in checked.evidence:
-            if await asyncio.to_thread(self._files.complete, item.sha256):
+            if await asyncio.to_thread(self._files.complete, item.sha256, item.total_bytes):
                 ready.append(item.entry)
             else:
                 needs += await self._await_file(item)

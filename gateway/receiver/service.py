@@ -26,8 +26,8 @@ from drivers.contract import Clock
 from gateway.observe.listen import reason
 from gateway.observe.log import logger
 from gateway.receiver.boxes import Boxes
-from gateway.receiver.check import MAX_MESSAGE_BYTES, Fault
-from gateway.receiver.commit import Committer, Turn
+from gateway.receiver.check import MAX_MESSAGE_BYTES, Fault, ProtocolError, check_states
+from gateway.receiver.commit import Committer, Speaker, Turn
 from gateway.receiver.contract import (
     Away,
     Derived,
@@ -279,6 +279,10 @@ class Receiver:
             raise broken("a log id and a boot id have 16 bytes each")
         if hello.lane not in {wire.LANE_PRIORITY, wire.LANE_BULK, wire.LANE_COPY}:
             raise broken("a Hello names the priority, the bulk or the copy lane")
+        try:
+            check_states(hello.streams)
+        except ProtocolError as error:
+            raise broken(str(error)) from None
         return hello
 
     def _certified(self, context: Context) -> tuple[frozenset[str] | None, bytes | None]:
@@ -296,11 +300,12 @@ class Receiver:
             raise EndedError(grpc.StatusCode.UNAUTHENTICATED, text) from None
 
     async def _serve(self, hello: wire.Hello, read: Read, context: Context) -> None:
+        speaker = self._committer.speaker()
         known = await self._greet(hello)
         exchange = Exchange(
             known.log,
             hello.boot_id,
-            self._committer,
+            speaker,
             self._files,
             self._clock,
             self._gate.meter(hello.gateway_id),
@@ -325,7 +330,7 @@ class Receiver:
                 await self._two_boxes(hello, proof)
             unproven = forged(hello, self._certified(context)[1])
             for stream, faults in (*doubts(hello, known).items(), *unproven.items()):
-                await self._commit(Entries(known.log, stream, (), faults=faults))
+                await self._commit(Entries(known.log, stream, (), faults=faults), speaker)
                 for fault in faults:
                     await exchange.notice(fault.kind, fault.reason)
             await exchange.run(heard, context.write)
@@ -372,7 +377,7 @@ class Receiver:
             raise TypeError("a Greeting's outcome is a Known")
         return known
 
-    async def _commit(self, work: Work, committer: Committer | None = None) -> Outcome:
+    async def _commit(self, work: Work, committer: Committer | Speaker | None = None) -> Outcome:
         try:
             return await (await (committer or self._committer).submit(work, 0, Turn.URGENT))
         except StoreFailedError as error:

@@ -34,7 +34,7 @@ from gateway.uplink.derived import DerivedLog
 from gateway.uplink.encode import GatewayIdentity, Moment
 from gateway.uplink.file_policy import FilePolicy
 from gateway.uplink.hub import Surroundings
-from gateway.uplink.link import LaneLink
+from gateway.uplink.link import RENEWED, LaneLink
 from gateway.uplink.outputs import (
     MAIN_LANES,
     NOTICE,
@@ -177,6 +177,7 @@ class Uplink:
         self._values_per_s = 0.0
         self._noticed: dict[str, int] = {}
         self._moved = asyncio.Event()  # an acknowledgement came
+        self._known_id = self._log.log_id  # that of the sequences kept here
 
     async def run(self) -> None:
         """Keep both lanes connected until cancelled."""
@@ -422,6 +423,7 @@ class Uplink:
 
     async def _connect(self, lane: Lane, around: Surroundings) -> Ended:
         """Make one connection of a lane and serve it to its end."""
+        self._end_outdated()
         link = LaneLink(lane, around, self, self._quarantine, self._counters[lane])
         self._links[lane] = link
         self._opened_ns.pop(lane, None)
@@ -460,14 +462,17 @@ class Uplink:
             self._log.acknowledge(self._config.name, stream, done)
 
     def _end_outdated(self) -> None:
-        """End connections that speak for a log id that is no more."""
-        outdated = [link for link in self._links.values() if link.log_id != self._log.log_id]
-        for link in outdated:
-            link.end("The log has a new id.")
-        if outdated:
-            self._quarantine = Quarantine()
-            self._around.policy.forget()
-            self._wanted.clear()
+        """End connections that speak for a log id that is no more, and forget its sequences."""
+        log_id = self._log.log_id
+        if self._known_id == log_id:
+            return
+        self._known_id = log_id
+        self._quarantine = Quarantine()
+        self._around.policy.forget()
+        self._wanted.clear()
+        for link in self._links.values():
+            if link.log_id != log_id:
+                link.end(RENEWED)
 
     def _is_up(self) -> bool:
         links = [self._links.get(lane) for lane in MAIN_LANES]

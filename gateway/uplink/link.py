@@ -77,6 +77,7 @@ from gateway.wire.v1 import uplink_pb2 as wire
 
 Errand = Fetch | FetchPart | FetchThumbnail | FindEvidence | FindPeriod
 
+RENEWED = "The log has a new id."
 UNREADABLE = (OSError, sqlite3.Error)
 """What a question to the log, or to a file beside it, may fail with."""
 _NOBODY_NS = 1_000_000  # a timer is never set closer than this
@@ -138,6 +139,8 @@ class LaneLink:
             return Ended(str(error), permanent=True)
         try:
             await self._read_heads()
+            if self._around.log.log_id != self.log_id:
+                return Ended(RENEWED)
             self._call = channel.stream_stream(METHOD)()
             self._parting = Parting(self._call)
             async with asyncio.TaskGroup() as group:
@@ -292,7 +295,7 @@ class LaneLink:
         except UNREADABLE:
             stop = last + 1
         if log.log_id != self.log_id:
-            self.end("The log has a new id.")  # these are numbers of another log
+            self.end(RENEWED)  # these are numbers of another log
         elif stop:
             self._carry_out(self.session.unread(errand, stop, now_ns=self._now_ns()))
         else:
@@ -339,6 +342,8 @@ class LaneLink:
     # ---- outputs -------------------------------------------------------------------------
 
     def _carry_out(self, outputs: list[Output]) -> None:
+        if self._around.log.log_id != self.log_id:
+            self.end(RENEWED)  # its cursors are not of the sequences spoken of here
         for output in outputs:
             if self._ended.done():
                 return  # what an ended session says must not move the cursor of a renewed log
@@ -470,9 +475,10 @@ class LaneLink:
         if self._ended.done():
             return
         now_ns = self._now_ns()
-        for stream in STREAMS[self.lane]:
-            bounds = self._around.log.bounds(stream)
-            self._carry_out(self.session.extended(stream, bounds, now_ns=now_ns))
+        if self._around.log.log_id == self.log_id:
+            for stream in STREAMS[self.lane]:
+                bounds = self._around.log.bounds(stream)
+                self._carry_out(self.session.extended(stream, bounds, now_ns=now_ns))
         self._carry_out(self.session.tick(now_ns))
 
     def _now_ns(self) -> int:

@@ -82,6 +82,7 @@ class FakeReceiver:
         self._needs_catalogues = needs_catalogues
         self._server: Any = None
         self._thawed = asyncio.Event()
+        self._writing = asyncio.Lock()
         self._thawed.set()
         self._contexts: dict[int, tuple[Any, wire.Hello]] = {}
         self.port = 0
@@ -187,7 +188,11 @@ class FakeReceiver:
         async with asyncio.timeout(60):
             while not (open_ := self._open_on(lane)):  # noqa: ASYNC110 - the gateway opens it
                 await asyncio.sleep(0.01)
-        await open_[-1].write(wire.ReceiverMessage(**body))
+        await self._write(open_[-1], wire.ReceiverMessage(**body))
+
+    async def _write(self, context: Any, message: wire.ReceiverMessage) -> None:
+        async with self._writing:  # gRPC takes one at a time
+            await context.write(message)
 
     def _open_on(self, lane: int) -> list[Any]:
         return [context for context, hello in self._contexts.values() if hello.lane == lane]
@@ -217,7 +222,7 @@ class FakeReceiver:
             async for message in requests:
                 await self._free(hello.lane)
                 for answer in self._take(held, hello, message):
-                    await context.write(answer)
+                    await self._write(context, answer)
                 if self.cut_after_parts == 0:
                     self.cut_after_parts = None
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "cut")

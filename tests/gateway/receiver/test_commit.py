@@ -200,6 +200,48 @@ async def test_a_failed_commit_fails_its_works_and_the_next_one_works(tmp_path: 
         await (await committer.submit(work, 10, Turn.URGENT))
 
 
+async def test_what_waited_for_room_when_a_commit_failed_is_not_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names a log by a number of before; the store that is there now may be another one."""
+    monkeypatch.setattr(commit, "QUEUE_BYTES", 200)
+    disk = Disk(tmp_path)
+    async with running(disk) as committer, asyncio.TaskGroup() as group:
+        log = await greeted(committer)
+        disk.go.clear()
+        work = Gaps(log, Stream.TELEMETRY, [(1, 2)])
+        first = await committer.submit(work, 0, Turn.PAST)
+        assert await asyncio.to_thread(disk.held_back.wait, 30)
+        await committer.submit(work, 100, Turn.PAST)
+        waits = group.create_task(outcome_of(committer, Gaps(log, Stream.TELEMETRY, [(7, 8)])))
+        await asyncio.sleep(0)
+        disk.broken = True
+        disk.go.set()
+        with pytest.raises(StoreFailedError):
+            await first
+        disk.broken = False
+        assert await waits == "the store failed meanwhile"
+        late = committer.speaker()
+        disk.broken = True
+        with pytest.raises(StoreFailedError):
+            await (await committer.submit(work, 0, Turn.URGENT))
+        disk.broken = False
+        with pytest.raises(StoreFailedError, match="meanwhile"):
+            await late.submit(work, 0, Turn.URGENT)
+    db = sqlite3.connect(tmp_path / "receiver.db")
+    assert db.execute("SELECT * FROM ranges").fetchall() == []
+    db.close()
+
+
+async def outcome_of(committer: Committer, work: Work) -> str:
+    """Why a work of the past that had to wait for room was not stored; "" where it was."""
+    try:
+        await (await committer.submit(work, 100, Turn.PAST))
+    except StoreFailedError as error:
+        return str(error)
+    return ""
+
+
 async def test_stop_commits_what_is_queued_and_takes_nothing_more(tmp_path: Path) -> None:
     disk = Disk(tmp_path)
     committer = Committer(disk, SystemClock())

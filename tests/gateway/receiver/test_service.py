@@ -201,12 +201,55 @@ async def test_evidence_of_another_content_is_begun_anew_and_then_refused(
         assert running.rows("SELECT count(*) FROM records") == [(0,)]
 
 
+async def test_evidence_that_was_cut_short_here_is_asked_for_again(
+    tmp_path: Path, run_receiver: RunReceiver
+) -> None:
+    """A disk that lost the end of a file: another record that names it must not vouch for that."""
+    content, chain = bytes(range(256)) * 40, Chain(Stream.EVIDENCE)
+    name = hashlib.sha256(content).digest()
+    file = tmp_path / "evidence" / name.hex()[:2] / name.hex()
+    async with run_receiver(tmp_path) as running, WireGateway(running.target) as gateway:
+        await gateway.push(Stream.EVIDENCE, evidence(content, chain))
+        assert (await gateway.next()).evidence_need.offset == 0
+        await gateway.send(part(content, 0, len(content)))
+        assert await gateway.acknowledged(1) == {1}
+        file.write_bytes(content[:5000])
+        await gateway.push(Stream.EVIDENCE, evidence(content, chain))
+        assert (await gateway.next()).evidence_need.offset == 0
+        await gateway.send(part(content, 0, len(content)))
+        assert await gateway.acknowledged(1) == {2}
+    assert file.read_bytes() == content
+
+
 async def test_an_empty_evidence_file_is_whole_at_once(
     tmp_path: Path, run_receiver: RunReceiver
 ) -> None:
     async with run_receiver(tmp_path) as running, WireGateway(running.target) as gateway:
         await gateway.push(Stream.EVIDENCE, evidence(b"", Chain(Stream.EVIDENCE)))
         assert await gateway.acknowledged(1) == {1}
+
+
+async def test_a_hello_that_counts_beyond_all_bounds_ends_its_connection_only(
+    tmp_path: Path, run_receiver: RunReceiver
+) -> None:
+    state = wire.StreamState(
+        stream=wire.STREAM_ALARM,
+        first_sequence=(1 << 63) + 1,
+        next_sequence=(1 << 63) + 9,
+        acknowledged_stop=(1 << 63) + 5,
+    )
+    async with run_receiver(tmp_path) as running:
+        hostile = WireGateway(running.target)
+        await hostile.open()
+        hello = wire.Hello(gateway_id="G-2", log_id=b"H" * 16, boot_id=b"B" * 16,
+                           lane=wire.LANE_PRIORITY, streams=[state])  # fmt: skip
+        await hostile.send(wire.GatewayMessage(hello=hello))
+        assert (await hostile.ended()).code() is grpc.StatusCode.INVALID_ARGUMENT
+        await hostile.close()
+        async with WireGateway(running.target) as gateway:
+            await gateway.push(Stream.ALARM, Chain(Stream.ALARM).record(alarm("one")))
+            assert await gateway.acknowledged(1) == {1}
+        assert running.rows("SELECT count(*) FROM faults") == [(0,)]
 
 
 async def test_status_is_answered_and_kept(tmp_path: Path, run_receiver: RunReceiver) -> None:

@@ -201,6 +201,41 @@ async def test_receiver_that_knows_more_than_the_log_gets_a_new_log_id() -> None
             assert "up to 999" in gateway.text("uplink.log_forked")
 
 
+async def test_an_answer_to_a_former_log_moves_no_cursor_of_the_new_one() -> None:
+    """A repair renews the log while records are in flight, and no commit follows soon."""
+    log = SmallLog()
+    former = log.log_id
+    log.put(Stream.TELEMETRY, *payloads(9))
+    async with FakeReceiver() as receiver:
+        receiver.acknowledging = False
+        async with running(Destination(receiver.target), log, PATIENT) as gateway:
+            await until(lambda: len(receiver.stored(Stream.TELEMETRY, former)) == 9)
+            log.renew_log_id("a file was repaired")
+            ranges = [wire.Range(start=1, stop=10)]
+            await receiver.say(2, ack=wire.Ack(stream=wire.STREAM_TELEMETRY, ranges=ranges))
+            await until(lambda: "new id" in gateway.text("link.down"))
+            assert log.unacknowledged("province", Stream.TELEMETRY) == 9
+            receiver.acknowledging = True
+            await receiver.drop_connections()
+            await until(all_there(receiver, log))
+
+
+async def test_what_was_refused_of_a_former_log_is_sent_under_its_new_id() -> None:
+    """The log is renewed while the receiver is away: the sequences are those of other records."""
+    log = SmallLog()
+    log.put(Stream.ALARM, *payloads(4))
+    async with FakeReceiver() as receiver:
+        receiver.refuse(Stream.ALARM, 2, "it names no point")
+        async with running(Destination(receiver.target), log) as gateway:
+            await until(lambda: log.unacknowledged("province", Stream.ALARM) == 0)
+            await receiver.stop()
+            await until(lambda: gateway.uplink.statistics()["reconnects"] >= 2)
+            receiver.refused.clear()
+            log.renew_log_id("a file was repaired")
+            await receiver.start()
+            await until(all_there(receiver, log))
+
+
 async def test_evidence_resumes_where_the_receiver_was_cut() -> None:
     log = SmallLog()
     content = random.Random(7).randbytes(300_000)

@@ -141,6 +141,26 @@ def test_a_file_that_cannot_be_read_waits_and_the_next_one_goes() -> None:
     assert played.of(SendGaps) == []
 
 
+def test_an_answer_about_a_file_that_is_over_writes_off_no_other_one() -> None:
+    log = SmallLog()
+    for name in (b"1" * 32, b"2" * 32):
+        file = wire.EvidenceFile(sha256=name, total_bytes=10)
+        log.put(Stream.EVIDENCE, file.SerializeToString())
+    played = Failing(log)
+    played.welcome()
+    played.feed(evidence_need=wire.EvidenceNeed(sha256=b"1" * 32))
+    request = played.of(FetchPart)[-1]
+    assert isinstance(request, FetchPart)
+    refused = wire.Reject(stream=wire.STREAM_EVIDENCE, sequence=1, reason="damaged")
+    played.feed(reject=refused)  # while its file is read, which the quota has just taken
+    assert 2 in [first for first, _, _ in played.sent(Stream.EVIDENCE)]
+    played.take(played.session.part_read(request, None, now_ns=log.now_ns))
+    assert played.written_off() == []
+    assert played.of(Report) == []
+    played.feed(evidence_need=wire.EvidenceNeed(sha256=b"2" * 32))
+    assert [one.sha256 for one in played.of(FetchPart) if isinstance(one, FetchPart)] == [b"2" * 32]
+
+
 def test_a_place_that_stays_unreadable_is_left_after_a_while() -> None:
     stuck = Stuck()
     assert not stuck.is_long(Stream.ALARM, 5, 0)
