@@ -35,8 +35,8 @@ from vision.opening import Door
 
 SLOW_READ_NS = 2_000_000_000
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0)
-"""Waits between attempts to open; the last repeats. A camera reboots in 20 to 60 s, and opening
-takes 2 to 3 s more: with 8 s the first good count came up to 11.7 s late (make rtsp)."""
+"""Waits between attempts to open; the last repeats. A camera reboots in 20 to 60 s: with
+8 s the first good count came up to 11.7 s late (make rtsp, when opening took 2 to 3 s)."""
 ASKED_S = 0.5
 """How often a reader that waits to be asked shows that it lives."""
 

@@ -9,9 +9,10 @@ Guarantees:
   garbled, or a camera that has just been switched on, refuses what is right.
 - Every wait is bounded: by BRISK_S, since whoever waits long for a line that a fault has garbled is
   late when it is over. A camera that was too slow for that has SILENCE_S for each answer; one that
-  answered and was silent about its stream has START_S the next time, because its encoder may just
-  be starting; a stream that gave no picture has PICTURE_S, because its key pictures may be far
+  answered and twice kept its stream back has START_S the next time, because its encoder may be slow
+  to start; a stream that gave no picture has PICTURE_S, because its key pictures may be far
   apart (those of platforms and recorders that make none for whoever comes).
+- A camera has SETTLE_S to put away the connection it was asked on before FFmpeg opens another.
 - No text that leaves here holds a password.
 
 Constraint: vision/ffmpeg.py must have set up FFmpeg before cv2 is imported.
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,11 +36,14 @@ from vision.picture_folder import PictureFolder
 from vision.rtsp import Login, Outcome
 
 BRISK_S = 3.0
-PICTURE_S = 12.0
-"""A key picture comes every 1 to 10 s as cameras are commonly set; FFmpeg looks at a stream for up
-to 5 s before. Less than the 20 s after which a reader is taken for hanging (loop.py)."""
+PICTURE_S = 16.0
+"""A key picture comes every 1 to 10 s as cameras are commonly set, of some each 14 s or later. Less
+than the 20 s after which a reader is taken for hanging (loop.py)."""
 START_S = 5.0
 """FFmpeg looks at a stream for up to 5 s (analyzeduration of libavformat) before it is open."""
+SETTLE_S = 0.2
+"""GStreamer's server, asked and opened at once, gave no stream 10 of 14 times (it was being taken
+down), after 0.1 s 0 of 14 (H.264, the server restarted before every second)."""
 LOCKOUT_NS = 1_800_000_000_000
 """30 min: as long as recorders commonly lock an address out (their settings differ; not tested)."""
 HELD_RATIO = 0.9
@@ -73,12 +78,12 @@ class Door:
         self._refusals = 0
         self._slow_answer = False
         self._slow_picture = False
-        self._starting = False
+        self._kept_back = 0
 
     @property
     def starting(self) -> bool:
         """Tell whether the camera answered when it was last asked and then let FFmpeg wait."""
-        return self._starting
+        return self._kept_back > 0
 
     @property
     def refused(self) -> bool:
@@ -88,14 +93,13 @@ class Door:
     def open(self) -> Video | str:
         """Open it; a sentence without full stop if that cannot be done."""
         where = redacted(self._config.source)
-        patience_s = START_S if self._starting else BRISK_S
-        self._starting = False
+        kept_back, self._kept_back = self._kept_back, 0
         try:
             password = self._password()
             if problem := self._asked(where, password):
                 return problem
             began_ns = self._monotonic_ns()
-            video = self._opened(password, patience_s)
+            video = self._opened(password, BRISK_S if kept_back < 2 else START_S)
         except OSError as error:
             return f"{error.filename or where} cannot be read: {error.strerror}"
         except UnicodeDecodeError:
@@ -103,7 +107,8 @@ class Door:
         if video.isOpened():
             return video
         video.release()
-        self._starting = self._monotonic_ns() - began_ns > HELD_RATIO * BRISK_S * 1e9
+        if self._monotonic_ns() - began_ns > HELD_RATIO * BRISK_S * 1e9:
+            self._kept_back = kept_back + 1
         return f"{where} {self._unopened()}"
 
     def first_picture(self, waited_ns: int | None) -> None:
@@ -141,6 +146,7 @@ class Door:
         match found.outcome:
             case Outcome.OK:
                 self._taken, self._refusals = password, 0
+                time.sleep(SETTLE_S)
                 return ""
             case Outcome.LOGIN_REFUSED:
                 self._refused = password
