@@ -5,6 +5,8 @@ Guarantees:
 - A frame that cannot be judged (black, covered, blurred, frozen, none for `stale_s`) makes the
   counts bad at once and an event once it has lasted; what comes back is announced too. A camera
   that was moved goes on counting, with uncertain quality: its zones may lie elsewhere.
+- What was found before a time in which nothing was seen (another scene, a camera that was lost, a
+  process that stood still) says nothing after it: no track, vote or hold time goes on over it.
 - A frame in which nothing moved is not detected in again for `motion_floor_s`; what was found
   holds. Everybody must have been seen and confirmed in the last look, and nobody's equipment be
   asked for.
@@ -38,6 +40,7 @@ from vision.wear import Ballot, Missing, Wearing
 from vision.zones import (
     BAD_CANNOT_JUDGE,
     BAD_NOT_CONNECTED,
+    BAD_WAITING,
     Headcount,
     OverCount,
     TooFew,
@@ -53,6 +56,9 @@ STRUCTURE_NS = 8_000_000_000
 """The same where the view has another structure: a lorry that passes is no event."""
 
 _SLOW_VIEWS = frozenset({View.MOVED, View.BLURRED, View.COVERED})
+
+SELDOM = 2.5
+"""Periods of analysis without a picture before it counts as missing, if `stale_s` is not longer."""
 
 WEAK = 0.6
 """Detections from this share of the threshold may continue a track that exists."""
@@ -105,7 +111,10 @@ class Analyser:
         moves = config.kind != "fixed"
         self._watch = ViewWatch(config.frozen_s, moves=moves, known=None if moves else known)
         self._clock = ClockWatch(config.clock) if config.clock is not None else None
-        self._link = LinkWatch(round(config.stale_s * 1e9), start_ns=start_ns)
+        self._stale_ns = round(config.stale_s * 1e9)
+        self._patience_ns = max(self._stale_ns, round(SELDOM * 1e9 / config.analyse_fps))
+        self._link = LinkWatch(self._stale_ns, start_ns=start_ns, patience_ns=self._patience_ns)
+        self._fed_ns: int | None = None
         self._start_ns = start_ns
         self._unfit_since_ns: int | None = None
         self._reported = View.CLEAR
@@ -152,10 +161,12 @@ class Analyser:
 
     def feed(self, frame: Frame, *, now_ns: int) -> list[Output]:
         """Judge one frame."""
-        outputs: list[Output] = [*self._link.back()]
-        if outputs:
-            self._gate.reset()  # what was found before is not shown any more
-        if frame.first:
+        outputs: list[Output] = [*self._link.back(now_ns)]
+        broken = self._fed_ns is not None and now_ns - self._fed_ns > self._patience_ns
+        self._fed_ns = now_ns
+        if broken:
+            self._zones.blind(BAD_WAITING)
+        if frame.first or broken or outputs:
             self._forget_people()
             self._recognisable.forget()
             self._watch.reset()
@@ -207,6 +218,10 @@ class Analyser:
             self.tracks, width, height, now_ns=now_ns, doubtful=doubtful, worn=self.worn
         )
         return [*still, *changes]
+
+    def too_old(self, frame: Frame, *, now_ns: int) -> bool:
+        """Tell whether a frame waited so long to be fed that it shows nothing of now."""
+        return now_ns - frame.received_ns > self._stale_ns
 
     def next_deadline_ns(self) -> int:
         """When tick must be called at the latest."""
@@ -276,6 +291,8 @@ class Analyser:
 
     def _forget_people(self) -> None:
         self._tracker.reset()
+        if self._sightings is not None:
+            self._sightings.reset()
         self.worn = {}
         for ballot in self._ballots.values():
             ballot.reset()

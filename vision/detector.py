@@ -3,6 +3,8 @@
 Guarantees:
 
 - A model that does not fit its manifest gives a ModelError whose message is one clear sentence.
+- A network that gives NaN gives a NoNumbersError, which ends the camera's process with that
+  sentence: where nothing was computed nobody was found, and that is no count of 0.
 - One intra-operation thread and no spinning: on a loaded machine two spinning threads fell to half
   the speed at twice the CPU (measured on the gateway's kind of hardware).
 - onnxruntime reads the very bytes that were checked, and the file is not kept in memory beside the
@@ -46,6 +48,10 @@ class Sight:
 
     people: Detections
     features: Mapping[str, npt.NDArray[np.float32]]
+
+
+class NoNumbersError(RuntimeError):
+    """A network gave NaN for a picture: its file, its runtime or the machine is broken."""
 
 
 PROVIDERS = {
@@ -124,6 +130,7 @@ class Detector:
                 f"The model {manifest.name} finds nothing: its task is {manifest.task}."
             )
         self.sha256 = manifest.sha256
+        self._name = manifest.name
         given = manifest.input
         self.side = given.side
         self._decoder = decoder_of(manifest.decoder, given.side)
@@ -164,18 +171,13 @@ class Detector:
 
     def infer(self, tensor: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
         """Run the network alone; for measuring what it costs."""
-        return [
-            np.asarray(out, np.float32)
-            for out in self._session.run(self._outputs, {self._input: tensor})
-        ]
+        return self._run(self._outputs, tensor)
 
     def see(self, image: Image, threshold: float) -> Sight:
         """People of at least `threshold`, and the features they were found by."""
         tensor = self._preprocessor.feed(image)
         wanted = [*self._outputs, *self._features]
-        found = [
-            np.asarray(out, np.float32) for out in self._session.run(wanted, {self._input: tensor})
-        ]
+        found = self._run(wanted, tensor)
         height, width = image.shape[:2]
         split = len(self._outputs)
         people = self._decoder.feed(found[:split], threshold, self._placing(), width, height)
@@ -217,6 +219,19 @@ class Detector:
     def pixels(self) -> npt.NDArray[np.uint8]:
         """The scaled grey picture of the newest frame, valid until the next."""
         return self._preprocessor.grey
+
+    def _run(
+        self, wanted: Sequence[str], tensor: npt.NDArray[np.float32]
+    ) -> list[npt.NDArray[np.float32]]:
+        """Outputs by name; raises NoNumbersError."""
+        outputs = self._session.run(list(wanted), {self._input: tensor})
+        found = [np.asarray(out, np.float32) for out in outputs]
+        if any(np.isnan(out).any() for out in found[: len(self._outputs)]):
+            raise NoNumbersError(
+                f"the network {self._name} gives no numbers (NaN) for a picture: its file, its"
+                " provider or this machine is broken"
+            )
+        return found
 
     def _placing(self) -> Placing:
         left, top = self._preprocessor.corner

@@ -2,7 +2,9 @@
 
 | state        | when                                                                           |
 |--------------|--------------------------------------------------------------------------------|
-| BLACK        | hardly any contrast and dark: spread < 6 of 255 grey levels, mean < 40         |
+| BLACK        | hardly any contrast and dark: spread < 6 of 255 grey levels, mean < 40; or     |
+|              | nine tenths of a dark picture (median < 40) within 12 grey levels: what shows  |
+|              | then is a clock, a name or the words of a recorder that has no picture         |
 | COVERED      | hardly any contrast and not dark, or most of what had structure has none       |
 | OVER_EXPOSED | more than half of the pixels at the end of the scale (≥ 250)                   |
 | BLURRED      | the coarse picture is the learned one, its fine edges have gone                |
@@ -38,6 +40,9 @@ Floats = npt.NDArray[np.float32]
 FLAT_SPREAD = 6.0
 """Standard deviation in grey levels. A capped lens gives 1 to 3, fog over a plant 15 and more."""
 DARK_MEAN = 40.0
+DARK_SPREAD = 12
+"""Grey levels between the twentieth and the last twentieth of a dark picture: noise alone gives 3
+to 10. A lamp lights more than a twentieth of a place that it makes fit to be seen."""
 BRIGHT_LEVEL = 250
 BRIGHT_RATIO = 0.5
 
@@ -269,7 +274,9 @@ class ViewWatch:
         if float(np.count_nonzero(pixels >= BRIGHT_LEVEL)) > BRIGHT_RATIO * pixels.size:
             return View.OVER_EXPOSED
         if float(pixels.std()) >= FLAT_SPREAD:
-            return View.CLEAR
+            low, middle, high = np.percentile(pixels, (5, 50, 95))
+            written_on = middle < DARK_MEAN and high - low < DARK_SPREAD
+            return View.BLACK if written_on else View.CLEAR
         return View.BLACK if float(pixels.mean()) < DARK_MEAN else View.COVERED
 
     def _structure(self, seen: Look, now_ns: int) -> View:

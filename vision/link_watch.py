@@ -2,7 +2,8 @@
 
 Guarantees:
 
-- A camera is lost once no frame came for `stale_s`, or at once where it cannot even be opened.
+- A camera is lost once no frame came for `stale_s`, or at once where it cannot even be opened; and
+  once frames come of which none could be turned into a picture for as long.
 - Why it is lost is told again when another reason has stood for SETTLED_NS: a camera that stops
   delivering and then refuses the login is told with both. Each reason is told once an outage, and
   MOST_REASONS of them at most, since some quote what the camera said.
@@ -31,11 +32,16 @@ class LinkChange:
 
 
 class LinkWatch:
-    """Of one camera. stale_ns: age from which its newest frame is too old."""
+    """Of one camera. stale_ns: age from which its newest frame is too old.
 
-    def __init__(self, stale_ns: int, *, start_ns: int) -> None:
+    patience_ns: the same of the newest picture; longer where pictures are taken seldom.
+    """
+
+    def __init__(self, stale_ns: int, *, start_ns: int, patience_ns: int = 0) -> None:
         self._stale_ns = stale_ns
+        self._patience_ns = max(stale_ns, patience_ns)
         self._start_ns = start_ns
+        self._shown_ns: int | None = None
         self._told: set[str] = set()
         self._problem = ""
         self._since_ns = start_ns
@@ -45,8 +51,9 @@ class LinkWatch:
         """Tell whether the camera counts as lost now."""
         return bool(self._told)
 
-    def back(self) -> list[LinkChange]:
-        """A frame came."""
+    def back(self, now_ns: int) -> list[LinkChange]:
+        """A picture came."""
+        self._shown_ns = now_ns
         was_lost = self.lost
         self._told.clear()
         return [LinkChange(lost=False, reason="")] if was_lost else []
@@ -73,9 +80,13 @@ class LinkWatch:
             waited_ns = now_ns - self._start_ns
             return "no first frame yet" if waited_ns > STARTUP_NS else ""
         age_ns = now_ns - link.last_frame_ns
-        if age_ns <= self._stale_ns:
+        if age_ns > self._stale_ns:
+            return link.problem or f"no new frame for {age_ns / 1e9:.0f} s"
+        shown_ns = self._start_ns + STARTUP_NS if self._shown_ns is None else self._shown_ns
+        unshown_ns = now_ns - shown_ns
+        if unshown_ns <= (0 if self._shown_ns is None else self._patience_ns):
             return ""
-        return link.problem or f"no new frame for {age_ns / 1e9:.0f} s"
+        return "frames come, and none of them could be turned into a picture"
 
 
 __all__ = ["MOST_REASONS", "SETTLED_NS", "STARTUP_NS", "LinkChange", "LinkWatch"]

@@ -217,7 +217,11 @@ class CameraLoop:
         self._evidence("vision.clip", clip.order, AVI, clip.content, seconds)
 
     def _judge(self, frame: Frame) -> None:
-        outputs = self._analyser.feed(frame, now_ns=time.monotonic_ns())
+        now_ns = time.monotonic_ns()
+        if self._analyser.too_old(frame, now_ns=now_ns):
+            self._late += 1
+            return
+        outputs = self._analyser.feed(frame, now_ns=now_ns)
         self._keep(frame)
         for output in outputs:
             self._send(output, frame)

@@ -2,7 +2,8 @@
 
 Guarantees: an alarm is raised once at least `hits` of the last `of` judged frames showed it, so
 that one bad frame raises none, and returns once none of the last `of` did; a frame that cannot be
-judged says neither. A detection counts where the middle of its box lies in the zone.
+judged says neither, and frames before it do not count together with those after it. A detection
+counts where the middle of its box lies in the zone.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class Vote:
         self._seen: deque[bool] = deque([active] * of, maxlen=of)
         self.active = active
 
+    def reset(self) -> None:
+        """Begin anew: what stands needs `of` frames without it to return."""
+        self._seen.extend([self.active] * (self._seen.maxlen or 0))
+
     def feed(self, seen: bool) -> bool:
         """Take one frame; tells whether `active` has changed."""
         self._seen.append(seen)
@@ -62,6 +67,11 @@ class Sightings:
             for one, one_sees in zip(config.detectors, see, strict=True)
         ]
         self._polygons = {zone.name: np.array(zone.polygon, np.float64) for zone in config.zones}
+
+    def reset(self) -> None:
+        """Forget the frames before: the next one shows another moment. What stands, stands."""
+        for _, _, vote in self._watches:
+            vote.reset()
 
     def feed(self, image: Image) -> list[Sighting]:
         """Look at one frame."""

@@ -35,7 +35,11 @@ PATCHES = 6
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is drawn. lacking: items that a track lacks, by its id.  hidden: what is blurred."""
+    """What is drawn.
+
+    counts: none where nothing can be judged.  lacking: items that a track lacks, by its id.
+    hidden: what is blurred.
+    """
 
     tracks: Sequence[Track]
     counts: Sequence[int]
@@ -65,14 +69,16 @@ def snapshot(image: Image, config: CameraConfig, scene: Scene, wall_ns: int) -> 
     height, width = drawn.shape[:2]
     if config.blur_heads:
         _blur(drawn, scene.hidden, scale)
-    for index, (zone, people) in enumerate(zip(config.zones, scene.counts, strict=False)):
+    for index, zone in enumerate(config.zones):
+        people = scene.counts[index] if index < len(scene.counts) else None
         colour = _COLOURS[index % len(_COLOURS)]
-        over = zone.max_people is not None and people > zone.max_people
+        over = people is not None and zone.max_people is not None and people > zone.max_people
         corners = (np.array(zone.polygon) * (width, height)).round().astype(np.int32)
         cv2.polylines(drawn, [corners], True, _RED if over else colour, 2, cv2.LINE_AA)
         limit = "" if zone.max_people is None else f" / {zone.max_people}"
         left, top = corners[:, 0].min(), corners[:, 1].min()
-        write(drawn, f"{zone.name}: {people}{limit} 人", (int(left) + 4, int(top) + 24))
+        count = "?" if people is None else people
+        write(drawn, f"{zone.name}: {count}{limit} 人", (int(left) + 4, int(top) + 24))
     for mask in config.exclude:
         corners = (np.array(mask.polygon) * (width, height)).round().astype(np.int32)
         cv2.polylines(drawn, [corners], True, _GREY, 1, cv2.LINE_AA)

@@ -19,8 +19,10 @@ State of the alarm of one item in one zone, judged on frames only, as over-count
 
 Guarantees: no single frame raises anything; a person who cannot be judged is counted as undecided,
 not as wearing the item and not as lacking it; an alarm names the tracks that lacked it. While an
-alarm stands, who lacked the item goes on lacking it until seen with it or gone: turning away
-clears nothing.
+alarm stands, who lacked the item goes on lacking it until seen with it or gone for clear_s: turning
+away clears nothing, nor does being hidden for a moment. Who is there when an alarm stands and the
+view can be judged again, or the process begins anew, may be whom it names: tracks do not go on over
+that, so he lacks it until seen with it or gone.
 """
 
 from __future__ import annotations
@@ -105,18 +107,22 @@ class ItemAlarm:
         self._clear_ns = round(zone.clear_s * 1e9)
         self._active = active
         self._since_ns: int | None = None
-        self._named: set[int] = set()
+        self._named: dict[int, int] = {}  # who lacked it: when he was last in the zone
+        self._anybody = active
         self.wearing = Wearing(zone.name, item, 0, 0, 0)
 
     def feed(self, states: Sequence[tuple[int, Verdict]], *, now_ns: int) -> list[Missing]:
         """Judge one frame: the state of each track that is in the zone."""
-        named = {
-            track
-            for track, state in states
-            if state is Verdict.MISSING or (track in self._named and state is not Verdict.WORN)
-        }
-        lacking = tuple(sorted(named))
-        self._named = named if self._active else set()
+        lacking = tuple(
+            sorted(
+                track
+                for track, state in states
+                if state is Verdict.MISSING
+                or (state is Verdict.UNDECIDED and (self._anybody or track in self._named))
+            )
+        )
+        self._anybody = False
+        self._name(lacking, {track for track, state in states if state is Verdict.WORN}, now_ns)
         worn = sum(state is Verdict.WORN for _, state in states)
         rest = len(states) - worn - len(lacking)
         self.wearing = Wearing(self._zone.name, self._item, worn, len(lacking), rest)
@@ -128,13 +134,26 @@ class ItemAlarm:
         if now_ns - self._since_ns < (self._clear_ns if self._active else self._hold_ns):
             return []
         self._active = not self._active
-        self._named = named
+        self._name(lacking, set(), now_ns)
         self._since_ns = None
         return [Missing(self._zone.name, self._item, self._active, len(lacking), lacking)]
+
+    def _name(self, lacking: Collection[int], worn: Collection[int], now_ns: int) -> None:
+        """Keep who lacks it while the alarm stands, and as long as he may only be hidden."""
+        if not self._active:
+            self._named = {}
+            return
+        kept = {
+            track: seen_ns
+            for track, seen_ns in self._named.items()
+            if track not in worn and now_ns - seen_ns <= self._clear_ns
+        }
+        self._named = kept | dict.fromkeys(lacking, now_ns)
 
     def blind(self) -> None:
         """The view cannot be judged."""
         self._since_ns = None
+        self._anybody = self._active
 
 
 __all__ = ["Ballot", "ItemAlarm", "Missing", "Votes", "Wearing"]

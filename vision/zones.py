@@ -99,8 +99,8 @@ class Zones:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Counts of the newest judged frame; empty before the first."""
-        return self._counts
+        """Counts of the newest frame; empty where it cannot be judged, or before the first."""
+        return self._counts if self._quality in {GOOD, UNCERTAIN} else ()
 
     def feed(
         self,

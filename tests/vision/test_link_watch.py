@@ -30,8 +30,8 @@ def test_why_it_stays_lost_is_told_once_it_has_stood_for_a_while() -> None:
     told = watch.tick(LinkState(0, 0, REFUSED), 7 * S + 2 * SETTLED_NS)
     assert told == [LinkChange(True, REFUSED, again=True)]
     assert watch.tick(LinkState(0, 0, REFUSED), 100 * S) == []
-    assert watch.back() == [LinkChange(False, "")]
-    assert watch.back() == []
+    assert watch.back(100 * S) == [LinkChange(False, "")]
+    assert watch.back(100 * S) == []
     assert not watch.lost
 
 

@@ -73,3 +73,42 @@ def test_blindness_starts_the_timer_again() -> None:
 def test_an_alarm_that_stood_before_a_restart_clears_as_usual() -> None:
     watch = Watch(active=True)
     assert [one.active for one in watch.feed(*[W] * 12)] == [False]
+
+
+def test_who_is_lost_for_a_moment_and_comes_back_with_his_back_turned_clears_nothing() -> None:
+    """Hidden behind a pipe for a second and a half, the same track, and no head to be seen."""
+    watch = Watch()
+    watch.feed(*[M] * 16)
+    assert watch.feed(*[U] * 6, here=False) == []
+    assert watch.feed(*[U] * 60) == []
+    assert [one.active for one in watch.feed(*[W] * 20)] == [False]
+
+
+def test_a_view_that_was_covered_for_a_moment_clears_nothing() -> None:
+    """After it everybody has another track; who stands there cannot be judged, and is no proof."""
+    watch = Watch()
+    watch.feed(*[M] * 16)
+    watch.alarm.blind()
+    for frame in range(60):
+        now_ns = watch.now_ns + (frame + 1) * FRAME_NS
+        assert watch.alarm.feed([(2, U)], now_ns=now_ns) == []
+    later_ns = now_ns + FRAME_NS
+    assert watch.alarm.feed([(2, W)], now_ns=later_ns) == []
+    (gone,) = watch.alarm.feed([(2, W)], now_ns=later_ns + 2_000_000_000)
+    assert not gone.active
+
+
+def test_who_comes_into_an_alarm_that_stands_is_not_taken_for_whom_it_names() -> None:
+    watch = Watch()
+    watch.feed(*[M] * 16)
+    now_ns = watch.now_ns
+    changes = []
+    for frame in range(12):
+        changes += watch.alarm.feed([(2, U)], now_ns=now_ns + (frame + 1) * FRAME_NS)
+    assert [one.active for one in changes] == [False]
+
+
+def test_an_alarm_that_stood_before_a_restart_is_not_cleared_by_who_cannot_be_judged() -> None:
+    watch = Watch(active=True)
+    assert watch.feed(*[U] * 60) == []
+    assert [one.active for one in watch.feed(*[U] * 12, here=False)] == [False]
