@@ -49,6 +49,7 @@ from vision.ppe import (
     judged,
     one_each,
     torso_of,
+    under_a_helmet,
     weighed,
     worth_a_look,
 )
@@ -240,7 +241,9 @@ class People:
         some = Heads(found.boxes[rows], found.heat[rows])
         chances = self.helmet.feed(image, some.boxes, some.heat)
         chances = weighed(chances, some.scores, self.rules.heat_counts)
-        own = one_each(some.boxes, sureness(chances) * np.sqrt(some.scores))
+        good = sureness(chances) * np.sqrt(some.scores)
+        good[under_a_helmet(some.boxes, chances)] = 0
+        own = one_each(some.boxes, good)
         return Heads(some.boxes[own], some.heat[own]), chances[own]
 
     def judge(self, image: Image, seen: list[Seen], chances: Float32Array) -> list[Seen]:

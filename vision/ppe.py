@@ -27,6 +27,7 @@ HEAD_SHARE = 0.45
 """A head's centre lies in the upper 45 % of a person's box, bent and seated people included."""
 
 APART = 0.45
+RAISED, ASIDE = 0.15, 0.35
 LOOKS_EACH = 2
 MOST_LOOKS = 80
 ROOM, DOWN, LEAST_ROOM = 0.3, 0.7, 16.0
@@ -158,6 +159,24 @@ def one_each(heads: Float32Array, good: Float32Array, apart: float = APART) -> n
         if not (off < apart * np.maximum(size[kept], size[row])).any():
             kept.append(row)
     return np.array(kept, np.intp)
+
+
+def under_a_helmet(heads: Float32Array, chances: Float32Array) -> npt.NDArray[np.bool_]:
+    """Which of heads[m, 4] are the face under a helmet that is among them, too.
+
+    chances: float[m, 3], in a helmet, bare, no head. A face in a box of its own is a bare head to
+    whoever sees only the box; the helmet on it says otherwise, however hot the face is. It is one
+    of the same head (APART) that lies higher in all (RAISED of the face's longer side) and little
+    to a side (ASIDE), and more likely than not is a worn helmet. Hair above a face is none.
+    """
+    centre = (heads[:, :2] + heads[:, 2:]) / 2
+    size = (heads[:, 2:] - heads[:, :2]).max(axis=1)[:, None]
+    off = centre[:, None] - centre[None]  # of each from each other: right, below
+    same = np.hypot(off[..., 0], off[..., 1]) < APART * np.maximum(size, size.T)
+    lower = heads[:, None, 3] - heads[None, :, 3] > RAISED * size
+    above = (off[..., 1] > RAISED * size) & (heads[:, None, 1] > heads[None, :, 1]) & lower
+    on_it = same & above & (np.abs(off[..., 0]) < ASIDE * size) & (chances[:, 0] > 0.5)[None]
+    return np.asarray(on_it.any(axis=1), np.bool_)
 
 
 def join(

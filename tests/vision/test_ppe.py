@@ -21,6 +21,7 @@ from vision.ppe import (
     heads_window,
     join,
     one_each,
+    under_a_helmet,
     weighed,
     worth_a_look,
 )
@@ -162,6 +163,34 @@ def test_no_head_is_seen_twice_and_the_best_stays(heads: np.ndarray, random: Ran
 def test_the_face_under_a_helmet_is_no_second_head() -> None:
     heads = rows((10, 10, 40, 40), (12, 20, 38, 46), (50, 10, 80, 40))
     assert one_each(heads, scores(0.9, 0.8, 0.7)).tolist() == [0, 2]
+
+
+def test_a_helmet_on_a_hotter_face_is_what_the_head_wears() -> None:
+    # a man at a table: his face, hotter and surely bare to whoever sees no more, and his helmet
+    heads = rows((157, 30, 263, 155), (144, 15, 263, 88), (400, 0, 533, 77))
+    worn, bare = [0.94, 0.05, 0.01], [0.04, 0.94, 0.02]
+    chances = np.array([bare, worn, worn], np.float32)
+    assert under_a_helmet(heads, chances).tolist() == [True, False, False]
+    good = np.where(under_a_helmet(heads, chances), 0, scores(0.8, 0.76, 0.7)).astype(np.float32)
+    assert one_each(heads, good).tolist() == [1, 2]
+    hair = np.array([bare, [0.45, 0.5, 0.05], worn], np.float32)
+    assert not under_a_helmet(heads, hair).any(), "hair on a face leaves it bare"
+    beside = rows((157, 30, 263, 155), (214, 15, 333, 88))
+    assert not under_a_helmet(beside, chances[:2]).any(), "somebody else's helmet"
+    whole = rows((157, 30, 263, 155), (150, 28, 262, 150))
+    assert not under_a_helmet(whole, chances[:2]).any(), "the same box, judged otherwise"
+
+
+@given(boxes_of, st.randoms(use_true_random=False))
+def test_over_every_face_under_a_helmet_there_is_one(heads: np.ndarray, random: Random) -> None:
+    chances = np.array([[random.random(), 0, 0] for _ in heads], np.float32).reshape(-1, 3)
+    under = under_a_helmet(heads, chances)
+    assert not len(heads) or not under[heads[:, 1].argmin()], "nothing lies above the highest"
+    middle = (heads[:, :2] + heads[:, 2:]) / 2
+    size = (heads[:, 2:] - heads[:, :2]).max(axis=1)
+    for face in np.flatnonzero(under):
+        near = np.hypot(*(middle - middle[face]).T) < 0.45 * np.maximum(size, size[face])
+        assert (near & (heads[:, 1] < heads[face, 1]) & (chances[:, 0] > 0.5)).any()
 
 
 @given(

