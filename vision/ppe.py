@@ -27,7 +27,7 @@ HEAD_SHARE = 0.45
 """A head's centre lies in the upper 45 % of a person's box, bent and seated people included."""
 
 APART = 0.45
-RAISED, ASIDE = 0.15, 0.35
+RAISED, ASIDE, WORN = 0.15, 0.35, 0.8
 LOOKS_EACH = 2
 MOST_LOOKS = 80
 ROOM, DOWN, LEAST_ROOM = 0.3, 0.7, 16.0
@@ -167,7 +167,8 @@ def under_a_helmet(heads: Float32Array, chances: Float32Array) -> npt.NDArray[np
     chances: float[m, 3], in a helmet, bare, no head. A face in a box of its own is a bare head to
     whoever sees only the box; the helmet on it says otherwise, however hot the face is. It is one
     of the same head (APART) that lies higher in all (RAISED of the face's longer side) and little
-    to a side (ASIDE), and more likely than not is a worn helmet. Hair above a face is none.
+    to a side (ASIDE), and a worn helmet for certain (WORN). Hair above a face is none, and a box
+    that is judged to be in a helmet itself needs none above it.
     """
     centre = (heads[:, :2] + heads[:, 2:]) / 2
     size = (heads[:, 2:] - heads[:, :2]).max(axis=1)[:, None]
@@ -175,8 +176,8 @@ def under_a_helmet(heads: Float32Array, chances: Float32Array) -> npt.NDArray[np
     same = np.hypot(off[..., 0], off[..., 1]) < APART * np.maximum(size, size.T)
     lower = heads[:, None, 3] - heads[None, :, 3] > RAISED * size
     above = (off[..., 1] > RAISED * size) & (heads[:, None, 1] > heads[None, :, 1]) & lower
-    on_it = same & above & (np.abs(off[..., 0]) < ASIDE * size) & (chances[:, 0] > 0.5)[None]
-    return np.asarray(on_it.any(axis=1), np.bool_)
+    on_it = same & above & (np.abs(off[..., 0]) < ASIDE * size) & (chances[:, 0] > WORN)[None]
+    return np.asarray(on_it.any(axis=1) & (chances[:, 1] > chances[:, 0]), np.bool_)
 
 
 def join(

@@ -173,7 +173,9 @@ def test_a_helmet_on_a_hotter_face_is_what_the_head_wears() -> None:
     assert under_a_helmet(heads, chances).tolist() == [True, False, False]
     good = np.where(under_a_helmet(heads, chances), 0, scores(0.8, 0.76, 0.7)).astype(np.float32)
     assert one_each(heads, good).tolist() == [1, 2]
-    hair = np.array([bare, [0.45, 0.5, 0.05], worn], np.float32)
+    masked = np.array([[0.7, 0.2, 0.1], worn, worn], np.float32)
+    assert not under_a_helmet(heads, masked).any(), "in a helmet by its own box"
+    hair = np.array([bare, [0.7, 0.25, 0.05], worn], np.float32)
     assert not under_a_helmet(heads, hair).any(), "hair on a face leaves it bare"
     beside = rows((157, 30, 263, 155), (214, 15, 333, 88))
     assert not under_a_helmet(beside, chances[:2]).any(), "somebody else's helmet"
@@ -183,14 +185,16 @@ def test_a_helmet_on_a_hotter_face_is_what_the_head_wears() -> None:
 
 @given(boxes_of, st.randoms(use_true_random=False))
 def test_over_every_face_under_a_helmet_there_is_one(heads: np.ndarray, random: Random) -> None:
-    chances = np.array([[random.random(), 0, 0] for _ in heads], np.float32).reshape(-1, 3)
+    worn = [random.choice((0.02, 0.9)) for _ in heads]
+    chances = np.array([[one, 0.95 - one, 0.05] for one in worn], np.float32).reshape(-1, 3)
     under = under_a_helmet(heads, chances)
     assert not len(heads) or not under[heads[:, 1].argmin()], "nothing lies above the highest"
     middle = (heads[:, :2] + heads[:, 2:]) / 2
     size = (heads[:, 2:] - heads[:, :2]).max(axis=1)
     for face in np.flatnonzero(under):
         near = np.hypot(*(middle - middle[face]).T) < 0.45 * np.maximum(size, size[face])
-        assert (near & (heads[:, 1] < heads[face, 1]) & (chances[:, 0] > 0.5)).any()
+        assert (near & (heads[:, 1] < heads[face, 1]) & (chances[:, 0] > 0.8)).any()
+        assert chances[face, 1] > chances[face, 0]
 
 
 @given(
