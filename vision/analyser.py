@@ -26,6 +26,7 @@ import numpy.typing as npt
 from vision.clock_watch import ClockChange, ClockWatch
 from vision.config import CameraConfig
 from vision.frames import Frame, Image, LinkState
+from vision.ground_watch import Gathering, GroundWatch, Running
 from vision.health import Look, View, ViewWatch
 from vision.link_watch import LinkChange, LinkWatch
 from vision.masks import Masks
@@ -79,6 +80,7 @@ Judge = Callable[[Image, Float32Array], list[Seen]]
 
 Output = (
     Headcount | OverCount | TooFew | Missing | Sighting | Still | LinkChange | ViewChange
+    | Running | Gathering
     | ClockChange
 )  # fmt: skip
 
@@ -105,6 +107,9 @@ class Analyser:
         self._tracker = Tracker(TrackerRules.for_rate(config.analyse_fps), config.score)
         self._zones = Zones(config.zones, start_ns=start_ns, active=active)
         self._masks = Masks(config.exclude)
+        self._ground = (
+            GroundWatch(config, config.ground.fitted(), active=active) if config.ground else None
+        )
         self._stillness = Stillness(config.motionless_s if config.kind == "fixed" else 0.0)
         self._gate = MotionGate(round(config.motion_floor_s * 1e9))
         self.frames_still = 0
@@ -140,6 +145,11 @@ class Analyser:
         return self._masks.left_out
 
     @property
+    def ground(self) -> GroundWatch | None:
+        """What is judged in metres, of a calibrated camera."""
+        return self._ground
+
+    @property
     def clock_ahead_s(self) -> float | None:
         """Seconds that the clock on the picture is ahead of the gateway's; None: not read."""
         return self._clock.ahead_s if self._clock is not None else None
@@ -165,7 +175,7 @@ class Analyser:
         broken = self._fed_ns is not None and now_ns - self._fed_ns > self._patience_ns
         self._fed_ns = now_ns
         if broken:
-            self._zones.blind(BAD_WAITING)
+            self._blind(BAD_WAITING)
         if frame.first or broken or outputs:
             self._forget_people()
             self._recognisable.forget()
@@ -184,7 +194,7 @@ class Analyser:
             self.tracks = []
             self._forget_people()
             self._recognisable.not_judged(found.boxes, (width, height))
-            self._zones.blind(BAD_CANNOT_JUDGE)
+            self._blind(BAD_CANNOT_JUDGE)
             return outputs + list(self._zones.tick(now_ns))
         people = self._masks.feed(found, width, height)
         self.tracks = self._tracker.feed(people, width, height, now_ns=frame.received_ns)
@@ -194,7 +204,25 @@ class Analyser:
         self._recognisable.looked(found.boxes, everybody, heads, (width, height))
         if self._sightings is not None:
             outputs += self._sightings.feed(frame.image)
-        return outputs + self._count(frame, now_ns)
+        return outputs + self._in_metres(frame) + self._count(frame, now_ns)
+
+    def _in_metres(self, frame: Frame) -> list[Output]:
+        """Who runs, who gathers; of a camera that was moved nobody knows."""
+        if self._ground is None:
+            return []
+        if self._view is View.MOVED:
+            self._ground.blind()
+            return []
+        height, width = frame.image.shape[:2]
+        number, received_ns = frame.number, frame.received_ns
+        return [
+            *self._ground.feed(self.tracks, width, height, number=number, received_ns=received_ns)
+        ]
+
+    def _blind(self, quality: int) -> None:
+        self._zones.blind(quality)
+        if self._ground is not None:
+            self._ground.blind()
 
     @property
     def _restless(self) -> bool:
@@ -232,7 +260,7 @@ class Analyser:
         outputs: list[Output] = [*self._link.tick(link, now_ns)]
         if self._link.lost:
             self.tracks = []
-            self._zones.blind(BAD_NOT_CONNECTED)
+            self._blind(BAD_NOT_CONNECTED)
         return outputs + list(self._zones.tick(now_ns))
 
     def analysed_fps(self, now_ns: int) -> float:
@@ -293,6 +321,8 @@ class Analyser:
         self._tracker.reset()
         if self._sightings is not None:
             self._sightings.reset()
+        if self._ground is not None:
+            self._ground.forget()
         self.worn = {}
         for ballot in self._ballots.values():
             ballot.reset()

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from vision.clock_format import groups
 from vision.geometry import area, crossing_edges
+from vision.ground_config import GatheringConfig, GroundConfig, RunningConfig
+from vision.strict import Corners, StrictModel
 
 DEFAULT_MODEL = Path(__file__).resolve().parent / "models" / "person-nanodet-416.onnx"
 
@@ -24,18 +26,10 @@ INT8_MODEL = DEFAULT_MODEL.with_name("person-nanodet-416-int8.onnx")
 Item = Literal["helmet", "workwear", "vest", "uniform"]
 """Protective equipment 劳动防护用品 that a zone may ask for. vest and uniform mean workwear."""
 
+RUNNING_FPS = 4.0
+"""Rate of analysis below which the tracker loses most people who run (vision/README.md)."""
+
 _SMALLEST_AREA = 1e-4  # of the frame: 10 × 7 pixels of 1080p in each direction times ten
-
-
-class StrictModel(BaseModel):
-    """Frozen, strict, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-Corners = Annotated[
-    tuple[Annotated[tuple[float, float], Field(strict=False)], ...], Field(strict=False)
-]
 
 
 class PolygonConfig(StrictModel):
@@ -81,6 +75,7 @@ class ZoneConfig(PolygonConfig):
     passages: whether who comes, who leaves and how long people stay are points of their own.
     require: protective equipment 劳动防护用品 that everybody in it must wear.
     item_hold_s: seconds without a break for which somebody lacks it before the alarm is raised.
+    running, gathering: alarms judged in metres, of a camera with [camera.ground].
     """
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[^/\s][^/\n]*$")
@@ -92,6 +87,8 @@ class ZoneConfig(PolygonConfig):
     passages: bool = False
     require: Annotated[tuple[Item, ...], Field(strict=False)] = ()
     item_hold_s: float = Field(default=3.0, ge=0.0, le=3600.0)
+    running: RunningConfig | None = None
+    gathering: GatheringConfig | None = None
 
     @model_validator(mode="after")
     def _room(self) -> Self:
@@ -234,6 +231,7 @@ class CameraConfig(StrictModel):
     group: cameras with the same name here share one process and its networks; none: one alone.
     memory_mb: resident memory beyond which the camera's process ends and is started again.
     clock: where the camera writes its clock, to have it watched.
+    ground: where things in the picture are in metres.
     blur_heads: make heads unrecognisable in every picture and clip that leaves the process (the
         measurement never sees that; recordings are a copy of the stream, as they come).
     """
@@ -271,6 +269,8 @@ class CameraConfig(StrictModel):
     )
 
     clock: ClockConfig | None = None
+
+    ground: GroundConfig | None = None
 
     exclude: Annotated[tuple[MaskConfig, ...], Field(strict=False)] = ()
 
@@ -328,6 +328,25 @@ class CameraConfig(StrictModel):
             raise ValueError("two detectors of this camera raise the same alarm in one place")
         if bool(self.user) != bool(self.password_file):
             raise ValueError("user and password_file belong together: give both or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _measured(self) -> Self:
+        if self.ground is not None and self.kind != "fixed":
+            raise ValueError(f"ground is measured for one view, and a {self.kind} camera has many")
+        for zone in self.zones:
+            for name in ("running", "gathering"):
+                if getattr(zone, name) is not None and self.ground is None:
+                    raise ValueError(
+                        f"zone {zone.name}: {name} is judged in metres, which takes [camera.ground]"
+                    )
+            if zone.running is not None and self.is_fast:
+                raise ValueError(f"zone {zone.name}: pace = fast leaves running without its time")
+            if zone.running is not None and self.analyse_fps < RUNNING_FPS:
+                raise ValueError(
+                    f"zone {zone.name}: running is judged from {RUNNING_FPS:g} frames a second on,"
+                    f" better 5; analyse_fps is {self.analyse_fps:g}"
+                )
         return self
 
     @property

@@ -18,7 +18,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from vision.config import CameraConfig, StrictModel
+from vision.config import CameraConfig
+from vision.strict import StrictModel
 
 MAGIC = b"PGV1"
 MOST_HEADER_BYTES = 64 * 1024

@@ -20,6 +20,7 @@ from vision.clock_watch import ClockChange
 from vision.config import CameraConfig
 from vision.events import Capture, Happened, Look, Relearn, Sample, Seen, Stop
 from vision.frames import Frame, FrameSource
+from vision.ground_watch import Gathering, Running
 from vision.hardware import SOFTWARE, Decoding
 from vision.health import VIEW_WORDS_ZH, View
 from vision.link import Link
@@ -304,7 +305,7 @@ class CameraLoop:
                 self._send_sample(output)
             case OverCount():
                 self._send_over_count(output, frame)
-            case TooFew() | Still() | ClockChange():
+            case TooFew() | Still() | ClockChange() | Running() | Gathering():
                 self._tell(told(output, self._config), frame)
             case Missing():
                 self._send_missing(output, frame)
@@ -323,11 +324,15 @@ class CameraLoop:
                 self._happened("vision.view", text, {"view": view.value}, self._picture(frame),
                                frame.wall_ns if frame is not None else 0)  # fmt: skip
 
-    def _clock_statistics(self) -> dict[str, float]:
-        ahead_s = self._analyser.clock_ahead_s
-        if self._config.clock is None:
-            return {}
-        return {"clock_read": float(ahead_s is not None), "clock_ahead_s": ahead_s or 0.0}
+    def _special_statistics(self) -> dict[str, float]:
+        """Of a camera whose clock is watched, whose ground is measured."""
+        found: dict[str, float] = {}
+        if self._config.clock is not None:
+            ahead_s = self._analyser.clock_ahead_s
+            found |= {"clock_read": float(ahead_s is not None), "clock_ahead_s": ahead_s or 0.0}
+        if self._analyser.ground is not None:
+            found["ways_untimed"] = float(self._analyser.ground.untimed)
+        return found
 
     def _tell(self, said: Told, frame: Frame | None) -> None:
         picture = self._picture(frame) if said.picture else b""
@@ -351,7 +356,7 @@ class CameraLoop:
                     "frames_late": float(self._late),
                     "frames_still": float(self._analyser.frames_still),
                     "people_excluded": float(self._analyser.left_out),
-                    **self._clock_statistics(),
+                    **self._special_statistics(),
                     "readers_abandoned": float(self._abandoned),
                     "cpu_s": self._around.cpu_s(),
                 },

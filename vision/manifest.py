@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from vision.config import StrictModel
+from vision.strict import StrictModel
 
 MODELS = Path(__file__).resolve().parent / "models"
 

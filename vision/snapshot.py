@@ -38,13 +38,14 @@ class Scene:
     """What is drawn.
 
     counts: none where nothing can be judged.  lacking: items that a track lacks, by its id.
-    hidden: what is blurred.
+    hidden: what is blurred.  speeds: of who runs, m/s, by track id.
     """
 
     tracks: Sequence[Track]
     counts: Sequence[int]
     lacking: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     hidden: Sequence[Box] = ()
+    speeds: Mapping[int, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, analyser: Analyser) -> Scene:
@@ -54,7 +55,9 @@ class Scene:
             for track, state in states.items():
                 if state is Verdict.MISSING:
                     lacking[track] = (*lacking.get(track, ()), item)
-        return cls(analyser.tracks, analyser.counts, lacking, analyser.recognisable)
+        runs = analyser.ground.runs if analyser.ground is not None else {}
+        speeds = {track: run.m_s for track, run in runs.items()}
+        return cls(analyser.tracks, analyser.counts, lacking, analyser.recognisable, speeds)
 
 
 def snapshot(image: Image, config: CameraConfig, scene: Scene, wall_ns: int) -> bytes:
@@ -86,8 +89,10 @@ def snapshot(image: Image, config: CameraConfig, scene: Scene, wall_ns: int) -> 
     for track in scene.tracks:
         x1, y1, x2, y2 = (round(side * scale) for side in track.box)
         lacking = scene.lacking.get(track.id, ())
-        cv2.rectangle(drawn, (x1, y1), (x2, y2), _RED, 3 if lacking else 2)
         said = " ".join((str(track.id), *(_CHINESE[item] for item in lacking)))
+        if track.id in scene.speeds:
+            said += f" 奔跑 {scene.speeds[track.id]:.1f} m/s"
+        cv2.rectangle(drawn, (x1, y1), (x2, y2), _RED, 3 if " " in said else 2)
         write(drawn, said, (x1, y1 - 2))
     moment = datetime.fromtimestamp(wall_ns / 1e9, tz=UTC).astimezone()
     stamp = moment.isoformat(sep=" ", timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""What is said of a clock, of a place that was left, of somebody who does not move. Pure."""
+"""What is said of a clock, a place that was left, who does not move, runs, gathers. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from vision.clock_watch import Clock, ClockChange
 from vision.config import CameraConfig
+from vision.ground_watch import Gathering, Running
 from vision.stillness import Still
 from vision.zones import TooFew
 
@@ -24,7 +25,7 @@ class Told:
     picture: bool
 
 
-def told(change: TooFew | Still | ClockChange, config: CameraConfig) -> Told:
+def told(change: TooFew | Still | ClockChange | Running | Gathering, config: CameraConfig) -> Told:
     """Say one change of a camera."""
     match change:
         case TooFew():
@@ -33,6 +34,10 @@ def told(change: TooFew | Still | ClockChange, config: CameraConfig) -> Told:
             return _still(change, config)
         case ClockChange():
             return _clock(change, config)
+        case Running():
+            return _running(change, config)
+        case Gathering():
+            return _gathering(change, config)
 
 
 def _too_few(change: TooFew, config: CameraConfig) -> Told:
@@ -76,3 +81,44 @@ def _clock(change: ClockChange, config: CameraConfig) -> Told:
         "allowed_s": allowed_s,
     }  # fmt: skip
     return Told("vision.clock", text, said, change.state is not Clock.RIGHT)
+
+
+def _running(change: Running, config: CameraConfig) -> Told:
+    place = f"Camera {config.name}, zone {change.zone}"
+    said: dict[str, str | int | float | bool] = {
+        "zone": change.zone, "people": len(change.runs), "limit": 0, "active": change.active,
+    }  # fmt: skip
+    if not change.active:
+        return Told("vision.running", f"{place}: nobody runs any more.", said, picture=False)
+    run = next(iter(change.runs.values()))
+    text = (
+        f"{place}: somebody runs 奔跑, {run.m_s:.1f} m/s, surely {run.least_m_s:.1f}, over"
+        f" {run.metres:.1f} m in {run.seconds:.1f} s."
+    )
+    said |= {
+        "m_s": round(run.m_s, 2), "error_m_s": round(run.error_m_s, 2),
+        "metres": round(run.metres, 2), "seconds": round(run.seconds, 2),
+        "from_m": _metres(run.start), "to_m": _metres(run.end),
+        "track_ids": ",".join(map(str, change.runs)),
+    }  # fmt: skip
+    return Told("vision.running", text, said, picture=True)
+
+
+def _gathering(change: Gathering, config: CameraConfig) -> Told:
+    circle = f"within a circle of {change.radius_m:g} m"
+    verb = "gather 人员聚集" if change.active else "no longer gather"
+    text = (
+        f"Camera {config.name}, zone {change.zone}: people {verb}, {change.people} {circle};"
+        f" {change.limit} or more are a gathering."
+    )
+    said: dict[str, str | int | float | bool] = {
+        "zone": change.zone, "people": change.people, "limit": change.limit,
+        "active": change.active, "radius_m": change.radius_m,
+        "track_ids": ",".join(map(str, change.places)),
+        "at_m": ";".join(map(_metres, change.places.values())),
+    }  # fmt: skip
+    return Told("vision.gathering", text, said, change.active)
+
+
+def _metres(place: tuple[float, float]) -> str:
+    return f"{place[0]:.1f},{place[1]:.1f}"

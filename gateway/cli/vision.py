@@ -31,12 +31,13 @@ def _says_why(work: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(work)
     def run(*arguments: object, **options: object) -> None:
+        from vision.ground import GroundError
         from vision.labels import LabelsError
         from vision.manifest import ModelError
 
         try:
             work(*arguments, **options)
-        except (LabelsError, ModelError, OSError) as error:
+        except (GroundError, LabelsError, ModelError, OSError) as error:
             print(f"plantgate vision: {error}", file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
@@ -210,6 +211,35 @@ def try_picture(
     for row in rows:
         print(f"  {row['box']}  score {row['score']}  helmet {row['helmet']},"
               f" work wear {row['workwear']}")  # fmt: skip
+
+
+@command.command("ground", epilog=_example(
+    "  plantgate vision ground site.toml unit1-east now.jpg --out grid.jpg"
+))  # fmt: skip
+@click.argument("site", type=FILE, metavar="SITE.toml")
+@click.argument("camera")
+@click.argument("picture", type=FILE, metavar="PICTURE")
+@click.option("--out", type=FILE, metavar="FILE", help="Where to draw the grid of metres.")
+@click.option("--score", type=click.FloatRange(0.05, 0.95), default=0.45, show_default=True,
+              help="Score from which a detection is a person.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@_says_why
+def show_ground(
+    site: Path, camera: str, picture: Path, out: Path | None, score: float, *, as_json: bool
+) -> None:
+    """Show whether the calibration of a camera's ground 地面标定 is right.
+
+    PICTURE is one of CAMERA's, in any size. Prints by how much each point of [camera.ground] lies
+    off, where people in the picture stand and how tall they look; draws a grid of metres where
+    places are told. The points need not be right yet: exit code 2 says that they would be refused.
+    """
+    from gateway.cli.vision_ground import look
+
+    image = _read(picture)
+    misfit = look(site, camera, image, (out, score), as_json=as_json)
+    if misfit:
+        print(f"plantgate vision: camera {camera}: {misfit}.", file=sys.stderr)
+        sys.exit(2)
 
 
 @command.command("bench", epilog=_example("  plantgate vision bench --size 1920x1080"))

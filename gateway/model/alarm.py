@@ -31,7 +31,7 @@ class AlarmChange:
 
     alarm_id: 16 bytes, the same from raise to return.  source: point name or camera/zone.
     condition: high_high, high, low, low_low, over_count,
-    no_helmet, no_workwear.  value and limit in `unit`.
+    no_helmet, no_workwear, running, gathering.  value and limit in `unit`.
     source_time_ns: device time of the deciding value; gateway_time_ns: its reception.
     rule: id and version of what judged; clause: its document and clause where it is a legal one.
     operator and reason: of a person's command.  declaration: id of the declared test or outage

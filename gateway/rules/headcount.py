@@ -1,4 +1,4 @@
-"""Alarms of camera zones 人数超限, 离岗, 未戴安全帽, 未穿工作服, 明火: events get an identity.
+"""Alarms of camera zones 人数超限, 离岗, 奔跑, 聚集, 未戴安全帽, 未穿工作服, 明火: identities.
 
 Guarantees: one open alarm per camera zone and kind; a repeated "active" raises nothing new, a
 repeated "not active" returns nothing; `restored` alarms keep their ids over a restart. How many
@@ -6,8 +6,9 @@ people are too many is judged in vision, with the zone's limit; this only gives 
 identity.
 
 An event is of a kind of KINDS with attributes zone (str), people and limit (numbers) and active
-(bool); for missing equipment people are those who lack it and the limit is 0. The alarm's source
-is camera/zone, its unit 人 is written as "people". States as in limits.py. Pure.
+(bool); for missing equipment people are those who lack it and the limit is 0, for running those who
+run. The alarm's source is camera/zone, its unit 人 is written as "people". States as in limits.py.
+Pure.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ SIGHTS = ("flame", "smoke", "smoking", "phone")
 KINDS = {
     "vision.over_count": ("over_count", "headcount.over_count/1"),
     "vision.empty": ("empty", "headcount.empty/1"),
+    "vision.running": ("running", "motion.running/1"),
+    "vision.gathering": ("gathering", "headcount.gathering/1"),
     "vision.no_helmet": ("no_helmet", "ppe.no_helmet/1"),
     "vision.no_workwear": ("no_workwear", "ppe.no_workwear/1"),
     **{f"vision.{name}": (name, f"sight.{name}/1") for name in SIGHTS},
@@ -30,6 +33,7 @@ KINDS = {
 """Condition and rule of each kind of event."""
 
 OVER_COUNT, EMPTY = "over_count", "empty"
+RUNNING, GATHERING = "running", "gathering"
 _ITEMS = {"no_helmet": "helmet", "no_workwear": "work wear"}
 UNIT = "people"
 
@@ -141,10 +145,15 @@ def _text(condition: str, source: str, people: float, limit: float, *, active: b
         return f"{source}: nobody without {_ITEMS[condition]} any more."
     if condition in SIGHTS:
         return f"{source}: {condition} {'seen' if active else 'not seen any more'}."
+    if condition == RUNNING:
+        return f"{source}: {'somebody runs' if active else 'nobody runs any more'}."
     seen, most = describe(people, UNIT), describe(limit, UNIT)
     if condition == EMPTY:
         verb = "has too few" if active else "no longer has too few"
         return f"{source} {verb} people: {seen}, at least {most} must be there."
+    if condition == GATHERING:
+        verb = "gather" if active else "no longer gather"
+        return f"{source}: people {verb}: {seen} in one place, {most} or more are a gathering."
     if active:
         return f"{source} has too many people: {seen}, at most {most} allowed."
     return f"{source} no longer has too many people: {seen}, at most {most} allowed."

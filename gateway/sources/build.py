@@ -61,6 +61,13 @@ def make_judge(site: Site, catalogue: Catalogue, state: Mapping[str, bytes]) -> 
         if zone.min_people
     ]
     zones += [
+        f"{camera.name}/{zone.name}/{alarm}"
+        for camera in site.cameras
+        for zone in camera.zones
+        for alarm in ("running", "gathering")
+        if getattr(zone, alarm) is not None
+    ]
+    zones += [
         f"{camera.name}/{zone.name}/no_{item}"
         for camera in site.cameras
         for zone in camera.zones

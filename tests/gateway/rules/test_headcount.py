@@ -99,3 +99,20 @@ def test_a_place_that_was_left_is_an_alarm_of_its_own() -> None:
     [returned] = alarms.feed(SourceEvent("vision.empty", "cam", 9, "", gone), now_ns=0)
     assert returned.alarm_id == raised.alarm_id
     assert returned.text.startswith("cam/post no longer has too few people")
+
+
+def test_running_and_gathering_are_alarms_of_their_own() -> None:
+    alarms = made()
+    said: dict[str, str | float | bool] = {"zone": "yard", "people": 2, "limit": 0, "active": True}
+    [runs] = alarms.feed(SourceEvent("vision.running", "cam", 5, "", said), now_ns=0)
+    assert (runs.condition, runs.rule, runs.text) == (
+        "running", "motion.running/1", "cam/yard: somebody runs.",
+    )  # fmt: skip
+    said |= {"people": 6, "limit": 5}
+    [gather] = alarms.feed(SourceEvent("vision.gathering", "cam", 5, "", said), now_ns=0)
+    assert (gather.condition, gather.rule) == ("gathering", "headcount.gathering/1")
+    assert "6 people in one place, 5 people or more" in gather.text
+    assert set(alarms.sources) == {"cam/yard/running", "cam/yard/gathering"}
+    said |= {"active": False}
+    [over] = alarms.feed(SourceEvent("vision.running", "cam", 9, "", said), now_ns=0)
+    assert (over.alarm_id, over.text) == (runs.alarm_id, "cam/yard: nobody runs any more.")
