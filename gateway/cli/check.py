@@ -1,14 +1,16 @@
 """`plantgate check SITE.toml`: judge a site file and everything it names; start nothing.
 
 Prints every problem on one line (`file:line: key: message`), then warnings; or the facts of the
-site and OK. Exit 0 when the gateway would start, 2 when it would not. No bad input ends in a
-traceback.
+site and OK. Exit 0 when the gateway would start, 2 when it would not. With --connect everything
+named is tried once as well (gateway/doctor): exit 1 where something of it is not well. No bad input
+ends in a traceback.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,10 +27,12 @@ EXAMPLE = """\b
 Example:
   plantgate check site.toml
   plantgate check site.toml --json | jq .problems
+  plantgate check site.toml --connect          # on site: 现场逐项试连
 """
 
 NOT_CHECKED = (
     "whether the devices, cameras and receivers answer, and whether registers and nodes exist"
+    " (--connect tries that)"
 )
 
 
@@ -36,8 +40,21 @@ NOT_CHECKED = (
 @click.argument("site", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 @click.option("--plan", is_flag=True, help="Say what each device will be asked in one poll.")
-def command(site: Path, as_json: bool, plan: bool) -> None:
-    """Check SITE (a TOML file), its point tables, certificates, models and data directory."""
+@click.option("--connect", is_flag=True,
+              help="Then try all once: devices, cameras, receivers, disk, clock.")  # fmt: skip
+@click.option("--beside", is_flag=True,
+              help="With --connect: connect also while a gateway runs here.")  # fmt: skip
+@click.option("--patience-s", default=20.0, show_default=True, type=click.FloatRange(1, 600),
+              help="With --connect: longest for one device or picture.")  # fmt: skip
+def command(
+    site: Path, *, as_json: bool, plan: bool, connect: bool, beside: bool, patience_s: float
+) -> None:
+    """Check SITE (a TOML file), its point tables, certificates, models and data directory.
+
+    With --connect, try once what it names; nothing is changed on the plant and no alarm raised.
+    """
+    if beside and not connect:
+        raise click.UsageError("--beside goes with --connect")
     try:
         loaded = load(site)
     except ConfigError as error:
@@ -50,6 +67,8 @@ def command(site: Path, as_json: bool, plan: bool) -> None:
         sys.exit(2)
     warnings = (*loaded.warnings, doubt) if doubt is not None else loaded.warnings
     warnings = (*warnings, *_without_provider(loaded))
+    if connect:
+        sys.exit(_connect(loaded, warnings, patience_s, as_json=as_json, beside=beside))
     if as_json:
         _print_json(True, (), warnings, _facts(loaded, expected))
         return
@@ -59,6 +78,31 @@ def command(site: Path, as_json: bool, plan: bool) -> None:
     if plan:
         for device in loaded.devices:
             print(f"plan: {device.name}: {_plan(device)}")
+
+
+def _connect(
+    site: Site,
+    warnings: Sequence[ConfigProblem],
+    patience_s: float,
+    *,
+    as_json: bool,
+    beside: bool,
+) -> int:
+    """Try everything, print what came of it, give the exit code."""
+    from gateway.cli import check_connect
+    from gateway.doctor.finding import all_good
+
+    if not as_json:
+        for warning in warnings:
+            print(f"warning: {warning}")
+        print(check_connect.beginning(site, patience_s), flush=True)
+    found = check_connect.tried(site, patience_s, beside=beside)
+    if as_json:
+        print_json({"warnings": [asdict(one) for one in warnings], **check_connect.facts(found)})
+    else:
+        for line in check_connect.lines(found, shutil.get_terminal_size((160, 24)).columns):
+            print(line)
+    return 0 if all_good(found) else 1
 
 
 def _without_provider(site: Site) -> list[ConfigProblem]:

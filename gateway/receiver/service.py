@@ -2,7 +2,8 @@
 
 Guarantees: the first message of an Exchange is a Hello, answered by a Welcome that holds the
 acknowledged ranges of that log as the store has them; with mTLS a Hello with another id than the
-client certificate's is refused (PERMISSION_DENIED). One Exchange per (gateway, lane, log): a newer
+client certificate's is refused (PERMISSION_DENIED). A Hello on trial is judged alike, answered by a
+Welcome, and leaves no trace but a line of the log. One Exchange per (gateway, lane, log): a newer
 one ends the older (ABORTED), because a half-open line must not lock its gateway out. Two boxes with
 one id have two logs: both are served, so that neither loses anything, and it is an alarm at both
 ends. `run` returns, once `stop` is called, when everything received is committed.
@@ -242,6 +243,10 @@ class Receiver:
             log = log.bind(
                 gateway=hello.gateway_id, lane=wire.Lane.Name(hello.lane), log_id=hello.log_id.hex()
             )
+            if hello.trial:
+                log.info("gateway.tried", software=hello.software[:_LONGEST_TEXT])
+                await context.write(self._welcome(None))
+                return
             log.info("gateway.connected", software=hello.software[:_LONGEST_TEXT])
             await self._serve(hello, read, context)
             log.info("gateway.left")
@@ -275,6 +280,8 @@ class Receiver:
             or self._gate.refusal(hello.gateway_id, hello.enterprise, der)
         ):
             raise EndedError(grpc.StatusCode.PERMISSION_DENIED, reason)
+        if hello.trial:
+            return hello
         if len(hello.log_id) != 16 or len(hello.boot_id) != 16:
             raise broken("a log id and a boot id have 16 bytes each")
         if hello.lane not in {wire.LANE_PRIORITY, wire.LANE_BULK, wire.LANE_COPY}:
@@ -383,7 +390,8 @@ class Receiver:
         except StoreFailedError as error:
             raise EndedError(grpc.StatusCode.UNAVAILABLE, str(error)) from None
 
-    def _welcome(self, known: Known) -> wire.ReceiverMessage:
+    def _welcome(self, known: Known | None) -> wire.ReceiverMessage:
+        """Answer to a Hello; to one on trial, of a log that nobody named."""
         welcome = wire.Welcome(
             acknowledged=[
                 wire.Acknowledged(
@@ -391,12 +399,12 @@ class Receiver:
                     ranges=to_wire(ranges),
                     checkpoints=[
                         wire.Checkpoint(sequence=sequence, hash=hashed)
-                        for sequence, hashed in known.checkpoints.get(stream, ())
+                        for sequence, hashed in (known.checkpoints.get(stream, ()) if known else ())
                     ],
                 )
-                for stream, ranges in known.acknowledged.items()
+                for stream, ranges in (known.acknowledged.items() if known else ())
             ],
-            catalogues_held=known.catalogues,
+            catalogues_held=known.catalogues if known else (),
             window_bytes=WINDOW_BYTES,
             server_time_ns=self._clock.wall_ns(),
             max_message_bytes=MAX_MESSAGE_BYTES,

@@ -197,6 +197,14 @@ class OpcUaServer:
         self._variables[name] = (node_id, kind)
         await self.set(name, value)
 
+    async def describe(self, name: str, unit: str, low: float, high: float) -> None:
+        """Give a variable the properties EngineeringUnits and EURange."""
+        assert self._server is not None, "the fake server is not running"
+        node: Any = self._server.get_node(self._variables[name][0])
+        told = ua.EUInformation(DisplayName=ua.LocalizedText(unit))
+        await node.add_property(0, "EngineeringUnits", told)
+        await node.add_property(0, "EURange", ua.Range(Low=low, High=high))
+
     async def set_service_level(self, level: int) -> None:
         """Say how healthy this server is, 0 to 255."""
         assert self._server is not None, "the fake server is not running"

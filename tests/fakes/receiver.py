@@ -211,6 +211,9 @@ class FakeReceiver:
         hello = (await anext(requests)).hello
         await self._free(hello.lane)
         await self._check_identity(hello, context)
+        if len(hello.log_id) != 16:  # as the real one, before it knew trials
+            text = "a log id and a boot id have 16 bytes each"
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
         self.hellos.append(hello)
         if hello.lane not in self.lanes:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no such lane")

@@ -264,6 +264,7 @@ class Hello(_message.Message):
     DESTINATION_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     SOURCE_LOG_ID_FIELD_NUMBER: _builtins.int
+    TRIAL_FIELD_NUMBER: _builtins.int
     gateway_id: _builtins.str
     enterprise: _builtins.str
     """统一社会信用代码"""
@@ -283,6 +284,8 @@ class Hello(_message.Message):
     """what a derived stream leaves out, in words; empty = nothing"""
     source_log_id: _builtins.bytes
     """the log that a derived stream was made of; empty = not derived"""
+    trial: _builtins.bool
+    """only asks to be let in: Welcome, then the end; nothing is stored"""
     @_builtins.property
     def streams(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreamState]: ...
     @_builtins.property
@@ -306,10 +309,11 @@ class Hello(_message.Message):
         destination: _builtins.str = ...,
         filter: _builtins.str = ...,
         source_log_id: _builtins.bytes = ...,
+        trial: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "catalogue_hashes", b"catalogue_hashes", "destination", b"destination", "enterprise", b"enterprise", "filter", b"filter", "gateway_id", b"gateway_id", "lane", b"lane", "log_id", b"log_id", "monotonic_ns", b"monotonic_ns", "role", b"role", "software", b"software", "source_log_id", b"source_log_id", "streams", b"streams", "wall_time_ns", b"wall_time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "catalogue_hashes", b"catalogue_hashes", "destination", b"destination", "enterprise", b"enterprise", "filter", b"filter", "gateway_id", b"gateway_id", "lane", b"lane", "log_id", b"log_id", "monotonic_ns", b"monotonic_ns", "role", b"role", "software", b"software", "source_log_id", b"source_log_id", "streams", b"streams", "trial", b"trial", "wall_time_ns", b"wall_time_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""Tries once everything that a site file names, and says what is wrong; see README.md."""

@@ -1,0 +1,164 @@
+"""Tries everything that a site file names, once: what is independent at the same time.
+
+Guarantees: nothing is written to the plant, nobody is told an alarm, no record leaves; what shares
+an address, a serial port or a host is tried one after another; the whole ends after a bounded time
+(each step has its own end, `patience_s` for a device or a picture).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from drivers.contract import Clock
+from gateway.config.site import Device, Site
+from gateway.doctor import machine, running
+from gateway.doctor.devices import PASSIVE, groups, try_device
+from gateway.doctor.finding import Finding
+from gateway.runtime.clock import SystemClock
+
+if TYPE_CHECKING:
+    from gateway.doctor.lockout import Lockout
+    from vision.config import CameraConfig
+
+_AT_ONCE = 16
+_OPCUA = "opcua"
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How to go about it. beside: connect also where a gateway runs.  cache: the user's folder."""
+
+    patience_s: float
+    software: str
+    cache: Path
+    beside: bool = False
+
+
+async def visit(site: Site, clock: SystemClock, manner: Manner) -> list[Finding]:
+    """Try everything; findings in the order of the site file, the machine first."""
+    seen = None if manner.beside else await running.view(site)
+    found = await asyncio.to_thread(_machine, site, clock)
+    if seen is not None:
+        found += running.findings_of(seen, site)
+        return found + await _all(_outlets(site))
+    if site.cameras:
+        found += await asyncio.to_thread(_cores, site)
+    works = [
+        *(_devices(group, clock, manner) for group in groups(site.devices)),
+        *_cameras(site, clock, manner),
+        *_receivers(site, clock, manner),
+        *_outlets(site),
+    ]
+    results = await _all(works)
+    order = {name: at for at, name in enumerate(_names(site))}
+    return found + sorted(results, key=lambda one: order.get(one.part, len(order)))
+
+
+def _machine(site: Site, clock: SystemClock) -> list[Finding]:
+    return [
+        *machine.disk(site, clock),
+        machine.clock_of(clock),
+        machine.memory(len(site.cameras)),
+    ]
+
+
+def _cores(site: Site) -> list[Finding]:
+    from gateway.doctor.cameras import cores_needed
+
+    return machine.processors(cores_needed(site.cameras))
+
+
+def _names(site: Site) -> list[str]:
+    parts: list[Sequence[str]] = [
+        [device.name for device in site.devices],
+        [camera.name for camera in site.cameras],
+        [uplink.name for uplink in site.uplinks],
+    ]
+    return [name for part in parts for name in part]
+
+
+async def _all(works: Sequence[Awaitable[list[Finding]]]) -> list[Finding]:
+    """Wait for all, a bounded number at a time; in the order given."""
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(work: Awaitable[list[Finding]]) -> list[Finding]:
+        async with gate:
+            return await work
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(work)) for work in works]
+    return [finding for task in tasks for finding in task.result()]
+
+
+async def _devices(group: Sequence[Device], clock: Clock, manner: Manner) -> list[Finding]:
+    found: list[Finding] = []
+    for device in group:
+        found += await _device(device, clock, manner)
+    return found
+
+
+async def _device(device: Device, clock: Clock, manner: Manner) -> list[Finding]:
+    name = device.driver.name
+    if name in PASSIVE:
+        from gateway.doctor.outlets import try_intake
+
+        return await try_intake(device)
+    if name != _OPCUA:
+        return await try_device(device, clock, manner.patience_s)
+    from gateway.doctor import opcua
+
+    found, enters = await opcua.way_in(device, clock)
+    if not enters:
+        return found
+    found += await try_device(device, clock, manner.patience_s)
+    return found + await opcua.units(device, clock)
+
+
+def _cameras(site: Site, clock: Clock, manner: Manner) -> list[Awaitable[list[Finding]]]:
+    """One piece of work for each host: a recorder takes few connections at once."""
+    if not site.cameras:
+        return []
+    from gateway.doctor.lockout import Lockout
+
+    lockout = Lockout(manner.cache, clock.wall_ns())
+    hosts: dict[str, list[CameraConfig]] = {}
+    for camera in site.cameras:
+        host = urlsplit(camera.source).hostname or camera.name
+        hosts.setdefault(host, []).append(camera)
+    return [_of_host(cameras, lockout, clock, manner) for cameras in hosts.values()]
+
+
+async def _of_host(
+    cameras: Sequence[CameraConfig], lockout: Lockout, clock: Clock, manner: Manner
+) -> list[Finding]:
+    """Cameras of one host; whose login was refused is not tried for the next one either."""
+    from gateway.doctor.cameras import try_camera
+
+    found: list[Finding] = []
+    for camera in cameras:
+        found += await asyncio.to_thread(try_camera, camera, lockout, clock, manner.patience_s)
+    return found
+
+
+def _receivers(site: Site, clock: Clock, manner: Manner) -> list[Awaitable[list[Finding]]]:
+    if not site.uplinks:
+        return []
+    from gateway.doctor.receivers import try_receiver
+
+    return [try_receiver(site, uplink, clock, manner.software) for uplink in site.uplinks]
+
+
+def _outlets(site: Site) -> list[Awaitable[list[Finding]]]:
+    if site.notify is None:
+        return []
+    from gateway.doctor.outlets import try_notifier
+
+    return [try_notifier(one) for one in site.notify.notifiers]
+
+
+__all__ = ["Manner", "visit"]
