@@ -32,6 +32,10 @@ MAX_THUMBNAIL_BYTES = 20_000
 """The schema's bound (Record.thumbnail)."""
 MAX_RANGES = 10_000
 """Gap ranges in one message."""
+MAX_ALARM_ID_BYTES = 64
+"""Four times what a gateway makes; an index of PostgreSQL ends at 2,704 bytes."""
+MAX_TEXT = 256
+"""Most characters of what a gateway calls itself or its files."""
 
 
 class Entry(NamedTuple):
@@ -120,6 +124,11 @@ class ProtocolError(Exception):
 
 class _RefusedError(Exception):
     """This record cannot be taken; the text says why."""
+
+
+def plain_text(said: str) -> str:
+    """Cut a gateway's words to what every store takes: PostgreSQL's text has no NUL."""
+    return said[:MAX_TEXT].replace("\0", "")
 
 
 def volatile_key(payload: bytes) -> bytes:
@@ -259,7 +268,7 @@ def _event(event: wire.Event, checked: Checked) -> None:
         checked.catalogues.append((hashlib.sha256(encoded).digest(), encoded))
     elif event.HasField("evidence_attached"):
         item = event.evidence_attached
-        checked.attachments.append(Attachment(item.alarm_id, item.sha256, item.media_type))
+        _attach(checked, item.alarm_id, item.sha256, item.media_type)
 
 
 def _evidence(entry: Entry, file: wire.EvidenceFile, checked: Checked, record: wire.Record) -> None:
@@ -278,4 +287,10 @@ def _evidence(entry: Entry, file: wire.EvidenceFile, checked: Checked, record: w
     if record.thumbnail:
         checked.thumbnails.append((file.sha256, record.thumbnail))
     if file.alarm_id:
-        checked.attachments.append(Attachment(file.alarm_id, file.sha256, file.media_type))
+        _attach(checked, file.alarm_id, file.sha256, file.media_type)
+
+
+def _attach(checked: Checked, alarm_id: bytes, sha256: bytes, media_type: str) -> None:
+    """Note what belongs together; what cannot be looked up stays in its record alone."""
+    if 0 < len(alarm_id) <= MAX_ALARM_ID_BYTES and len(sha256) == HASH_BYTES:
+        checked.attachments.append(Attachment(alarm_id, sha256, plain_text(media_type)))

@@ -3,7 +3,8 @@
 Guarantees:
 
 - A future of `submit` completes after the work's commit was synced, or fails with
-  `StoreFailedError`; nothing is half done. A failed commit fails everything that waits.
+  `StoreFailedError`; nothing is half done. A failed commit fails everything that waits, but for
+  one that a value of a work made fail: that fails or refuses this work alone (apart.py).
 - Works of one turn are done in the order they were submitted. The past never goes before what is
   urgent (alarms, events, Hellos) or live: they get a commit of their own while much of the past
   waits, and the past the next one, which holds about as much as takes PAST_SECONDS. So a live
@@ -17,14 +18,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 
 from drivers.contract import Clock
 from gateway.observe.log import logger
-from gateway.receiver.contract import Outcome, Seen, Store, StoreFailedError, Work
+from gateway.receiver.apart import apply_apart
+from gateway.receiver.contract import (
+    Outcome,
+    Seen,
+    Store,
+    StoreFailedError,
+    UnstorableError,
+    Work,
+)
 
 QUEUE_BYTES = 64 * 1024 * 1024
 """Most payload waiting for the disk: 512 messages of the largest size that a gateway sends."""
@@ -40,6 +49,12 @@ ASIDE_BYTES = 64 * 1024
 
 SLOW_SECONDS = 1.0
 """A commit that takes so long is noted: everything waits for it, alarms too."""
+
+STALL_SECONDS = 10.0
+"""A commit that takes so long counts as a store that is away: gateways take a receiver for dead."""
+PROBE_SECONDS = 2.0
+"""How often a store that failed is tried where nobody brings anything: a balancer may send nobody
+until it is known to work again."""
 
 
 class Turn(Enum):
@@ -104,15 +119,24 @@ class Committer:
     """Group commit over a `Store`, for one event loop. Call `run` in a TaskGroup."""
 
     def __init__(
-        self, store: Store, clock: Clock, on_failure: Callable[[str], object] = str
+        self,
+        store: Store,
+        clock: Clock,
+        on_failure: Callable[[str], object] = str,
+        on_change: Callable[[], object] = bool,
     ) -> None:
-        """on_failure: told the reason after a commit failed; whoever spoke must say Hello again."""
+        """on_failure: told the reason after a commit failed; whoever spoke must say Hello again.
+
+        on_change: called when `well` has changed.
+        """
         self._store = store
         self._clock = clock
         self._queues = {turn: _Queue() for turn in Turn}
         self._past_limit = PastLimit()
         self._past_next = False
         self._on_failure = on_failure
+        self._on_change = on_change
+        self.well = True  # False from a failure, or a commit that hangs, to the next that succeeds
         self._seen: dict[int, Seen] = {}
         self._work_waits = asyncio.Event()
         self._room = asyncio.Event()
@@ -162,7 +186,12 @@ class Committer:
         """Commit until stopped. Cancelled, it finishes the commit that is running."""
         with ThreadPoolExecutor(1, "receiver-store") as thread:
             while True:
-                await self._work_waits.wait()
+                try:
+                    async with asyncio.timeout(None if self.well else PROBE_SECONDS):
+                        await self._work_waits.wait()
+                except TimeoutError:
+                    await self._commit([], thread)
+                    continue
                 self._work_waits.clear()
                 while group := self._take():
                     await self._commit(group, thread)
@@ -190,27 +219,62 @@ class Committer:
         self._seen.clear()
         loop = asyncio.get_running_loop()
         began_ns = self._clock.monotonic_ns()
+        doing = loop.run_in_executor(thread, self._apply, works)
+        if not (await asyncio.wait({doing}, timeout=STALL_SECONDS))[0]:
+            self._say(well=False, reason=f"a commit takes more than {STALL_SECONDS:.0f} s")
         try:
-            outcomes = await loop.run_in_executor(
-                thread, self._store.apply, works, self._clock.wall_ns()
-            )
+            outcomes = await doing
         except StoreFailedError as failure:
+            self._say(well=False, reason=str(failure))
             await loop.run_in_executor(thread, self._reopen)
             # What waits speaks of log numbers of before: the store that was reached now may be one
             # that was restored, where they mean nothing, or another log.
             self._fail(group, failure)
             self._on_failure(str(failure))
             return
+        self._say(well=True)
         self.commits += 1
         took_s = (self._clock.monotonic_ns() - began_ns) / 1e9
-        if group[0].turn is Turn.PAST:
+        if group and group[0].turn is Turn.PAST:
             self._past_limit.took(sum(item.size_bytes for item in group), took_s)
         if took_s >= SLOW_SECONDS:  # whoever asks why alarms are late finds it here
             logger("receiver").warning("store.slow", seconds=round(took_s, 2), works=len(group))
         for item, outcome in zip(group, outcomes, strict=False):
             self.records_bytes += item.size_bytes
-            if not item.done.done():
+            if item.done.done():
+                continue
+            if isinstance(outcome, StoreFailedError):
+                item.done.set_exception(outcome)
+                item.done.exception()  # seen: its caller may be gone
+            else:
                 item.done.set_result(outcome)
+
+    def _apply(self, works: list[Work]) -> Sequence[Outcome | StoreFailedError]:
+        now_ns = self._clock.wall_ns()
+        try:
+            try:
+                if not works:
+                    self._store.probe(now_ns)
+                return self._store.apply(works, now_ns) if works else []
+            except UnstorableError:
+                return apply_apart(self._store, works, now_ns)
+        except StoreFailedError:
+            raise
+        except Exception as error:
+            # Supervised boundary: a fault of this program ends sessions, which come again, and not
+            # the receiver of a province.
+            logger("receiver").exception("store.broken")
+            raise StoreFailedError(f"the store broke: {type(error).__name__}: {error}") from error
+
+    def _say(self, *, well: bool, reason: str = "") -> None:
+        if well is self.well:
+            return
+        self.well = well
+        if well:
+            logger("receiver").info("store.back")
+        else:
+            logger("receiver").error("store.away", reason=reason)
+        self._on_change()
 
     def _fail(self, group: Iterable[_Item], failure: StoreFailedError) -> None:
         self._failures += 1

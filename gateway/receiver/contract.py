@@ -3,7 +3,8 @@
 Guarantees of every `Store` (tests/gateway/receiver/test_stores.py holds each of them to it):
 
 - What `apply` returned for is durable: synced by the engine, or replicated as the engine is set up.
-  A failure raises `StoreFailedError`, and nothing of it may be acknowledged.
+  A failure raises `StoreFailedError`, and nothing of it may be acknowledged; `UnstorableError`
+  where the fault is a value of one of the works (apart.py finds out which).
 - A record is stored at most once per (gateway, log id, stream, sequence). Equal identity and equal
   hash is acknowledged again; equal identity with another hash is refused and noted as a fault.
 - The acknowledged ranges change in the same transaction as the records they speak of, so a
@@ -44,6 +45,10 @@ class StorePathError(Exception):
 
 class StoreFailedError(Exception):
     """The store could not commit; nothing of it may be acknowledged."""
+
+
+class UnstorableError(StoreFailedError):
+    """The engine takes some value of these works never; without it the others can be committed."""
 
 
 class Derived(NamedTuple):
@@ -165,6 +170,10 @@ class Store(Protocol):
 
         Raises StoreFailedError; call `reopen` before the next try.
         """
+        ...
+
+    def probe(self, now_ns: int) -> None:
+        """Commit something that says nothing, as durably. Raises StoreFailedError."""
         ...
 
     def reopen(self) -> None:

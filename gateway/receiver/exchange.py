@@ -99,6 +99,10 @@ class Exchange:
         if not self._end.done():
             self._end.set_result(EndedError(code, text))
 
+    def measure(self, meter: Meter) -> None:
+        """Hold the gateway to another quota from its next message on; it is told with a pause."""
+        self._meter = meter
+
     async def notice(self, kind: str, text: str) -> None:
         """Tell the gateway what was noticed about its identity."""
         message = wire.ReceiverMessage(notice=wire.Notice(kind=kind, text=text))

@@ -1,6 +1,7 @@
 """What a load balancer and a person with grpcurl ask: grpc.health.v1 and server reflection.
 
-Guarantees: SERVING while the receiver takes Exchanges, NOT_SERVING from the moment it stops. With
+Guarantees: SERVING while the receiver takes Exchanges and its store takes what they bring;
+NOT_SERVING while the store fails or hangs, and from the moment the receiver stops. With
 mTLS both ask for a client certificate like everything else on the port; reflection shows the wire
 schema, which is public, and nothing of what is stored.
 """
@@ -33,6 +34,13 @@ class Health:
         _grpc.add_HealthServicer_to_server(self._servicer, server)
         names = (self._service, _health.SERVICE_NAME, _reflection.SERVICE_NAME)
         _reflection.enable_server_reflection(names, server)
+
+    async def say(self, *, serving: bool) -> None:
+        """Say whether work can be done here, of the service and as a whole."""
+        answer = health_pb2.HealthCheckResponse
+        status = answer.SERVING if serving else answer.NOT_SERVING
+        for service in ("", self._service):
+            await self._servicer.set(service, status)
 
     async def end(self) -> None:
         """Say NOT_SERVING, also to who watches."""

@@ -27,7 +27,13 @@ from drivers.contract import Clock
 from gateway.observe.listen import reason
 from gateway.observe.log import logger
 from gateway.receiver.boxes import Boxes
-from gateway.receiver.check import MAX_MESSAGE_BYTES, Fault, ProtocolError, check_states
+from gateway.receiver.check import (
+    MAX_MESSAGE_BYTES,
+    Fault,
+    ProtocolError,
+    check_states,
+    plain_text,
+)
 from gateway.receiver.commit import Committer, Speaker, Turn
 from gateway.receiver.contract import (
     Away,
@@ -61,7 +67,8 @@ METHOD = "Exchange"
 HELLO_SECONDS = 20.0
 """A connection that says nothing for this long is closed; two round trips of a satellite line."""
 STOP_SECONDS = 1.0
-_LONGEST_TEXT = 256
+MAX_CATALOGUES = 1_000
+"""Catalogues that a Hello may ask for, the newest; one a day for the time that a log is kept."""
 WINDOW_BYTES = 1024 * 1024
 """Most unacknowledged bytes of one gateway: 250 ms (design) of 32 Mbit/s."""
 
@@ -116,11 +123,13 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """An Exchange that is running, and the boot that speaks on it."""
+    """An Exchange that is running, the boot that speaks on it, and by what it was let in."""
 
     exchange: Exchange
     log: int
     boot_id: bytes
+    enterprise: str
+    certificate: bytes | None
 
 
 class Receiver:
@@ -136,8 +145,12 @@ class Receiver:
         greetings: Store | None = None,
     ) -> None:
         """greetings: answers Hellos in place of `store`, apart from what is stored meanwhile."""
-        self._committer = Committer(store, clock, self._store_failed)
-        self._greeter = self._committer if greetings is None else Committer(greetings, clock)
+        self._store_changed = asyncio.Event()
+        changed = self._store_changed.set
+        self._committer = Committer(store, clock, self._store_failed, changed)
+        self._greeter = self._committer
+        if greetings is not None:
+            self._greeter = Committer(greetings, clock, on_change=changed)
         self._files = files
         self._clock = clock
         self._tls = tls
@@ -185,9 +198,11 @@ class Receiver:
             group.create_task(self._committer.run())
             if self._greeter is not self._committer:
                 group.create_task(self._greeter.run())
+            health = group.create_task(self._tell_health())
             try:
                 await self._stopping.wait()
             finally:
+                health.cancel()
                 await self._health.end()
                 for item in self._exchanges():
                     item.exchange.end(grpc.StatusCode.UNAVAILABLE, "the receiver is stopping")
@@ -195,18 +210,26 @@ class Receiver:
                 self._committer.stop()
                 self._greeter.stop()
 
+    async def _tell_health(self) -> None:
+        while True:
+            await self._store_changed.wait()
+            self._store_changed.clear()
+            await self._health.say(serving=self._committer.well and self._greeter.well)
+
     def stop(self) -> None:
         """Let `run` return soon. Safe to call from a signal handler of the loop."""
         self._stopping.set()
 
     def enrol(self, enrolment: Enrolment) -> None:
-        """Take a new enrolment list; whoever is not on it any more is ended."""
+        """Take a new enrolment list: whom it would not let in is ended, quotas hold from now on."""
         self._gate.replace(enrolment)
         for (gateway, _, _), logs in self._open.items():
-            if gateway not in enrolment.gateways:
-                text = f"gateway {gateway} is no longer on the enrolment list of this receiver"
-                for item in logs.values():
+            for item in logs.values():
+                text = self._gate.refusal(gateway, item.enterprise, item.certificate)
+                if text:
                     item.exchange.end(grpc.StatusCode.PERMISSION_DENIED, text)
+                else:
+                    item.exchange.measure(self._gate.meter(gateway))
 
     def statistics(self) -> dict[str, float]:
         """Counters for metrics: commits, bytes of records, Exchanges open now."""
@@ -244,10 +267,10 @@ class Receiver:
                 gateway=hello.gateway_id, lane=wire.Lane.Name(hello.lane), log_id=hello.log_id.hex()
             )
             if hello.trial:
-                log.info("gateway.tried", software=hello.software[:_LONGEST_TEXT])
+                log.info("gateway.tried", software=plain_text(hello.software))
                 await context.write(self._welcome(None))
                 return
-            log.info("gateway.connected", software=hello.software[:_LONGEST_TEXT])
+            log.info("gateway.connected", software=plain_text(hello.software))
             await self._serve(hello, read, context)
             log.info("gateway.left")
         except EndedError as error:
@@ -309,6 +332,9 @@ class Receiver:
     async def _serve(self, hello: wire.Hello, read: Read, context: Context) -> None:
         speaker = self._committer.speaker()
         known = await self._greet(hello)
+        der = self._certified(context)[1]
+        if text := self._gate.refusal(hello.gateway_id, hello.enterprise, der):
+            raise EndedError(grpc.StatusCode.PERMISSION_DENIED, text)  # the list changed meanwhile
         exchange = Exchange(
             known.log,
             hello.boot_id,
@@ -318,7 +344,7 @@ class Receiver:
             self._gate.meter(hello.gateway_id),
             partial(self.requests.answered, hello.gateway_id),
         )
-        opened = _Open(exchange, known.log, hello.boot_id)
+        opened = _Open(exchange, known.log, hello.boot_id, hello.enterprise, der)
         place = (hello.gateway_id, hello.destination, int(hello.lane))
         logs = self._open.setdefault(place, {})
         self._make_way(hello, logs)
@@ -335,7 +361,7 @@ class Receiver:
             await context.write(self._welcome(known))
             if proof := self._boxes.greeted(_box(hello), hello.boot_id):
                 await self._two_boxes(hello, proof)
-            unproven = forged(hello, self._certified(context)[1])
+            unproven = forged(hello, der)
             for stream, faults in (*doubts(hello, known).items(), *unproven.items()):
                 await self._commit(Entries(known.log, stream, (), faults=faults), speaker)
                 for fault in faults:
@@ -367,14 +393,12 @@ class Receiver:
     async def _greet(self, hello: wire.Hello) -> Known:
         greeting = Greeting(
             hello.gateway_id,
-            hello.enterprise[:_LONGEST_TEXT],
-            hello.software[:_LONGEST_TEXT],
+            plain_text(hello.enterprise),
+            plain_text(hello.software),
             hello.log_id,
-            tuple(hello.catalogue_hashes),
+            tuple(hello.catalogue_hashes[-MAX_CATALOGUES:]),
             Derived(
-                hello.destination[:_LONGEST_TEXT],
-                hello.source_log_id[:16],
-                hello.filter[:_LONGEST_TEXT],
+                plain_text(hello.destination), hello.source_log_id[:16], plain_text(hello.filter)
             ),
         )
         known = await self._commit(greeting, self._greeter)

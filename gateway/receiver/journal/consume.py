@@ -34,6 +34,7 @@ from gateway.receiver.contract import (
     Seen,
     Stored,
     StoreFailedError,
+    UnstorableError,
     Volatile,
     Work,
 )
@@ -162,7 +163,7 @@ class Consumer:
             number = message.seq or at
             if at <= number < stop and number not in consumed:
                 taken = await asyncio.to_thread(_prove, number, message.data or b"", 1)
-                [whole] = await asyncio.to_thread(self._commit, [taken])
+                [whole] = await asyncio.to_thread(self._store_each, [taken])
                 found += 1
                 if not whole:  # its catalogue is on its way on the other lane: again next time
                     sure = min(sure, number)
@@ -198,7 +199,7 @@ class Consumer:
             for at in [message.metadata]
         ]
         try:
-            done = await asyncio.to_thread(self._commit, taken)
+            done = await asyncio.to_thread(self._store_each, taken)
         except StoreFailedError:
             with contextlib.suppress(*PASSING):
                 for message in page:
@@ -211,8 +212,41 @@ class Consumer:
             else:
                 await message.nak(delay=1)
 
+    def _store_each(self, taken: Sequence[_Taken]) -> list[bool]:
+        """Store what can be stored; tells of each message whether all of it is dealt with.
+
+        What the store never takes must not keep what comes after it in the journal.
+        """
+        try:
+            return self._commit(taken)
+        except UnstorableError as error:
+            if len(taken) > 1:
+                return [whole for one in taken for whole in self._store_each([one])]
+            return [self._store_parts(taken[0], error)]
+
+    def _store_parts(self, one: _Taken, error: UnstorableError) -> bool:
+        """Store the works of a message one by one, and set it aside whole for what is left."""
+        now_ns, left = self._clock.wall_ns(), str(error)
+        needs: list[bytes] = []
+        parts, one.items, one.works = one.items, [], []
+        for part in parts:
+            one.items = [part]
+            try:
+                self._number([one], now_ns)
+                [outcome] = self._store.apply(one.works, now_ns)
+                needs += self._sort_out(one, outcome)
+            except UnstorableError as why:
+                left = str(why)
+        if needs and one.tries < self._catalogue_tries:
+            one.items = parts
+            return False
+        text = f"the store does not take all of it: {left}"
+        one.aside.append(Aside(one.number, 0, "", text, one.data))
+        logger("journal").error("journal.set_aside", count=len(one.aside), reason=text)
+        self._store.put_aside(self._line.name, one.aside, now_ns)
+        return True
+
     def _commit(self, taken: Sequence[_Taken]) -> list[bool]:
-        """Store what can be stored; tells of each message whether all of it is dealt with."""
         now_ns = self._clock.wall_ns()
         self._number(taken, now_ns)
         works = [work for one in taken for work in one.works]

@@ -71,6 +71,11 @@ class GreetingStore:
             outcomes.append(self._known(greeting, known, tail, held))
         return outcomes
 
+    def probe(self, now_ns: int) -> None:
+        """Ask how far the journal goes. Raises StoreFailedError."""
+        del now_ns
+        self._follower.tails([])
+
     def reopen(self) -> None:
         """Nothing to do: the store is opened again where it failed."""
 

@@ -25,7 +25,7 @@ from gateway.receiver.contract import (
     Work,
 )
 from gateway.receiver.journal.line import Line
-from gateway.receiver.journal.message import BULK, URGENT, Batch, Speaker
+from gateway.receiver.journal.message import BULK, URGENT, Batch, Message, Speaker
 from gateway.receiver.waiting import WaitingGroups
 
 
@@ -102,6 +102,10 @@ class JournalStore:
         self._speakers.learn(self._arriving)
         self._speakers.announced(works)
         return outcomes
+
+    def probe(self, now_ns: int) -> None:
+        """Publish a message that holds nothing. Raises StoreFailedError."""
+        self._line.publish([Message(URGENT, f"probe-{now_ns}", "", b"")])
 
     def reopen(self) -> None:
         """Nothing to do: the client reconnects by itself."""

@@ -11,11 +11,12 @@ again, because everything here may be done twice.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import psycopg
-from psycopg.errors import DeadlockDetected, SerializationFailure
+from psycopg.errors import DeadlockDetected, ProgramLimitExceeded, SerializationFailure
 
 from buffer.contract import Stream
 from buffer.ranges import RangeSet
@@ -30,6 +31,7 @@ from gateway.receiver.contract import (
     Stored,
     StoreFailedError,
     StorePathError,
+    UnstorableError,
     Volatile,
     Work,
 )
@@ -42,6 +44,9 @@ from gateway.receiver.postgres.journals import Arrived, Aside
 from gateway.receiver.waiting import WaitingGroups
 
 ATTEMPTS = 5
+UNSTORABLE = (psycopg.DataError, psycopg.IntegrityError, ProgramLimitExceeded, OverflowError,
+              UnicodeError, struct.error)  # fmt: skip
+"""What a value looks like that no server takes."""
 _COPY = (
     "COPY records (stream_key, sequence, time_ns, hash, previous_hash, received_ns, monotonic_ns,"
     " boot_id, clock_offset_ns, synchronised, historical, group_sequence, catalogue, samples,"
@@ -90,6 +95,15 @@ class PostgresStore:
         """
         return self._apply(list(works), now_ns, None)
 
+    def probe(self, now_ns: int) -> None:
+        """Write a row that says what it said. Raises StoreFailedError."""
+        del now_ns
+        try:
+            with self._db.transaction():
+                self._db.execute("UPDATE migrations SET number = number WHERE number = 1")
+        except psycopg.Error as error:
+            raise StoreFailedError(f"the store could not commit: {one_line(error)}") from error
+
     def take(self, works: Sequence[Work], now_ns: int, arrived: Arrived) -> list[Outcome]:
         """As `apply`; that these messages of a journal are here is part of the transaction."""
         return self._apply(works, now_ns, arrived)
@@ -120,6 +134,9 @@ class PostgresStore:
                 except (DeadlockDetected, SerializationFailure):
                     continue
             return self._transact(works, now_ns, arrived)
+        except UNSTORABLE as error:
+            self._catalogues.clear()  # of a transaction that was undone
+            raise UnstorableError(str(error).strip().partition("\n")[0]) from error
         except psycopg.Error as error:
             raise StoreFailedError(f"the store could not commit: {one_line(error)}") from error
 

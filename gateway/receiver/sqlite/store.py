@@ -33,6 +33,7 @@ from gateway.receiver.contract import (
     Stored,
     StoreFailedError,
     StorePathError,
+    UnstorableError,
     Volatile,
     Work,
     migrations,
@@ -100,6 +101,20 @@ class SqliteStore:
         """
         try:
             return self._transact(works, now_ns)
+        except (sqlite3.DataError, sqlite3.IntegrityError, OverflowError, UnicodeError) as error:
+            self._catalogues = self._read_catalogues()  # without those that were undone
+            raise UnstorableError(str(error)) from error
+        except sqlite3.Error as error:
+            raise StoreFailedError(f"the store could not commit: {error}") from error
+
+    def probe(self, now_ns: int) -> None:
+        """Write a page that says what it said, and sync it. Raises StoreFailedError."""
+        del now_ns
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            self._db.execute(f"PRAGMA user_version = {version}")
+            self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise StoreFailedError(f"the store could not commit: {error}") from error
 

@@ -90,8 +90,17 @@ async def test_the_certificate_itself_may_be_asked_for(
         target = running.target.replace("127.0.0.1", "localhost")
         async with WireGateway(target, gateway_id="G-7", certificates=certificates):
             pass
+        connected = WireGateway(target, gateway_id="G-7", certificates=certificates)
+        await connected.__aenter__()
+        running.receiver.enrol(read_enrolment(f"gateway,certificate_sha256\nG-7,{own}\n", Quota()))
+        await connected.push(Stream.ALARM, Chain(Stream.ALARM).record(alarm("one")))
+        assert await connected.acknowledged(1) == {1}
         other = f"gateway,certificate_sha256\nG-7,{'0' * 64}\n"
         running.receiver.enrol(read_enrolment(other, Quota()))
+        error = await connected.ended()  # a certificate that was stolen is at once nobody's
+        assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert f"came with {own}" in (error.details() or "")
+        await connected.close()
         code, text = await refused(target, gateway_id="G-7", certificates=certificates)
         assert code is grpc.StatusCode.PERMISSION_DENIED
         assert f"came with {own}" in text
@@ -122,6 +131,21 @@ async def test_a_quota_is_told_first_and_ends_who_does_not_listen(
             await priority.next()
             await priority.push(Stream.ALARM, Chain(Stream.ALARM).record(alarm("one")))
             assert await priority.acknowledged(1) == {1}
+
+
+async def test_a_quota_that_is_set_holds_for_who_is_connected(
+    tmp_path: Path, run_receiver: RunReceiver
+) -> None:
+    chain = Chain(Stream.TELEMETRY, start=2)
+    gate = Gate(read_enrolment("gateway\nG-1\n", Quota()))
+    async with run_receiver(tmp_path, gate=gate) as running, WireGateway(running.target) as bulk:
+        await bulk.push(Stream.TELEMETRY, *[far_delta(chain) for _ in range(5)])
+        assert len(await bulk.acknowledged(5)) == 5
+        tight = read_enrolment("gateway,bytes_per_s\nG-1,1000\n", Quota())
+        running.receiver.enrol(tight)
+        await bulk.push(Stream.TELEMETRY, *[far_delta(chain) for _ in range(5)])
+        error = await bulk.ended()
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_a_gateway_that_says_nothing_is_ended(

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
+import sqlite3
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.gateway.receiver.test_service import demo_tls
+import grpc
+
+from buffer.contract import Stream
+from tests.fakes.wire_gateway import Chain, WireGateway
+from tests.gateway.receiver.test_service import alarm, demo_tls
 
 if TYPE_CHECKING:
     from tests.gateway.receiver.conftest import RunReceiver
@@ -57,6 +63,40 @@ async def test_a_watch_is_told_of_the_stop(tmp_path: Path, run_receiver: RunRece
         running.receiver.stop()
         rest, _ = await process.communicate()
         assert b"NOT_SERVING" in rest
+
+
+async def test_a_store_that_takes_nothing_is_no_healthy_receiver(
+    tmp_path: Path, run_receiver: RunReceiver
+) -> None:
+    """Nobody brings anything while it is away, as behind a balancer: it is found back all the same.
+
+    A lock that another program holds on the database stands for a disk that is full or gone.
+    """
+    async with run_receiver(tmp_path) as running, WireGateway(running.target) as gateway:
+        chain = Chain(Stream.ALARM)
+        await gateway.push(Stream.ALARM, chain.record(alarm("one")))
+        assert await gateway.acknowledged(1) == {1}
+        other = sqlite3.connect(tmp_path / "receiver.db", isolation_level=None)
+        with contextlib.closing(other):
+            other.execute("BEGIN IMMEDIATE")
+            await gateway.push(Stream.ALARM, chain.record(alarm("two")))
+            assert (await gateway.ended()).code() is grpc.StatusCode.UNAVAILABLE
+            await until_said(running.target, "NOT_SERVING")
+        await until_said(running.target, "SERVING")
+
+
+async def until_said(target: str, wanted: str) -> None:
+    services = ("", "plantgate.wire.v1.Uplink")
+    async with asyncio.timeout(120):
+        said: list[str] = []
+        while said != [wanted] * len(services):
+            said = []
+            for service in services:
+                data = json.dumps({"service": service})
+                _, text = await grpcurl(
+                    "-plaintext", "-d", data, target, "grpc.health.v1.Health/Check"
+                )
+                said.append(json.loads(text)["status"])
 
 
 async def test_with_mtls_nobody_asks_without_a_certificate(

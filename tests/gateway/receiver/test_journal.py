@@ -28,7 +28,7 @@ from gateway.receiver.evidence import EvidenceFiles
 from gateway.receiver.journal.address import parse_journal
 from gateway.receiver.journal.consume import DURABLES, Consumer
 from gateway.receiver.journal.line import Line
-from gateway.receiver.journal.message import Speaker
+from gateway.receiver.journal.message import URGENT, Message, Speaker
 from gateway.receiver.journal.store import JournalStore, Speakers
 from gateway.receiver.notices import alarm_rows
 from gateway.receiver.postgres.journals import Arrived
@@ -347,6 +347,32 @@ async def test_what_is_set_aside_leaves_the_journal_like_all_else(
         await until(lambda: bool(_aside(target)))
         await until(lambda: not _left(journal))
     assert stored(target) == [alarm("1")]
+
+
+async def test_what_the_store_never_takes_is_set_aside_and_all_else_is_stored(
+    journal: str, target: str
+) -> None:
+    """Of one message, and of those behind it: a database takes no NUL in a text."""
+    line = await asyncio.to_thread(Line.open, parse_journal(journal))
+    logs = [{"gateway_id": name, "log_id": b"L" * 16} for name in ("G-1", "G-2", "G-\0", "G-3")]
+    odd = wire.JournalFault(stream=wire.STREAM_ALARM, sequence=1, kind="\0")
+    works = [wire.JournalWork(**log, faults=[odd]) for log in logs[1:]]  # type: ignore[arg-type]
+    fine = Chain(Stream.ALARM)
+    pushed = wire.Push(stream=wire.STREAM_ALARM, records=[fine.record(alarm("1"))])
+    for record in pushed.records:
+        record.boot_id = b"B" * 16
+    works.insert(1, wire.JournalWork(**logs[0], push=pushed))  # type: ignore[arg-type]
+    body = wire.JournalBatch(works=works).SerializeToString()
+    message = Message(URGENT, "odd", "", body)
+    await asyncio.to_thread(line.publish, [message])
+    await asyncio.to_thread(line.close)
+    with publisher(journal) as publish:
+        await asyncio.to_thread(publish, Stream.ALARM, fine.record(alarm("2")))
+        async with consumer(journal, target):
+            await until(lambda: len(stored(target)) == 2)
+            await until(lambda: not _left(journal))
+    assert stored(target) == [alarm("1"), alarm("2")]
+    assert _aside(target) == [body]
 
 
 class _Lossy(PostgresStore):

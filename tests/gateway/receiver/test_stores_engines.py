@@ -17,6 +17,7 @@ from gateway.receiver.contract import (
     StoreFailedError,
     StorePathError,
 )
+from gateway.receiver.postgres.days import AGAIN_NS
 from gateway.receiver.stores import open_reader, open_store, shown
 from tests.gateway.receiver.places import (
     DAY_NS,
@@ -124,6 +125,29 @@ def test_days_have_partitions_and_a_clock_never_set_has_none(
         assert list(again.acknowledged) == [(4, 5)]  # it moved along, and is still known
     assert _tables(place)["records_20231119"] == 2
     assert [sequence for sequence, _ in held(place)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.peer
+def test_a_new_day_waits_for_nobody_who_reads(postgres_server: postgres.Postgres) -> None:
+    """A backup holds every table for hours; what comes after midnight is stored all the same."""
+    place = PostgresPlace(postgres_server)
+    with contextlib.closing(place.store()) as store, psycopg.connect(place.target) as backup:
+        log = greet(store).log
+        put(store, Entries(log, Stream.ALARM, [entry(1, time_ns=NOW_NS)]))
+        backup.execute("SELECT count(*) FROM plantgate.records_other")
+        days = [NOW_NS + 2 * DAY_NS, NOW_NS + 2 * DAY_NS + 1]
+        for number, time_ns in enumerate(days, 2):
+            taken = put(
+                store, Entries(log, Stream.ALARM, [entry(number, time_ns=time_ns)]), days[0]
+            )
+            assert list(taken.acknowledged) == [(number, number + 1)]
+        assert _tables(place)["records_other"] == 2
+        backup.rollback()
+        later = days[0] + AGAIN_NS
+        again = put(store, Entries(log, Stream.ALARM, [entry(2, time_ns=days[0])]), later)
+        assert list(again.acknowledged) == [(2, 3)]
+    assert _tables(place) == {"records_20231114": 1, "records_20231116": 2}
+    assert [sequence for sequence, _ in held(place)] == [1, 2, 3]
 
 
 def _tables(place: Place) -> dict[str, int]:
