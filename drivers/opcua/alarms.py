@@ -31,6 +31,7 @@ FIELDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("retain", ("Retain",)),
     ("branch", ("BranchId",)),
     ("condition_id", ()),
+    ("enabled", ("EnabledState", "Id")),
     ("shelving", ("ShelvingState", "CurrentState", "Id")),
     ("suppressed", ("SuppressedState", "Id")),
     ("out_of_service", ("OutOfServiceState", "Id")),
@@ -39,11 +40,17 @@ FIELDS: tuple[tuple[str, tuple[str, ...]], ...] = (
 """Attribute name, and browse path from the event's type (OPC 10000-5, 6.4.2; 10000-9, 5.5.2 and
 5.8.2). No path: the condition's own node (attribute NodeId of ConditionType)."""
 
+OLD_FIELDS = FIELDS[:14]
+"""Those of the first version of 10000-9, to the conditions' own; a server may not know others."""
+
 EVENT_HANDLE = 0xFFFF_FFFF
 """Client handle of the monitored item of events; points count from 0."""
 
 REFRESH_START, REFRESH_END, REFRESH_REQUIRED = 2787, 2788, 2789
 """Types of the marks round a refresh, and of the wish for one (NodeIds.csv)."""
+
+QUEUE_OVERFLOW = 3035
+"""EventQueueOverflowEventType: the event by which a server says that its queue ran over."""
 
 _BOOLEAN, _UINT16, _STRING, _DATE_TIME, _BYTE_STRING, _NODE_ID, _LOCALIZED_TEXT = (
     1, 5, 12, 13, 15, 17, 21,
@@ -69,9 +76,9 @@ def read_events(body: bytes) -> list[AlarmEvent]:
         cursor.skip(4)
         count = cursor.count(1)
         values = [_field(cursor) for _ in range(count)]
-        if count != len(FIELDS):
+        if count not in (len(FIELDS), len(OLD_FIELDS)):
             raise CodecError(f"an event with {count} fields, {len(FIELDS)} were asked for")
-        named = zip((name for name, _ in FIELDS), values, strict=True)
+        named = zip((name for name, _ in FIELDS), values, strict=False)
         attributes = {name: value for name, value in named if value is not None}
         time_ns = attributes.pop("time_ns", 0)
         told = _STANDARD_TYPE.fullmatch(str(attributes.get("event_type", "")))
@@ -107,6 +114,8 @@ def _field(cursor: Cursor) -> str | int | bool | None:
 __all__ = [
     "EVENT_HANDLE",
     "FIELDS",
+    "OLD_FIELDS",
+    "QUEUE_OVERFLOW",
     "REFRESH_END",
     "REFRESH_REQUIRED",
     "REFRESH_START",

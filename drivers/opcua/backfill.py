@@ -4,11 +4,15 @@ Guarantees: only samples after the last one stored and before the first one rece
 emitted, so nothing comes twice; what cannot be filled is told as `opcua.gap` with its count of
 points; what was filled is told as `opcua.backfill` after its batches. A gap whose filling was cut
 short is filled at the next session: values of the part that was done come again with equal times.
+A history that refuses, or does not answer, costs the gap and never the session.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +21,11 @@ from drivers.opcua import services
 from drivers.opcua.client import Link
 from drivers.opcua.codec import decode_data_values
 from drivers.opcua.device import Device
-from drivers.opcua.faults import StatusError
+from drivers.opcua.faults import NoAnswerError, StatusError
 from drivers.opcua.items import ItemKeeper
 from drivers.opcua.ledger import Entry, Ledger
 from drivers.opcua.nodes import NodeFinder, chunks
+from drivers.opcua.pieces import in_pieces
 from drivers.opcua.publish import HistoryPage, ServiceFaultError, read_history_response
 from drivers.opcua.services import Item
 from drivers.opcua.state import Gap
@@ -94,7 +99,10 @@ class Backfiller:
             limit = self._finder.surroundings.limits.history_per_call or _CALL_NODES
             readable.sort(key=lambda item: int(gap.since[item.handle]))
             for chunk in chunks(readable, limit):
-                count, filled = await self._read(list(chunk), gap)
+                try:
+                    count, filled = await self._read(list(chunk), gap)
+                except NoAnswerError:  # what the next chunk would be told, only later
+                    break
                 values += count
                 points += len(device.with_fellows(filled))
         unfilled = len(missing) - points
@@ -113,13 +121,17 @@ class Backfiller:
         """Choose the items whose history we may read."""
         items = [self._finder.items[h] for h in handles.tolist() if h in self._finder.items]
         limit = self._finder.surroundings.limits.nodes_per_read or 1000
-        readable = []
-        for chunk in chunks(items, limit):
-            places = [item.place for item in chunk]
-            levels = await services.read_attributes(self._link, places, services.ACCESS_LEVEL)
-            for item, (level, _) in zip(chunk, levels, strict=True):
-                if isinstance(level, int) and level & _HISTORY_READ:
-                    readable.append(item)
+        readable: list[Item] = []
+
+        def ask(piece: Sequence[Item]) -> Awaitable[list[tuple[Any, int]]]:
+            places = [item.place for item in piece]
+            return services.read_attributes(self._link, places, services.ACCESS_LEVEL)
+
+        with contextlib.suppress(StatusError, NoAnswerError):  # what is not told is not read
+            async for piece, levels in in_pieces(items, limit, ask):
+                for item, (level, _) in zip(piece, levels, strict=True):
+                    if isinstance(level, int) and level & _HISTORY_READ:
+                        readable.append(item)
         return readable
 
     async def _read(self, items: list[Item], gap: Gap) -> tuple[int, list[int]]:

@@ -38,7 +38,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from drivers.contract import DeviceError
 from drivers.opcua.config import OpcUaConfig
-from drivers.opcua.faults import REFUSED_LOGIN, StatusError, status_sentence
+from drivers.opcua.faults import REFUSED_LOGIN, NoAnswerError, StatusError, status_sentence
 from drivers.opcua.guard import (
     ALLOWED_REQUESTS,
     MAX_MESSAGE_BYTES,
@@ -68,6 +68,7 @@ ua: Any = asyncua.ua  # its generated names and annotations are beyond a type ch
 _SESSION_TIMEOUT_MS = 20_000  # a server forgets us so soon after a crash; read every 2 s
 _CHANNEL_LIFETIME_MS = 3_600_000  # asyncua's own; renewed at three quarters (OPC 10000-4, 5.5.2)
 _CLOSE_SECONDS = 2.0
+_SLOW = 8  # times `timeout_ms`, for what servers need seconds for
 _REQUEST_NUMBERS = 2**31  # half of what a RequestId holds, so that counting on never wraps
 _POLICIES: dict[str, Any] = {
     "Basic256Sha256": SecurityPolicyBasic256Sha256,
@@ -117,6 +118,14 @@ class SavedSession:
 
     token: bytes
     nonce: bytes
+
+
+class _LateError(TimeoutError):
+    """No answer in so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 class Link:
@@ -227,6 +236,16 @@ class Link:
             return found
 
     @property
+    def slow_seconds(self) -> float:
+        """How long to wait for what a server may be slow at: 1,000 new items, history, alarms."""
+        return _SLOW * self._seconds
+
+    @property
+    def session_timeout_ms(self) -> float:
+        """Time without requests after which the server forgets us, as it revised it."""
+        return float(self._client.session_timeout)
+
+    @property
     def channel_lifetime_ms(self) -> int:
         """Lifetime of the channel as the server revised it."""
         return int(self._client.secure_channel_timeout)
@@ -271,8 +290,11 @@ class Link:
     async def ask(self, request: object, seconds: float | None = None) -> Buffer:
         """Send a request; the raw body of its response. seconds: 0 waits for ever."""
         asked_ns = self._traffic.asked()
-        with _plainly_cancelled():
-            answer = await self._protocol().send_request(request, timeout=seconds)
+        try:
+            with _plainly_cancelled():
+                answer = await self._protocol().send_request(request, timeout=seconds)
+        except TimeoutError as error:
+            raise _LateError(self._seconds if seconds is None else seconds) from error
         if seconds != 0:
             self._traffic.came(asked_ns)
         return answer
@@ -323,7 +345,8 @@ class Link:
             return DeviceError(f"{where}: {error}")
         if isinstance(error, TimeoutError):
             self._traffic.timeouts += 1
-            return DeviceError(f"{where}: no answer in {config.timeout_ms} ms while {doing}")
+            seconds = error.seconds if isinstance(error, _LateError) else self._seconds
+            return NoAnswerError(f"{where}: no answer in {seconds * 1000:.0f} ms while {doing}")
         if isinstance(error, ConnectionRefusedError):
             return DeviceError(f"{where}: nobody listens there; is the server running?")
         if isinstance(error, OSError) and error.strerror:

@@ -16,10 +16,11 @@ from dataclasses import asdict
 from drivers.contract import DeviceError, Emit, Quality
 from drivers.opcua.client import Link, SavedSession
 from drivers.opcua.device import Device
-from drivers.opcua.faults import StatusError
+from drivers.opcua.faults import BUSY, StatusError
 from drivers.opcua.ledger import Ledger
+from drivers.opcua.life import FailoverError
 from drivers.opcua.poll import PollSession
-from drivers.opcua.session import FailoverError, Session
+from drivers.opcua.session import Session, SilentError
 
 _SETTLE_SECONDS = 2.0
 _HEALTHY = 200  # ServiceLevel from which a server is healthy (OPC 10000-4, 6.6.2.4.2)
@@ -96,7 +97,7 @@ class OpcUaDriver:
         link = Link(device.config, endpoint, f"plantgate {device.name}", device.traffic)
         try:
             if device.config.reading == "poll":
-                await PollSession(device, link, emit, self._ledger).run()
+                await PollSession(device, link, emit, self._ledger, least_level).run()
             else:
                 await Session(device, link, emit, self._ledger, least_level).run()
         except* DeviceError as errors:
@@ -106,7 +107,8 @@ class OpcUaDriver:
                 await self._leave(link)
         if lost is None:  # the tasks of a session never end of themselves
             return DeviceError(f"{endpoint}: the session ended")
-        if isinstance(lost, (StatusError, FailoverError)):  # the server itself has said no
+        refused = isinstance(lost, StatusError) and lost.status not in BUSY
+        if refused or isinstance(lost, (FailoverError, SilentError)):  # no use in going on with it
             device.state.link = None
             device.state.save_link()
             await link.close()

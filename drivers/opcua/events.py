@@ -85,6 +85,26 @@ class EventMaker:
             {"from_ns": from_ns, "to_ns": now_ns, "cause": "queue_overflow", "count": count},
         )
 
+    def events_lost(self, now_ns: int) -> SourceEvent:
+        """The server's queue of events ran over."""
+        return self._event(
+            "opcua.gap",
+            now_ns,
+            f"{self._device}: the server dropped events of its own queue, perhaps alarms among"
+            " them; the standing ones are asked for again.",
+            {"from_ns": now_ns, "to_ns": now_ns, "cause": "event_queue_overflow", "count": 0},
+        )
+
+    def deaf(self, now_ns: int, why: str) -> SourceEvent:
+        """The server goes on publishing, but does not answer what it is asked."""
+        return self._event(
+            "device.warning",
+            now_ns,
+            f"{self._device}: the server publishes, but answers no reads in time ({why}): values"
+            " that do not change are not confirmed, and its state is not known.",
+            {},
+        )
+
     def refused(self, now_ns: int, tags: Mapping[str, int], retry_s: int) -> SourceEvent:
         """The server refused to watch these tags; `tags` gives each one's quality."""
         words = Counter(quality_word(quality) for quality in tags.values())
@@ -124,6 +144,8 @@ class EventMaker:
             words.append("active" if found["active"] else "not active")
         if "acknowledged" in found:
             words.append("acknowledged" if found["acknowledged"] else "not acknowledged")
+        if found.get("enabled") is False:
+            words.append("disabled")
         state = f" ({', '.join(words)})" if words else ""
         source = found.get("source_name") or found.get("source_node", "")
         return self._event(

@@ -15,8 +15,19 @@ BAD_TOO_MANY_PUBLISH_REQUESTS = 0x8078_0000
 BAD_NODE_ID_UNKNOWN = 0x8034_0000
 BAD_TOO_MANY_MONITORED_ITEMS = 0x80DB_0000
 BAD_NO_MATCH = 0x806F_0000
+BAD_SUBSCRIPTION_ID_INVALID = 0x8028_0000
+BAD_TOO_MANY_SUBSCRIPTIONS = 0x8077_0000
 FILTER_REFUSED = frozenset({0x8044_0000, 0x8043_0000, 0x808E_0000})
 """BadMonitoredItemFilterUnsupported, …FilterInvalid, BadDeadbandFilterInvalid."""
+
+EVENT_FILTER_REFUSED = FILTER_REFUSED | {0x8047_0000}  # BadEventFilterInvalid
+
+BUSY = frozenset(
+    {0x8003_0000, 0x8004_0000, 0x800A_0000, 0x807D_0000, 0x8081_0000, 0x8085_0000, 0x80EE_0000}
+)
+"""BadOutOfMemory, BadResourceUnavailable, BadTimeout, BadTcpServerTooBusy,
+BadTcpNotEnoughResources, BadRequestTimeout, BadServerTooBusy: the server may well do it later, and
+still has our session."""
 
 NODE_GONE = (0x8033, 0x8034)
 """Qualities BadNodeIdInvalid and BadNodeIdUnknown: what servers send for a deleted node."""
@@ -67,6 +78,12 @@ _SENTENCES: Mapping[int, str] = {
     " its limit",
     0x8077_0000: "the server holds no more subscriptions (BadTooManySubscriptions): close others,"
     " or raise its limit",
+    0x8028_0000: "the server has our subscription no more (BadSubscriptionIdInvalid)",
+    0x8079_0000: "the server has our subscriptions no more (BadNoSubscription)",
+    0x8025_0000: "the server has our session no more (BadSessionIdInvalid): was it restarted?",
+    0x8026_0000: "the server has closed our session (BadSessionClosed)",
+    0x800C_0000: "the server is shutting down (BadShutdown)",
+    0x8083_0000: "the server does not know the path in `endpoint` (BadTcpEndpointUrlInvalid)",
     0x800D_0000: "the server is not ready for clients (BadServerNotConnected)",
     0x800E_0000: "the server has been halted (BadServerHalted)",
 }
@@ -78,6 +95,10 @@ class StatusError(DeviceError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class NoAnswerError(DeviceError):
+    """The server did not answer one request in time. Whether it is lost, others tell."""
 
 
 REFUSED_LOGIN = frozenset({0x801F_0000, 0x8020_0000, 0x8021_0000})
@@ -100,4 +121,4 @@ def status_sentence(status: int, name: str, doing: str, certificate: Path | None
     return sentence.format(certificate=certificate or "our certificate")
 
 
-__all__ = ["StatusError", "status_sentence"]
+__all__ = ["NoAnswerError", "StatusError", "status_sentence"]

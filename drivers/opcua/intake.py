@@ -15,11 +15,24 @@ import numpy as np
 
 from drivers.contract import DeviceError, Emit, Receipt
 from drivers.opcua import services
-from drivers.opcua.alarms import REFRESH_END, REFRESH_REQUIRED, REFRESH_START, read_events
+from drivers.opcua.alarms import (
+    QUEUE_OVERFLOW,
+    REFRESH_END,
+    REFRESH_REQUIRED,
+    REFRESH_START,
+    read_events,
+)
 from drivers.opcua.client import Link
 from drivers.opcua.codec import CodecError, Column, DataChange, decode_data_change
 from drivers.opcua.device import Device
-from drivers.opcua.faults import NODE_GONE, StatusError
+from drivers.opcua.faults import (
+    BAD_SUBSCRIPTION_ID_INVALID,
+    BAD_TIMEOUT,
+    NODE_GONE,
+    NoAnswerError,
+    StatusError,
+    status_sentence,
+)
 from drivers.opcua.ledger import Entry, Ledger
 from drivers.opcua.publish import (
     Notification,
@@ -32,6 +45,7 @@ from drivers.opcua.publish import (
 from drivers.opcua.state import Gap
 
 _MOST_REPUBLISHED = 1000  # more than servers keep
+_TRANSFERRED = 0x002D_0000  # GoodSubscriptionTransferred
 
 
 class Intake:
@@ -56,9 +70,10 @@ class Intake:
         self._vanished = vanished
         self._open_gap = open_gap
         self._followers: dict[int, SequenceFollower] = {}
-        self._refreshing = False
+        self._gone: set[int] = set()
+        self._refreshing = self._whole = False
         self.refresh_wanted = asyncio.Event()
-        """Set when the server says that it may have lost events."""
+        """Set when the server says that it may have lost events, or a notification went missing."""
         self.doubted: set[int] = set()
         """Structures whose definitions may be out of date, to be learnt anew."""
         self.doubt = asyncio.Event()
@@ -68,17 +83,23 @@ class Intake:
         """Expect notifications of a subscription, from sequence number `first`."""
         self._followers[subscription] = SequenceFollower(first)
 
-    async def catch_up(self, subscription: int) -> None:
-        """Ask a subscription of before for what we have not stored (OPC 10000-4, 6.7)."""
+    async def catch_up(self, subscription: int) -> bool:
+        """Ask a subscription of before for what we have not stored (OPC 10000-4, 6.7).
+
+        False where the server has it no more.
+        """
         sequence = following(self._device.state.position.get(subscription, 0))
         for _ in range(_MOST_REPUBLISHED):
             if not await self._republish(subscription, sequence):
                 break
             sequence = following(sequence)
+        if subscription in self._gone:
+            return False
         self.follow(subscription, sequence)
+        return True
 
-    async def take(self, body: bytes) -> None:
-        """Take the raw body of a publish response."""
+    async def take(self, body: bytes) -> int:
+        """Take the raw body of a publish response; gives the subscription it is of."""
         try:
             notification = read_publish_response(body)
         except (CodecError, ServiceFaultError) as error:
@@ -88,7 +109,7 @@ class Intake:
         subscription = notification.subscription
         follower = self._followers.get(subscription)
         if follower is None:
-            return
+            return subscription
         keep_alive = notification.keep_alive
         follow = follower.feed(notification.sequence, keep_alive=keep_alive)
         if follow.missing is not None:
@@ -97,10 +118,9 @@ class Intake:
             await self._deliver(subscription, notification)
         if notification.status_change is not None:
             self._device.state.forget(subscription)
-            raise self._error(
-                f"the server ended the subscription (0x{notification.status_change:08X})"
-            )
+            raise self._error(_ended(notification.status_change))
         await self._tell_overflow()
+        return subscription
 
     async def _recover(self, subscription: int, first: int, count: int) -> None:
         """Ask again for missing notifications; what the server no longer has is a gap."""
@@ -114,6 +134,7 @@ class Intake:
                 lost += 1
             sequence = following(sequence)
         if lost:
+            self._miss_events()  # there may have been some in it
             await self._ledger.settle()
             since = np.array(device.state.source_ns)
             device.first_ns[:] = 0
@@ -125,7 +146,9 @@ class Intake:
         try:
             body = await services.republish(self._link, subscription, sequence)
             notification = read_republish_response(body)
-        except (StatusError, ServiceFaultError, CodecError):
+        except (StatusError, NoAnswerError, ServiceFaultError, CodecError) as fault:
+            if isinstance(fault, StatusError) and fault.status == BAD_SUBSCRIPTION_ID_INVALID:
+                self._gone.add(subscription)
             return False
         if notification.sequence != sequence:  # some servers answer with an empty message
             return False
@@ -162,6 +185,11 @@ class Intake:
             device.traffic.heard()
         self._ledger.add(Entry(subscription, notification.sequence, receipts, columns))
 
+    def _miss_events(self) -> None:
+        """Ask for the standing alarms once more; what is being said of them is not all."""
+        self.refresh_wanted.set()
+        self._whole = False
+
     async def _mind_clock(self, change: DataChange, now_ns: int) -> None:
         for column in change.columns:
             hours = self._device.shift.feed(column.source_time_ns, now_ns)
@@ -185,11 +213,17 @@ class Intake:
         receipts = []
         for event in events:
             if event.type_number in (REFRESH_START, REFRESH_END):
-                self._refreshing = event.type_number == REFRESH_START
-                told = device.events.refresh(now_ns, begins=self._refreshing)
-                receipts.append(await self._emit(told))
+                begins = event.type_number == REFRESH_START
+                self._refreshing, self._whole = begins, self._whole or begins
+                if self._whole:  # what is left out of one that is not whole may stand all the same
+                    told = device.events.refresh(now_ns, begins=begins)
+                    receipts.append(await self._emit(told))
             elif event.type_number == REFRESH_REQUIRED:
                 self.refresh_wanted.set()
+            elif event.type_number == QUEUE_OVERFLOW:
+                self._miss_events()
+                device.counters.gaps += 1
+                receipts.append(await self._emit(device.events.events_lost(now_ns)))
             else:
                 device.counters.alarms += 1
                 told = device.events.alarm(now_ns, event, refreshed=self._refreshing)
@@ -250,6 +284,20 @@ class Intake:
 
     def _error(self, what: str) -> DeviceError:
         return DeviceError(f"{self._link.endpoint}: {what}")
+
+
+def _ended(status: int) -> str:
+    """Say why a server ended a subscription (OPC 10000-4, 5.14.2.2)."""
+    if status & 0xFFFF_0000 == _TRANSFERRED:
+        return (
+            "another client has taken our subscription over: does a second gateway run with the"
+            " same identity or a copy of `state_dir`?"
+        )
+    if status & 0xFFFF_0000 == BAD_TIMEOUT:
+        return "the server ended the subscription, since it had not heard of us for its lifetime"
+    return "the server ended the subscription: " + status_sentence(
+        status, "a StatusCode", "publishing", None
+    )
 
 
 __all__ = ["Intake"]

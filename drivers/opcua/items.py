@@ -22,6 +22,7 @@ from drivers.opcua.device import Device
 from drivers.opcua.faults import (
     BAD_NODE_ID_UNKNOWN,
     BAD_TOO_MANY_MONITORED_ITEMS,
+    BAD_TOO_MANY_SUBSCRIPTIONS,
     FILTER_REFUSED,
     TOO_MUCH_AT_ONCE,
     StatusError,
@@ -106,6 +107,9 @@ class ItemKeeper:
         chunk = max(1, min(self._device.config.items_per_call, limits.items_per_call or 100_000))
         while wanted:
             subscription, room = await self._room(subscriptions, more, limits)
+            if subscription is None:  # what does not fit is asked for again later
+                statuses |= dict.fromkeys((i.handle for i in wanted), BAD_TOO_MANY_MONITORED_ITEMS)
+                break
             now = wanted[: min(chunk, room)]
             results = await self._create_some(subscription.id, now)
             if results is None:
@@ -132,15 +136,20 @@ class ItemKeeper:
         subscriptions: list[SavedSubscription],
         more: NewSubscription,
         limits: services.Limits,
-    ) -> tuple[SavedSubscription, int]:
-        """Give a subscription that takes further items, and how many."""
+    ) -> tuple[SavedSubscription | None, int]:
+        """Give a subscription that takes further items, and how many; None if there is none."""
         own = self._device.config.items_per_subscription
         most = own or limits.items_per_subscription or 1_000_000
         for subscription in subscriptions:
             room = most - len(subscription.items)
             if room > 0 and subscription.id not in self._full:
                 return subscription, room
-        subscriptions.append(await more())
+        try:
+            subscriptions.append(await more())
+        except StatusError as fault:
+            if fault.status != BAD_TOO_MANY_SUBSCRIPTIONS:
+                raise
+            return None, 0
         return subscriptions[-1], most
 
     async def _create_some(

@@ -9,7 +9,7 @@ nodes; a point that cannot be found has a StatusCode and stops nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from drivers.opcua import services
@@ -19,6 +19,7 @@ from drivers.opcua.definitions import TypeAsker
 from drivers.opcua.device import Device
 from drivers.opcua.faults import BAD_NO_MATCH, BAD_NODE_ID_UNKNOWN
 from drivers.opcua.field_table import structure_readers
+from drivers.opcua.pieces import in_pieces
 from drivers.opcua.services import Item, Place, Surroundings
 
 _CALL = 100  # operations a call, where the server names no limit: what small ones allow
@@ -93,9 +94,12 @@ class NodeFinder:
         missing: dict[int, int],
     ) -> None:
         limit = self.surroundings.limits.paths_per_call or _CALL
-        for chunk in chunks(list(paths), limit):
-            results = await services.translate(self._link, [paths[handle] for handle in chunk])
-            for handle, (status, place) in zip(chunk, results, strict=True):
+
+        def ask(handles: Sequence[int]) -> Awaitable[list[tuple[int, Place | None]]]:
+            return services.translate(self._link, [paths[handle] for handle in handles])
+
+        async for piece, results in in_pieces(list(paths), limit, ask):
+            for handle, (status, place) in zip(piece, results, strict=True):
                 if place is not None and not status & 0x8000_0000:
                     found[handle] = place
                 else:

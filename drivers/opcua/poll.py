@@ -1,8 +1,9 @@
 """One session that reads in turn, for servers that cannot subscribe (`reading = "poll"`).
 
 Guarantees: reads begin on a fixed grid of `publish_ms` and never overlap; a turn that takes longer
-skips the ones it has missed; a refused or vanished point is bad with the server's code and is
-looked for again every `retry_s`. Changes between two reads are not seen: subscribe where possible.
+skips the ones it has missed; the session lives however long the period is; a refused or vanished
+point is bad with the server's code and is looked for again every `retry_s`. Changes between two
+reads are not seen: subscribe where possible.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from drivers.opcua.device import Device
 from drivers.opcua.faults import NODE_GONE
 from drivers.opcua.intake import Intake
 from drivers.opcua.ledger import Entry, Ledger
+from drivers.opcua.life import Life
 from drivers.opcua.nodes import NodeFinder
 from drivers.opcua.refresh import Reader
 
@@ -22,7 +24,11 @@ from drivers.opcua.refresh import Reader
 class PollSession:
     """See the module. `run` is called once."""
 
-    def __init__(self, device: Device, link: Link, emit: Emit, ledger: Ledger) -> None:
+    def __init__(
+        self, device: Device, link: Link, emit: Emit, ledger: Ledger, least_level: int = 0
+    ) -> None:
+        """least_level: ServiceLevel below which another server shall take over."""
+        self._life = Life(device, link, emit, least_level)
         self._device = device
         self._link = link
         self._emit = emit
@@ -38,6 +44,7 @@ class PollSession:
         device, clock = self._device, self._device.clock
         await self._ledger.settle()
         await self._link.open(clock.wall_ns())
+        await self._life.begin()
         device.counters.sessions += 1
         await self._emit(
             device.events.link_up(
@@ -50,12 +57,16 @@ class PollSession:
         )
         await self._search()
         period_ns = device.config.publish_ms * 10**6
-        turn_ns = clock.monotonic_ns()
+        turn_ns = look_ns = clock.monotonic_ns()
         while True:
             await self._turn()
             now_ns = clock.monotonic_ns()
             turn_ns += period_ns * max(1, -(-(now_ns - turn_ns) // period_ns))
-            await clock.sleep_until(turn_ns)
+            while clock.monotonic_ns() < turn_ns:
+                if clock.monotonic_ns() >= look_ns:
+                    await self._life.look()
+                    look_ns = clock.monotonic_ns() + self._life.period_ns
+                await clock.sleep_until(min(turn_ns, look_ns))
             if clock.monotonic_ns() >= self._search_ns:
                 await self._search()
             if self._intake.doubted and clock.monotonic_ns() >= self._learn_ns:

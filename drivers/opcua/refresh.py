@@ -4,24 +4,25 @@ Guarantees: every subscribed point gives a sample at least every `heartbeat_s` (
 a resumed session every point that was said to be lost comes back; the sample carries the source
 time the server gives, so its age is gateway time less source time. Calls keep to the server's
 limit and are spread over the period. A value newer than what was published waits one turn, since
-the subscription is about to bring it.
+the subscription is about to bring it. A server that does not answer is told (life.py) and asked
+again: whether it is lost, others find.
 
 The same reader polls servers that cannot subscribe (`reading = "poll"`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from drivers.contract import Int64Array
+from drivers.contract import DeviceError, Int64Array
 from drivers.opcua import services
 from drivers.opcua.client import Link
 from drivers.opcua.codec import Column, DataChange, decode_data_values
 from drivers.opcua.device import Device
-from drivers.opcua.faults import TOO_MUCH_AT_ONCE, StatusError
+from drivers.opcua.faults import BUSY, TOO_MUCH_AT_ONCE, NoAnswerError, StatusError
 from drivers.opcua.intake import Intake
 from drivers.opcua.ledger import Entry, Ledger
 from drivers.opcua.nodes import NodeFinder
@@ -32,6 +33,8 @@ from drivers.opcua.state import SavedSubscription
 
 _CHUNK = 1000
 _LOOK_NS = 500_000_000
+_PAUSE_NS = 10_000_000_000  # after a read that was not answered
+_PASSING = BUSY | TOO_MUCH_AT_ONCE
 _SETTLE_NS = 1_500_000_000  # after a resumed session, for what the subscription itself brings
 
 
@@ -41,7 +44,7 @@ class Reader:
     def __init__(self, device: Device, link: Link, finder: NodeFinder) -> None:
         self._device = device
         self._link = link
-        self._finder = finder
+        self.finder = finder
         self._chunk = _CHUNK
 
     async def read(self, items: Sequence[Item]) -> list[tuple[DataChange, int]]:
@@ -49,7 +52,7 @@ class Reader:
         answers = []
         rest = list(items)
         while rest:
-            limit = self._finder.surroundings.limits.nodes_per_read or self._chunk
+            limit = self.finder.surroundings.limits.nodes_per_read or self._chunk
             now = rest[: max(1, min(self._chunk, limit))]
             try:
                 answers.append(await self._ask(now))
@@ -72,17 +75,20 @@ class Reader:
             return decode_data_values(cursor, handles, kinds, now_ns, fields), now_ns
 
 
+Deaf = Callable[[DeviceError], Awaitable[None]]
+
+
 class Refresher:
-    """Heartbeats of one session."""
+    """Heartbeats of one session. deaf: told why the server answered no read."""
 
     def __init__(
-        self, device: Device, reader: Reader, finder: NodeFinder, intake: Intake, ledger: Ledger
+        self, device: Device, reader: Reader, intake: Intake, ledger: Ledger, deaf: Deaf
     ) -> None:
         self._device = device
         self._reader = reader
-        self._finder = finder
         self._intake = intake
         self._ledger = ledger
+        self._deaf = deaf
         self._doubted = np.zeros(len(device.points), np.bool_)
 
     async def run(self, subscriptions: Sequence[SavedSubscription]) -> None:
@@ -100,7 +106,13 @@ class Refresher:
                 for subscription in subscriptions:
                     known = [h for h in subscription.items if h < len(due)]
                     watched[known] = True
-                await self._refresh(np.flatnonzero(due & watched))
+                try:
+                    await self._refresh(np.flatnonzero(due & watched))
+                except (StatusError, NoAnswerError) as fault:
+                    if isinstance(fault, StatusError) and fault.status not in _PASSING:
+                        raise
+                    await self._deaf(fault)
+                    await clock.sleep_until(clock.monotonic_ns() + _PAUSE_NS)
 
     def _due(self, now_ns: int, *, settled: bool) -> Bools:
         device = self._device
@@ -114,7 +126,8 @@ class Refresher:
         return due
 
     async def _refresh(self, handles: Int64Array) -> None:
-        items = [self._finder.items[h] for h in handles.tolist() if h in self._finder.items]
+        found = self._reader.finder.items
+        items = [found[h] for h in handles.tolist() if h in found]
         for change, now_ns in await self._reader.read(items):
             columns = [self._believed(column) for column in change.columns]
             kept = tuple(column for column in columns if len(column.handles))

@@ -18,22 +18,21 @@ from typing import Any
 import asyncua.ua
 
 from drivers.opcua.address import Deadband
-from drivers.opcua.alarms import EVENT_HANDLE, FIELDS
+from drivers.opcua.alarms import EVENT_HANDLE, FIELDS, OLD_FIELDS
 from drivers.opcua.attributes import read_ranks, read_type_numbers
 from drivers.opcua.client import Link
+from drivers.opcua.faults import EVENT_FILTER_REFUSED
 from drivers.opcua.publish import read_read_response
 
 ua: Any = asyncua.ua
 
-_CREATE_SECONDS = 30.0  # slow servers take seconds for 1,000 items
-_HISTORY_SECONDS = 30.0
 _NAMESPACE_ARRAY, _SERVER_STATE, _SERVICE_LEVEL = 2255, 2259, 2267
 _LIMITS = (11714, 11705, 12165, 11712, 24104, 11710)
 """Nodes of the limits in the order of `Limits` (OPC 10000-5, 6.3.11 and 6.3.2; NodeIds.csv)."""
 
 _SERVER, _BASE_EVENT_TYPE = 2253, 2041
 _TYPE_OF_FIELD = {
-    "ConditionName": 2782, "Retain": 2782, "BranchId": 2782,
+    "ConditionName": 2782, "Retain": 2782, "BranchId": 2782, "EnabledState": 2782,
     "AckedState": 2881, "ActiveState": 2915, "ShelvingState": 2915, "SuppressedState": 2915,
     "OutOfServiceState": 2915, "LatchedState": 2915,
 }  # fmt: skip
@@ -244,7 +243,7 @@ async def _create(link: Link, subscription: int, wanted: list[Any]) -> list[Item
     request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
     request.Parameters.ItemsToCreate = wanted
     with link.speaking("creating monitored items"):
-        response = await link.call(request, ua.CreateMonitoredItemsResponse, _CREATE_SECONDS)
+        response = await link.call(request, ua.CreateMonitoredItemsResponse, link.slow_seconds)
         results = [
             ItemResult(int(result.StatusCode.value), int(result.MonitoredItemId))
             for result in response.Results
@@ -255,9 +254,21 @@ async def _create(link: Link, subscription: int, wanted: list[Any]) -> list[Item
 
 
 async def watch_events(link: Link, subscription: int) -> ItemResult:
-    """Watch the events of the Server object: alarms and conditions (alarms.FIELDS)."""
+    """Watch the events of the Server object: alarms and conditions (alarms.FIELDS).
+
+    A server of an older standard may refuse fields it does not know: then only alarms.OLD_FIELDS.
+    """
+    result = await _watch_events(link, subscription, FIELDS)
+    if result.status & 0xFFFF_0000 in EVENT_FILTER_REFUSED:
+        result = await _watch_events(link, subscription, OLD_FIELDS)
+    return result
+
+
+async def _watch_events(
+    link: Link, subscription: int, fields: Sequence[tuple[str, tuple[str, ...]]]
+) -> ItemResult:
     filter_ = ua.EventFilter()
-    for _, path in FIELDS:
+    for _, path in fields:
         operand = ua.SimpleAttributeOperand()
         if not path:
             operand.TypeDefinitionId = ua.NodeId(_CONDITION_TYPE)
@@ -289,7 +300,7 @@ async def refresh_conditions(link: Link, subscription: int) -> None:
     request = ua.CallRequest()
     request.Parameters.MethodsToCall = [call]
     with link.speaking("asking for the standing alarms"):
-        response = await link.call(request, ua.CallResponse)
+        response = await link.call(request, ua.CallResponse, link.slow_seconds)
         response.Results[0].StatusCode.check()
 
 
@@ -370,7 +381,7 @@ async def history(
         value_id.ContinuationPoint = continuation or None
         request.Parameters.NodesToRead.append(value_id)
     with link.speaking("reading history"):
-        return bytes(await link.ask(request, _HISTORY_SECONDS))
+        return bytes(await link.ask(request, link.slow_seconds))
 
 
 def _moment(time_ns: int) -> datetime:

@@ -2,20 +2,22 @@
 
 Guarantees: ends only with DeviceError or by cancellation, and then leaves neither task nor socket;
 it goes on with the session or the subscriptions of before where the server still has them, so that
-nothing is lost; publish requests wait at the server, fewer while the buffer is behind; a server
-that falls silent is found in one keep-alive plus `timeout_ms`.
+nothing is lost; publish requests wait at the server, fewer while the buffer is behind; a
+subscription that falls silent is found in one keep-alive plus `timeout_ms`, resumed, and given up
+if that does not help. What a server does badly beside publishing (history, alarms, types,
+heartbeats) costs that and not the session.
 
 The tasks, all children of one TaskGroup:
 
     publish xN   PublishRequest with the acknowledgements due → raw response → inbox (N deep)
     consume      inbox → intake.py: sequence numbers, republish, decode, emit
     ledger       receipts, in order → acknowledgements due (ledger.py)
-    alarms       watch the Server object's events, ask for the standing ones (alarms.py)
+    alarms       watch the Server object's events, ask for the standing ones (alarm_watch.py)
     items        create monitored items, ask again for refused ones (items.py)
     backfill     read history back for what was missed (backfill.py)
     refresh      read what stays silent (refresh.py); survey compares types once (survey.py)
     relearn      read definitions of structures again that have changed (definitions.py)
-    watch        read the server's state; judge silence; renew the channel
+    watch        read the server's state, renew the channel (life.py); judge silence (silence.py)
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import numpy as np
 
 from drivers.contract import DeviceError, Emit
 from drivers.opcua import services
+from drivers.opcua.alarm_watch import AlarmWatch
 from drivers.opcua.alarms import EVENT_HANDLE
 from drivers.opcua.backfill import Backfiller
 from drivers.opcua.client import Link, SavedSession
@@ -38,8 +41,10 @@ from drivers.opcua.faults import (
 from drivers.opcua.intake import Intake
 from drivers.opcua.items import ItemKeeper, NewSubscription
 from drivers.opcua.ledger import Ledger
+from drivers.opcua.life import Life
 from drivers.opcua.nodes import NodeFinder
 from drivers.opcua.refresh import Reader, Refresher
+from drivers.opcua.silence import SilenceWatch
 from drivers.opcua.state import Gap, SavedLink, SavedSubscription
 from drivers.opcua.survey import survey
 
@@ -48,11 +53,11 @@ PUBLISH_REQUESTS = 3
 
 _MOST_PUBLISH_REQUESTS = 10  # where there are several subscriptions
 _KEEP_ALIVE_MS = 2_000  # without changes the server answers this often
-_WATCH_MS = 2_000
+_BREATH_NS = 100_000_000  # before a publish request follows one that the server would not keep
 
 
-class FailoverError(DeviceError):
-    """This server works, but says itself that another is to be preferred."""
+class SilentError(DeviceError):
+    """A subscription was silent, was resumed, and is silent again: no use in going on with it."""
 
 
 class Session:
@@ -62,16 +67,17 @@ class Session:
         self, device: Device, link: Link, emit: Emit, ledger: Ledger, least_level: int = 0
     ) -> None:
         """least_level: ServiceLevel below which another server shall take over."""
-        self._least_level = least_level
         self._device = device
         self._link = link
         self._emit = emit
         self._ledger = ledger
-        self._inbox: asyncio.Queue[bytes] = asyncio.Queue(PUBLISH_REQUESTS)
+        self._inbox: asyncio.Queue[tuple[bytes, int]] = asyncio.Queue(PUBLISH_REQUESTS)
         self._publishers = 0
         self._waiting = 0
-        self._heard_ns = 0
-        self._silence_ms = 0.0
+        self._taking = False
+        self._resumed: frozenset[int] = frozenset()
+        self._life = Life(device, link, emit, least_level)
+        self._silence = SilenceWatch()
         self._subscriptions: list[SavedSubscription] = []
         self._finder = NodeFinder(device, link)
         self._keeper = ItemKeeper(device, link, self._finder, emit)
@@ -81,13 +87,14 @@ class Session:
         )
 
         reader = Reader(device, link, self._finder)
-        self._refresher = Refresher(device, reader, self._finder, self._intake, ledger)
+        self._refresher = Refresher(device, reader, self._intake, ledger, self._life.deaf)
+        self._alarms = AlarmWatch(device, link, emit, self._intake.refresh_wanted)
 
     async def run(self) -> None:
         """Serve until cancelled; raises DeviceError, alone or in an ExceptionGroup."""
         await self._ledger.settle()
         await self._open()
-        await self._mind_level()
+        await self._life.begin()
         device = self._device
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._ledger.run())
@@ -100,10 +107,10 @@ class Session:
             for _ in range(PUBLISH_REQUESTS):
                 tasks.create_task(self._publish())
             tasks.create_task(self._consume())
+            if device.config.alarms:
+                tasks.create_task(self._alarms.run(self._subscriptions[0]))
             tasks.create_task(self._keeper.run(self._subscriptions, self._further(tasks)))
             tasks.create_task(self._backfiller.run(self._keeper))
-            if device.config.alarms:
-                tasks.create_task(self._mirror_alarms())
             tasks.create_task(self._survey())
             tasks.create_task(self._refresher.run(self._subscriptions))
             if device.fellows:
@@ -152,9 +159,12 @@ class Session:
         if held:  # what is republished can only be read by what its structures look like
             await self._finder.find(sorted(held))
         device.repeats.begin(device.clock.monotonic_ns(), resumed=bool(self._subscriptions))
-        for subscription in self._subscriptions:
-            await self._intake.catch_up(subscription.id)
-            self._mind(subscription)
+        for subscription in list(self._subscriptions):
+            if await self._intake.catch_up(subscription.id):
+                self._mind(subscription)
+            else:
+                self._subscriptions.remove(subscription)
+        self._resumed = frozenset(s.id for s in self._subscriptions)
         if self._subscriptions:
             device.counters.resumed += 1
             # a new process has no value yet of what does not change: refresh.py reads it
@@ -178,7 +188,8 @@ class Session:
     def _mind(self, subscription: SavedSubscription) -> None:
         """Know how long this subscription may be silent."""
         keep_alive_ms = subscription.publishing_ms * subscription.keep_alive_count
-        self._silence_ms = max(self._silence_ms, keep_alive_ms + self._device.config.timeout_ms)
+        allowed_ms = keep_alive_ms + self._device.config.timeout_ms
+        self._silence.mind(subscription.id, allowed_ms, self._device.clock.monotonic_ns())
 
     def _further(self, tasks: asyncio.TaskGroup) -> NewSubscription:
         async def more() -> SavedSubscription:
@@ -226,13 +237,14 @@ class Session:
         while True:
             acknowledged, ledger.due = ledger.due, []
             if not self._waiting:
-                self._heard_ns = clock.monotonic_ns()
+                self._silence.rest(clock.monotonic_ns())
             self._waiting += 1
             try:
                 body = await services.publish(self._link, acknowledged)
             except StatusError as fault:
                 ledger.due = acknowledged + ledger.due
                 if fault.status == BAD_TIMEOUT:
+                    await clock.sleep_until(clock.monotonic_ns() + _BREATH_NS)
                     continue
                 if fault.status == BAD_TOO_MANY_PUBLISH_REQUESTS and self._publishers > 1:
                     self._publishers -= 1
@@ -240,33 +252,16 @@ class Session:
                 raise
             finally:
                 self._waiting -= 1
-                self._heard_ns = clock.monotonic_ns()
-            await self._inbox.put(body)
+            self._life.hear()
+            await self._inbox.put((body, clock.monotonic_ns()))
 
     async def _consume(self) -> None:
         while True:
-            await self._intake.take(await self._inbox.get())
-
-    async def _mirror_alarms(self) -> None:
-        """Watch events, and ask for the standing ones at each connect and whenever wanted."""
-        device, first = self._device, self._subscriptions[0]
-        wanted = self._intake.refresh_wanted
-        await self._keeper.complete.wait()
-        if EVENT_HANDLE not in first.items:
-            result = await services.watch_events(self._link, first.id)
-            if result.status & 0x8000_0000:
-                why = f"it refused the events of its Server object (0x{result.status:08X})"
-                await self._emit(device.events.no_alarms(device.clock.wall_ns(), why))
-                return
-            first.items[EVENT_HANDLE] = result.item_id
-            device.state.save_link()
-        while True:
-            wanted.clear()
-            try:
-                await services.refresh_conditions(self._link, first.id)
-            except StatusError as refused:
-                await self._emit(device.events.no_alarms(device.clock.wall_ns(), str(refused)))
-            await wanted.wait()
+            body, came_ns = await self._inbox.get()
+            self._taking = True
+            subscription = await self._intake.take(body)
+            self._taking = False
+            self._silence.hear(subscription, came_ns)
 
     async def _survey(self) -> None:
         await self._keeper.complete.wait()
@@ -290,33 +285,29 @@ class Session:
 
     async def _watch(self) -> None:
         clock = self._device.clock
-        renew_ns = self._renewal_ns()
         while True:
-            await clock.sleep_until(clock.monotonic_ns() + _WATCH_MS * 10**6)
+            await clock.sleep_until(clock.monotonic_ns() + self._life.period_ns)
             if self._keeper.busy:  # create_items has a time-out of its own
-                self._heard_ns = clock.monotonic_ns()
+                self._silence.rest(clock.monotonic_ns())
                 continue
-            await self._mind_level()
-            silent_ms = (clock.monotonic_ns() - self._heard_ns) / 1e6
-            if self._waiting and silent_ms > self._silence_ms:
-                raise DeviceError(
-                    f"{self._link.endpoint}: the server answers, but has sent nothing for"
-                    f" {silent_ms / 1000:.1f} s"
-                )
-            if clock.monotonic_ns() >= renew_ns:
-                await self._link.renew_channel()
-                renew_ns = self._renewal_ns()
+            await self._life.look()
+            if self._waiting and self._inbox.empty() and not self._taking:
+                self._judge_silence()
 
-    async def _mind_level(self) -> None:
-        """Read the server's state; raises FailoverError where another server is to be preferred."""
-        _, level = await services.server_health(self._link)
-        if level is not None and level < self._least_level:
-            raise FailoverError(f"{self._link.endpoint}: its ServiceLevel is {level}")
-
-    def _renewal_ns(self) -> int:
-        """Three quarters of the channel's lifetime from now (OPC 10000-4, 5.5.2.1)."""
-        lifetime_ns = self._link.channel_lifetime_ms * 10**6
-        return self._device.clock.monotonic_ns() + lifetime_ns * 3 // 4
+    def _judge_silence(self) -> None:
+        """Raise DeviceError for a silent subscription; SilentError where resuming is of no use."""
+        silent = self._silence.silent(self._device.clock.monotonic_ns())
+        if not silent:
+            return
+        many = len(self._subscriptions)
+        which = "" if many == 1 else f" of {len(silent)} of {many} subscriptions"
+        why = (
+            f"{self._link.endpoint}: the server answers, but has sent nothing{which} for"
+            f" {max(silent.values()) / 1000:.1f} s"
+        )
+        if self._resumed & silent.keys() - self._silence.heard:
+            raise SilentError(why)
+        raise DeviceError(why)
 
 
-__all__ = ["FailoverError", "Session"]
+__all__ = ["Session", "SilentError"]

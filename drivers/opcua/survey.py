@@ -2,16 +2,22 @@
 
 Guarantees: says before it hurts that 64-bit integers lose bits as float, that texts will not fit a
 number, that an array needs an element; changes nothing else. What the server does not tell is not
-judged.
+judged, and costs nothing but this.
 """
 
 from __future__ import annotations
+
+import contextlib
+from functools import partial
 
 from drivers.contract import Emit, ValueKind
 from drivers.opcua import services
 from drivers.opcua.client import Link
 from drivers.opcua.device import Device
-from drivers.opcua.nodes import NodeFinder, chunks
+from drivers.opcua.faults import NoAnswerError, StatusError
+from drivers.opcua.nodes import NodeFinder
+from drivers.opcua.pieces import in_pieces
+from drivers.opcua.services import Item
 
 _FLOAT, _DOUBLE, _GUID = 10, 11, 14
 _SIGNED, _LONG = frozenset({2, 4, 6, 8}), frozenset({8, 9})
@@ -23,10 +29,21 @@ _CHUNK = 500
 async def survey(device: Device, link: Link, finder: NodeFinder, emit: Emit) -> None:
     """Read DataType and ValueRank of every node found, and tell what does not fit, once each."""
     found: dict[str, list[str]] = {}
+    with contextlib.suppress(StatusError, NoAnswerError):
+        await _compare(device, link, finder, found)
+    for complaint, tags in found.items():
+        if complaint not in device.surveyed:
+            device.surveyed.add(complaint)
+            await emit(device.events.type_mismatch(device.clock.wall_ns(), tags, complaint))
+
+
+async def _compare(
+    device: Device, link: Link, finder: NodeFinder, found: dict[str, list[str]]
+) -> None:
     size = min(_CHUNK, finder.surroundings.limits.nodes_per_read or _CHUNK)
-    for chunk in chunks(list(finder.items.values()), size):
-        types, ranks = await services.read_types(link, chunk)
-        for item, data_type, rank in zip(chunk, types, ranks, strict=True):
+    items: list[Item] = list(finder.items.values())
+    async for piece, (types, ranks) in in_pieces(items, size, partial(services.read_types, link)):
+        for item, data_type, rank in zip(piece, types, ranks, strict=True):
             if item.handle in device.fellows:
                 _judge_fields(device, item.handle, found)
                 continue
@@ -37,10 +54,6 @@ async def survey(device: Device, link: Link, finder: NodeFinder, emit: Emit) -> 
                 complaint = judge(address.kind(), *data_type)
             if complaint is not None:
                 found.setdefault(complaint, []).append(device.points[item.handle].tag)
-    for complaint, tags in found.items():
-        if complaint not in device.surveyed:
-            device.surveyed.add(complaint)
-            await emit(device.events.type_mismatch(device.clock.wall_ns(), tags, complaint))
 
 
 def _judge_fields(device: Device, watched: int, found: dict[str, list[str]]) -> None:

@@ -3,7 +3,8 @@
 Guarantees:
 
 - The state is the control system's own, in ISA-18.2 words (`state_of`); nothing here ever answers
-  it: an operator acknowledges there, and the record follows.
+  it: an operator acknowledges there, and the record follows. One that is disabled there (10000-9,
+  5.5.2) is out of service: nobody would see it.
 - One condition is one alarm from its raise until it is normal: a repeated word, a refresh at a
   reconnect, a restart of the gateway make no second record; a raise after a return is a new id.
 - What was standing and is not said by a whole refresh has ended while nobody listened: it is
@@ -160,7 +161,8 @@ _RETURNED = frozenset({AlarmState.NORMAL, AlarmState.RETURNED_UNACKNOWLEDGED, Al
 def key_of(event: SourceEvent) -> Key | None:
     """Source and condition of the alarm that an event is about; None where it is no condition."""
     said = event.attributes
-    if "active" not in said or event.kind != ALARM:
+    told = "active" in said or said.get("enabled") is False  # disabled, it tells no other state
+    if not told or event.kind != ALARM:
         return None
     name = str(said.get("source_name") or said.get("source_node") or "")
     condition = str(said.get("condition") or said.get("condition_id") or "alarm")
@@ -176,7 +178,7 @@ def branch_of(event: SourceEvent) -> str:
 def state_of(said: Said) -> AlarmState:
     """State of a condition in ISA-18.2 words; what a server leaves out counts as not so."""
     active, acknowledged = bool(said.get("active")), said.get("acknowledged", True) is True
-    if said.get("out_of_service") is True:
+    if said.get("out_of_service") is True or said.get("enabled") is False:
         return AlarmState.OUT_OF_SERVICE
     if said.get("suppressed") is True:
         return AlarmState.SUPPRESSED_BY_DESIGN

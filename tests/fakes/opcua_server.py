@@ -205,6 +205,47 @@ class OpcUaServer:
         await node.add_property(0, "EngineeringUnits", told)
         await node.add_property(0, "EURange", ua.Range(Low=low, High=high))
 
+    async def allow_history(self, name: str) -> None:
+        """Say that the history of a variable may be read, though there is none."""
+        assert self._server is not None, "the fake server is not running"
+        node_id, _ = self._variables[name]
+        node: Any = self._server.get_node(node_id)
+        level = ua.DataValue(ua.Variant(5, ua.VariantType.Byte))  # CurrentRead, HistoryRead
+        await node.write_attribute(ua.AttributeIds.UserAccessLevel, level)
+
+    async def add(self, name: str, value: float) -> None:
+        """Add a Double variable while the server runs."""
+        assert self._server is not None, "the fake server is not running"
+        index = await self._server.get_namespace_index(NAMESPACE)
+        node_id, kind = ua.NodeId(name, index), ua.VariantType.Double
+        await self._server.nodes.objects.add_variable(node_id, name, value, kind)
+        self._variables[name] = (node_id, kind)
+
+    def silence(self, place: int) -> None:
+        """Publish nothing more of one subscription, in order of their making, and tell nobody."""
+        assert self._server is not None, "the fake server is not running"
+        inner: Any = self._server.iserver
+        ids = sorted(inner.subscription_service.subscriptions)
+        inner.subscription_service.subscriptions[ids[place]]._task.cancel()
+
+    def limit_subscriptions(self, most: int) -> None:
+        """Refuse further ones."""
+        assert self._server is not None, "the fake server is not running"
+        inner: Any = self._server.iserver
+        inner.max_subscriptions = most
+
+    async def raise_event(self, event_type: int) -> None:
+        """Let the Server object tell an event of a standard type."""
+        assert self._server is not None, "the fake server is not running"
+        generator: Any = await self._server.get_event_generator(ua.NodeId(event_type))
+        await generator.trigger(message="told")
+
+    async def set_state(self, state: int) -> None:
+        """Say in which state this server is: 0 running, 3 suspended, 5 test (10000-5, 12.6)."""
+        assert self._server is not None, "the fake server is not running"
+        value = ua.DataValue(ua.Variant(state, ua.VariantType.Int32))
+        await self._server.write_attribute_value(ua.NodeId(2259), value)
+
     async def set_service_level(self, level: int) -> None:
         """Say how healthy this server is, 0 to 255."""
         assert self._server is not None, "the fake server is not running"

@@ -47,6 +47,8 @@ def refresh(*, begins: bool, device: str = "dcs") -> SourceEvent:
         ({"active": True, "acknowledged": False, "shelving": "i=2930"}, S.UNACKNOWLEDGED_ACTIVE),
         ({"active": True, "shelving": "i=2933", "suppressed": True}, S.SUPPRESSED_BY_DESIGN),
         ({"active": True, "suppressed": True, "out_of_service": True}, S.OUT_OF_SERVICE),
+        ({"enabled": False}, S.OUT_OF_SERVICE),  # tells no other state (10000-9, 5.5.2)
+        ({"enabled": True, "active": True}, S.ACKNOWLEDGED_ACTIVE),
     ],
 )
 def test_states_of_conditions_in_words_of_isa_18_2(
@@ -79,6 +81,15 @@ def test_one_life_is_one_alarm_and_a_new_raise_is_a_new_one() -> None:
     assert (urgent.priority, done.state, rules.entries()) == (1, S.NORMAL, [])
     [again] = rules.feed_event(said(**RAISED), now_ns=6)
     assert again.alarm_id != raised.alarm_id
+
+
+def test_a_condition_that_is_disabled_while_it_stands_is_out_of_service() -> None:
+    rules = judge()
+    [raised] = rules.feed_event(said(**RAISED), now_ns=1)
+    [disabled] = rules.feed_event(said(enabled=False, retain=False), now_ns=2)
+    assert (disabled.alarm_id, disabled.state) == (raised.alarm_id, S.OUT_OF_SERVICE)
+    [back] = rules.feed_event(said(enabled=True, **RAISED), now_ns=3)
+    assert back.state is S.UNACKNOWLEDGED_ACTIVE
 
 
 def test_nobody_acknowledges_it_here() -> None:
