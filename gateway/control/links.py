@@ -1,7 +1,9 @@
 """How the sources stand, from their events: connected or not, since when, and why not. Pure.
 
 Guarantees: a source that nobody has said anything of yet is `None`, neither up nor down. Of a line
-with several units one that is silent does not make the line silent; it is named.
+with several units one that is silent does not make the line silent; it is named. A camera is up
+once pictures come: that its process has started says nothing of it, nor, that it delivers again, of
+a lens that was covered.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-UP = frozenset({"link.up", "vision.started", "vision.camera_recovered"})
+UP = frozenset({"link.up", "vision.delivering", "vision.camera_recovered"})
 DOWN = frozenset({"link.down", "vision.camera_lost", "vision.worker_lost", "part.failed"})
 VIEW, CLEAR = "vision.view", "clear"
 RECORDING: Mapping[str, bool] = {
@@ -45,6 +47,8 @@ class Links:
         if kind not in KINDS:
             return
         link = self._links.setdefault(source, Link())
+        if attributes.get("view") == CLEAR:
+            link.view = ""
         if kind in RECORDING:
             link.recording = RECORDING[kind]
         elif kind == VIEW:

@@ -32,7 +32,7 @@ from gateway.rules.limits import LimitAlarms, Standing
 from gateway.rules.metrics import Flood, FloodWatch, Thresholds, is_raise
 from gateway.rules.mirror import KINDS as MIRROR_KINDS
 from gateway.rules.mirror import Mirror, key_of
-from gateway.rules.not_judged import NotJudged, carrying
+from gateway.rules.not_judged import CAMERA_AFTER_NS, NotJudged, carrying
 from gateway.rules.open_alarm import OpenAlarm, encode_open
 from gateway.rules.rulebook import Rule
 
@@ -114,7 +114,11 @@ class Judge:
             self._desk.entry,
         )
         states = {name for spec in specs if spec.kind in MATCHES for name in spec.points}
-        self._make_not_judged = partial(NotJudged, carrying(points, states), new_id=new_id)
+        eyes = {"/".join(zone.split("/")[:2]) + ".headcount" for zone in zones}
+        self._make_not_judged = partial(
+            NotJudged, carrying(points, states | eyes), new_id=new_id,
+            after_ns=dict.fromkeys(eyes, CAMERA_AFTER_NS),
+        )  # fmt: skip
         self._not_judged = self._make_not_judged(restored=self._open("fault."))
         self.permit_active: Callable[[str], bool] = lambda _place: False
         self._make_areas = partial(

@@ -3,7 +3,8 @@
 Guarantees:
 
 - Every point with a limit of the gateway's (a panel's own alarm bit has one too) or an alarm on its
-  state is watched (`carrying`). While its quality is bad or stale for AFTER_NS, alarm `not_judged`
+  state is watched (`carrying`), and the headcount of every zone of a camera of which an alarm is
+  raised. While its quality is bad or stale for AFTER_NS (CAMERA_AFTER_NS), alarm `not_judged`
   stands: at the device where none of its several points can be judged, else at each point, so that
   a lost panel is one alarm and not one a loop, and a second lost loop is never hidden behind the
   first.
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,8 @@ from gateway.rules.open_alarm import OpenAlarm, checked_id
 
 CONDITION = "not_judged"
 RULE = "fault.not_judged/1"
+CAMERA_AFTER_NS = 60 * 1_000_000_000
+"""Ours, from no document: a camera that is switched off and on is back within it."""
 AFTER_NS = 10 * 1_000_000_000
 """Ours, from no document: longer than a retry or a reconnection, far shorter than a patrol."""
 
@@ -60,7 +63,8 @@ def carrying(points: Sequence[Point], also: Collection[str] = ()) -> list[Point]
 class NotJudged:
     """State of these alarms of one gateway.
 
-    watched: what `carrying` gives.  restored: alarms that stood.
+    watched: what `carrying` gives.  restored: alarms that stood.  after_ns: by point name, where it
+    is not AFTER_NS.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class NotJudged:
         *,
         new_id: Callable[[], bytes],
         restored: Sequence[OpenAlarm] = (),
+        after_ns: Mapping[str, int] | None = None,
     ) -> None:
         self._points = watched
         self._new_id = new_id
@@ -83,6 +88,9 @@ class NotJudged:
             np.array([r for r, p in enumerate(watched) if p.device == d], np.intp)
             for d in self._devices
         ]
+        patience = [(after_ns or {}).get(p.name, AFTER_NS) for p in watched]
+        patience += [max(patience[row] for row in rows) for rows in self._members]
+        self._after_ns = np.array(patience, np.int64)
         self._device_of = np.array([number.get(p.device, -1) for p in watched], np.intp)
         rows = len(watched)
         self._lost = np.zeros(rows, np.bool_)
@@ -197,7 +205,7 @@ class NotJudged:
         """Begin to wait for what is lost and not said, stop waiting for what is not lost."""
         said = np.array([row in self._open for row in rows.tolist()], np.bool_)
         begin = lost & ~said & (self._due[rows] == _NEVER)
-        self._due[rows[begin]] = now_ns + AFTER_NS
+        self._due[rows[begin]] = now_ns + self._after_ns[rows[begin]]
         self._due[rows[~lost]] = _NEVER
         if rows[0] >= len(self._points) and not lost[0]:
             self._ask_members(int(rows[0]) - len(self._points), now_ns)
@@ -207,7 +215,7 @@ class NotJudged:
         members = self._members[device]
         open_rows = np.array([row in self._open for row in members.tolist()], np.bool_)
         waiting = self._lost[members] & ~open_rows & (self._due[members] == _NEVER)
-        self._due[members[waiting]] = now_ns + AFTER_NS
+        self._due[members[waiting]] = now_ns + self._after_ns[members[waiting]]
 
     def _stands(self, row: int) -> bool:
         """Tell whether the reason of an alarm is there."""

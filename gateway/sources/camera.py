@@ -6,6 +6,8 @@ Guarantees:
 - A child that dies, or is silent for 10 s (it sends every second, so it is frozen), gives bad
   quality on all points of the camera, one event and a DeviceError, so the supervisor starts it
   again. Silence is measured only while waiting for it: a slow buffer is not the child's fault.
+- Once pictures come of a process, that is said (`vision.delivering`), and whether they can be
+  judged; one that has only started (`vision.started`, which names what stands) sees nothing yet.
 - An over-count alarm that stood when the child died is handed to the next one, which clears it.
 - A picture that is asked for (`look`) is of a frame that came after the question, drawn and blurred
   as evidence is; where there is none within LOOK_S, that is a NoPictureError with one sentence.
@@ -40,6 +42,7 @@ from vision.events import (
     Started,
 )
 from vision.tags import camera_tags
+from vision.zones import BAD_WAITING
 
 SILENCE_S = 10.0
 STARTUP_S = 60.0
@@ -48,6 +51,9 @@ STARTUP_S = 60.0
 LOOK_S = 6.0
 """The child answers a question for a picture within 4 s, if it answers at all."""
 
+
+NO_PICTURES = frozenset({int(Quality.BAD_NOT_CONNECTED), BAD_WAITING})
+"""Qualities of a camera of which no picture has come."""
 
 Start = Callable[[AnyMessage], AbstractAsyncContextManager[Child]]
 
@@ -92,6 +98,7 @@ class CameraSource:
         self._sequence = 0
         self._starts = 0
         self._unproven = False
+        self._delivers = False
         self._worker: dict[str, float] = {}
         self._headcount: dict[str, float] = {}
         self.pid: int | None = None
@@ -166,6 +173,7 @@ class CameraSource:
         async with self._start(order) as running:
             self.pid = running.pid
             self._starts += 1
+            self._delivers = False
             self._child = running
             try:
                 while True:
@@ -190,6 +198,8 @@ class CameraSource:
                 self._worker = dict(message.statistics)
                 self._unproven &= not message.statistics.get("frames_decoded")
                 await emit(self._batch(message, self._clock.wall_ns()))
+                if not self._delivers and message.quality not in NO_PICTURES:
+                    await self._say_delivering(message.quality, emit)
             case Happened():
                 self._remember(message)
                 await emit(
@@ -211,6 +221,16 @@ class CameraSource:
             case _:
                 raise DeviceError(f"it sent a {message.type} message.")
 
+    async def _say_delivering(self, quality: int, emit: Emit) -> None:
+        self._delivers = True
+        clear = quality == Quality.GOOD
+        text = f"Camera {self._config.name} delivers pictures" + (
+            "." if clear else ", which cannot be judged without doubt."
+        )
+        said: dict[str, str | int | float | bool] = {"view": "clear" if clear else "doubtful"}
+        now_ns = self._clock.wall_ns()
+        await emit(SourceEvent("vision.delivering", self._config.name, now_ns, text, said))
+
     async def _announce(self, started: Started, emit: Emit) -> None:
         now_ns = self._clock.wall_ns()
         self._unproven = started.tries_hardware
@@ -220,6 +240,7 @@ class CameraSource:
             "score": self._config.score,
             "analyse_fps": self._config.analyse_fps,
             "onnxruntime": started.onnxruntime,
+            "standing": "\n".join(sorted(self._active)),
         }
         text = f"Camera {name} is being analysed."
         await emit(SourceEvent("vision.started", name, now_ns, text, attributes))
@@ -252,6 +273,7 @@ class CameraSource:
     def _bad(self, now_ns: int) -> Batch:
         count = len(self._config.zones) + self._further + 1
         lost = [int(Quality.BAD_NOT_CONNECTED)] * count
+        self._headcount = dict.fromkeys(self._headcount, np.nan)
         return self._next([np.nan] * count, lost, now_ns, now_ns)
 
     def _next(self, values: list[float], quality: list[int], source_ns: int, now_ns: int) -> Batch:

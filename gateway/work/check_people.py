@@ -167,11 +167,11 @@ def _limit(situation: Situation, area: Area) -> tuple[float, Rule] | None:
 
 
 def equipment(situation: Situation) -> Iterator[Finding]:
-    """Protective equipment that a camera of the area sees missing."""
+    """Protective equipment that a camera of the area sees missing; not in another area's zone."""
     if not situation.permit.state.working:
         return
-    for (camera, item, _), seen in situation.facts.missing.items():
-        if camera not in situation.cameras:
+    for (camera, item, zone), seen in situation.facts.missing.items():
+        if camera not in situation.cameras or f"{camera}/{zone}.headcount" in situation.elsewhere:
             continue
         left_ns = FAR_NS
         if not seen.active:

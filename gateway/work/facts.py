@@ -4,7 +4,8 @@ Guarantees: of each source the newest word holds, by the source's own time, so a
 replaces one that came less than LATE_NS before it; a source whose clock was set back, or that once
 sent a time far off, is heard again after that. Ages are monotonic (`mono_ns`), so a clock step
 neither ages nor renews any. Why a camera cannot be judged is its latest reason, since when its
-first one.
+first one; a camera that delivers again, or whose process has started, may be covered still, and
+only pictures end what kept them away.
 
 Pure.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from drivers.contract import Quality
@@ -85,6 +86,7 @@ class Facts:
 
     people: by area name of positioning, (people, mono_ns, source time).
     blind: by camera, since when (monotonic) and why it cannot be judged now.
+    causes: the same by camera and by what fails: its link, its process, its view.
     missing: by camera, item and zone; a vendor's box names no zone.
     left: cards and areas whose guardian positioning says has left, since when.
     """
@@ -94,6 +96,7 @@ class Facts:
     fixes: dict[str, Fix] = field(default_factory=dict)
     left: dict[str, int] = field(default_factory=dict)
     blind: dict[str, tuple[int, str]] = field(default_factory=dict)
+    causes: dict[str, dict[str, tuple[int, str]]] = field(default_factory=dict)
     missing: dict[tuple[str, str, str], Missing] = field(default_factory=dict)
     trails: dict[str, deque[tuple[int, float]]] = field(default_factory=dict)
 
@@ -135,25 +138,57 @@ class Facts:
                 self._fix(said, time_ns, mono_ns)
             case "intake.position_alarm" if said.get("alarm") == "left_post":
                 self._left_post(said, mono_ns)
-            case "vision.camera_lost":
-                self._blinded(source, mono_ns, str(said.get("reason", "lost")))
-            case "vision.worker_lost":
-                self._blinded(source, mono_ns, "its process is lost")
-            case "vision.view" if said.get("view") != "clear":
-                self._blinded(source, mono_ns, f"the view is {said.get('view')}")
-            case "vision.view" | "vision.camera_recovered" | "vision.started":
-                self.blind.pop(source, None)
             case "intake.picture":
                 return self._seen(str(said.get("camera", "")), said, mono_ns)
             case "vision.no_helmet" | "vision.no_workwear":
                 return self._seen(source, {"alarm": kind.removeprefix("vision."), **said}, mono_ns)
             case _:
+                return self._camera(kind, source, said, mono_ns)
+        return True
+
+    def _camera(self, kind: str, camera: str, said: Mapping[str, Scalar], mono_ns: int) -> bool:
+        """Take what says whether a camera of ours sees; tells whether it meant anything."""
+        match kind:
+            case "vision.camera_lost":
+                self._blinded(camera, "link", mono_ns, str(said.get("reason", "lost")))
+            case "vision.worker_lost":
+                self._blinded(camera, "process", mono_ns, "its process is lost")
+            case "vision.view" if said.get("view") != "clear":
+                self._blinded(camera, "view", mono_ns, f"the view is {said.get('view')}")
+            case "vision.view" | "vision.delivering" | "vision.camera_recovered":
+                clear = said.get("view") == "clear"
+                self._sees(camera, {"link", "process", *(["view"] if clear else [])})
+            case "vision.started":
+                self._stands(camera, str(said.get("standing", "")).split("\n"), mono_ns)
+            case _:
                 return False
         return True
 
-    def _blinded(self, camera: str, mono_ns: int, why: str) -> None:
-        since_ns, _ = self.blind.get(camera, (mono_ns, ""))
-        self.blind[camera] = since_ns, why
+    def _blinded(self, camera: str, what: str, mono_ns: int, why: str) -> None:
+        causes = self.causes.setdefault(camera, {})
+        since_ns, _ = causes.pop(what, (mono_ns, ""))
+        causes[what] = since_ns, why
+        self.blind[camera] = min(since for since, _ in causes.values()), why
+
+    def _sees(self, camera: str, what: Collection[str]) -> None:
+        causes = {k: v for k, v in self.causes.pop(camera, {}).items() if k not in what}
+        self.blind.pop(camera, None)
+        if causes:
+            self.causes[camera] = causes
+            *_, (_, why) = causes.values()
+            self.blind[camera] = min(since for since, _ in causes.values()), why
+
+    def _stands(self, camera: str, standing: Iterable[str], mono_ns: int) -> None:
+        """Take what stands of a camera of ours: all that is seen missing by it, and no more."""
+        wanted = {}
+        for name in standing:
+            zone, _, kind = name.rpartition("/")
+            if zone and (item := PPE_WORDS.get(kind)) is not None:
+                wanted[camera, item, zone] = Missing(item, mono_ns, active=True)
+        gone = [key for key in self.missing if key[0] == camera and key[2] and key not in wanted]
+        for key in gone:
+            del self.missing[key]
+        self.missing = wanted | self.missing
 
     def _count(self, said: Mapping[str, Scalar], time_ns: int, mono_ns: int) -> None:
         area, people = str(said.get("area", "")), said.get("people")

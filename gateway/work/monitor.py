@@ -305,6 +305,7 @@ class WorkMonitor:
             mono_ns=now.mono_ns,
             watched_since_ns=job.watched_ns or now.mono_ns,
             last_record_ns=job.last_record_ns,
+            elsewhere=self._site.elsewhere(area),
         )
 
     def _analyses_of(self, job: Job) -> tuple[Analysis, ...]:

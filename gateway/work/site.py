@@ -97,6 +97,15 @@ class WorkSite:
             names += [*area.counts, area.guardian, area.wind, area.recording]
         return frozenset(names) - {""}
 
+    def elsewhere(self, area: Area | None) -> frozenset[str]:
+        """Headcount points of zones that are another area's, and not this one's as well."""
+        if area is None:
+            return frozenset()
+        points = {
+            point for one in self.areas if one is not area for point in (*one.counts, one.guardian)
+        }
+        return frozenset(points - {*area.counts, area.guardian, ""})
+
     def area(self, *names: str) -> Area | None:
         """Find the area that the first of these names means."""
         for name in names:

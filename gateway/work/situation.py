@@ -63,6 +63,7 @@ class Situation:
 
     level: grade that applies now, after raising.  special: why it was raised.  devices: those the
     permit names; unknown_codes: named, but not configured.  others: other permits at work.
+    elsewhere: headcount points of zones that are another area's.
     now_ns is wall-clock time, mono_ns monotonic.
     """
 
@@ -83,6 +84,7 @@ class Situation:
     mono_ns: int
     watched_since_ns: int
     last_record_ns: int
+    elsewhere: frozenset[str] = frozenset()
 
     @property
     def kind(self) -> Kind:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from drivers.contract import Batch, Quality
 from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.model.point import Limits, Point
-from gateway.rules.not_judged import AFTER_NS, CONDITION, NotJudged, carrying
+from gateway.rules.not_judged import AFTER_NS, CAMERA_AFTER_NS, CONDITION, NotJudged, carrying
 from gateway.rules.open_alarm import OpenAlarm
 
 S = 10**9
@@ -221,3 +221,28 @@ def test_a_broken_line_is_told_and_a_drifted_zero_is_not() -> None:
     assert read(rule, 60, -25.0, out) == []
     assert said(read(rule, 70, -25.0, out)) == [("dcs/PT-1", True)]  # gas tells its own
     assert said(read(rule, 71, 5.0, Quality.GOOD)) == [("dcs/PT-1", False)]
+
+
+def test_a_camera_whose_zone_raises_alarms_is_told_after_its_own_patience() -> None:
+    """Nobody was told of a guardian's post that no camera saw for a night."""
+    numbers = itertools.count(1)
+    points = [
+        Point(20, "cam/post.headcount"),
+        Point(21, "cam/yard.headcount"),
+        Point(22, "cam/fps"),
+    ]
+    eyes = {"cam/post.headcount", "cam/yard.headcount"}
+    rule = NotJudged(
+        carrying(points, eyes),
+        new_id=lambda: next(numbers).to_bytes(16, "big"),
+        after_ns=dict.fromkeys(eyes, CAMERA_AFTER_NS),
+    )
+    lost = dict.fromkeys((20, 21), Quality.BAD_NOT_CONNECTED)
+    feed(rule, 0, lost)
+    assert tick(rule, CAMERA_AFTER_NS / S - 0.001) == []
+    assert said(tick(rule, CAMERA_AFTER_NS / S)) == [("cam", True)]
+    assert said(feed(rule, 90, {20: Quality.GOOD, 21: Quality.BAD_NOT_CONNECTED})) == [
+        ("cam", False)
+    ]
+    assert tick(rule, 149.9) == []
+    assert said(tick(rule, 150)) == [("cam/yard.headcount", True)]

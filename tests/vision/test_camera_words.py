@@ -1,0 +1,84 @@
+"""What a camera source says of itself, with a child that speaks the real wire."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from gateway.runtime.clock import SystemClock
+from gateway.sources.camera import CameraSource
+from gateway.sources.child import Child
+from tests.vision.recorder import Recorder, camera, points_of
+from vision.events import AnyMessage, Happened, Sample, Started, encode
+from vision.zones import BAD_CANNOT_JUDGE, BAD_NOT_CONNECTED, BAD_WAITING, GOOD
+
+STARTED = Started(model_sha256="0" * 64, onnxruntime="1")
+
+
+def sample(count: int | None, quality: int) -> Sample:
+    return Sample(counts=[count], quality=quality, frame_wall_ns=1, analysed_fps=4.0)
+
+
+def speaking(speeches: list[Sequence[AnyMessage]]) -> CameraSource:
+    """A source whose children say one speech each, and end."""
+    waiting = iter(speeches)
+
+    @asynccontextmanager
+    async def start(_: AnyMessage) -> AsyncIterator[Child]:
+        ours, theirs = socket.socketpair()
+        for message in next(waiting):
+            theirs.sendall(encode(message))
+        theirs.close()
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        try:
+            yield Child(0, reader, writer)
+        finally:
+            writer.close()
+
+    config = camera("clip.avi")
+    return CameraSource(config, points_of(config), SystemClock(), start=start)
+
+
+async def session(source: CameraSource) -> Recorder:
+    seen = Recorder(source)
+    await seen.run()
+    return seen
+
+
+async def test_delivering_is_said_once_a_session_and_not_before_a_picture_came() -> None:
+    nothing: list[AnyMessage] = [
+        STARTED,
+        sample(None, BAD_WAITING),
+        sample(None, BAD_NOT_CONNECTED),
+    ]
+    pictures: list[AnyMessage] = [*nothing, sample(None, BAD_CANNOT_JUDGE), sample(2, GOOD)]
+    source = speaking([nothing, pictures, [STARTED, sample(2, GOOD), sample(2, GOOD)]])
+    assert (await session(source)).kinds() == ["vision.started", "vision.worker_lost"]
+    covered, clear = await session(source), await session(source)
+    assert covered.kinds() == ["vision.started", "vision.delivering", "vision.worker_lost"]
+    assert covered.event("vision.delivering").attributes == {"view": "doubtful"}
+    assert clear.event("vision.delivering").attributes == {"view": "clear"}
+
+
+async def test_the_count_of_a_process_that_is_lost_is_not_shown_on() -> None:
+    """The console shows a camera by these numbers."""
+    source = speaking([[STARTED, sample(5, GOOD)]])
+    await session(source)
+    assert math.isnan(source.statistics()["headcount_all"])
+
+
+async def test_what_stands_is_named_when_a_process_starts() -> None:
+    said: dict[str, str | int | float | bool] = {
+        "zone": "all",
+        "people": 1,
+        "limit": 0,
+        "active": True,
+    }
+    raised = Happened(kind="vision.no_helmet", wall_ns=1, text="", attributes=said)
+    source = speaking([[STARTED, raised], [STARTED]])
+    first, second = await session(source), await session(source)
+    assert first.event("vision.started").attributes["standing"] == ""
+    assert second.event("vision.started").attributes["standing"] == "all/no_helmet"
