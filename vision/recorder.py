@@ -8,7 +8,10 @@ Guarantees:
   before it counts as written. A file that is being written ends in `.part`; it can be played.
 - With less than `reserve_bytes` free on the disk nothing is written, since alarms need the disk
   more; that is a gap, and so is a write that fails. Recording goes on when there is room again.
-- One Recording a second goes out whatever camera and disk do; Stop ends the file in order.
+- One Recording a second goes out whatever camera and disk do; Stop ends the file in order, and what
+  is missing up to then is a gap too.
+- Whatever a camera sends, the next attempt begins: a picture that cannot be read ends the file and
+  not the recording, and a reader that hangs in native code ends the process, which is begun anew.
 
 Only this module and the vision.worker family read clocks.
 """
@@ -22,14 +25,18 @@ import select
 import sys
 import threading
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from vision.events import Failed, Happened, ProtocolError, Recording, RecordOrder, Stop
+from vision.events import Failed, ProtocolError, Recording, RecordOrder, Stop
 from vision.link import Link
-from vision.recording import CODECS, Action, Begin, Cutter, End, Gap, Packet, Write
+from vision.recording import CODECS, Action, Begin, Cutter, End, Gap, Packet, Write, gap_event
+from vision.sharing import HangsError
 from vision.worker import prepare
+
+if TYPE_CHECKING:
+    from vision.hardware import Video
 
 NICE, OOM_SCORE = 3, "400"
 """Analysis runs at nice 5 and goes first when memory runs out; acquisition goes last."""
@@ -39,17 +46,37 @@ STALE_NS = 6_000_000_000
 BACKOFF_S = 1.0
 PART = ".part"
 _END_S = 4.0
+HANG_NS = 30_000_000_000
+"""One call of FFmpeg takes 20 s at most by its own time-outs (vision/opening.py)."""
+
+
+class Opener(Protocol):
+    """What is used of vision.opening.Door."""
+
+    @property
+    def refused(self) -> bool:
+        """Tell whether the camera refused the login."""
+        ...
+
+    def open(self) -> Video | str:
+        """Open it; a sentence if that cannot be done."""
+        ...
+
+    def sit_out(self, stop: threading.Event, lives: Callable[[], None]) -> None:
+        """Wait until a refused login may be tried again."""
+        ...
 
 
 class Recorder:
     """Reads one camera in a thread and writes its files."""
 
-    def __init__(self, order: RecordOrder, link: Link) -> None:
+    def __init__(self, order: RecordOrder, link: Link, door: Opener | None = None) -> None:
         from vision.opening import Door
 
         self._order = order
         self._link = link
-        self._door = Door(order.camera, time.monotonic_ns, raw=True)
+        self._door = door or Door(order.camera, time.monotonic_ns, raw=True)
+        self._native_ns = 0  # since when the thread is in a call of FFmpeg
         self._cutter = Cutter(order.segment_s, order.since_ns, order.why)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="packets", daemon=True)
@@ -74,6 +101,12 @@ class Recorder:
             files=self._files,
         )
 
+    @property
+    def hangs(self) -> bool:
+        """Tell whether the thread is in a call that its time-outs should have ended."""
+        since_ns = self._native_ns
+        return since_ns > 0 and time.monotonic_ns() - since_ns > HANG_NS
+
     def end(self) -> None:
         """End the file, as far as the thread can."""
         self._stop.set()
@@ -81,19 +114,26 @@ class Recorder:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._problem = self._read()
+            try:
+                self._problem = self._read()
+            except Exception as error:
+                self._problem = f"what the camera sends cannot be read: {error!r}"
+            self._native_ns = 0
             self._carry_out(self._cutter.interrupt(self._problem))
             if self._door.refused:
                 self._door.sit_out(self._stop, lambda: None)
             else:
                 self._stop.wait(BACKOFF_S)
         self._carry_out(self._cutter.interrupt(""))
+        self._carry_out(self._cutter.over(time.time_ns()))
 
     def _read(self) -> str:
         """Read until the stream ends; a sentence why."""
         import cv2
 
+        self._native_ns = time.monotonic_ns()
         video = self._door.open()
+        self._native_ns = 0
         if isinstance(video, str):
             return video
         try:
@@ -108,9 +148,14 @@ class Recorder:
             known = described.tobytes() if described is not None else b""
             self._cutter.stream(CODECS[fourcc], int(size[0]), int(size[1]), known)
             while not self._stop.is_set():
-                if not video.grab():
+                self._native_ns = time.monotonic_ns()
+                grabbed = video.grab()
+                self._native_ns = 0
+                if not grabbed:
                     return "the camera stopped delivering"
                 packet = video.retrieve(None)[1]
+                if packet is None:
+                    continue
                 media_ns = round(video.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
                 found = Packet(packet.tobytes(), media_ns, time.monotonic_ns(), time.time_ns())
                 self._carry_out(self._cutter.feed(found))
@@ -146,7 +191,7 @@ class Recorder:
             case End():
                 self._close()
             case Gap():
-                self._link.send(_gap(self._order.camera.name, action))
+                self._link.send(gap_event(self._order.camera.name, action))
 
     def _room(self, path: Path) -> None:
         there = next(folder for folder in path.parents if folder.exists())
@@ -174,20 +219,6 @@ class Recorder:
                 self._part.unlink()  # a head and no picture
 
 
-def _gap(camera: str, gap: Gap) -> Happened:
-    seconds = round((gap.to_ns - gap.from_ns) / 1e9, 1)
-    since = datetime.fromtimestamp(gap.from_ns / 1e9, tz=UTC)
-    return Happened(
-        kind="vision.recording_gap",
-        wall_ns=gap.to_ns,
-        text=f"Camera {camera}: no recording for {seconds} s from {since:%Y-%m-%dT%H:%M:%SZ}"
-        f" ({gap.why}). 录像中断。",
-        attributes={
-            "from_ns": gap.from_ns, "to_ns": gap.to_ns, "seconds": seconds, "reason": gap.why,
-        },
-    )  # fmt: skip
-
-
 def serve(link: Link) -> None:
     """Take the order, then record until Stop or until the gateway is gone."""
     order = next((message for message in _first(link)), None)
@@ -199,6 +230,8 @@ def serve(link: Link) -> None:
     recorder.start()
     due = time.monotonic()
     while not link.closed:
+        if recorder.hangs:
+            raise HangsError("the reader of the camera hangs in native code")
         if (left := due - time.monotonic()) <= 0:
             link.send(recorder.state())
             due = max(due + PERIOD_S, time.monotonic())
@@ -228,6 +261,9 @@ def main(arguments: list[str] | None = None) -> int:
         serve(link)
     except ProtocolError as error:
         link.send(Failed(text=f"The gateway sent {error}."))
+        return 1
+    except HangsError as error:
+        link.send(Failed(text=f"{error}."))
         return 1
     return 0
 

@@ -7,7 +7,9 @@ Guarantees:
   `segment_s`, when the parameters of the stream change, and after every interruption.
 - A fragment of at most FRAGMENT_NS goes out at a time, so that much is lost at most by a crash.
 - An interruption of more than GAP_NS between two pictures that were written is a Gap, with its
-  reason; so is the time from an order to the first picture, and what a crash left out.
+  reason; so is the time from an order to the first picture, what a crash left out, and what is
+  missing at the end.
+- A clock that is set makes no gap and hides none: times go on from what it shows, in a new file.
 """
 
 from __future__ import annotations
@@ -16,12 +18,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from vision.events import Happened
 from vision.fmp4 import TICKS_PER_S, Sample, Track, fragment, head
 from vision.nal import H264, H265, JPEG, complete, is_key, parameters, sample, split
 
 FRAGMENT_NS = 2_000_000_000
 GAP_NS = 3_000_000_000
 """A camera that is opened delivers a key frame after up to 2 s more; less is no gap."""
+SET_NS = 500_000_000
+"""Change of the wall clock against the monotonic one from one picture to the next that slewing (500
+ppm) makes in no quarter of an hour: somebody set it."""
 MOST_STEP_NS = 2_000_000_000
 """Longest time between two pictures that their own stamps are believed."""
 CODECS = {"h264": H264, "H264": H264, "avc1": H264, "hevc": H265, "HEVC": H265, "hvc1": H265,
@@ -90,6 +96,8 @@ class Cutter:
         self._last_key = False
         self._sets: tuple[bytes, ...] = ()
         self._newest_wall_ns = since_ns
+        self._ahead_ns: int | None = None  # of the wall clock to the monotonic one
+        self._renew = False
         self._began_ns = self._held_ns = self._began_wall_ns = 0
         self._number = self._ticks = self._shown_ns = self._fragment_ticks = 0
 
@@ -103,12 +111,13 @@ class Cutter:
 
     def feed(self, packet: Packet) -> list[Action]:
         """Take one picture."""
+        self._follow(packet.wall_ns - packet.received_ns)
         units = split(packet.content) if self._codec != JPEG else []
         key = self._codec == JPEG or is_key(self._codec, units)
         actions: list[Action] = []
         if key:
             track = self._described(packet, units)
-            old = packet.received_ns - self._began_ns >= self._segment_ns
+            old = self._renew or packet.received_ns - self._began_ns >= self._segment_ns
             if self._track is not None and (old or (track is not None and track != self._track)):
                 actions += self.interrupt("", packet)
             if self._track is None and track is not None:
@@ -138,6 +147,23 @@ class Cutter:
         self._held = []
         return [*actions, End()]
 
+    def over(self, wall_ns: int) -> list[Action]:
+        """Say what is missing up to the end of the order, after the last `interrupt`."""
+        since_ns, self._written_ns = self._written_ns, max(self._written_ns, wall_ns)
+        if wall_ns - since_ns <= GAP_NS:
+            return []
+        return [Gap(since_ns, wall_ns, self._why or "no picture came")]
+
+    def _follow(self, ahead_ns: int) -> None:
+        """Move what is remembered in wall-clock time along where the clock was set."""
+        before_ns, self._ahead_ns = self._ahead_ns, ahead_ns
+        moved_ns = 0 if before_ns is None else ahead_ns - before_ns
+        if abs(moved_ns) > SET_NS:
+            self._written_ns += moved_ns
+            self._newest_wall_ns += moved_ns
+            self._began_wall_ns += moved_ns
+            self._renew = self._track is not None
+
     def lose(self, why: str) -> None:
         """Say that what was handed out for the present file was not written."""
         self._because(why)
@@ -164,6 +190,7 @@ class Cutter:
         self._track = track
         self._began_ns = self._held_ns = packet.received_ns
         self._began_wall_ns = packet.wall_ns
+        self._renew = False
         self._number = self._ticks = self._shown_ns = self._fragment_ticks = 0
         began = datetime.fromtimestamp(packet.wall_ns / 1e9, tz=UTC)
         name = f"{began:%Y-%m-%d}/{began:%Y%m%dT%H%M%S}.{began.microsecond // 1000:03}Z.mp4"
@@ -200,6 +227,21 @@ class Cutter:
         self._held = []
         shown_until_ns = self._began_wall_ns + self._shown_ns
         return Write(content, min(shown_until_ns, self._newest_wall_ns))
+
+
+def gap_event(camera: str, gap: Gap) -> Happened:
+    """Tell of a gap: `vision.recording_gap`."""
+    seconds = round((gap.to_ns - gap.from_ns) / 1e9, 1)
+    since = datetime.fromtimestamp(gap.from_ns / 1e9, tz=UTC)
+    return Happened(
+        kind="vision.recording_gap",
+        wall_ns=gap.to_ns,
+        text=f"Camera {camera}: no recording for {seconds} s from {since:%Y-%m-%dT%H:%M:%SZ}"
+        f" ({gap.why}). 录像中断。",
+        attributes={
+            "from_ns": gap.from_ns, "to_ns": gap.to_ns, "seconds": seconds, "reason": gap.why,
+        },
+    )  # fmt: skip
 
 
 def jpeg_size(picture: bytes) -> tuple[int, int] | None:

@@ -1,8 +1,11 @@
 """Which recordings must go: pure decision, and the folder it is carried out in.
 
 Guarantees: the oldest go first, whatever camera they are of; a file that is being written never
-goes; what goes before its time (by quota) is told apart from what was kept long enough. A file left
-unfinished by a crash is given its name, since it can be played.
+goes; what goes before its time (by quota) is told apart from what was kept long enough. Of what was
+kept long enough only MOST_AGED go at a time, which keeps up with what is recorded: a clock that is
+wrong by a year costs an hour of recordings an hour and not all of them. A file left unfinished by a
+crash is given its name, since it can be played. A recording that was ended while it was wanted is
+remembered, so that what is missing until the next one is known.
 """
 
 from __future__ import annotations
@@ -13,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PART = ".part"
+_INTERRUPTED = "interrupted"
+MOST_AGED = 12
+"""Files of 300 s that a camera makes in an hour; old ones are looked for once an hour at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +45,11 @@ def what_goes(
 ) -> tuple[list[Kept], list[Kept]]:
     """(kept long enough, must go by quota), oldest first. Pure."""
     aged = sorted(kept, key=lambda one: (one.ended_ns, str(one.path)))
-    old = [one for one in aged if now_ns - one.ended_ns > retention_ns]
-    young = aged[len(old) :]
-    over = sum(one.size for one in young) - quota_bytes
+    old = [one for one in aged if now_ns - one.ended_ns > retention_ns][:MOST_AGED]
+    rest = aged[len(old) :]
+    over = sum(one.size for one in rest) - quota_bytes
     early: list[Kept] = []
-    for one in young:
+    for one in rest:
         if over <= 0:
             break
         early.append(one)
@@ -64,12 +70,25 @@ class Shelf:
         return self.folder / camera
 
     def adopt(self, camera: str) -> int:
-        """Name what a crash left unfinished; the wall-clock end of the newest of it, 0 if none."""
-        newest_ns = 0
+        """Name what a crash left unfinished; the wall-clock end of the newest of it, 0 if none.
+
+        Likewise of a recording that was ended while it was wanted (`interrupt`).
+        """
+        newest_ns, mark = 0, self.of(camera) / _INTERRUPTED
+        with contextlib.suppress(OSError, ValueError):
+            newest_ns = int(mark.read_text(encoding="ascii"))
+        with contextlib.suppress(OSError):
+            mark.unlink(missing_ok=True)
         for part in sorted(self.of(camera).glob(f"*/*.mp4{PART}")):
             newest_ns = max(newest_ns, part.stat().st_mtime_ns)
             part.rename(part.with_suffix(""))
         return newest_ns
+
+    def interrupt(self, camera: str, written_ns: int) -> None:
+        """Remember until when there are pictures of a recording that ends while it is wanted."""
+        with contextlib.suppress(OSError):
+            self.of(camera).mkdir(parents=True, exist_ok=True)
+            (self.of(camera) / _INTERRUPTED).write_text(str(written_ns), encoding="ascii")
 
     def tidy(self, now_ns: int) -> Evicted | None:
         """Delete what must go; what went before its time. OSError if the disk refuses."""
@@ -78,6 +97,7 @@ class Shelf:
             one.path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 one.path.parent.rmdir()  # only where it is empty now
+        early = [one for one in early if now_ns - one.ended_ns <= self._retention_ns]
         if not early:
             return None
         size = sum(one.size for one in early)

@@ -6,6 +6,9 @@ Guarantees:
   what the work monitor asks for special-grade hot work.
 - The recorder is a child of its own (vision/recorder.py): it can crash, hang, or find the disk full
   without anything else noticing. It is started again, and what is missing becomes a gap event.
+- A recording that the end of the gateway, or a changed site file, breaks off while the work goes on
+  leaves word of it, so that the next one tells what is missing between them. What is missing up to
+  the end of the work is told, too, also where its recorder was lost.
 - Recordings have a quota and a retention of their own; what had to go early is an event.
 - After the work is over it is recorded for AFTER_S more.
 """
@@ -14,14 +17,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from drivers.contract import Batch, Clock, DeviceError, Emit, Quality, SourceEvent
-from gateway.sources.child import child
+from gateway.sources.child import Child, DiedError, FrozenError, child
 from vision.config import CameraConfig
-from vision.events import AnyMessage, Happened, Recording, RecordOrder
+from vision.events import AnyMessage, Happened, Recording, RecordOrder, Stop
+from vision.recording import GAP_NS, Gap, gap_event
 from vision.shelf import Evicted, Shelf
 
 PERIOD_NS = 1_000_000_000
@@ -29,6 +34,9 @@ AFTER_NS = 10_000_000_000
 SILENCE_S = 15.0
 """A recorder says something every second; a disk may hold it up for a while."""
 TIDY_NS = 3_600_000_000_000
+END_S = 6.0
+"""A recorder waits 4 s for its thread."""
+STOPPED = "the gateway ended, or its configuration changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,7 @@ class RecordingSource:
         self._wanted = wanted
         self._sequence = 0
         self._state: Recording | None = None
-        self._interrupted = ""
+        self._interrupted, self._lost = "", False
         self._written_ns = 0
         self._files = 0
         self._tidied_ns: int | None = None
@@ -79,13 +87,15 @@ class RecordingSource:
         """Record while it is wanted, until cancelled; DeviceError if the recorder is lost."""
         left_ns = await asyncio.to_thread(self._shelf.adopt, self._config.name)
         if left_ns and not self._interrupted:
-            self._written_ns, self._interrupted = left_ns, "the gateway ended"
+            self._written_ns, self._interrupted = left_ns, STOPPED
         due_ns = self._clock.monotonic_ns()
         while True:
             if self._wanted():
                 await self._record(emit)
                 due_ns = self._clock.monotonic_ns()
-            self._interrupted = ""
+            elif self._lost:
+                await self._say_missing(emit)
+            self._interrupted, self._lost = "", False
             await self._tidy(emit, self._files)
             await emit(self._batch(running=False))
             due_ns += PERIOD_NS
@@ -106,7 +116,7 @@ class RecordingSource:
         if not self._interrupted:
             await self._say(emit, "vision.recording_started", "it is being recorded. 开始录像。")
         self._written_ns, self._files = since_ns, 0
-        self._interrupted = "the gateway ended"
+        self._interrupted, self._lost = STOPPED, False
         try:
             async with child("vision.recorder", order) as running:
                 self.pid = running.pid
@@ -118,8 +128,14 @@ class RecordingSource:
                         unwanted_ns = None
                     elif unwanted_ns is None:
                         unwanted_ns = self._clock.monotonic_ns()
+                await self._hear_out(running, emit)
+        except asyncio.CancelledError:
+            if self._wanted():
+                self._shelf.interrupt(self._config.name, self._written_ns)
+            raise
         except DeviceError as error:
             self._state, self._interrupted = None, f"the recorder was lost: {error}".rstrip(".")
+            self._lost = True
             await emit(self._batch(running=False))
             text = f"The recorder of camera {self._config.name} is lost: {error}"
             await emit(SourceEvent("vision.recorder_lost", self._config.name, now_ns, text))
@@ -127,10 +143,26 @@ class RecordingSource:
         self._state = None
         await self._say(emit, "vision.recording_ended", "it is not recorded any more. 录像结束。")
 
+    async def _hear_out(self, running: Child, emit: Emit) -> None:
+        """Ask the recorder to end, and take its last words: what is missing up to the end."""
+        running.send(Stop())
+        with suppress(DiedError, FrozenError):
+            while True:
+                for message in await running.receive(END_S):
+                    await self._take(message, emit)
+
+    async def _say_missing(self, emit: Emit) -> None:
+        now_ns = self._clock.wall_ns()
+        if now_ns - self._written_ns <= GAP_NS:
+            return
+        gap = Gap(self._written_ns, now_ns, self._interrupted)
+        said = gap_event(self._config.name, gap)
+        await emit(SourceEvent(said.kind, self._config.name, now_ns, said.text, said.attributes))
+
     async def _take(self, message: AnyMessage, emit: Emit) -> None:
         match message:
             case Recording():
-                self._state, self._written_ns = message, max(self._written_ns, message.written_ns)
+                self._state, self._written_ns = message, message.written_ns
                 await emit(self._batch(running=message.running))
                 await self._tidy(emit, message.files)
             case Happened():

@@ -138,7 +138,7 @@ class WorkMonitor:
             return self._analysis(Analysis.of(said, event.time_ns), said, now)
         if event.kind == recordings.GAP:
             recordings.note(self._site, self._jobs.values(), event)
-            return []
+            return self.tick(now)
         if self._facts.event(event.kind, event.source, said, event.time_ns, now.mono_ns):
             return self.tick(now)
         return []

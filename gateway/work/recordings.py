@@ -1,7 +1,8 @@
 """Recording 录像 of work: which cameras it wants, and what is missing of it. Pure.
 
 Guarantees: a camera is wanted from the start of a permit that it watches to its end, breaks
-included; a gap is noted with every permit that it lies in, so that the work record names it.
+included; a gap is noted with every permit that it lies in, so that the work record names it, in
+another revision where it is told after the record was made.
 """
 
 from __future__ import annotations
@@ -50,3 +51,4 @@ def note(site: WorkSite, jobs: Iterable[Job], event: SourceEvent) -> None:
         over = permit.ended_ns and since >= permit.ended_ns
         if until > permit.started_ns and not over and event.source in cameras_of(site, permit):
             job.gaps.append(gap)
+            job.recorded = ""  # a record that was made without it is made anew

@@ -55,3 +55,21 @@ def test_a_gap_without_times_is_refused() -> None:
     scene = Scene()
     with pytest.raises(ValueError, match="from_ns"):
         scene.event("vision.recording_gap", "cam", reason="?")
+
+
+def test_a_gap_that_is_told_after_the_work_record_makes_another_revision() -> None:
+    """What is missing up to the end is known seconds after it; the first record is made by then."""
+    scene = Scene()
+    scene.gas()
+    scene.all_well()
+    scene.permit(status="active")
+    scene.wait(60)
+    cut_ns = scene.now_ns
+    scene.wait(60)
+    scene.permit(status="ended")
+    scene.wait(15)
+    assert [record.revision for record in scene.records()] == [1]
+    scene.event("vision.recording_gap", "cam", from_ns=cut_ns, to_ns=scene.now_ns, reason="cut")
+    scene.event("vision.recording_gap", "elsewhere", from_ns=cut_ns, to_ns=scene.now_ns, reason="x")
+    assert [record.revision for record in scene.records()] == [1, 2]
+    assert [gap["why"] for gap in scene.records()[-1].content["recording_gaps"]] == ["cut"]
