@@ -3,8 +3,8 @@
 set -eu
 bin=$1
 for kind in run dev; do
-    extras="--extra build"
-    [ "$kind" = dev ] && extras="$extras --extra dev --extra postgres --extra nats --extra expressions"
+    extras="--extra build --extra postgres --extra nats" # a receiver installs from the bundle too
+    [ "$kind" = dev ] && extras="$extras --extra dev --extra expressions"
     # shellcheck disable=SC2086
     "$bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
         --no-header $extras pyproject.toml --output-file "deploy/lock/$kind.txt"

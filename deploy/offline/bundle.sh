@@ -1,7 +1,7 @@
 #!/bin/sh
 # Make one file that installs plantgate on a machine without internet: bundle.sh BIN [OUT]
 # Holds the wheels of deploy/lock/run.txt (for this machine's Python and architecture), plantgate's
-# own, the lock with its hashes, the unit and install.sh. Needs a package index, once, here.
+# own, the lock with its hashes, the units and install.sh. Needs a package index, once, here.
 set -eu
 bin=$1
 out=${2:-build/offline}
@@ -15,9 +15,11 @@ echo "bundle: fetching the packages of deploy/lock/run.txt"
     --dest "$out/$name/wheels" -r deploy/lock/run.txt
 echo "bundle: building plantgate $version"
 "$bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir "$out/$name/wheels" .
-cp deploy/lock/run.txt deploy/systemd/plantgate.service deploy/offline/install.sh "$out/$name/"
+cp deploy/lock/run.txt deploy/systemd/*.service deploy/systemd/receiver.env deploy/offline/install.sh "$out/$name/"
 cp README.md CHANGELOG.md LICENSE NOTICE gateway/config/sample.toml "$out/$name/share/"
 cp deploy/README.md "$out/$name/INSTALL.md"
+cp deploy/RECEIVER.md "$out/$name/"
+cp deploy/RECEIVER.md "$out/$name/share/"
 (cd "$out/$name" && find . -type f ! -name SHA256SUMS | LC_ALL=C sort | xargs sha256sum > SHA256SUMS)
 tar -C "$out" --owner=0 --group=0 -czf "$out/$name.tar.gz" "$name"
 rm -rf "${out:?}/$name"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install or renew plantgate from the folder this script lies in, without internet.
-#   install.sh              as root: /opt/plantgate, /etc/plantgate, user plantgate, the service
+#   install.sh              as root: /opt/plantgate, /etc/plantgate, user plantgate, the services
 #   install.sh --root DIR   the same files below DIR; no user, no service (to look at it first)
 # Guarantees: nothing is switched over before the new release is complete; site file, data and the
 # releases before stay; a second run changes nothing; a gateway that runs goes on with its release. PYTHON=… chooses the interpreter.
@@ -51,8 +51,9 @@ fi
 ln -sfn "releases/$release" "$root/opt/plantgate/current"
 mkdir -p "$root/usr/local/bin" "$root/etc/systemd/system" "$root/etc/plantgate"
 ln -sfn /opt/plantgate/current/bin/plantgate "$root/usr/local/bin/plantgate"
-cp "$here/plantgate.service" "$root/etc/systemd/system/plantgate.service"
+cp "$here"/*.service "$root/etc/systemd/system/"
 cp "$here/share/sample.toml" "$root/etc/plantgate/sample.toml"
+cp "$here/receiver.env" "$root/etc/plantgate/receiver.env.sample"
 echo "install: plantgate $release is in $root/opt/plantgate/current"
 [ -z "$root" ] || exit 0
 id plantgate >/dev/null 2>&1 || useradd --system --user-group --home-dir /var/lib/plantgate --shell /usr/sbin/nologin plantgate
@@ -64,9 +65,9 @@ chown root:plantgate /etc/plantgate
 chmod 0750 /etc/plantgate
 systemctl daemon-reload 2>/dev/null || echo "install: systemd does not run here: start plantgate your own way"
 cat <<'NEXT'
-Next 下一步:
+A receiver 接收端: RECEIVER.md beside this script. A gateway 网关, next 下一步:
   1. write /etc/plantgate/site.toml (sample.toml beside it explains every key); data_dir = "/var/lib/plantgate"
   2. sudo -u plantgate plantgate check /etc/plantgate/site.toml
   3. systemctl enable --now plantgate; journalctl -u plantgate -f
-After an upgrade 升级后: systemctl restart plantgate
+After an upgrade 升级后: systemctl restart plantgate (plantgate-receiver)
 NEXT

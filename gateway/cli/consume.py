@@ -25,7 +25,9 @@ Example:
 """
 
 
-@click.command("consume", epilog=EXAMPLE)
+@click.command(
+    "consume", epilog=EXAMPLE, context_settings={"auto_envvar_prefix": "PLANTGATE_CONSUME"}
+)
 @click.option("--journal", required=True, metavar="URL", help="nats://HOST:PORT,.../STREAM")
 @click.option("--store", required=True, metavar="URL", help="postgresql://...")
 @click.option("--json", "as_json", is_flag=True, help="Print the ready line as JSON.")
@@ -33,7 +35,8 @@ def command(journal: str, store: str, *, as_json: bool) -> None:
     """Move what receivers have put into the journal on into the store, each record once.
 
     Runs until SIGTERM or Ctrl-C; several may run at once. What is in the store leaves the journal.
-    Prints one line when it is ready: consuming STREAM into STORE.
+    Prints one line when it is ready: consuming STREAM into STORE. Options may be given as
+    environment variables instead: PLANTGATE_CONSUME_STORE.
     """
     from gateway.observe.log import configure
     from gateway.receiver.contract import StorePathError

@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "demo": "Try it: a simulated plant, a gateway and a receiver on this machine.",
     "receive": "Run a receiver: the platform's end of the line.",
     "consume": "Move a receiver's journal into its store.",
+    "backup": "Copy a receiver's store while it runs.",
     "load": "Simulate many gateways against a receiver.",
     "query": "Print what a receiver has stored.",
     "request": "Ask a gateway, through a receiver that runs here, for what it still holds.",

@@ -57,7 +57,9 @@ class Ready:
             print(f"receiving on {listen}, store {self.store}", flush=True)
 
 
-@click.command("receive", epilog=EXAMPLE)
+@click.command(
+    "receive", epilog=EXAMPLE, context_settings={"auto_envvar_prefix": "PLANTGATE_RECEIVE"}
+)
 @click.option("--listen", required=True, metavar="ADDR", help="host:port; port 0 lets it choose.")
 @click.option("--store", required=True, metavar="DIR|URL",
               help="Folder of the store, made if it is not there; or postgresql://...")  # fmt: skip
@@ -103,7 +105,8 @@ def command(
 ) -> None:
     """Receive from gateways and store what they send.
 
-    Prints one line when it is ready: receiving on ADDR, store DIR.
+    Prints one line when it is ready: receiving on ADDR, store DIR. Each option may be given as an
+    environment variable instead: --store as PLANTGATE_RECEIVE_STORE.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core would print lines of its own
     from gateway.observe.log import configure
@@ -185,6 +188,9 @@ class Door:
 def _read_again(door: Door, receiver: Receiver) -> None:
     from gateway.observe.log import logger
 
+    if door.path is None:  # a reload must not end what reads nothing again
+        logger("receiver").info("enrolment.none")
+        return
     try:
         receiver.enrol(door.read())
         logger("receiver").info("enrolment.read")
@@ -204,8 +210,7 @@ async def _serve(parts: Parts, address: tuple[str, int], door: Door, ready: Read
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, receiver.stop)
-    if door.path:
-        loop.add_signal_handler(signal.SIGHUP, _read_again, door, receiver)
+    loop.add_signal_handler(signal.SIGHUP, _read_again, door, receiver)
     host, port = address
     port = await receiver.start(_join(host, port))
     async with ControlServer(parts.control, {"request": receiver.requests.ask}):

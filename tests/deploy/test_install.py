@@ -15,6 +15,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from gateway.cli.receive import command as receive
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(480)  # two virtual environments, on a machine with other work
@@ -54,7 +57,9 @@ def bundle_of(wheel: Path, folder: Path) -> Path:
     shutil.copy(wheel, folder / "wheels")
     (folder / "run.txt").write_text("", encoding="ascii")
     shutil.copy(ROOT / "gateway" / "config" / "sample.toml", folder / "share")
-    shutil.copy(ROOT / "deploy" / "systemd" / "plantgate.service", folder)
+    for name in ("plantgate", "plantgate-receiver", "plantgate-consumer"):
+        shutil.copy(ROOT / "deploy" / "systemd" / f"{name}.service", folder)
+    shutil.copy(ROOT / "deploy" / "systemd" / "receiver.env", folder)
     shutil.copy(ROOT / "deploy" / "offline" / "install.sh", folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     sums = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  ./{p.relative_to(folder)}\n"
@@ -89,6 +94,9 @@ def test_installs_below_a_folder_renews_and_keeps_the_release_before(
     shown = subprocess.run(asked, capture_output=True, text=True, check=True)
     assert f"plantgate-{shown.stdout.strip()}-" in wheel.name
     assert (root / "etc" / "plantgate" / "sample.toml").is_file()
+    assert (root / "etc" / "plantgate" / "receiver.env.sample").is_file()
+    units = {path.name for path in (root / "etc" / "systemd" / "system").iterdir()}
+    assert units == {f"plantgate{of}.service" for of in ("", "-receiver", "-consumer")}
     (root / "etc" / "plantgate" / "site.toml").write_text("mine", encoding="ascii")
 
     made = (current / "complete").stat().st_mtime_ns
@@ -127,3 +135,22 @@ def test_the_unit_starts_what_install_puts_there() -> None:
     assert "ExecStart=/opt/plantgate/current/bin/plantgate run /etc/plantgate/site.toml" in unit
     for place in ("/opt/plantgate/current", "etc/plantgate", "etc/systemd/system"):
         assert place in script
+
+
+def test_the_receiver_s_units_start_commands_that_take_what_the_sample_says(
+    tmp_path: Path,
+) -> None:
+    for unit, command in (("receiver", "receive"), ("consumer", "consume")):
+        text = (ROOT / "deploy" / "systemd" / f"plantgate-{unit}.service").read_text("utf-8")
+        assert f"ExecStart=/opt/plantgate/current/bin/plantgate {command}\n" in text
+        assert f"EnvironmentFile=/etc/plantgate/{unit}.env\n" in text
+    sample = (ROOT / "deploy" / "systemd" / "receiver.env").read_text("utf-8")
+    lines = [line.lstrip("#") for line in sample.splitlines() if "PLANTGATE_RECEIVE_" in line]
+    said = dict(line.split("=", 1) for line in lines if "=" in line)
+    known = {f"PLANTGATE_RECEIVE_{one.name.upper()}" for one in receive.params if one.name}
+    assert len(said) > 8
+    assert set(said) <= known
+    said |= {"PLANTGATE_RECEIVE_CA": str(tmp_path / "none"), "PLANTGATE_RECEIVE_INSECURE": ""}
+    told = CliRunner().invoke(receive, [], env=said)
+    assert told.exit_code == 2
+    assert f"plantgate receive: --ca {tmp_path / 'none'}: No such file" in told.output

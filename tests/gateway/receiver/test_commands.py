@@ -25,8 +25,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from buffer.contract import Stream
 from gateway.cli.main import COMMANDS, main
 from gateway.wire.v1 import uplink_pb2 as wire
-from tests.fakes.wire_gateway import WireGateway
+from tests.fakes.wire_gateway import Chain, WireGateway
 from tests.gateway.receiver.telemetry import Telemetry, batch
+from tests.gateway.receiver.test_service import evidence, part
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -98,6 +99,55 @@ async def test_a_signal_stops_it_cleanly_with_a_gateway_connected(
             process.send_signal(number)
             await gateway.ended()
         assert process.wait(30) == 0
+
+
+async def test_a_reload_with_nothing_to_read_again_ends_nothing(tmp_path: Path) -> None:
+    with receive(tmp_path) as (process, target):
+        async with WireGateway(target) as gateway:
+            process.send_signal(signal.SIGHUP)
+            made = Telemetry()
+            await gateway.push(Stream.EVENT, made.event())
+            assert await gateway.acknowledged(1) == {1}
+        assert process.poll() is None
+
+
+async def test_a_backup_that_is_put_back_asks_for_what_came_since(tmp_path: Path) -> None:
+    store, copy = tmp_path / "store", tmp_path / "备份" / "1"
+    chain, picture = Chain(Stream.EVIDENCE), b"jpeg" * 100
+    made = Telemetry()
+    records = [made.record(batch([1], np.array([float(n)]), source_ms=n)) for n in range(9)]
+    with receive(store) as (_, target):
+        async with WireGateway(target) as gateway:
+            await gateway.push(Stream.EVENT, made.event())
+            await gateway.push(Stream.EVIDENCE, evidence(picture, chain))
+            await gateway.acknowledged(1)
+            assert (await gateway.next()).evidence_need.offset == 0
+            await gateway.send(part(picture, 0, len(picture)))
+            await gateway.acknowledged(1)
+            await gateway.push(Stream.TELEMETRY, *records[:4])
+            await gateway.acknowledged(4)
+            told = invoke("backup", "--store", store, copy)
+            assert told.exit_code == 0, told.output
+            assert told.output.endswith("1 evidence files\n")
+            await gateway.push(Stream.TELEMETRY, *records[4:])
+            await gateway.acknowledged(5)
+    again = invoke("backup", "--store", store, copy)
+    assert again.exit_code == 2
+    assert "is not empty: name a new folder for each backup" in again.output
+    store.rename(tmp_path / "broken")
+    copy.rename(store)
+    [file] = [one for one in (store / "evidence").rglob("*") if one.is_file()]
+    assert file.read_bytes() == picture
+    with receive(store) as (_, target):
+        async with WireGateway(target) as gateway:
+            ranges = {item.stream: item.ranges for item in gateway.welcome.acknowledged}
+            [held] = ranges[wire.STREAM_TELEMETRY]
+            assert (held.start, held.stop) == (1, 5)
+            await gateway.push(Stream.TELEMETRY, *records)
+            await gateway.acknowledged(9)
+    result = invoke("query", "--store", store)
+    values = [line.split(",")[3] for line in result.stdout.splitlines()[1:]]
+    assert values == [f"{n}.0" for n in range(9)]
 
 
 def test_it_serves_with_the_demo_certificates(tmp_path: Path) -> None:
