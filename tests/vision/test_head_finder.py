@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
 from vision.heads import Heads
+from vision.labels import read_folder
 from vision.manifest import MODELS, Manifest, Model, ModelError, read_model
 from vision.people import LARGE, PERSON, HeadFinder, People, load_people
 from vision.postprocess import Detections, overlaps
 from vision.ppe import heads_window
+from vision.train.head_scenes import Scenes
 
 
 def eager() -> Model:
@@ -106,3 +110,22 @@ def test_a_finder_of_an_earlier_version_is_refused_with_what_to_do() -> None:
     )
     with pytest.raises(ModelError, match="train it anew with `plantgate vision train --heads`"):
         HeadFinder(Model(content, manifest))
+
+
+def test_what_is_taken_for_a_head_where_nobody_is_is_learned_as_none(tmp_path: Path) -> None:
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+    (tmp_path / "classes.txt").write_text("no_helmet\n", encoding="utf-8")
+    for name, labels in (("nobody", ""), ("somebody", "0 0.5 0.5 0.1 0.2\n")):
+        cv2.imwrite(str(tmp_path / "images" / f"{name}.png"), noise(240, 320))
+        (tmp_path / "labels" / f"{name}.txt").write_text(labels, encoding="utf-8")
+    finder = HeadFinder(eager())
+    scenes = Scenes(load_people(PERSON, 0.45, items=()).detector, finder, {}, finder.side)
+    nobody, somebody = scenes.of(read_folder(tmp_path, {}).images)
+    found = finder.look_closer(noise(240, 320))
+    assert len(nobody.target.none) == 15
+    np.testing.assert_array_equal(nobody.target.none, found.boxes[:15])
+    assert not len(nobody.target.boxes)
+    assert not len(nobody.target.unknown)
+    assert len(somebody.target.boxes) == 1
+    assert not len(somebody.target.none)

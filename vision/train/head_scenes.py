@@ -4,7 +4,8 @@ Where labels do not say, nothing is learned: the upper part of a person without 
 helmet that nobody wears (below the upper 45 % of every person found, with no labelled torso under
 it), what a correction calls `cannot_tell`, and in a crowd, where labels are incomplete, what the
 finder before took for a head and nobody labelled. What a correction calls `no_head` is learned as
-none.
+none. A picture without a label of ours, in which no person is found either, shows nobody: what the
+finder before took for heads there is learned as none, at most MOST_NONE of them, hottest first.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ CROWD = 4
 KINDS = {"helmet": WORN, "no_helmet": BARE}
 LIKELY = 0.15
 """Heat from which a finder's unlabelled head in a crowd is not learned as none."""
+MOST_NONE = 15
+"""What is taken for heads in one picture with nobody that is learned as none, at most."""
 
 
 class Scenes:
@@ -60,7 +63,9 @@ class Scenes:
         target = target_of(
             truth_of(image, width, height), self._detector.feed(picture, PERSON_AT).boxes
         )
-        if sum(one.name in KINDS for one in image.labels) >= CROWD:
+        if not image.labels and not len(target.unknown):
+            target = replace(target, none=self._before.look_closer(picture).boxes[:MOST_NONE])
+        elif sum(one.name in KINDS for one in image.labels) >= CROWD:
             found = self._before.look_closer(picture)
             likely = found.heat.max(axis=1, initial=0) >= LIKELY
             more = unlabelled(Heads(found.boxes[likely], found.heat[likely]), target)
