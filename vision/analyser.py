@@ -28,7 +28,7 @@ from vision.config import CameraConfig
 from vision.frames import Frame, Image, LinkState
 from vision.ground_watch import Gathering, GroundWatch, Running
 from vision.health import Look, View, ViewWatch
-from vision.link_watch import LinkChange, LinkWatch
+from vision.link_watch import Breaks, LinkChange, LinkWatch
 from vision.masks import Masks
 from vision.motion import MotionGate
 from vision.postprocess import Detections
@@ -118,6 +118,7 @@ class Analyser:
         self._clock = ClockWatch(config.clock) if config.clock is not None else None
         self._stale_ns = round(config.stale_s * 1e9)
         self._patience_ns = max(self._stale_ns, round(SELDOM * 1e9 / config.analyse_fps))
+        self._breaks = Breaks()
         self._link = LinkWatch(self._stale_ns, start_ns=start_ns, patience_ns=self._patience_ns)
         self._fed_ns: int | None = None
         self._start_ns = start_ns
@@ -172,6 +173,8 @@ class Analyser:
     def feed(self, frame: Frame, *, now_ns: int) -> list[Output]:
         """Judge one frame."""
         outputs: list[Output] = [*self._link.back(now_ns)]
+        if frame.first and not self._config.is_file:  # a file begins anew at its end
+            self._breaks.began(now_ns)
         broken = self._fed_ns is not None and now_ns - self._fed_ns > self._patience_ns
         self._fed_ns = now_ns
         if broken:
@@ -240,7 +243,7 @@ class Analyser:
 
     def _count(self, frame: Frame, now_ns: int) -> list[Output]:
         height, width = frame.image.shape[:2]
-        doubtful = self._view is View.MOVED
+        doubtful = self._view is View.MOVED or self._breaks.often(now_ns)
         still = self._stillness.feed(self.tracks, now_ns)
         changes = self._zones.feed(
             self.tracks, width, height, now_ns=now_ns, doubtful=doubtful, worn=self.worn

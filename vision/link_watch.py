@@ -4,6 +4,7 @@ Guarantees:
 
 - A camera is lost once no frame came for `stale_s`, or at once where it cannot even be opened; and
   once frames come of which none could be turned into a picture for as long.
+- A stream that is opened anew again and again is in doubt, however fresh its pictures are.
 - Why it is lost is told again when another reason has stood for SETTLED_NS: a camera that stops
   delivering and then refuses the login is told with both. Each reason is told once an outage, and
   MOST_REASONS of them at most, since some quote what the camera said.
@@ -20,6 +21,9 @@ STARTUP_NS = 8_000_000_000
 SETTLED_NS = 10_000_000_000
 """Longer than reasons of a moment last: an attempt is bounded by 3 s, the wait after it by 5 s."""
 MOST_REASONS = 8
+OFTEN_NS = 8_000_000_000
+"""A line that garbles one byte in 200 lets a picture through every few seconds, each of a stream
+opened anew: counts looked good for up to 17 s. Less than the 10 s in which it is to be back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,22 @@ class LinkChange:
     lost: bool
     reason: str
     again: bool = False
+
+
+class Breaks:
+    """Of one camera: how often its stream was opened anew."""
+
+    def __init__(self) -> None:
+        self._former_ns: int | None = None
+        self._latest_ns: int | None = None
+
+    def began(self, now_ns: int) -> None:
+        """The first picture of a stream came."""
+        self._former_ns, self._latest_ns = self._latest_ns, now_ns
+
+    def often(self, now_ns: int) -> bool:
+        """Tell whether two streams began in the last OFTEN_NS."""
+        return self._former_ns is not None and now_ns - self._former_ns < OFTEN_NS
 
 
 class LinkWatch:
@@ -89,4 +109,12 @@ class LinkWatch:
         return "frames come, and none of them could be turned into a picture"
 
 
-__all__ = ["MOST_REASONS", "SETTLED_NS", "STARTUP_NS", "LinkChange", "LinkWatch"]
+__all__ = [
+    "MOST_REASONS",
+    "OFTEN_NS",
+    "SETTLED_NS",
+    "STARTUP_NS",
+    "Breaks",
+    "LinkChange",
+    "LinkWatch",
+]

@@ -114,7 +114,7 @@ class Zones:
     ) -> list[Change]:
         """Judge one frame of the given size. worn: state of each item by track id.
 
-        doubtful: the zones may lie elsewhere by now.
+        doubtful: the zones may lie elsewhere by now, or the stream breaks off again and again.
         """
         members = self.members(tracks, width, height)
         self._counts = tuple(int(member.sum()) for member in members)

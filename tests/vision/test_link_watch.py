@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vision.frames import LinkState
-from vision.link_watch import MOST_REASONS, SETTLED_NS, LinkChange, LinkWatch
+from vision.link_watch import MOST_REASONS, OFTEN_NS, SETTLED_NS, Breaks, LinkChange, LinkWatch
 
 S = 1_000_000_000
 STOPPED, SILENT, REFUSED = "stopped", "no answer within 3 s", "refuses the login"
@@ -51,3 +51,18 @@ def test_an_outage_is_told_in_few_words_and_none_twice(steps: list[tuple[int, st
     assert len({one.reason for one in told}) == len(told) <= MOST_REASONS
     assert all(one.again for one in told[1:])
     assert watch.lost
+
+
+def test_a_stream_that_begins_anew_again_and_again_is_in_doubt() -> None:
+    breaks = Breaks()
+    breaks.began(0)
+    assert not breaks.often(0), "it was switched on"
+    breaks.began(60 * S)
+    assert not breaks.often(60 * S), "once in a minute"
+    breaks.began(65 * S)
+    assert breaks.often(65 * S)
+    assert breaks.often(60 * S + OFTEN_NS - 1)
+    assert not breaks.often(60 * S + OFTEN_NS)
+    breaks.began(70 * S)
+    assert breaks.often(65 * S + OFTEN_NS - 1)
+    assert not breaks.often(65 * S + OFTEN_NS)

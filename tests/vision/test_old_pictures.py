@@ -14,7 +14,7 @@ from vision.frames import Frame, LinkState
 from vision.link_watch import STARTUP_NS, LinkChange
 from vision.postprocess import Detections
 from vision.sightings import Sighting, Sightings
-from vision.zones import BAD_NOT_CONNECTED, GOOD, Headcount, OverCount, TooFew
+from vision.zones import BAD_NOT_CONNECTED, GOOD, UNCERTAIN, Headcount, OverCount, TooFew
 
 S = 1_000_000_000
 WHOLE = [[0, 0], [1, 0], [1, 1], [0, 1]]
@@ -171,3 +171,25 @@ def test_counts_of_a_view_that_cannot_be_judged_are_not_drawn() -> None:
     assert list(rig.analyser.counts) == [1]
     rig.tick(20, frame_s=1.75)
     assert list(rig.analyser.counts) == []
+
+
+def qualities(rig: Rig, from_s: float, to_s: float, *, firsts: Sequence[float]) -> set[int]:
+    """Of the counts while streams begin at `firsts`."""
+    found: set[int] = set()
+    for quarter in range(round(4 * from_s), round(4 * to_s)):
+        at_s = quarter / 4
+        outputs = rig.feed(at_s, first=at_s in firsts)
+        outputs += rig.tick(at_s, frame_s=at_s)
+        found |= {one.quality for one in samples(outputs)}
+    return found
+
+
+def test_counts_of_a_stream_that_breaks_off_again_and_again_are_uncertain() -> None:
+    """A garbled line let a picture through every few seconds: counts were good for 17 s."""
+    rig = Rig()
+    assert qualities(rig, 0, 20, firsts=[10]) == {GOOD}
+    assert qualities(rig, 20, 31, firsts=[20, 24, 30]) == {GOOD, UNCERTAIN}
+    assert qualities(rig, 31, 32, firsts=[]) == {UNCERTAIN}
+    assert qualities(rig, 33, 60, firsts=[]) == {GOOD}
+    clip = Rig(source="clip.mp4")
+    assert qualities(clip, 0, 20, firsts=[4, 8, 12]) == {GOOD}, "a clip that is played in a loop"
