@@ -54,6 +54,7 @@ def listed(data_dir: Path, as_json: bool) -> None:
             f"  started {row['started']}  ended {row['ended']}"
             f"  violations {row['violations']}, standing {row['standing']}"
         )
+        _explain(row)
     print(f"{len(answer['permits'])} permits")
 
 
@@ -93,7 +94,10 @@ def enter(data_dir: Path, ticket: str, operator: str, **fields: Any) -> None:  #
         k: value for k, value in fields.items() if value not in {"", None} and value is not False
     }
     permit = {"ticket_no": ticket, **given}
-    _moved(answered(data_dir, {"ask": "permit.enter", "permit": permit, "operator": operator}))
+    _moved(
+        data_dir,
+        answered(data_dir, {"ask": "permit.enter", "permit": permit, "operator": operator}),
+    )
 
 
 @command.command(
@@ -114,14 +118,17 @@ def gas(data_dir: Path, ticket: str, operator: str, **fields: Any) -> None:  # n
     """Enter a gas analysis 气体分析 of a permit."""
     given = {name: value for name, value in fields.items() if value not in {"", None}}
     analysis = {"permit": ticket, "analyst": operator, **given}
-    _moved(answered(data_dir, {"ask": "permit.gas", "analysis": analysis, "operator": operator}))
+    _moved(
+        data_dir,
+        answered(data_dir, {"ask": "permit.gas", "analysis": analysis, "operator": operator}),
+    )
 
 
 def _verb(name: str, words: str) -> None:
     def run(data_dir: Path, ticket: str, operator: str, reason: str) -> None:
         request = {"ask": "permit.change", "verb": name, "ticket": ticket, "operator": operator,
                    "reason": reason}  # fmt: skip
-        _moved(answered(data_dir, request))
+        _moved(data_dir, answered(data_dir, request))
 
     run.__doc__ = words
     decorated: Any = run
@@ -140,5 +147,21 @@ for _name, _words in _VERBS.items():
     _verb(_name, _words)
 
 
-def _moved(answer: Mapping[str, Any]) -> None:
+def _moved(data_dir: Path, answer: Mapping[str, Any]) -> None:
+    """Say how the permit stands now, and what is wrong with it."""
     print(f"{answer['ticket']}: {answer['state']}")
+    for row in answered(data_dir, {"ask": "permit.list"})["permits"]:
+        if row["ticket_no"] == answer["ticket"]:
+            _explain(row)
+
+
+def _explain(row: Mapping[str, Any]) -> None:
+    """What an operator has to know beside the state: a place nobody watches, what stands."""
+    over = row["counted"] in {"ended", "closed"}
+    if not row.get("watched", True) and not over:
+        name = row["area"] or row["place"] or "no area"
+        print(f"  ! not watched 不受监视: no [[permit_area]] of the site file is called {name}:"
+              " gas, people and pictures there are not watched 区域未配置")  # fmt: skip
+    for one in row["now_violated"]:
+        stop = "STOP 停止作业: " if one["stop"] else ""
+        print(f"  ! {stop}{one['en']} {one['zh']}")

@@ -242,7 +242,10 @@ def _change(data_dir: Path, change: Callable[[People], People]) -> None:
     path = path_of(data_dir)
     try:
         if not data_dir.is_dir():
-            raise UsersError(f"{data_dir}: no data directory (data_dir of the site file)")
+            raise UsersError(
+                f"{data_dir}: there is no such folder: give data_dir of the site file; before the"
+                " gateway's first start (plantgate run) it is not there yet"
+            )
         path.parent.mkdir(mode=0o700, exist_ok=True)
         with _locked(path.parent):
             write_private(path, _encoded(change(read(data_dir))))

@@ -90,7 +90,7 @@ def _link(
             cause.advice, cause.chinese_advice,
         )  # fmt: skip
     asked = statistics.get("requests_per_poll", 0)
-    each = f", {asked:.0f} requests a poll" if asked else ""
+    each = f", {asked:.0f} request{'s' * (asked > 1)} a poll" if asked else ""
     each_zh = f",每周期 {asked:.0f} 个请求" if asked else ""
     trip_ms = statistics.get("round_trip_ms", 0.0)
     after = f" after {trip_ms:.0f} ms" if trip_ms >= 1 else ""

@@ -78,7 +78,8 @@ def memory(cameras: int, meminfo: Path = Path("/proc/meminfo")) -> Finding:
     good = free >= need
     return Finding(
         MACHINE, About.MEMORY, State.GOOD if good else State.FAULT,
-        f"{free >> 20:,} MB free, about {need >> 20:,} MB needed (gateway, {cameras} cameras)",
+        f"{free >> 20:,} MB free, about {need >> 20:,} MB needed (gateway"
+        f"{f', {cameras} cameras' if cameras else ''})",
         f"可用内存 {free >> 20:,} MB,约需 {need >> 20:,} MB(网关和 {cameras} 路摄像机)",
         "" if good else "end other programs, or fewer cameras on this machine",
         "" if good else "关闭其他程序或减少摄像机",

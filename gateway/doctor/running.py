@@ -133,10 +133,11 @@ def _uplink(part: str, link: Mapping[str, Any] | None) -> Iterator[Finding]:
         yield from _source(part, None)
         return
     if link["connected"]:
+        waiting = link["backlog_records"] or 0
         yield Finding(
             part, About.LINK, State.GOOD,
-            f"connected to {link['target']}, {link['backlog_records']} records wait",
-            f"已连接 {link['target']},待传 {link['backlog_records']} 条记录",
+            f"connected to {link['target']}, {waiting:.0f} records wait",
+            f"已连接 {link['target']},待传 {waiting:.0f} 条记录",
         )  # fmt: skip
         return
     why = str(link["text"] or "not connected")

@@ -16,7 +16,10 @@ _TEXTS = ("place", "content", "guardian", "worker", "company", "camera", "detect
 
 
 def listed(job: Job, situation: Situation) -> dict[str, Any]:
-    """Write down how a permit stands; times in ns since 1970 UTC, 0 where not (yet)."""
+    """Write down how a permit stands; times in ns since 1970 UTC, 0 where not (yet).
+
+    watched: the site file has the permit's area, so that gas, people and pictures are watched.
+    """
     permit, level = situation.permit, situation.level
     state, _, waits = (job.reported or permit.state.value).partition(": ")
     return {
@@ -27,6 +30,7 @@ def listed(job: Job, situation: Situation) -> dict[str, Any]:
         "waiting_for": waits.split(", ") if waits else [],
         "level": level.word if level else "",
         "area": situation.area.name if situation.area else permit.text("area"),
+        "watched": situation.area is not None,
         "started": local(permit.started_ns),
         "ended": local(permit.ended_ns),
         "violations": len(job.violations),

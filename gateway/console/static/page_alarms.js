@@ -7,6 +7,7 @@ import { conditionWord, empty, limitText, signOf, sourceText, stateWord, valueTe
 import { command, get } from "./api.js";
 import { ask, attempt } from "./forms.js";
 import { may } from "./who.js";
+import { clip } from "./clip.js";
 
 const STEPS = { new: ["confirm", "reject"], pushed: ["confirm", "reject"], confirmed: ["handle", "reject"], false: ["confirm", "close"], handling: ["close"], closed: [] };
 const FILTERS = {
@@ -166,6 +167,7 @@ function evidence(file) {
   const about = h("figcaption", {}, moment(file.time_ns), " · ", bytes(file.total_bytes), " · ", h("code", { title: file.sha256 }, file.sha256.slice(0, 12)), " ", h("a", { href: address, target: "_blank", rel: "noopener" }, t("alarms.open")));
   if (file.media_type.startsWith("image/")) return h("figure", {}, h("a", { href: address, target: "_blank", rel: "noopener" }, h("img", { src: address, alt: t("alarms.picture"), loading: "lazy" })), about);
   if (file.media_type === "video/mp4") return h("figure", {}, h("video", { src: address, controls: true, preload: "metadata" }), about);
+  if (file.media_type === "video/x-msvideo") return h("figure", {}, h("p", { class: "file" }, t("alarms.clip")), clip(address), about);
   return h("figure", {}, h("p", { class: "file" }, t(file.media_type.startsWith("video/") ? "alarms.clip" : file.media_type === "application/json" ? "alarms.sheet" : "alarms.file")), about);
 }
 

@@ -40,10 +40,15 @@ export function mount(page) {
   function row(one) {
     const choose = () => { chosen = one.ticket_no; history.replaceState(null, "", `/work?${new URLSearchParams({ ticket: chosen })}`); draw(); };
     return h("tr", { tabindex: 0, "data-ticket": one.ticket_no, class: `${one.standing ? "waits" : ""} ${chosen === one.ticket_no ? "chosen" : ""} ${["ended", "closed"].includes(one.counted) ? "aside" : ""}`, onclick: choose, onkeydown: (event) => { if (event.key === "Enter") choose(); } },
-      h("td", { class: "name" }, one.ticket_no), h("td", {}, word("work", one.work)), h("td", {}, word("level", one.level)), h("td", {}, one.area || one.place),
+      h("td", { class: "name" }, one.ticket_no), h("td", {}, word("work", one.work)), h("td", {}, word("level", one.level)), h("td", {}, one.area || one.place, blind(one) ? h("br") : null, blind(one) ? mark("bad", t("work.not_watched")) : null),
       h("td", {}, word("permit", one.counted), one.waiting_for.length ? h("small", {}, t("work.waits_short")) : null),
       h("td", { class: "time" }, remaining(one)),
       h("td", {}, one.standing ? mark("bad", t("work.violated", { n: one.standing })) : t("work.all", { n: one.violations })));
+  }
+
+  // A permit whose place the site file does not know: nothing there is watched, and that is said.
+  function blind(one) {
+    return one.watched === false && !["ended", "closed"].includes(one.counted);
   }
 
   function remaining(one) {
@@ -59,6 +64,7 @@ export function mount(page) {
     return [
       h("h2", {}, `${word("work", one.work)} ${word("level", one.level)} · ${one.ticket_no}`),
       h("p", { class: "headline" }, word("permit", one.counted), one.special_time.length ? h("em", { class: "tag" }, one.special_time.map((why) => word("special", why)).join("、")) : null),
+      blind(one) ? h("p", { class: "refused" }, t("work.not_watched_long", { name: one.area || one.place || "–" })) : null,
       one.waiting_for.length ? h("p", { class: "refused" }, t("work.waits", { what: one.waiting_for.map((code) => word("condition", code)).join("、") })) : null,
       h("div", { class: "buttons" }, may("permit.change") ? verbs.map((verb) => change(one, verb)) : null,
         may("permit.gas") && !["ended", "closed"].includes(one.counted) ? h("button", { "data-act": "gas", onclick: () => gas(one) }, t("work.gas")) : null,

@@ -281,6 +281,7 @@ def test_an_unknown_device_and_an_unknown_place_are_said() -> None:
     scene.permit(camera="NO-1", area="somewhere")
     assert scene.raised() == ["device_unknown"]
     assert any("somewhere" in event.text for event in scene.events("work.not_judged"))
+    assert [row["watched"] for row in scene.monitor.permits(scene.now)] == [False]
 
 
 def test_work_without_approval() -> None:
