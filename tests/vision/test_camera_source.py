@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -275,3 +276,17 @@ async def test_a_camera_runs_with_more_threads_and_before_others_for_the_killer(
         scored = Path(f"/proc/{seen.source.pid}/oom_score_adj")
         score = await asyncio.to_thread(scored.read_text, "ascii")
     assert int(score) >= 500
+
+
+async def test_people_who_gather_come_from_the_process_with_their_places(vtest: Path) -> None:
+    ground = json.loads((Path(__file__).with_name("vtest_ground.json")).read_text("utf-8"))
+    gathering = {"people": 2, "radius_m": 20.0, "hold_s": 0.0}
+    zone = {"name": "all", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]], "gathering": gathering}
+    config = camera(str(vtest), zone=[zone], ground={"points": ground["points"]})
+    async with running(config) as seen:
+        await seen.until(lambda: "vision.gathering" in seen.kinds())
+        await seen.until(lambda: "ways_untimed" in seen.source.statistics())
+    event = seen.event("vision.gathering")
+    assert event.picture[:3] == b"\xff\xd8\xff"
+    assert event.attributes["active"] is True
+    assert len(str(event.attributes["at_m"]).split(";")) == event.attributes["people"]
