@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 SEED   ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint peers bench proto bundle lock clean outage-full chaos kills flood slow-link fuzz soak load cluster rtsp alarm-quality
+.PHONY: help demo test lint peers bench proto bundle lock clean outage-full chaos kills flood slow-link fuzz soak load cluster rtsp alarm-quality running-rates
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -81,6 +81,9 @@ cluster: $(VENV)/.dev  ## 200 gateways on JetStream x 3 and Patroni x 3, leaders
 
 alarm-quality: $(VENV)/.dev  ## false and missed vision alarms a camera-hour on bent real clips (6 min); ARGS="--way rain"
 	$(BIN)/python -m tests.vision.alarm_quality $(ARGS)
+
+running-rates: $(VENV)/.dev  ## false and missed alarms of running on drawn scenes (6 min of a core); ARGS="--hours 1"
+	$(BIN)/python -m tests.vision.running_rates $(ARGS)
 
 proto: $(VENV)/.dev  ## regenerate gateway/wire/v1 from proto/
 	@deploy/proto.sh $(BIN) write

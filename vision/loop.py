@@ -170,8 +170,15 @@ class CameraLoop:
             self._around.memory.forget()
         text = f"Camera {self._config.name}: the view of now is learned as the right one."
         newest = self._ring.newest
-        self._happened("vision.view_relearned", text + " 重新学习视角。",
+        self._happened("vision.view_relearned", text + " 重新学习视角。" + self._measure_anew,
                        picture=newest.jpeg if newest is not None else b"")  # fmt: skip
+
+    @property
+    def _measure_anew(self) -> str:
+        """What is to be said of the ground where the view is another than it was."""
+        if self._config.ground is None:
+            return ""
+        return " If it was turned, [camera.ground] has to be measured anew 重新标定地面."
 
     def _remember(self, now_ns: int) -> None:
         """Write down what was learned of the view, if it is time to."""
@@ -321,6 +328,7 @@ class CameraLoop:
             case ViewChange(view=view):
                 words = f"{view.value.replace('_', ' ')} ({VIEW_WORDS_ZH[view]})"
                 text = f"Camera {name}: the view is {words}." + _HINTS.get(view, "")
+                text += self._measure_anew if view is View.MOVED else ""
                 self._happened("vision.view", text, {"view": view.value}, self._picture(frame),
                                frame.wall_ns if frame is not None else 0)  # fmt: skip
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,9 @@ from gateway.config.capacity import Forecast, forecast, shortfall
 from gateway.config.load import ConfigError, ConfigProblem, Device, Site, load
 from gateway.runtime.clock import SystemClock
 from vision.tags import all_tags
+
+if TYPE_CHECKING:
+    from vision.config import CameraConfig
 
 EXAMPLE = """\b
 Example:
@@ -146,6 +149,7 @@ def _summary(site: Site, expected: Forecast) -> str:
     lines += [
         f"  {camera.name}: camera, {_count(len(all_tags(camera)), 'point')},"
         f" {_count(len(camera.zones), 'zone')}, {camera.analyse_fps:g} frames/s analysed"
+        + _ground_words(camera)
         for camera in site.cameras
     ]
     lines += [
@@ -287,3 +291,16 @@ def _count(number: int, word: str) -> str:
 
 def _round(number: float) -> str:
     return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
+
+
+def _ground_words(camera: CameraConfig) -> str:
+    """How well the measured points of a camera's ground fit."""
+    if camera.ground is None:
+        return ""
+    from vision.ground import LEAST_POINTS
+
+    count = len(camera.ground.points)
+    if count == LEAST_POINTS:
+        return f", ground by {count} points (they always fit: a fifth tells an error)"
+    off_m = float(camera.ground.fitted().fit.off_m.max())
+    return f", ground by {count} points, at most {off_m:.2f} m off"
