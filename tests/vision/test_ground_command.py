@@ -43,7 +43,7 @@ def test_a_right_calibration_is_printed_and_drawn(tmp_path: Path) -> None:
     assert "Four points" not in result.output
     assert "0.00 m" in result.output
     drawn = cv2.imread(str(tmp_path / "grid.png"))
-    yellow = (np.abs(np.asarray(drawn, int) - (0, 220, 255)) < 30).all(axis=2)
+    yellow = np.asarray((np.abs(np.asarray(drawn, int) - (0, 220, 255)) < 30).all(axis=2))
     horizon = round(HEIGHT / 2 - MAST.focal * np.tan(MAST.down))
     assert yellow[HEIGHT // 2 :].mean() > 0.03
     assert not yellow[: max(0, horizon)].any()
