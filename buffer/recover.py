@@ -80,6 +80,20 @@ class Opened:
             os.close(self.lock)
             raise unusable(path, failure) from failure
 
+    def try_out(self, path: Path, now_ns: int) -> None:
+        """Commit to both files what says nothing; where one does not take it, all is closed.
+
+        Raises BufferPathError. A disk may take a small file and not what is written to these.
+        """
+        try:
+            for database in (self.telemetry, self.records):
+                database.begin()
+                database.set_meta("tried_ns", now_ns)
+                database.commit()
+        except (sqlite3.Error, OSError) as failure:
+            self.close()
+            raise unusable(path, failure) from failure
+
     def close(self) -> None:
         """Let go of it all, unused."""
         self.telemetry.close()

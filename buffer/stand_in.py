@@ -9,31 +9,21 @@ as volatile and kept, `HELD_BYTES` of them (beyond that: counted lost); it is ne
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import hashlib
-import os
-import shutil
-import sqlite3
 from collections.abc import Collection, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from buffer.contract import BufferPathError, Gap, NotStoredError, Record, Stream
+from buffer.contract import Gap, NotStoredError, Record, Stream
 from buffer.database import ROW_OVERHEAD_BYTES
 from buffer.kept import HELD_BYTES
 from buffer.policy import MIB, BufferConfig
 from buffer.ranges import RangeSet
 from buffer.store import Buffer
 
-IN_MEMORY = (Path("/dev/shm"), Path("/run"))  # noqa: S108 - file systems in memory, shm_overview(7)
 QUOTAS = {
     Stream.ALARM: 4 * MIB, Stream.EVENT: 8 * MIB, Stream.TELEMETRY: 20 * MIB,
     Stream.EVIDENCE: 8 * MIB,
 }  # fmt: skip
 """With their WALs less than the 64 MiB that a container has in /dev/shm."""
-COPIED_BYTES = 4 * MIB
-NOT_COPIED = frozenset({"evidence", "recordings", "config", "reserve", "lock", "control.sock"})
 READ_BYTES = MIB
 
 
@@ -41,13 +31,14 @@ READ_BYTES = MIB
 class HandOver:
     """What a log in memory held that is to be on disk: payloads, states, and what is lost.
 
-    why: what kept it from being stored.
+    files: beside the log, by path in the data directory.  why: what kept it from being stored.
     """
 
     alarms: list[bytes] = field(default_factory=list)
     events: list[bytes] = field(default_factory=list)
     state: dict[str, bytes] = field(default_factory=dict)
     lost: list[Gap] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
     why: str = ""
 
 
@@ -145,130 +136,3 @@ def in_memory(config: BufferConfig) -> BufferConfig:
         config, quota_bytes=QUOTAS, quota_hours={}, rollup_quota_bytes=0, reserve_bytes=0,
         min_free_bytes=4 * MIB,
     )  # fmt: skip
-
-
-class Folder:
-    """The folder in memory that stands for a data directory, and the hold on both.
-
-    Raises BufferPathError where another process holds either, or no memory can be had.
-    """
-
-    def __init__(self, data_dir: Path) -> None:
-        self._lock = _held(data_dir)
-        try:
-            self.path = _made(data_dir)
-        except BaseException:
-            self.release()
-            raise
-        self.notes = _copied(data_dir, self.path)
-
-    def release(self) -> None:
-        """Let go of the data directory, so that it can be opened."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    def remove(self) -> None:
-        """Let go, and give the memory back."""
-        self.release()
-        shutil.rmtree(self.path, ignore_errors=True)
-
-
-def places(data_dir: Path) -> list[Path]:
-    """Where the folder in memory of a data directory may be."""
-    name = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:16]
-    return [root / f"plantgate-{name}" for root in IN_MEMORY]
-
-
-def forget(data_dir: Path) -> None:
-    """Give back the memory of a gateway that was killed; the data directory is open, and held."""
-    for path in places(data_dir):
-        try:
-            is_own = not path.is_symlink() and path.stat().st_uid == os.geteuid()
-            lock = _held(path)
-        except (OSError, BufferPathError):
-            continue  # there is none, or it is in use
-        if is_own:
-            shutil.rmtree(path, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
-
-
-def known_states(data_dir: Path) -> tuple[dict[str, bytes], str]:
-    """States that records.db holds, and why they cannot be read, or nothing.
-
-    Read without writing a byte: the VFS `unix-none` takes no locks, and an exclusive connection
-    keeps the WAL's index in its own memory (sqlite.org/wal.html, sections 6 and 7). Only for
-    a data directory that no process writes to.
-    """
-    path = data_dir / "records.db"
-    try:
-        if not path.exists():
-            return {}, ""
-        uri = f"{path.absolute().as_uri()}?mode=ro&vfs=unix-none"
-        with closing(sqlite3.connect(uri, uri=True)) as source:
-            source.execute("PRAGMA locking_mode = EXCLUSIVE")
-            rows = source.execute("SELECT key, value FROM state").fetchall()
-    except (OSError, sqlite3.Error) as failure:
-        return {}, str(failure)
-    return {str(key): bytes(value) for key, value in rows}, ""
-
-
-def _held(data_dir: Path) -> int | None:
-    try:
-        handle = os.open(data_dir / "lock", os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as failure:
-        os.close(handle)
-        text = f"Data directory {data_dir} is in use by another process."
-        raise BufferPathError(text) from failure
-    except OSError:
-        os.close(handle)
-        return None
-    return handle
-
-
-def _made(data_dir: Path) -> Path:
-    """Make the folder anew, for this user only; one for each data directory, so none piles up."""
-    why = ""
-    for path in places(data_dir):
-        try:
-            if path.exists() and (lock := _held(path)) is not None:
-                os.close(lock)
-            if path.is_symlink() or (path.exists() and path.stat().st_uid != os.geteuid()):
-                why = f"{path} is not this user's"
-                continue
-            shutil.rmtree(path, ignore_errors=True)
-            path.mkdir(mode=0o700)
-        except OSError as failure:
-            why = str(failure)
-            continue
-        return path
-    raise BufferPathError(f"Data directory {data_dir} cannot be used, nor memory instead: {why}.")
-
-
-def _copied(data_dir: Path, folder: Path) -> list[str]:
-    """Copy what is small beside the log (keys, people, views); gives what cannot be read."""
-    notes: list[str] = []
-    try:
-        entries = sorted(data_dir.iterdir())
-    except OSError as failure:
-        return [f"{data_dir} cannot be read: {failure.strerror}"]
-    for entry in entries:
-        if entry.name in NOT_COPIED or ".db" in entry.name or entry.name.startswith("."):
-            continue
-        try:
-            files = [entry] if entry.is_file() else [f for f in entry.rglob("*") if f.is_file()]
-            if sum(file.stat().st_size for file in files) > COPIED_BYTES:
-                notes.append(f"{entry.name} is too large to be copied")
-                continue
-            for file in files:
-                target = folder / file.relative_to(data_dir)
-                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                shutil.copy2(file, target)
-        except OSError as failure:
-            notes.append(f"{entry.name} cannot be read: {failure.strerror}")
-    return notes

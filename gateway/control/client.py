@@ -25,23 +25,13 @@ class RefusedError(Exception):
 
 def ask(data_dir: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
     """Send one request and give the answer. Raises NotAnsweredError or RefusedError."""
-    try:
-        folder = os.open(_folder(data_dir), os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise NotAnsweredError(f"{data_dir}: no data directory: {error.strerror}") from error
-    try:
-        with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(TIMEOUT_S)
-            link.connect(f"/proc/self/fd/{folder}/{SOCKET}")
+    with _connected(data_dir) as link:
+        try:
             link.sendall(json.dumps(request).encode() + b"\n")
             with link.makefile("rb") as stream:
                 line = stream.readline()
-    except (FileNotFoundError, ConnectionRefusedError) as error:
-        raise NotAnsweredError(f"{data_dir}: no gateway is running there") from error
-    except OSError as error:
-        raise NotAnsweredError(f"{data_dir}: the gateway does not answer: {error}") from error
-    finally:
-        os.close(folder)
+        except OSError as error:
+            raise NotAnsweredError(f"{data_dir}: the gateway does not answer: {error}") from error
     if not line.endswith(b"\n"):
         raise NotAnsweredError(f"{data_dir}: the gateway ended before it answered")
     answer: dict[str, Any] = json.loads(line)
@@ -50,15 +40,49 @@ def ask(data_dir: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
     return answer
 
 
-def _folder(data_dir: Path) -> Path:
-    """Where the gateway listens: elsewhere while its disk takes nothing (buffer/stand_in.py)."""
-    with suppress(OSError):
-        if os.statvfs(data_dir).f_flag & os.ST_RDONLY or not (data_dir / SOCKET).exists():
-            from buffer.stand_in import places
+def _connected(data_dir: Path) -> socket.socket:
+    """A connection to the gateway of a data directory, on its disk or in memory.
 
-            owners = {data_dir.stat().st_uid, os.geteuid()}
-            for place in places(data_dir):
-                with suppress(OSError):
-                    if place.lstat().st_uid in owners and (place / SOCKET).exists():
-                        return place
-    return data_dir
+    In memory it listens while the disk takes nothing (buffer/memory_folder.py): a socket that lies
+    on the disk then is one that a gateway before it left, and nobody answers there.
+    """
+    try:
+        return _opened(data_dir)
+    except OSError as error:
+        with suppress(OSError):
+            return _in_memory(data_dir)
+        if not isinstance(error, FileNotFoundError | ConnectionRefusedError):
+            text = f"{data_dir}: the gateway does not answer: {error.strerror or error}"
+        elif not os.access(data_dir, os.F_OK):
+            text = f"{data_dir}: no data directory: {error.strerror}"
+        else:
+            text = f"{data_dir}: no gateway is running there"
+        raise NotAnsweredError(text) from error
+
+
+def _in_memory(data_dir: Path) -> socket.socket:
+    """The same, of a gateway that is in memory; OSError where there is none that can be trusted."""
+    from buffer.memory_folder import places
+
+    owners = {os.geteuid()}
+    with suppress(OSError):
+        owners.add(data_dir.stat().st_uid)
+    for place in places(data_dir):
+        with suppress(OSError):
+            if place.lstat().st_uid in owners:
+                return _opened(place)
+    raise FileNotFoundError(data_dir)
+
+
+def _opened(folder: Path) -> socket.socket:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    link = socket.socket(socket.AF_UNIX)
+    try:
+        link.settimeout(TIMEOUT_S)
+        link.connect(f"/proc/self/fd/{handle}/{SOCKET}")  # whose path may be longer than one
+    except BaseException:
+        link.close()
+        raise
+    finally:
+        os.close(handle)
+    return link

@@ -20,8 +20,9 @@ from functools import partial
 from pathlib import Path
 
 from buffer.contract import BufferPathError, NotStoredError, Stream
+from buffer.memory_folder import Folder, forget, known_states
 from buffer.recover import open_data_dir
-from buffer.stand_in import Folder, HandOver, StandIn, forget, in_memory, known_states
+from buffer.stand_in import HandOver, StandIn, in_memory
 from buffer.store import Buffer
 from gateway.config.load import ConfigError
 from gateway.config.site import Site, with_state_dir, without_state_dir
@@ -35,6 +36,7 @@ from gateway.sources.keep import Part
 
 RETRY_NS = 10_000_000_000
 LOOK_S = 0.2
+NO_RECORDINGS = " No camera is recorded."
 OF_ONE_LOG = (POINT_IDS_STATE, "derived/", "uplink.files.")
 """Names of states that speak of a log's own sequences and ids."""
 OF_ALARMS = (DESK_STATE, "notify/")
@@ -101,15 +103,14 @@ class Opening:
         disk = self.disk
         if disk is None:
             return None
-        disk.folder.remove()
+        disk.leave()
         try:
             await disk.store()
         except (BufferPathError, ConfigError, NotStoredError, OSError) as error:
             disk.held.why = str(error)
             if not self._stop.is_set():
                 return opening(disk.load(), disk.load, disk.clock, self._stop, disk.held)
-            count = f"{len(disk.held.alarms)} alarm records and {len(disk.held.events)} events"
-            raise NotStoredError(f"{error} Stopped: {count} in memory are lost here.") from error
+            raise NotStoredError(f"{error} Stopped: {disk.lost_words()} lost here.") from error
         if self._stop.is_set():
             return None
         return opening(disk.load(), disk.load, disk.clock, self._stop)
@@ -136,6 +137,7 @@ def opening(
         raise why
     folder = Folder(site.gateway.data_dir)
     try:
+        folder.put(before.files if before is not None else {})
         moved = _moved(site, folder.path)
         buffer = _in_memory(moved, folder.path, clock)
     except BaseException:
@@ -143,7 +145,7 @@ def opening(
         raise
     found = Opening(moved, buffer, lambda: _moved(load(), folder.path), stop)
     found.disk = Disk(site.gateway.data_dir, folder, load, clock)
-    found.disk.begin(buffer, why, before or HandOver())
+    found.disk.begin(buffer, why, before or HandOver(), records=_records_there(site))
     return found
 
 
@@ -185,6 +187,11 @@ def _moved(site: Site, folder: Path) -> Site:
     )
 
 
+def _records_there(site: Site) -> bool:
+    """Tell whether any camera is to be recorded on the disk of the data directory."""
+    return not site.recording.folder and any(one.record != "never" for one in site.cameras)
+
+
 class Disk:
     """Tries the disk again; a part of the gateway that runs on a log in memory."""
 
@@ -197,15 +204,22 @@ class Disk:
         self._whole = True
         self._said: list[str] = []
         self._notes: list[str] = []
+        self._changes: list[str] = []
         self._tries, self._why = 0, ""
 
-    def begin(self, buffer: StandIn, why: BufferPathError, before: HandOver) -> None:
-        """Have the log in memory go on from what the disk can still be asked."""
+    def begin(
+        self, buffer: StandIn, why: BufferPathError, before: HandOver, *, records: bool
+    ) -> None:
+        """Have the log in memory go on from what the disk can still be asked.
+
+        records: cameras are to be recorded in the data directory.
+        """
         known, unknown = known_states(self._data_dir)
         text = (
             f"{why} Everything is in memory only, and lost if this process ends: alarms go out at"
-            " once, marked volatile. Make the disk writable (space, fsck, remount); it is tried"
-            f" again every {RETRY_NS // 10**9} s. 磁盘不可写, 数据仅在内存中。"
+            f" once, marked volatile.{NO_RECORDINGS if records else ''} Make the disk writable"
+            f" (space, fsck, remount); it is tried again every {RETRY_NS // 10**9} s."
+            f" 磁盘不可写, 数据仅在内存中{', 摄像机无录像' if records else ''}。"
         )
         known = {key: value for key, value in known.items() if not key.startswith(OF_ONE_LOG[1:])}
         buffer.begin(text, known, before)
@@ -237,20 +251,40 @@ class Disk:
         return False, f"tried {self._tries} times: {said}"
 
     def _tried(self) -> str:
-        """Open the data directory as a start would; gives why that fails, or nothing."""
+        """Open the data directory as a start would; gives why that fails, or nothing.
+
+        It is held before and after, so that no second gateway begins on it meanwhile.
+        """
         try:
             site = _probed(self.load, self._data_dir)
             self.folder.release()
-            config = site.buffer.to_config()
-            make_signer(site)
-            opened = open_data_dir(
-                site.gateway.data_dir, self.clock.wall_ns(), config.verify_whole_bytes
-            )
+            try:
+                config = site.buffer.to_config()
+                make_signer(site)
+                now_ns = self.clock.wall_ns()
+                opened = open_data_dir(self._data_dir, now_ns, config.verify_whole_bytes)
+                opened.try_out(self._data_dir, now_ns)
+                opened.close()
+            finally:
+                self.folder.hold()
         except (BufferPathError, ConfigError, OSError) as error:
             return str(error)
         self._notes += opened.notes
-        opened.close()
         return ""
+
+    def leave(self) -> None:
+        """Leave memory: what people changed there goes to the disk, whose directory is let go."""
+        notes, self.held.files = self.folder.give_back()
+        self._changes += notes
+        self.folder.remove()
+
+    def lost_words(self) -> str:
+        """What is lost where the disk did not take it before the end, in a clause."""
+        held = self.held
+        files = f" and changes of {', '.join(held.files)}" if held.files else ""
+        return (
+            f"{len(held.alarms)} alarm records and {len(held.events)} events{files} in memory are"
+        )
 
     async def store(self) -> None:
         """Put what memory held into the log on disk, which is closed again; see `HandOver`."""
@@ -274,6 +308,8 @@ class Disk:
             await put(said, state=state)
             for note in self._notes:
                 await put(event("buffer.repaired", "buffer", now_ns, note))
+            for note in self._changes:
+                await put(event("buffer.given_back", "buffer", now_ns, f"{note}."))
             await _all(held.events, put)
             while held.lost:
                 await put(gap_event(held.lost[0], now_ns))

@@ -13,9 +13,10 @@ import pytest
 
 from buffer.contract import BufferPathError, NotStoredError, Stream, VolatileRecord
 from buffer.kept import HELD_BYTES
+from buffer.memory_folder import Folder, forget, known_states
 from buffer.policy import BufferConfig
 from buffer.ranges import RangeSet
-from buffer.stand_in import Folder, HandOver, StandIn, forget, in_memory, known_states
+from buffer.stand_in import HandOver, StandIn, in_memory
 from buffer.unusable import passes, unusable
 from tests.buffer.conftest import BOOT_ID, HandClock, OpenBuffer, encode_gap
 
@@ -114,6 +115,60 @@ def test_small_files_are_copied_and_the_data_directory_is_held(tmp_path: Path) -
         forget(data)
         assert not folder.path.exists()
         forget(data)
+    finally:
+        folder.remove()
+
+
+def test_what_people_changed_in_memory_goes_back_but_over_no_other_change(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for name in ("console/users.json", "views/unit1.npz", "devices/opcua.json", "views/gone.npz"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_bytes(b"before")
+    folder = Folder(data)
+    try:
+        for name in (
+            "console/users.json",
+            "views/unit1.npz",
+            "devices/opcua.json",
+            "views/new.npz",
+        ):
+            (folder.path / name).write_bytes(b"in memory")
+        (folder.path / "console" / "users.lock").touch()
+        (data / "views" / "unit1.npz").write_bytes(b"on the disk")
+        notes, left = folder.give_back()
+        assert left == {}
+        assert sorted(note.split()[0] for note in notes) == [
+            "console/users.json", "views/new.npz", "views/unit1.npz"
+        ]  # fmt: skip
+        assert "which stays" in next(note for note in notes if "unit1" in note)
+        there = {str(f.relative_to(data)): f.read_bytes() for f in data.rglob("*") if f.is_file()}
+        assert there == {
+            "console/users.json": b"in memory",
+            "views/unit1.npz": b"on the disk",
+            "views/new.npz": b"in memory",
+            "views/gone.npz": b"before",
+            "devices/opcua.json": b"before",
+        }
+        assert (data / "console" / "users.json").stat().st_mode & 0o777 == 0o600
+    finally:
+        folder.remove()
+
+
+def test_what_the_disk_does_not_take_is_given_back_by_the_next_folder(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "console").mkdir(parents=True)
+    (data / "console" / "users.json").write_bytes(b"before")
+    folder = Folder(data)
+    (folder.path / "console" / "users.json").write_bytes(b"in memory")
+    (data / "console" / "users.json.partial").mkdir()  # as a disk that takes nothing
+    assert folder.give_back() == ([], {"console/users.json": b"in memory"})
+    folder.remove()
+    (data / "console" / "users.json.partial").rmdir()
+    folder = Folder(data)
+    try:
+        folder.put({"console/users.json": b"in memory"})
+        assert folder.give_back()[1] == {}
+        assert (data / "console" / "users.json").read_bytes() == b"in memory"
     finally:
         folder.remove()
 

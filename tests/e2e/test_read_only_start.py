@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from buffer.contract import BufferPathError
-from buffer.stand_in import Folder, places
+from buffer.memory_folder import Folder, places
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.e2e.watched import Watched, stop_clean
 from tests.e2e.world import ROOT, free_port, stop, until
@@ -94,6 +94,7 @@ def test_a_gateway_starts_on_a_disk_that_takes_nothing(tmp_path: Path, fault: st
         assert "in memory only" in text
         until(lambda: world.metric("uplink_acknowledged_records", "province") > 10,
               limit_s=60, what="values flow from memory")  # fmt: skip
+        assert "gds/n0" in world.plantgate("alarm", "list", str(data)).stdout, "found in memory"
         assert gateway.poll() is None
         with pytest.raises(BufferPathError, match="in use by another process"):
             Folder(data)
