@@ -8,16 +8,13 @@ is cut off at any moment is done again, or completed, at the next start, and cou
 A file that cannot be opened for a reason that passes (locked, disk full, no permission, a write
 that fails) is no damage: that is a `BufferPathError`.
 
-The log id stays only when both files are intact, name the same one, and neither is older than
-the other says. Otherwise it is new: what no destination has acknowledged gets sequences
-1, 2, ... under it, so that it is sent again under a name nobody has seen.
+Under which log id it goes on is decided in `log_identity.py`.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Callable
@@ -37,12 +34,12 @@ from buffer.database import (
     TELEMETRY,
     DamagedError,
     Database,
-    carry_name,
     migrations,
     verify_marker,
 )
 from buffer.door import Door
-from buffer.jobs import EVICTED, RENEWED_CARRY, SALVAGED, TELEMETRY_HIGH
+from buffer.jobs import EVICTED, RENEWED_CARRY, SALVAGED
+from buffer.log_identity import finish_eviction, same_rows, settle_log_id
 from buffer.outcome import Told
 from buffer.patient import FILE_ATTEMPTS, UNREADABLE, asked
 from buffer.salvage import carry_from, gaps_told, salvage
@@ -147,11 +144,11 @@ def _opened(
     try:
         for database in (telemetry, records):
             _take_over_gaps(database, records)
-        if _same_rows(telemetry, records):
-            _finish_eviction(telemetry, records)
+        if same_rows(telemetry, records):
+            finish_eviction(telemetry, records)
         sure = telemetry_whole and records_whole
         is_verified = verify_whole_bytes == EVERYTHING
-        log_id = _settle_log_id(telemetry, records, notes, sure=sure, is_verified=is_verified)
+        log_id = settle_log_id(telemetry, records, notes, sure=sure, is_verified=is_verified)
     except BaseException:
         telemetry.close()
         records.close()
@@ -417,93 +414,3 @@ def _set_aside(path: Path, now_ns: int) -> Path:
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
     return aside
-
-
-def _settle_log_id(
-    telemetry: Database, records: Database, notes: list[str], *, sure: bool, is_verified: bool
-) -> bytes:
-    named = [bytes(database.meta("log_id", b"")) for database in (telemetry, records)]
-    head = telemetry.heads[Stream.TELEMETRY]
-    known = int(records.meta(TELEMETRY_HIGH, 0))
-    if sure and named[0] and named[0] == named[1] and head.next_id - head.base > known:
-        return named[0]
-    log_id = secrets.token_bytes(16)
-    if any(named) or not sure:
-        notes.append("log id is new: the files do not agree on one past")
-    carry = _carry(telemetry, records)
-    for database in (telemetry, records):
-        database.begin()
-        for stream in STREAMS[database.kind]:
-            start = database.heads[stream]
-            from_id = max(start.first_id, start.base + carry.get(stream, 1))
-            from_id = _group_start(database, stream, from_id)
-            database.renumber(stream, from_id, log_id, is_verified=is_verified)
-            database.delete_meta(carry_name(stream))
-        if database.kind == RECORDS:
-            database.connection.execute("DELETE FROM cursor")
-            database.set_meta(TELEMETRY_HIGH, 0)
-            database.set_meta(EVICTED, 0)
-        else:
-            database.set_meta(RENEWED_FROM, named[0])
-        database.commit()
-    return log_id
-
-
-def _same_rows(telemetry: Database, records: Database) -> bool:
-    """Tell whether rows of telemetry that records.db names are those of this very file.
-
-    True also where a renewal of the log id was cut off between the two; false for a file that is
-    new, rebuilt or of another origin, whose rows are counted anew.
-    """
-    named = [bytes(database.meta("log_id", b"")) for database in (telemetry, records)]
-    before = [bytes(database.meta(RENEWED_FROM, b"")) for database in (telemetry, records)]
-    return (
-        (bool(named[0]) and named[0] in {named[1], before[1]})
-        or (bool(named[1]) and named[1] == before[0])
-        # records.db was rebuilt, and has no log id yet; telemetry was renewed meanwhile
-        or (not named[1] and bool(before[1]) and before[0] == before[1])
-    )
-
-
-def _carry(telemetry: Database, records: Database) -> dict[Stream, int]:
-    """Per stream the first sequence, in its file's present numbering, to carry into a new log id.
-
-    Cursors count in the numbering of the log id that records.db names. Telemetry that names
-    another was renumbered by a renewal that was cut off, or is yet to be (then records.db kept
-    where to begin), or is of unknown origin: then all of it is sent again.
-    """
-    carry = carry_from(records.connection)
-    named = bytes(telemetry.meta("log_id", b""))
-    if named != bytes(records.meta("log_id", b"")):
-        carry.pop(Stream.TELEMETRY, None)
-        if named and named == bytes(records.meta(RENEWED_FROM, b"")):
-            carry[Stream.TELEMETRY] = int(records.meta(RENEWED_CARRY, 1))
-    for database in (telemetry, records):
-        for stream in STREAMS[database.kind]:
-            own = int(database.meta(carry_name(stream), 0))
-            if own:
-                carry[stream] = own
-    return carry
-
-
-def _group_start(database: Database, stream: Stream, from_id: int) -> int:
-    if stream is Stream.EVENT:
-        query = "SELECT min(event_id) FROM catalogue WHERE event_id IN (SELECT id FROM event)"
-        oldest = database.connection.execute(query).fetchone()[0]
-        return from_id if oldest is None else min(from_id, int(oldest))
-    if stream is not Stream.TELEMETRY:
-        return from_id
-    row = database.connection.execute(
-        "SELECT group_id FROM telemetry WHERE id = ?", (from_id,)
-    ).fetchone()
-    return from_id if row is None else int(row[0])
-
-
-def _finish_eviction(telemetry: Database, records: Database) -> None:
-    """Carry out an eviction that was promised (and reported) before a crash."""
-    promised = int(records.meta(EVICTED, 0))
-    if promised:
-        telemetry.begin()
-        telemetry.delete_through(Stream.TELEMETRY, promised)
-        telemetry.connection.execute("DELETE FROM finished_group WHERE id <= ?", (promised,))
-        telemetry.commit()
