@@ -249,14 +249,16 @@ def _show(
     as_json: bool,
     head: bool,
 ) -> None:
+    from gateway.cli.buffer_times import TrueTimes
     from gateway.cli.buffer_values import Wanted, record_line, wanted_batches, write_rows
 
     if stream.name == "TELEMETRY":
         batches = wanted_batches(inspection, Wanted(point), *span)
         write_rows(batches, sys.stdout.write, as_json=as_json, heading=head)
         return
+    times = TrueTimes(inspection)
     for record in inspection.records(stream, *span):
-        sys.stdout.write(record_line(record, as_json=as_json))
+        sys.stdout.write(record_line(record, times.shift_ns(record), as_json=as_json))
 
 
 @command.command("verify", epilog=_example(
@@ -340,6 +342,9 @@ def _about_heads(found: Verified, *, foreign: bool) -> str:
 @click.option("--output", type=click.Path(path_type=Path), help="A file instead of the terminal.")
 @click.option("--rollup", "is_rollup", is_flag=True,
               help="One row a minute: low, high, mean, worst quality, used, bad.")  # fmt: skip
+@click.option("--recorded-time", "as_recorded", is_flag=True,
+              help="Times as they were written, where the clock was not right; else corrected by"
+              " what became known of it. A rollup's are always as written.")  # fmt: skip
 @_says_why
 def export(
     directory: Path,
@@ -351,6 +356,7 @@ def export(
     *,
     as_json: bool,
     is_rollup: bool,
+    as_recorded: bool,
 ) -> None:
     """Telemetry as CSV, JSON lines or Parquet: point, time of the source, value, quality."""
     from buffer.inspection import Inspection
@@ -373,7 +379,7 @@ def export(
             require_pyarrow()
         except NoParquetError as error:
             raise click.UsageError(str(error)) from None
-    wanted = Wanted(point, from_ns, to_ns)
+    wanted = Wanted(point, from_ns, to_ns, as_recorded)
     with Inspection(directory) as inspection, opened(output) as file:
         numbered = point.startswith("#")
         said = "" if not point or numbered else unknown_point(point, all_names(inspection))

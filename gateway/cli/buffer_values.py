@@ -26,6 +26,8 @@ from buffer.inspection import Inspection
 from buffer.rollup import Minute
 from buffer.rollup_writer import RollupReader
 from drivers.contract import quality_word
+from gateway.cli.buffer_times import TrueTimes
+from gateway.receiver.corrections import corrected
 from gateway.receiver.rows import CSV, JSON, RowWriter, csv_field, iso_time, json_text
 from gateway.wire.v1 import uplink_pb2 as wire
 
@@ -46,11 +48,15 @@ _EXACT = 1 << 53
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which samples: a point's name or "" for all; source time from_ns <= t < to_ns."""
+    """Which samples: a point's name or "" for all; source time from_ns <= t < to_ns.
+
+    as_recorded: times as the gateway wrote them; else corrected (buffer_times.py).
+    """
 
     point: str = ""
     from_ns: int | None = None
     to_ns: int | None = None
+    as_recorded: bool = False
 
 
 class Names:
@@ -91,21 +97,26 @@ def sequences_of(inspection: Inspection, wanted: Wanted) -> tuple[int, int]:
     day_ns = 86_400 * 10**9
     from_ns = -(1 << 62) if wanted.from_ns is None else wanted.from_ns - day_ns
     to_ns = 1 << 62 if wanted.to_ns is None else wanted.to_ns + day_ns
-    return inspection.sequences_between(Stream.TELEMETRY, from_ns, to_ns)
+    if wanted.from_ns is None and wanted.to_ns is None:
+        return inspection.sequences_between(Stream.TELEMETRY, from_ns, to_ns)
+    return TrueTimes(inspection, as_recorded=wanted.as_recorded).sequences(from_ns, to_ns)
 
 
 def wanted_batches(
     inspection: Inspection, wanted: Wanted, first: int, last: int
 ) -> Iterator[tuple[ColumnBatch, Mapping[int, str]]]:
     """Batches cut to what is wanted, with the names of their points."""
-    names = Names(inspection)
+    names, times = Names(inspection), TrueTimes(inspection, as_recorded=wanted.as_recorded)
+    shift_ns = 0
     for record, batches in inspection.batches(first, last):
+        before_ns, shift_ns = shift_ns, times.shift_ns(record)
         known = names.of(record.catalogue)
         ids = [number for number, name in known.items() if name == wanted.point]
         if wanted.point and not ids and wanted.point.startswith("#"):
             ids = [int(wanted.point[1:])] if wanted.point[1:].isdigit() else []
         for batch in batches:
-            cut = _cut(batch, wanted, np.array(ids, np.int32))
+            true = corrected(batch, record.time_ns, (shift_ns, before_ns))
+            cut = _cut(true, wanted, np.array(ids, np.int32))
             if cut is not None:
                 yield cut, known
 
@@ -188,8 +199,11 @@ def write_parquet(
         writer.write_table(arrow.table(columns, schema=schema))
 
 
-def record_line(record: Record, *, as_json: bool) -> str:
-    """One line about an alarm, event or evidence record: its content as far as it is known."""
+def record_line(record: Record, shift_ns: int = 0, *, as_json: bool) -> str:
+    """One line about an alarm, event or evidence record: its content as far as it is known.
+
+    shift_ns: what corrects the time of its commit.
+    """
     message = _decoded(record)
     if as_json:
         content: object = {"bytes": len(record.payload)}
@@ -198,12 +212,12 @@ def record_line(record: Record, *, as_json: bool) -> str:
         about = {
             "stream": record.stream.name.lower(),
             "sequence": record.sequence,
-            "time": iso_time(record.time_ns),
+            "time": iso_time(record.time_ns + shift_ns),
             "content": content,
         }
         return json.dumps(about, ensure_ascii=False) + "\n"
     said = f"{len(record.payload)} bytes" if message is None else _said(message)
-    return f"{record.sequence}  {iso_time(record.time_ns)}  {said}\n"
+    return f"{record.sequence}  {iso_time(record.time_ns + shift_ns)}  {said}\n"
 
 
 def _said(message: wire.Alarm | wire.Event | wire.EvidenceFile) -> str:

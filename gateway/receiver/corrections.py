@@ -63,3 +63,17 @@ def shifted(batch: ColumnBatch, shift_ns: int) -> ColumnBatch:
     return ColumnBatch(
         batch.points, batch.values, batch.quality, source, batch.gateway_time_ns + shift_ns
     )
+
+
+def corrected(batch: ColumnBatch, commit_ns: int, shifts_ns: tuple[int, int]) -> ColumnBatch:
+    """Shift a batch by the shift of its record, or of the record before.
+
+    A clock that was set between reading and commit leaves a batch with the old time in a record
+    with the new one: the shift that brings it nearer to its own commit is the one it needs.
+    """
+    if shifts_ns == (0, 0):
+        return batch
+    own_ns = batch.gateway_time_ns
+    true_ns = commit_ns + shifts_ns[0]
+    shift_ns = min(shifts_ns, key=lambda one: abs(own_ns + one - true_ns))
+    return shifted(batch, shift_ns) if shift_ns else batch

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from buffer.block import BlockDecoder, BlockError, ColumnBatch
 from buffer.contract import Stream
 from gateway.receiver.contract import Log, PointNames, Reader, StoredRecord, told_twice
-from gateway.receiver.corrections import Corrections, shifted
+from gateway.receiver.corrections import Corrections, corrected
 
 
 class Samples(NamedTuple):
@@ -113,7 +113,7 @@ def samples(
         before_ns, shift_ns = shift_ns, corrections.shift_ns(log, record)
         shifts_ns = (shift_ns, before_ns)
         for batch in batches:
-            part = wanted.cut(_corrected(batch, record.time_ns, shifts_ns), ids)
+            part = wanted.cut(corrected(batch, record.time_ns, shifts_ns), ids)
             if part is not None:
                 yield Samples(part, points, record.historical)
 
@@ -123,20 +123,6 @@ def _from_key(reader: Reader, log: Log, sequences: tuple[int, int]) -> Iterator[
     begins = reader.stamp(log, Stream.TELEMETRY, first) if first > 1 else None
     first = first if begins is None else begins.group
     return reader.records(log, Stream.TELEMETRY, first, last)
-
-
-def _corrected(batch: ColumnBatch, commit_ns: int, shifts_ns: tuple[int, int]) -> ColumnBatch:
-    """Shift a batch by the shift of its record, or of the record before.
-
-    A clock that was set between reading and commit leaves a batch with the old time in a record
-    with the new one: the shift that brings it nearer to its own commit is the one it needs.
-    """
-    if shifts_ns == (0, 0):
-        return batch
-    own_ns = batch.gateway_time_ns
-    true_ns = commit_ns + shifts_ns[0]
-    shift_ns = min(shifts_ns, key=lambda one: abs(own_ns + one - true_ns))
-    return shifted(batch, shift_ns) if shift_ns else batch
 
 
 def _decode(

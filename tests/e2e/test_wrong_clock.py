@@ -6,7 +6,9 @@ was written. A clock that is set while it runs is an event, and what follows is 
 
 from __future__ import annotations
 
+import csv
 import datetime
+import io
 import sqlite3
 import sys
 import time
@@ -22,6 +24,13 @@ from tests.fakes.wrong_clock import set_offset
 pytestmark = pytest.mark.e2e
 SLACK_S = 2.0
 """Of the true time: LEAST_SHIFT_NS, below which nothing is corrected, and a poll's own time."""
+
+
+def exported(world: Watched, *arguments: str) -> list[tuple[str, float]]:
+    """Times and good values of a point, as `plantgate buffer export` prints them."""
+    told = world.plantgate("buffer", "export", str(world.data), "--point", "gds/n0", *arguments)
+    rows = csv.DictReader(io.StringIO(told.stdout))
+    return [(row["time"], float(row["value"])) for row in rows if row["quality"] == "good"]
 
 
 def seconds(text: str) -> float:
@@ -75,6 +84,12 @@ def test_records_of_1970_are_shown_when_they_were_made(tmp_path: Path) -> None:
         hour = "1970-01-01T01:00:00Z"
         assert not world.query("--to", hour)
         assert world.query("--to", hour, "--recorded-time")
+
+        assert exported(world) == [(row.time, row.value) for row in rows], "as the province has it"
+        assert len(exported(world, "--recorded-time", "--to", hour)) == len(in_1970)
+        assert not exported(world, "--to", hour)
+        start = datetime.datetime.fromtimestamp(began_s - SLACK_S, datetime.UTC).isoformat()
+        assert exported(world, "--from", start) == exported(world)
 
         [alarm] = [one for one in world.notices("alarms") if one["source"] == "gds/n1"]
         assert began_s - SLACK_S <= seconds(alarm["time"]) <= ended_s + SLACK_S
