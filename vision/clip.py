@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 MOST_RING_BYTES = 8 << 20
 MOST_CLIP_BYTES = 4_000_000
 """Below the largest blob of a message to the gateway (events.py, MOST_BLOB_BYTES)."""
+MOST_AGE_NS = 60_000_000_000
+"""Ours, from no document: a picture that is older shows nothing of an alarm of now."""
 MOST_ORDERS = 8
 """Clips under way at one time; a flood of alarms on one camera shares its pictures anyway."""
 
@@ -94,6 +96,11 @@ class Ring:
     def newest(self) -> Picture | None:
         """The newest picture."""
         return self._pictures[-1] if self._pictures else None
+
+    def recent(self, now_ns: int) -> Picture | None:
+        """The newest picture, if it is no older than MOST_AGE_NS: evidence of what is now."""
+        newest = self.newest
+        return newest if newest is not None and now_ns - newest.received_ns <= MOST_AGE_NS else None
 
     def order(self, name: str, now_ns: int) -> bool:
         """Order a clip; False if too many are under way, or this one is."""

@@ -29,6 +29,8 @@ Item = Literal["helmet", "workwear", "vest", "uniform"]
 RUNNING_FPS = 4.0
 """Rate of analysis below which the tracker loses most people who run (vision/README.md)."""
 
+WHOLE = 0.98
+"""Of the frame: a zone that is so large is all of it."""
 _SMALLEST_AREA = 1e-4  # of the frame: 10 × 7 pixels of 1080p in each direction times ten
 
 
@@ -392,7 +394,14 @@ class CameraConfig(StrictModel):
 
     def warnings(self) -> list[str]:
         """What the configuration asks for and this version does not do."""
-        return [
+        elsewhere = [
+            f"Camera {self.name}, zone {zone.name}: it lies on the picture and not on the place, so"
+            f" what it counts depends on where a camera of kind {self.kind} looks; let the zone be"
+            " the whole picture."
+            for zone in self.zones
+            if self.kind != "fixed" and area(zone.polygon) < WHOLE
+        ]
+        return elsewhere + [
             f"Camera {self.name}, zone {zone.name}: vest and uniform are not told apart in this"
             " version; both are judged as workwear."
             for zone in self.zones

@@ -188,8 +188,8 @@ class CameraLoop:
             self._remember_ns = now_ns + REMEMBER_NS
 
     def _capture(self, alarm_id: str) -> None:
-        """Give the newest picture at once, or say that there is none, and order the clip."""
-        newest = self._ring.newest
+        """Give a picture of now at once, or say that there is none, and order the clip."""
+        newest = self._ring.recent(time.monotonic_ns())
         jpeg, age = b"", _NONE
         if newest is not None:
             jpeg = newest.jpeg

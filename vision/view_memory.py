@@ -7,6 +7,7 @@ cannot be read counts as none; one that cannot be written is tried again later.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import zipfile
@@ -61,5 +62,6 @@ class ViewMemory:
         return True
 
     def forget(self) -> None:
-        """Delete the file: the view is learned anew."""
-        self._path.unlink(missing_ok=True)
+        """Delete the file: the view is learned anew; where that fails `save` mends it later."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)

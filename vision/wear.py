@@ -111,8 +111,13 @@ class ItemAlarm:
         self._anybody = active
         self.wearing = Wearing(zone.name, item, 0, 0, 0)
 
-    def feed(self, states: Sequence[tuple[int, Verdict]], *, now_ns: int) -> list[Missing]:
-        """Judge one frame: the state of each track that is in the zone."""
+    def feed(
+        self, states: Sequence[tuple[int, Verdict]], *, now_ns: int, doubtful: bool = False
+    ) -> list[Missing]:
+        """Judge one frame: the state of each track that is in the zone.
+
+        doubtful: the zone may lie elsewhere by now, so nobody there is no proof.
+        """
         lacking = tuple(
             sorted(
                 track
@@ -126,7 +131,7 @@ class ItemAlarm:
         worn = sum(state is Verdict.WORN for _, state in states)
         rest = len(states) - worn - len(lacking)
         self.wearing = Wearing(self._zone.name, self._item, worn, len(lacking), rest)
-        if bool(lacking) == self._active:
+        if bool(lacking) == self._active or (doubtful and not lacking):
             self._since_ns = None
             return []
         if self._since_ns is None:

@@ -7,9 +7,12 @@ State of the over-count alarm 超员 of one zone, judged on frames only:
 | calm   | over the limit in every frame for >= hold_s  | active, OverCount(True)     |
 | active | at or under it in every frame for >= clear_s | calm, OverCount(False)      |
 | any    | view cannot be judged                        | both timers start again     |
+| any    | not over, in a view that is in doubt         | likewise                    |
 
 Guarantees: a count that could not be made is None with a bad quality, never 0; blindness neither
-raises nor clears an alarm; people > max_people is over, people == max_people is not.
+raises nor clears an alarm; people > max_people is over, people == max_people is not. Of a camera
+that was moved, whose zones may lie elsewhere by now, too many people and a missing helmet are told,
+but nobody's absence: it clears nothing, and no place counts as left.
 """
 
 from __future__ import annotations
@@ -125,12 +128,12 @@ class Zones:
             ids = tuple(sorted(tracks[i].id for i in np.flatnonzero(member).tolist()))
             if passages is not None:
                 passages.feed(ids, now_ns)
-            changes += alarm.feed(ids, now_ns)
-            changes += empty.feed(len(ids), now_ns)
+            changes += alarm.feed(ids, now_ns, doubtful=doubtful)
+            changes += empty.feed(len(ids), now_ns, doubtful=doubtful)
             for item in items:
                 known = (worn or {}).get(item.wearing.item, {})
                 states = [(one, known.get(one, Verdict.UNDECIDED)) for one in ids]
-                changes += item.feed(states, now_ns=now_ns)
+                changes += item.feed(states, now_ns=now_ns, doubtful=doubtful)
         return changes + self.tick(now_ns)
 
     def members(
@@ -227,8 +230,11 @@ class _Alarm(_Held):
         super().__init__(zone.hold_s, zone.clear_s, active)
         self._zone = zone
 
-    def feed(self, ids: tuple[int, ...], now_ns: int) -> list[OverCount]:
+    def feed(self, ids: tuple[int, ...], now_ns: int, *, doubtful: bool) -> list[OverCount]:
         limit = self._zone.max_people
+        if limit is not None and doubtful and len(ids) <= limit:
+            self.blind()
+            return []
         if limit is None or not self.changed(len(ids) > limit, now_ns):
             return []
         return [OverCount(self._zone.name, self.active, len(ids), limit, ids)]
@@ -241,8 +247,11 @@ class _Empty(_Held):
         super().__init__(zone.empty_s, zone.clear_s, active)
         self._zone = zone
 
-    def feed(self, people: int, now_ns: int) -> list[TooFew]:
+    def feed(self, people: int, now_ns: int, *, doubtful: bool) -> list[TooFew]:
         least = self._zone.min_people
+        if doubtful:
+            self.blind()
+            return []
         if not least or not self.changed(people < least, now_ns):
             return []
         return [TooFew(self._zone.name, self.active, people, least)]

@@ -9,6 +9,9 @@ Guarantees:
 - Once pictures come of a process, that is said (`vision.delivering`), and whether they can be
   judged; one that has only started (`vision.started`, which names what stands) sees nothing yet.
 - An over-count alarm that stood when the child died is handed to the next one, which clears it.
+- A process that ends soon after its start again and again is begun anew more and more seldom, every
+  MOST_PAUSE_S at last, and told once in AGAIN_NS where it is lost for one and the same reason: no
+  loop takes the machine's time, or floods the log.
 - A picture that is asked for (`look`) is of a frame that came after the question, drawn and blurred
   as evidence is; where there is none within LOOK_S, that is a NoPictureError with one sentence.
 - A process that is lost while it tries a hardware decoder leaves decoding to software in those
@@ -47,6 +50,13 @@ from vision.zones import BAD_WAITING
 SILENCE_S = 10.0
 STARTUP_S = 60.0
 """First message: imports and the model take 1 s alone, tens of seconds on a box that boots."""
+
+STABLE_NS = 60_000_000_000
+"""A process that lived so long was well."""
+QUICK_STARTS = 5
+"""Starts without a pause of ours; a driver or a camera may need as many to come to itself."""
+MOST_PAUSE_S = 30.0
+AGAIN_NS = 600_000_000_000
 
 LOOK_S = 6.0
 """The child answers a question for a picture within 4 s, if it answers at all."""
@@ -99,6 +109,9 @@ class CameraSource:
         self._starts = 0
         self._unproven = False
         self._delivers = False
+        self._short_lives = 0
+        self._not_before_ns = 0
+        self._told, self._told_ns = "", 0
         self._worker: dict[str, float] = {}
         self._headcount: dict[str, float] = {}
         self.pid: int | None = None
@@ -110,6 +123,8 @@ class CameraSource:
 
     async def run(self, emit: Emit) -> None:
         """Run the child until cancelled; raises DeviceError when it is lost."""
+        await self._clock.sleep_until(self._not_before_ns)
+        began_ns = self._clock.monotonic_ns()
         try:
             await self._session(emit)
         except DeviceError as error:
@@ -118,8 +133,20 @@ class CameraSource:
                 await self._distrust_hardware(emit, now_ns)
             await emit(self._bad(now_ns))
             text = f"The process of camera {self._config.name} is lost: {error}"
-            await emit(SourceEvent("vision.worker_lost", self._config.name, now_ns, text))
+            if self._is_news(text, self._clock.monotonic_ns(), began_ns):
+                await emit(SourceEvent("vision.worker_lost", self._config.name, now_ns, text))
             raise DeviceError(text) from error
+
+    def _is_news(self, text: str, now_ns: int, began_ns: int) -> bool:
+        """Say when the next process may begin; tells whether the loss of this one is to be told."""
+        self._short_lives = 0 if now_ns - began_ns >= STABLE_NS else self._short_lives + 1
+        too_many = self._short_lives - QUICK_STARTS
+        pause_s = min(MOST_PAUSE_S, 2.0 ** min(too_many, 10)) if too_many > 0 else 0.0
+        self._not_before_ns = now_ns + round(pause_s * 1e9)
+        known = text == self._told and now_ns - self._told_ns < AGAIN_NS and not self._delivers
+        if not known:
+            self._told, self._told_ns = text, now_ns
+        return not known
 
     async def _distrust_hardware(self, emit: Emit, now_ns: int) -> None:
         self._unproven = False

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from gateway.runtime.clock import SystemClock
-from gateway.sources.camera import CameraSource
+from gateway.sources.camera import MOST_PAUSE_S, QUICK_STARTS, CameraSource
 from gateway.sources.child import Child
 from tests.vision.recorder import Recorder, camera, points_of
-from vision.events import AnyMessage, Happened, Sample, Started, encode
+from vision.events import AnyMessage, Failed, Happened, Sample, Started, encode
 from vision.zones import BAD_CANNOT_JUDGE, BAD_NOT_CONNECTED, BAD_WAITING, GOOD
 
 STARTED = Started(model_sha256="0" * 64, onnxruntime="1")
@@ -22,7 +22,9 @@ def sample(count: int | None, quality: int) -> Sample:
     return Sample(counts=[count], quality=quality, frame_wall_ns=1, analysed_fps=4.0)
 
 
-def speaking(speeches: list[Sequence[AnyMessage]]) -> CameraSource:
+def speaking(
+    speeches: Sequence[Sequence[AnyMessage]], clock: SystemClock | None = None
+) -> CameraSource:
     """A source whose children say one speech each, and end."""
     waiting = iter(speeches)
 
@@ -39,7 +41,7 @@ def speaking(speeches: list[Sequence[AnyMessage]]) -> CameraSource:
             writer.close()
 
     config = camera("clip.avi")
-    return CameraSource(config, points_of(config), SystemClock(), start=start)
+    return CameraSource(config, points_of(config), clock or SystemClock(), start=start)
 
 
 async def session(source: CameraSource) -> Recorder:
@@ -82,3 +84,35 @@ async def test_what_stands_is_named_when_a_process_starts() -> None:
     first, second = await session(source), await session(source)
     assert first.event("vision.started").attributes["standing"] == ""
     assert second.event("vision.started").attributes["standing"] == "all/no_helmet"
+
+
+class Waited(SystemClock):
+    """Time stands; sleeps are noted and not slept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pauses_s: list[float] = []
+
+    def monotonic_ns(self) -> int:
+        """Always the same."""
+        return 10**15
+
+    async def sleep_until(self, monotonic_ns: int) -> None:
+        """Note it."""
+        self.pauses_s.append(max(0.0, (monotonic_ns - self.monotonic_ns()) / 1e9))
+
+
+async def test_a_process_that_dies_at_once_again_and_again_floods_nothing() -> None:
+    """A model that breaks every process: begun each second for a weekend, an event each."""
+    clock = Waited()
+    source = speaking([[STARTED, Failed(text="the model is broken")]] * 12, clock)
+    kinds = [kind for _ in range(12) for kind in (await session(source)).kinds()]
+    assert kinds.count("vision.worker_lost") == 1
+    assert clock.pauses_s[: QUICK_STARTS + 1] == [0.0] * (QUICK_STARTS + 1)
+    assert clock.pauses_s[QUICK_STARTS + 1 :] == [2.0, 4.0, 8.0, 16.0, MOST_PAUSE_S, MOST_PAUSE_S]
+
+
+async def test_each_loss_of_a_process_that_had_delivered_is_told() -> None:
+    source = speaking([[STARTED, sample(1, GOOD)]] * 3, Waited())
+    kinds = [kind for _ in range(3) for kind in (await session(source)).kinds()]
+    assert kinds.count("vision.worker_lost") == 3

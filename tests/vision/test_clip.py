@@ -9,7 +9,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision.clip import MOST_CLIP_BYTES, MOST_ORDERS, MOST_RING_BYTES, Picture, Ring, avi
+from vision.clip import (
+    MOST_AGE_NS,
+    MOST_CLIP_BYTES,
+    MOST_ORDERS,
+    MOST_RING_BYTES,
+    Picture,
+    Ring,
+    avi,
+)
 
 S = 1_000_000_000
 
@@ -59,6 +67,15 @@ def test_a_camera_that_is_lost_gives_what_there_was(tmp_path: Path) -> None:
     (clip,) = ring.due(22 * S)
     assert clip.pictures == 1
     assert read_back(clip.content, tmp_path / "a.avi")[0] == [99]
+
+
+def test_a_picture_of_long_ago_is_no_evidence_of_an_alarm_of_now() -> None:
+    """The camera was lost two hours ago, and its last picture was stored with the alarm."""
+    ring = Ring(10, 20, 2)
+    assert ring.recent(0) is None
+    ring.add(picture(1, 99))
+    assert ring.recent(1 * S + MOST_AGE_NS) is ring.newest
+    assert ring.recent(1 * S + MOST_AGE_NS + 1) is None
 
 
 def test_without_a_picture_the_clip_is_empty() -> None:

@@ -96,3 +96,16 @@ def test_relative_paths_hang_on_the_site_file() -> None:
         "/site/p",
     )
     assert camera().resolved(Path("/site")).source == "rtsp://127.0.0.1:8554/unit1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "side", "warned"),
+    [("ptz", 0.5, True), ("mobile", 0.5, True), ("ptz", 1.0, False), ("fixed", 0.5, False)],
+)
+def test_a_zone_of_a_camera_that_turns_is_warned_of(kind: str, side: float, warned: bool) -> None:
+    """It lies on the picture: turned elsewhere, it counts another place."""
+    zone = {"name": "z", "polygon": [[0, 0], [side, 0], [side, 1], [0, 1]]}
+    config = CameraConfig.model_validate(
+        {"name": "cam", "source": "a.avi", "kind": kind, "zone": [zone]}
+    )
+    assert any("lies on the picture" in text for text in config.warnings()) is warned

@@ -112,3 +112,14 @@ def test_an_alarm_that_stood_before_a_restart_is_not_cleared_by_who_cannot_be_ju
     watch = Watch(active=True)
     assert watch.feed(*[U] * 60) == []
     assert [one.active for one in watch.feed(*[U] * 12, here=False)] == [False]
+
+
+def test_an_empty_zone_of_a_camera_that_was_moved_clears_nothing() -> None:
+    watch = Watch()
+    watch.feed(*[M] * 16)
+    now_ns = watch.now_ns
+    for _ in range(60):
+        now_ns += FRAME_NS
+        assert watch.alarm.feed([], now_ns=now_ns, doubtful=True) == []
+    assert watch.alarm.feed([], now_ns=now_ns + FRAME_NS) == []
+    assert len(watch.alarm.feed([], now_ns=now_ns + FRAME_NS + 2_000_000_000)) == 1

@@ -180,3 +180,19 @@ def test_a_place_that_is_left_is_told_after_its_time_and_again_when_it_is_manned
     ]
     with pytest.raises(ValueError, match="min_people 3 is more than max_people 2"):
         ZoneConfig(name="post", polygon=LEFT, min_people=3, max_people=2)
+
+
+def test_of_a_camera_that_was_moved_nobodys_absence_is_told() -> None:
+    """A tripod is knocked over and shows the sky: nothing returns, and no post was left."""
+    post = ZoneConfig(name="post", polygon=LEFT, min_people=1, max_people=2, empty_s=1, clear_s=2)
+    zones = Zones([post], start_ns=FAR_NS, active=("post",))
+
+    def feed(people: int, at_s: float, *, doubtful: bool) -> list[Change]:
+        now_ns = round(at_s * 10**9)
+        return zones.feed(crowd(people), 100, 100, now_ns=now_ns, doubtful=doubtful)
+
+    assert [feed(0, at_s, doubtful=True) for at_s in range(100)] == [[]] * 100
+    assert feed(1, 100, doubtful=False) == []
+    assert feed(1, 102, doubtful=False) == [OverCount("post", False, 1, 2, (1,))]
+    assert feed(3, 103, doubtful=True) == []
+    assert feed(3, 106, doubtful=True) == [OverCount("post", True, 3, 2, (1, 2, 3))]
