@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from drivers.contract import Emit, Int64Array
 from drivers.opcua import services
@@ -36,6 +37,8 @@ _CALL_NODES = 100  # where the server names no limit
 _HISTORY_READ = 0x04  # bit of UserAccessLevel (OPC 10000-3, 8.57)
 _PATIENCE = 20  # looks for first values, a quarter of a second apart
 _TICK_NS = 100
+_BACKWARDS_NS = 1_000_000_000  # less is jitter of stamps
+_STANDBY_NS = 60_000_000_000
 
 
 class Backfiller:
@@ -50,6 +53,7 @@ class Backfiller:
         self._emit = emit
         self._ledger = ledger
         self._fresh = asyncio.Event()
+        self._newest_ns: dict[int, int] = {}
 
     def open(self, gap: Gap) -> None:
         """Take a gap to be filled."""
@@ -105,7 +109,7 @@ class Backfiller:
                     break
                 values += count
                 points += len(device.with_fellows(filled))
-        unfilled = len(missing) - points
+        unfilled = len(missing) - points + int(np.count_nonzero(self._backwards(gap)))
         now_ns = device.clock.wall_ns()
         device.counters.backfilled += values
         if points:
@@ -116,6 +120,14 @@ class Backfiller:
                 now_ns, gap.from_ns, cause=gap.cause, count=gap.count, points=unfilled
             )
             await self._emit(event)
+
+    def _backwards(self, gap: Gap) -> npt.NDArray[np.bool_]:
+        """Give the points whose clock was set back meanwhile: no time says what is missing."""
+        redundant = len(self._device.config.servers) > 1  # a stand-by may be behind
+        apart_ns = _STANDBY_NS if redundant else _BACKWARDS_NS
+        known = (gap.since > 0) & (gap.until > 0)
+        backwards: npt.NDArray[np.bool_] = known & (gap.since - gap.until > apart_ns)
+        return backwards
 
     async def _readable(self, handles: Int64Array) -> list[Item]:
         """Choose the items whose history we may read."""
@@ -140,6 +152,7 @@ class Backfiller:
         since, until = int(gap.since[handles].min()), int(gap.until[handles].max())
         wanted = [(item, b"") for item in items]
         values = 0
+        self._newest_ns = {}
         failed: set[int] = set()
         while wanted:
             try:
@@ -155,8 +168,11 @@ class Backfiller:
                 if page.status & 0x8000_0000:
                     failed.add(item.handle)
                     continue
+                newest_ns = self._newest_ns.get(item.handle, -1)
                 values += await self._emit_page(item, page, gap)
-                if page.continuation:
+                if page.continuation and self._newest_ns.get(item.handle, -1) <= newest_ns:
+                    failed.add(item.handle)  # it would go on for ever
+                elif page.continuation:
                     following.append((item, page.continuation))
             failed.update(item.handle for item, _ in wanted[len(pages) :])
             wanted = following
@@ -174,6 +190,9 @@ class Backfiller:
         receipts, count = [], 0
         for column in change.columns:
             times = column.source_time_ns
+            self._newest_ns[item.handle] = max(
+                self._newest_ns.get(item.handle, -1), int(times.max(initial=-1))
+            )
             chosen = (times >= since + _TICK_NS) & (times < until)
             if chosen.any():
                 part = column.where(chosen)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from drivers.contract import Clock, DriverPoint, Int64Array
+from drivers.contract import Clock, DriverPoint, Int64Array, UInt64Array
 from drivers.opcua.batches import BatchMaker
 from drivers.opcua.config import OpcUaAddress, OpcUaConfig
 from drivers.opcua.events import EventMaker, OverflowTally
 from drivers.opcua.field_table import FieldTable
 from drivers.opcua.repeats import EchoFilter, RepeatFilter
+from drivers.opcua.revised import Revisions
 from drivers.opcua.shift import ShiftWatch
 from drivers.opcua.state import State
 from drivers.opcua.traffic import Traffic
@@ -45,6 +46,8 @@ class Device:
     """One configured server.
 
     last_value_ns: wall clock of the last values received, or None before the first ever.
+    server_state: what the server last said of itself (life.STATES), 0: running.
+    renumbered_told: namespace indexes that were said to mean others now, with those of today.
     misfits: handles of points whose values were said not to fit their type.
     unread: why a field of a structure or an array could not be read, by handle, as last told.
     leaders: the handles that are watched: all points, but of the fields of one structure the first.
@@ -56,6 +59,8 @@ class Device:
     awaiting_first: whether a gap waits to learn first_ns.
     first_ns: int64[n], first source time since the session began or a notification was lost.
     repeats: tells what a redundant set, or a single server, gives a second time.
+    revised: where a server does not sample as it was asked to.
+    last_bits: uint64[n], what stands for each point's last value (repeats.value_bits).
     """
 
     name: str
@@ -71,6 +76,8 @@ class Device:
     misfits: set[int] = field(default_factory=set)
     unread: dict[int, str] = field(default_factory=dict)
     last_value_ns: int | None = None
+    server_state: int = 0
+    renumbered_told: dict[int, int] = field(default_factory=dict)
     indexes_told: bool = False
     awaiting_first: bool = False
     unfiltered_told: set[int] = field(default_factory=set)
@@ -78,6 +85,8 @@ class Device:
     shift: ShiftWatch = field(default_factory=ShiftWatch)
     lost: npt.NDArray[np.bool_] = field(init=False)
     heard_ns: Int64Array = field(init=False)
+    last_bits: UInt64Array = field(init=False)
+    revised: Revisions = field(init=False)
     first_ns: Int64Array = field(init=False)
     leaders: list[int] = field(init=False)
     fellows: dict[int, tuple[int, ...]] = field(init=False)
@@ -91,6 +100,9 @@ class Device:
         self.lost = np.zeros(count, np.bool_)
         self.heard_ns = np.zeros(count, np.int64)
         self.first_ns = np.zeros(count, np.int64)
+        self.last_bits = np.zeros(count, np.uint64)
+        asked_ms = self.config.sampling_interval_ms or self.config.publish_ms
+        self.revised = Revisions(asked_ms, self.config.item_queue_size)
         self.fellows = _fellows(self.points)
         led = {h for handles in self.fellows.values() for h in handles[1:]}
         self.leaders = [handle for handle in range(count) if handle not in led]

@@ -21,9 +21,9 @@ from drivers.opcua.ledger import Ledger
 from drivers.opcua.life import FailoverError
 from drivers.opcua.poll import PollSession
 from drivers.opcua.session import Session, SilentError
+from drivers.opcua.standby import Standby
 
 _SETTLE_SECONDS = 2.0
-_HEALTHY = 200  # ServiceLevel from which a server is healthy (OPC 10000-4, 6.6.2.4.2)
 
 
 class OpcUaDriver:
@@ -34,6 +34,7 @@ class OpcUaDriver:
         self._ledger = Ledger(device.state, device.counters)
         self._told_down: str | None = None
         self._server = 0
+        self._standby = Standby(device)
 
     async def run(self, emit: Emit) -> None:
         """Serve one session until cancelled or lost; raises DeviceError."""
@@ -63,43 +64,38 @@ class OpcUaDriver:
     async def _serve_any(self, emit: Emit) -> DeviceError:
         """Serve by one server of the set after another, until none of them answers.
 
-        Each turn begins with the one served last; one that says itself that it is not healthy is
-        taken only if no other is.
+        Each turn begins with the one served last.
         """
         device = self._device
-        servers = device.config.servers
-        best, failed = _HEALTHY if len(servers) > 1 else 0, 0
-        poor: int | None = None
+        servers, failed = device.config.servers, 0
         while True:
             endpoint = servers[self._server]
             before = device.counters.sessions
-            lost = await self._serve(emit, endpoint, best)
-            served = device.counters.sessions > before
+            lost = await self._serve(emit, endpoint)
             if len(servers) == 1:
                 return lost
-            failed = 0 if served and not isinstance(lost, FailoverError) else failed + 1
-            if isinstance(lost, FailoverError) and poor is None:
-                poor = self._server
-            if failed < len(servers):
-                self._server = (self._server + 1) % len(servers)
-            elif best and poor is not None:  # no healthy one: better a poor one than none
-                best, failed, self._server = 0, 0, poor
-            else:
+            failed = 0 if device.counters.sessions > before else failed + 1
+            if failed == len(servers):
                 return lost
+            if isinstance(lost, FailoverError):
+                self._server = servers.index(lost.better)
+            else:
+                self._server = (self._server + 1) % len(servers)
             device.counters.failovers += 1
             now_ns = device.clock.wall_ns()
             await emit(device.events.failover(now_ns, servers[self._server], str(lost)))
 
-    async def _serve(self, emit: Emit, endpoint: str, least_level: int) -> DeviceError:
+    async def _serve(self, emit: Emit, endpoint: str) -> DeviceError:
         """Serve one session; returns by what it was lost. The session stays, to be resumed."""
         device = self._device
         lost: DeviceError | None = None
+        better = self._standby.better if len(device.config.servers) > 1 else None
         link = Link(device.config, endpoint, f"plantgate {device.name}", device.traffic)
         try:
             if device.config.reading == "poll":
-                await PollSession(device, link, emit, self._ledger, least_level).run()
+                await PollSession(device, link, emit, self._ledger, better).run()
             else:
-                await Session(device, link, emit, self._ledger, least_level).run()
+                await Session(device, link, emit, self._ledger, better).run()
         except* DeviceError as errors:
             lost = next(_leaves(errors))
         finally:

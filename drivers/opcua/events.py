@@ -117,6 +117,49 @@ class EventMaker:
             {"points": len(tags)},
         )
 
+    def slower(
+        self, now_ns: int, tags: Sequence[str], asked_ms: float, granted_ms: float
+    ) -> SourceEvent:
+        """The server samples these tags more slowly than asked."""
+        return self._event(
+            "device.warning",
+            now_ns,
+            f"{self._device}: the server samples {len(tags)} points only every {granted_ms:g} ms"
+            f" instead of {asked_ms:g} ms: {_named(tags)}; what is shorter is not seen, and alarms"
+            " come so much later.",
+            {"points": len(tags), "asked_ms": asked_ms, "granted_ms": granted_ms},
+        )
+
+    def shorter(self, now_ns: int, tags: Sequence[str], granted: int) -> SourceEvent:
+        """The server keeps fewer values of these tags than come between two notifications."""
+        return self._event(
+            "device.warning",
+            now_ns,
+            f"{self._device}: the server keeps only {granted} of the values of {len(tags)} points"
+            f" between two notifications: {_named(tags)}; the others are lost without a word: lower"
+            " publish_ms, or raise sampling_ms.",
+            {"points": len(tags), "granted": granted},
+        )
+
+    def unpublished(self, now_ns: int, tags: Sequence[str]) -> SourceEvent:
+        """Values of these tags had changed, and the server had not said so."""
+        return self._event(
+            "device.warning",
+            now_ns,
+            f"{self._device}: {len(tags)} points had changed, but the server did not publish it:"
+            f" {_named(tags)}; they are watched anew.",
+            {"points": len(tags)},
+        )
+
+    def server_state(self, now_ns: int, word: str) -> SourceEvent:
+        """The server says of itself that it does not run, or runs again."""
+        return self._event(
+            "device.warning",
+            now_ns,
+            f"{self._device}: the server says that it is {word}.",
+            {},
+        )
+
     def misfits(self, now_ns: int, tags: Sequence[str]) -> SourceEvent:
         """Values that do not fit the declared type."""
         return self._event(
@@ -205,6 +248,18 @@ class EventMaker:
             now_ns,
             f"{self._device}: the server refused the deadband of {len(tags)} points:"
             f" {_named(tags)}; every change is taken instead (percent needs an EURange).",
+            {"points": len(tags)},
+        )
+
+    def renumbered(self, now_ns: int, moved: Mapping[int, str], tags: Sequence[str]) -> SourceEvent:
+        """The server has numbered its namespaces anew, and points are named by their number."""
+        named = ", ".join(f"ns={old} was {uri}" for old, uri in moved.items())
+        return self._event(
+            "device.warning",
+            now_ns,
+            f"{self._device}: the server numbers its namespaces anew: {named}. The points that name"
+            f" only the number are read in the namespace that was meant: {_named(tags)}; write"
+            " nsu=<URI> instead.",
             {"points": len(tags)},
         )
 

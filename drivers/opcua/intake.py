@@ -42,6 +42,7 @@ from drivers.opcua.publish import (
     read_publish_response,
     read_republish_response,
 )
+from drivers.opcua.repeats import value_bits
 from drivers.opcua.state import Gap
 
 _MOST_REPUBLISHED = 1000  # more than servers keep
@@ -111,7 +112,13 @@ class Intake:
         if follower is None:
             return subscription
         keep_alive = notification.keep_alive
-        follow = follower.feed(notification.sequence, keep_alive=keep_alive)
+        follow = follower.feed(
+            notification.sequence,
+            keep_alive=keep_alive,
+            published_ticks=notification.published_ticks,
+        )
+        if follow.restarted:
+            await self._open_lost(0, "the server numbers its notifications anew")
         if follow.missing is not None:
             await self._recover(subscription, follow.missing[0], follow.count)
         if not keep_alive and not follow.duplicate:
@@ -134,13 +141,18 @@ class Intake:
                 lost += 1
             sequence = following(sequence)
         if lost:
-            self._miss_events()  # there may have been some in it
-            await self._ledger.settle()
-            since = np.array(device.state.source_ns)
-            device.first_ns[:] = 0
-            from_ns = device.last_value_ns or device.clock.wall_ns()
-            until = np.zeros(len(since), np.int64)
-            self._open_gap(Gap(since, until, from_ns, "notifications lost", lost))
+            await self._open_lost(lost, "notifications lost")
+
+    async def _open_lost(self, lost: int, cause: str) -> None:
+        """Have values read back that notifications may have brought; lost: how many, 0 unknown."""
+        device = self._device
+        self._miss_events()  # there may have been some in it
+        await self._ledger.settle()
+        since = np.array(device.state.source_ns)
+        device.first_ns[:] = 0
+        from_ns = device.last_value_ns or device.clock.wall_ns()
+        until = np.zeros(len(since), np.int64)
+        self._open_gap(Gap(since, until, from_ns, cause, lost))
 
     async def _republish(self, subscription: int, sequence: int) -> bool:
         try:
@@ -238,6 +250,7 @@ class Intake:
         for column in change.columns:
             handles = column.handles
             device.heard_ns[handles] = heard_ns
+            device.last_bits[handles] = value_bits(column)
             device.lost[handles] = False
             if device.awaiting_first:
                 fresh = device.first_ns[handles] == 0
@@ -251,6 +264,14 @@ class Intake:
         await self._tell_unread({h: change.reasons[h] for h in misfits & change.reasons.keys()})
         await self._tell_misfits(sorted(misfits - change.reasons.keys()), now_ns)
         return receipts
+
+    async def make_anew(self, handles: Sequence[int]) -> None:
+        """Have items made anew that have not published what had changed."""
+        if handles:
+            device = self._device
+            self._vanished(handles)
+            tags = [device.points[handle].tag for handle in handles]
+            await self._emit(device.events.unpublished(device.clock.wall_ns(), tags))
 
     async def _tell_overflow(self) -> None:
         device = self._device

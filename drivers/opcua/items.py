@@ -3,8 +3,9 @@
 Guarantees: nodes are found anew in every session and at every further try; calls never exceed
 `items_per_call` nor the server's own limit, and halve when the server says too much; a
 subscription that is full is followed by another; a refused item is bad with the server's code, is
-told once, stops nothing, and is asked for again every `retry_s`. So is an item whose node vanished
-while it was watched.
+told once, stops nothing, and is asked for again after 1 s, 2 s, 4 s … and then every `retry_s`:
+servers lack nodes for a while after their start. So is an item whose node vanished while it was
+watched, or that publishes nothing (refresh.py). Rates that the server does not grant are told.
 """
 
 from __future__ import annotations
@@ -32,6 +33,17 @@ from drivers.opcua.services import Item, ItemRates, ItemResult
 from drivers.opcua.state import SavedSubscription
 
 _MOST_SUBSCRIPTIONS = 50
+
+
+async def tell_renumbered(device: Device, finder: NodeFinder, emit: Emit) -> None:
+    """Say once which namespaces the server numbers anew, where a point relies on their numbers."""
+    bare = [point.tag for point in device.points if point.address.bare_index()]
+    if bare and finder.renumbered and finder.renumbered != device.renumbered_told:
+        device.renumbered_told = finder.renumbered
+        uris = finder.surroundings.namespaces
+        moved = {old: f"{uris[new]} (now {new})" for old, new in finder.renumbered.items()}
+        await emit(device.events.renumbered(device.clock.wall_ns(), moved, bare))
+
 
 NewSubscription = Callable[[], Awaitable[SavedSubscription]]
 
@@ -66,6 +78,7 @@ class ItemKeeper:
         handles = [handle for handle in self._device.leaders if handle not in have]
         if have:
             await self._finder.find(sorted(have))
+        tries = 0
         while True:
             self.busy = True
             statuses = await self._create(subscriptions, more, handles)
@@ -73,12 +86,17 @@ class ItemKeeper:
             refused = {h: s >> 16 for h, s in statuses.items() if s & 0x8000_0000}
             await self._tell(refused)
             await self._tell_unfiltered()
+            await self._tell_revised()
+            await tell_renumbered(self._device, self._finder, self._emit)
             self.complete.set()
             if not refused and not self._vanished:
+                tries = 0
                 self._wake.clear()
                 await self._wake.wait()
             clock = self._device.clock
-            await clock.sleep_until(clock.monotonic_ns() + self._device.config.retry_s * 10**9)
+            pause_s = min(self._device.config.retry_s, 1 << min(tries, 30))
+            tries += 1
+            await clock.sleep_until(clock.monotonic_ns() + pause_s * 10**9)
             gone, self._vanished = self._vanished, set()
             await self._drop(subscriptions, gone)
             handles = sorted(gone | refused.keys())
@@ -123,6 +141,12 @@ class ItemKeeper:
                     again.append(item)
                 elif not result.status & 0x8000_0000:
                     subscription.items[item.handle] = result.item_id
+                    self._device.revised.feed(
+                        item.handle,
+                        result.sampling_ms,
+                        result.queue_size,
+                        subscription.publishing_ms,
+                    )
             wanted = again + wanted[len(now) :]
             if again and len(subscriptions) >= _MOST_SUBSCRIPTIONS:
                 break
@@ -187,6 +211,17 @@ class ItemKeeper:
             tags = [device.points[handle].tag for handle in sorted(fresh)]
             await self._emit(device.events.no_deadband(device.clock.wall_ns(), tags))
 
+    async def _tell_revised(self) -> None:
+        device, now_ns = self._device, self._device.clock.wall_ns()
+        slower, shorter = device.revised.take()
+        if slower:
+            tags = [device.points[handle].tag for handle in slower]
+            rates = device.revised.sampling_ms, max(slower.values())
+            await self._emit(device.events.slower(now_ns, tags, *rates))
+        if shorter:
+            tags = [device.points[handle].tag for handle in shorter]
+            await self._emit(device.events.shorter(now_ns, tags, min(shorter.values())))
+
     async def _tell(self, refused: dict[int, int]) -> None:
         """Emit refused points once, and again when the reason has changed."""
         device = self._device
@@ -206,4 +241,4 @@ class ItemKeeper:
         await self._emit(device.events.refused(now_ns, tags, device.config.retry_s))
 
 
-__all__ = ["ItemKeeper"]
+__all__ = ["ItemKeeper", "tell_renumbered"]

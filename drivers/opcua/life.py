@@ -7,27 +7,51 @@ is asked that neither a channel nor a session that the server gives a short life
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+
 from drivers.contract import DeviceError, Emit
 from drivers.opcua import services
 from drivers.opcua.client import Link
 from drivers.opcua.device import Device
 from drivers.opcua.faults import BUSY, NoAnswerError, StatusError
+from drivers.opcua.standby import HEALTHY, rating
 
 PERIOD_MS = 2_000
 
+STATES: Mapping[int, str] = {
+    0: "running again",
+    1: "failed (Failed): its values may be old or wrong",
+    2: "without a configuration (NoConfiguration)",
+    3: "suspended (Suspended): its values are not up to date",
+    4: "shutting down (Shutdown)",
+    5: "in test mode (Test): its values may be simulated",
+    6: "without connection to its own sources (CommunicationFault): its values may be old",
+}
+"""ServerState (OPC 10000-5, 12.6); 7, Unknown, says nothing."""
+
+
+Better = Callable[[str, int], Awaitable[str | None]]
+"""Gives the endpoint of a server that is better than this one, of such a rating (standby.py)."""
+
 
 class FailoverError(DeviceError):
-    """This server works, but says itself that another is to be preferred."""
+    """This server works, but says itself that it is not healthy; `better` is one that is better."""
+
+    def __init__(self, message: str, better: str) -> None:
+        super().__init__(message)
+        self.better = better
 
 
 class Life:
-    """Of one session. least_level: ServiceLevel below which another server shall take over."""
+    """Of one session. better: finds another server of a redundant set; None where there is none."""
 
-    def __init__(self, device: Device, link: Link, emit: Emit, least_level: int = 0) -> None:
+    def __init__(
+        self, device: Device, link: Link, emit: Emit, better: Better | None = None
+    ) -> None:
         self._device = device
         self._link = link
         self._emit = emit
-        self._least_level = least_level
+        self._better = better
         self._heard_ns = 0
         self._renew_ns = 0
         self._told_deaf = False
@@ -71,10 +95,24 @@ class Life:
             await self._emit(device.events.deaf(device.clock.wall_ns(), str(fault)))
 
     async def _ask(self) -> None:
-        """Read the server's state; FailoverError where another server is to be preferred."""
-        _, level = await services.server_health(self._link)
-        if level is not None and level < self._least_level:
-            raise FailoverError(f"{self._link.endpoint}: its ServiceLevel is {level}")
+        """Read the server's state; FailoverError where another server is better."""
+        state, level = await services.server_health(self._link)
+        await self._mind_state(state)
+        own, here = rating(state, level), self._link.endpoint
+        if self._better is not None and own < HEALTHY:
+            better = await self._better(here, own)
+            if better is not None:
+                why = f"it is {STATES[state]}" if state in STATES and state else ""
+                raise FailoverError(f"{here}: {why or f'its ServiceLevel is {level}'}", better)
+
+    async def _mind_state(self, state: int) -> None:
+        """Tell when the server says that it does not run, and when it does again."""
+        known = self._device.server_state
+        if state == known or state not in STATES:
+            return
+        self._device.server_state = state
+        now_ns = self._device.clock.wall_ns()
+        await self._emit(self._device.events.server_state(now_ns, STATES[state]))
 
     def _renewal_ns(self) -> int:
         """Three quarters of the channel's lifetime from now (OPC 10000-4, 5.5.2.1)."""

@@ -9,7 +9,7 @@ nodes; a point that cannot be found has a StatusCode and stops nothing.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from drivers.opcua import services
@@ -34,13 +34,17 @@ class NodeFinder:
         self._link = link
         self.surroundings = Surroundings((), services.Limits())
         self._learned: set[int] = set()
+        self.renumbered: dict[int, int] = {}
+        """Namespace indexes of before that mean others now, with those of today."""
         self.items: dict[int, Item] = {}
         """Every item found in this session, by client handle."""
 
     async def find(self, handles: Sequence[int]) -> tuple[list[Item], dict[int, int]]:
         """Give the items found, in order of handle, and a StatusCode for each that is not."""
         self.surroundings = await services.surroundings(self._link)
-        indexes = {uri: index for index, uri in enumerate(self.surroundings.namespaces)}
+        indexes: Indexes = {uri: at for at, uri in enumerate(self.surroundings.namespaces)}
+        for old, new in self._renumbered().items():
+            indexes[old] = new
         found: dict[int, Place] = {}
         missing: dict[int, int] = {}
         paths: dict[int, list[tuple[int, str]]] = {}
@@ -63,6 +67,23 @@ class NodeFinder:
         self.items.update({item.handle: item for item in items})
         await self.learn(item.handle for item in items if item.handle not in self._learned)
         return items, missing
+
+    def _renumbered(self) -> Mapping[int, int]:
+        """Give the present index of each that means another namespace now than it did at first.
+
+        A URI that the server has no more tells nothing: then the index is taken as it stands.
+        """
+        state, now = self._device.state, self.surroundings.namespaces
+        if len(now) > len(state.namespaces) and now[: len(state.namespaces)] == tuple(
+            state.namespaces
+        ):
+            state.remember(now)
+        self.renumbered = {
+            index: now.index(uri)
+            for index, uri in enumerate(state.namespaces)
+            if uri in now and uri not in now[index : index + 1]
+        }
+        return self.renumbered
 
     async def learn(self, handles: Iterable[int]) -> list[int]:
         """Learn how the structures among these are read; gives those that are read otherwise now.
@@ -119,18 +140,26 @@ def chunks(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield rows[start : start + size]
 
 
-def _place(node: Node, indexes: dict[str, int]) -> Place | None:
+Indexes = dict[str | int, int]
+"""Index of each namespace URI, and of each index that means another namespace than it did."""
+
+
+def _index(namespace: str | int, indexes: Indexes) -> int | None:
+    known = indexes.get(namespace)
+    return namespace if known is None and isinstance(namespace, int) else known
+
+
+def _place(node: Node, indexes: Indexes) -> Place | None:
     if isinstance(node.identifier, tuple):
         return None
-    index = indexes.get(node.namespace) if isinstance(node.namespace, str) else node.namespace
+    index = _index(node.namespace, indexes)
     return None if index is None else Place(index, node.identifier)
 
 
-def _path(steps: Sequence[Step], indexes: dict[str, int]) -> list[tuple[int, str]] | None:
+def _path(steps: Sequence[Step], indexes: Indexes) -> list[tuple[int, str]] | None:
     path = []
     for step in steps:
-        name = step.namespace
-        index = indexes.get(name) if isinstance(name, str) else name
+        index = _index(step.namespace, indexes)
         if index is None:
             return None
         path.append((index, step.name))

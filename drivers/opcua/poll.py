@@ -15,8 +15,9 @@ from drivers.opcua.client import Link
 from drivers.opcua.device import Device
 from drivers.opcua.faults import NODE_GONE
 from drivers.opcua.intake import Intake
+from drivers.opcua.items import tell_renumbered
 from drivers.opcua.ledger import Entry, Ledger
-from drivers.opcua.life import Life
+from drivers.opcua.life import Better, Life
 from drivers.opcua.nodes import NodeFinder
 from drivers.opcua.refresh import Reader
 
@@ -25,10 +26,10 @@ class PollSession:
     """See the module. `run` is called once."""
 
     def __init__(
-        self, device: Device, link: Link, emit: Emit, ledger: Ledger, least_level: int = 0
+        self, device: Device, link: Link, emit: Emit, ledger: Ledger, better: Better | None = None
     ) -> None:
-        """least_level: ServiceLevel below which another server shall take over."""
-        self._life = Life(device, link, emit, least_level)
+        """better: finds another server of a redundant set."""
+        self._life = Life(device, link, emit, better)
         self._device = device
         self._link = link
         self._emit = emit
@@ -37,6 +38,8 @@ class PollSession:
         self._reader = Reader(device, link, self._finder)
         self._intake = Intake(device, link, emit, ledger, self._gone, lambda _: None)
         self._search_ns = 0
+        self._searches = 0
+        self._missing: dict[int, int] = {}
         self._learn_ns = 0
 
     async def run(self) -> None:
@@ -89,14 +92,20 @@ class PollSession:
     async def _search(self) -> None:
         """Find the nodes that are not known, and say once which are refused."""
         device, clock = self._device, self._device.clock
-        self._search_ns = clock.monotonic_ns() + device.config.retry_s * 10**9
+        pause_s = min(device.config.retry_s, 1 << min(self._searches, 30))
+        self._search_ns = clock.monotonic_ns() + pause_s * 10**9
+        self._searches += 1
         wanted = [h for h in device.leaders if h not in self._finder.items]
         if not wanted:
+            self._searches, self._missing = 0, {}
             return
         _, lacking = await self._finder.find(wanted)
+        await tell_renumbered(device, self._finder, self._emit)
         missing = {h: s for one, s in lacking.items() for h in device.with_fellows([one])}
         device.counters.subscribed = len(device.with_fellows(self._finder.items))
         device.counters.refused = len(missing)
+        told, self._missing = self._missing, missing
+        missing = {h: s for h, s in missing.items() if told.get(h) != s}
         if not missing:
             return
         now_ns = clock.wall_ns()

@@ -35,6 +35,7 @@ class Notification:
     """One NotificationMessage.
 
     subscription: id, 0 in a RepublishResponse.  sequence: see the module.
+    published_ticks: PublishTime, when the server first sent it, in ticks of 100 ns since 1601.
     data_changes: bodies for codec.decode_data_change, in order.
     status_change: StatusCode of a StatusChangeNotification, or None; the subscription is over.
     events: bodies of EventNotificationLists.  other: how many bodies of further types it held.
@@ -50,6 +51,7 @@ class Notification:
     other: int
     available: tuple[int, ...]
     more: bool
+    published_ticks: int = 0
 
     @property
     def keep_alive(self) -> bool:
@@ -95,7 +97,7 @@ def _read_message(
     cursor: Cursor, subscription: int, available: tuple[int, ...], more: bool
 ) -> Notification:
     sequence = cursor.u32()
-    cursor.skip(8)  # publish time
+    published_ticks = cursor.i64()
     data_changes: list[bytes] = []
     events: list[bytes] = []
     status_change: int | None = None
@@ -119,6 +121,7 @@ def _read_message(
         other=other,
         available=available,
         more=more,
+        published_ticks=published_ticks,
     )
 
 
@@ -157,10 +160,15 @@ def read_history_response(body: bytes) -> list[HistoryPage]:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """What a sequence number tells: `missing` numbers first..last inclusive, or a duplicate."""
+    """What a sequence number tells.
+
+    missing: numbers first..last inclusive that did not come.  duplicate: it came before.
+    restarted: the server has begun to count anew, and how many are missing nobody knows.
+    """
 
     missing: tuple[int, int] | None = None
     duplicate: bool = False
+    restarted: bool = False
 
     @property
     def count(self) -> int:
@@ -172,18 +180,28 @@ class Follow:
 
 
 class SequenceFollower:
-    """Follows the sequence numbers of one subscription."""
+    """Follows the sequence numbers of one subscription.
 
-    __slots__ = ("_expected",)
+    A number of before comes twice, or the server (a stand-by that took over, say) has begun to
+    count anew: then it is 1, and published later than all before, which a repeated one never was.
+    """
+
+    __slots__ = ("_expected", "_published_ticks")
 
     def __init__(self, first: int = 1) -> None:
         self._expected = first
+        self._published_ticks = 0
 
-    def feed(self, sequence: int, *, keep_alive: bool) -> Follow:
-        """Take the number of the next message in order of arrival."""
+    def feed(self, sequence: int, *, keep_alive: bool, published_ticks: int = 0) -> Follow:
+        """Take the number and PublishTime of the next message in order of arrival."""
         ahead = (sequence - self._expected) % _LAST_SEQUENCE
+        later = 0 < self._published_ticks < published_ticks
+        self._published_ticks = max(self._published_ticks, published_ticks)
         if sequence == 0 or ahead > _LAST_SEQUENCE // 2:
-            return Follow(duplicate=not keep_alive)
+            if keep_alive or sequence != 1 or not later:
+                return Follow(duplicate=not keep_alive)
+            self._expected = following(sequence)
+            return Follow(restarted=True)
         follow = Follow()
         if ahead:
             follow = Follow(missing=(self._expected, _before(sequence)))

@@ -3,9 +3,10 @@
 Guarantees: every subscribed point gives a sample at least every `heartbeat_s` (0: never), and after
 a resumed session every point that was said to be lost comes back; the sample carries the source
 time the server gives, so its age is gateway time less source time. Calls keep to the server's
-limit and are spread over the period. A value newer than what was published waits one turn, since
-the subscription is about to bring it. A server that does not answer is told (life.py) and asked
-again: whether it is lost, others find.
+limit and are spread over the period. A value other than the one published waits, since the
+subscription is about to bring it; if it does not within twice its own times, its item is told and
+made anew, once a session. So is an item that never gave a first value. A server that does not
+answer is told (life.py) and asked again: whether it is lost, others find.
 
 The same reader polls servers that cannot subscribe (`reading = "poll"`).
 """
@@ -27,6 +28,7 @@ from drivers.opcua.intake import Intake
 from drivers.opcua.ledger import Entry, Ledger
 from drivers.opcua.nodes import NodeFinder
 from drivers.opcua.publish import read_read_response
+from drivers.opcua.repeats import value_bits
 from drivers.opcua.services import Item
 from drivers.opcua.spread import Bools
 from drivers.opcua.state import SavedSubscription
@@ -35,6 +37,7 @@ _CHUNK = 1000
 _LOOK_NS = 500_000_000
 _PAUSE_NS = 10_000_000_000  # after a read that was not answered
 _PASSING = BUSY | TOO_MUCH_AT_ONCE
+_FIRST_NS = 5_000_000_000  # an item's first value comes with its first notification
 _SETTLE_NS = 1_500_000_000  # after a resumed session, for what the subscription itself brings
 
 
@@ -89,10 +92,22 @@ class Refresher:
         self._intake = intake
         self._ledger = ledger
         self._deaf = deaf
-        self._doubted = np.zeros(len(device.points), np.bool_)
+        count = len(device.points)
+        self._doubted_ns = np.zeros(count, np.int64)
+        self._unheard_ns = np.zeros(count, np.int64)
+        self._watched = np.zeros(count, np.bool_)
+        self._counts: list[int] = []
+        self._mortal = np.array([p.address.deadband() is None for p in device.points], np.bool_)
+        self._dead: list[int] = []
+        self._resumed = False
+        self._patience_ns = 0
 
-    async def run(self, subscriptions: Sequence[SavedSubscription]) -> None:
-        """Look twice a second who has been silent for too long; ends only by its end."""
+    async def run(self, subscriptions: Sequence[SavedSubscription], *, resumed: bool) -> None:
+        """Look twice a second who has been silent for too long; ends only by its end.
+
+        resumed: the subscriptions are those of before, and give no initial values.
+        """
+        self._resumed = resumed
         device = self._device
         clock = device.clock
         began_ns = clock.monotonic_ns()
@@ -100,30 +115,43 @@ class Refresher:
             await clock.sleep_until(clock.monotonic_ns() + _LOOK_NS)
             now_ns = clock.monotonic_ns()
             settled = now_ns - began_ns > _SETTLE_NS
-            due = self._due(now_ns, settled=settled)
+            due = self._due(now_ns, self._watched_now(subscriptions), settled=settled)
             if due.any():
-                watched = np.zeros(len(due), np.bool_)
-                for subscription in subscriptions:
-                    known = [h for h in subscription.items if h < len(due)]
-                    watched[known] = True
+                publishing_ms = max(s.publishing_ms for s in subscriptions)
+                patience_ms = 2 * (publishing_ms + device.revised.slowest_ms)
+                self._patience_ns = round(patience_ms * 1e6) + _LOOK_NS
                 try:
-                    await self._refresh(np.flatnonzero(due & watched))
+                    await self._refresh(np.flatnonzero(due))
                 except (StatusError, NoAnswerError) as fault:
                     if isinstance(fault, StatusError) and fault.status not in _PASSING:
                         raise
                     await self._deaf(fault)
                     await clock.sleep_until(clock.monotonic_ns() + _PAUSE_NS)
 
-    def _due(self, now_ns: int, *, settled: bool) -> Bools:
+    def _due(self, now_ns: int, watched: Bools, *, settled: bool) -> Bools:
         device = self._device
         heartbeat_ns = device.config.heartbeat_s * 10**9
+        heard = device.heard_ns
         due: Bools = np.zeros(len(device.points), np.bool_)
         if heartbeat_ns:
-            heard = device.heard_ns
             due |= (heard > 0) & (now_ns - heard >= heartbeat_ns)
         if settled:
             due |= device.lost
-        return due
+        unheard = watched & (heard == 0)
+        self._unheard_ns[unheard & (self._unheard_ns == 0)] = now_ns
+        due |= unheard & (now_ns - self._unheard_ns > _FIRST_NS)
+        return due & watched
+
+    def _watched_now(self, subscriptions: Sequence[SavedSubscription]) -> Bools:
+        """Give bool[points]: which have an item."""
+        counts = [len(subscription.items) for subscription in subscriptions]
+        if counts != self._counts:
+            self._counts = counts
+            self._watched = np.zeros(len(self._device.points), np.bool_)
+            for subscription in subscriptions:
+                known = [h for h in subscription.items if h < len(self._watched)]
+                self._watched[known] = True
+        return self._watched
 
     async def _refresh(self, handles: Int64Array) -> None:
         found = self._reader.finder.items
@@ -136,14 +164,26 @@ class Refresher:
                 self._device.counters.heartbeats += count
                 receipts = await self._intake.hand_over(replace(change, columns=kept), now_ns)
                 self._ledger.add(Entry(0, 0, receipts, ()))
+        dead, self._dead = self._dead, []
+        await self._intake.make_anew(dead)
 
     def _believed(self, column: Column) -> Column:
-        """Leave out what is newer than the last published sample, unless it was so before."""
-        handles = column.handles
-        newer = column.source_time_ns > self._device.state.source_ns[handles]
-        keep = ~newer | self._doubted[handles]
-        self._doubted[handles] = newer & ~keep
-        return column.where(keep)
+        """Leave out what the subscription is about to bring; note items that bring nothing."""
+        device, handles = self._device, column.handles
+        now_ns = device.clock.monotonic_ns()
+        unheard = device.heard_ns[handles] == 0
+        newer = column.source_time_ns > device.state.source_ns[handles]
+        changed = newer & ((value_bits(column) != device.last_bits[handles]) | unheard)
+        if self._resumed:  # what a new process knows nothing of, it cannot compare
+            changed &= ~unheard
+        since = self._doubted_ns[handles]
+        since = np.where(changed & (since == 0), now_ns, since)
+        overdue = changed & (now_ns - since > self._patience_ns)
+        dead = overdue & self._mortal[handles]
+        self._mortal[handles[dead]] = False  # once; then it is read as long as it is silent
+        self._dead += handles[dead].tolist()
+        self._doubted_ns[handles] = np.where(changed & ~overdue, since, 0)
+        return column.where(~changed | (overdue & ~dead))
 
 
 __all__ = ["Reader", "Refresher"]

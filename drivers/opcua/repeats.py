@@ -189,14 +189,17 @@ def _nothing(points: int) -> _Samples:
     )
 
 
-def _samples(column: Column) -> _Samples:
+def value_bits(column: Column) -> UInt64Array:
+    """Give 64 bits for each value, equal where the values are."""
     values = column.values
     if isinstance(values, tuple):  # texts
         marks = (hash(value) for value in values)
-        bits = np.fromiter(marks, np.int64, len(values)).view(np.uint64)
-    else:
-        bits = values.view(np.uint64)
-    return _Samples(column.handles, column.source_time_ns, bits, column.quality)
+        return np.fromiter(marks, np.int64, len(values)).view(np.uint64)
+    return values.view(np.uint64)
+
+
+def _samples(column: Column) -> _Samples:
+    return _Samples(column.handles, column.source_time_ns, value_bits(column), column.quality)
 
 
 def _joined(parts: deque[_Samples]) -> _Samples:
@@ -208,4 +211,4 @@ def _joined(parts: deque[_Samples]) -> _Samples:
     )
 
 
-__all__ = ["EchoFilter", "RepeatFilter"]
+__all__ = ["EchoFilter", "RepeatFilter", "value_bits"]

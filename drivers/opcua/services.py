@@ -85,10 +85,12 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class ItemResult:
-    """What the server said to one monitored item: StatusCode, and its id where that is good."""
+    """What the server said to one monitored item: StatusCode; id and rates where that is good."""
 
     status: int
     item_id: int
+    sampling_ms: float = 0.0
+    queue_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +247,12 @@ async def _create(link: Link, subscription: int, wanted: list[Any]) -> list[Item
     with link.speaking("creating monitored items"):
         response = await link.call(request, ua.CreateMonitoredItemsResponse, link.slow_seconds)
         results = [
-            ItemResult(int(result.StatusCode.value), int(result.MonitoredItemId))
+            ItemResult(
+                int(result.StatusCode.value),
+                int(result.MonitoredItemId),
+                float(result.RevisedSamplingInterval),
+                int(result.RevisedQueueSize),
+            )
             for result in response.Results
         ]
         if len(results) != len(wanted):

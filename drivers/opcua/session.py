@@ -41,7 +41,7 @@ from drivers.opcua.faults import (
 from drivers.opcua.intake import Intake
 from drivers.opcua.items import ItemKeeper, NewSubscription
 from drivers.opcua.ledger import Ledger
-from drivers.opcua.life import Life
+from drivers.opcua.life import Better, Life
 from drivers.opcua.nodes import NodeFinder
 from drivers.opcua.refresh import Reader, Refresher
 from drivers.opcua.silence import SilenceWatch
@@ -64,9 +64,9 @@ class Session:
     """See the module. `run` is called once."""
 
     def __init__(
-        self, device: Device, link: Link, emit: Emit, ledger: Ledger, least_level: int = 0
+        self, device: Device, link: Link, emit: Emit, ledger: Ledger, better: Better | None = None
     ) -> None:
-        """least_level: ServiceLevel below which another server shall take over."""
+        """better: finds another server of a redundant set."""
         self._device = device
         self._link = link
         self._emit = emit
@@ -76,7 +76,7 @@ class Session:
         self._waiting = 0
         self._taking = False
         self._resumed: frozenset[int] = frozenset()
-        self._life = Life(device, link, emit, least_level)
+        self._life = Life(device, link, emit, better)
         self._silence = SilenceWatch()
         self._subscriptions: list[SavedSubscription] = []
         self._finder = NodeFinder(device, link)
@@ -112,7 +112,8 @@ class Session:
             tasks.create_task(self._keeper.run(self._subscriptions, self._further(tasks)))
             tasks.create_task(self._backfiller.run(self._keeper))
             tasks.create_task(self._survey())
-            tasks.create_task(self._refresher.run(self._subscriptions))
+            resumed = bool(self._resumed)
+            tasks.create_task(self._refresher.run(self._subscriptions, resumed=resumed))
             if device.fellows:
                 tasks.create_task(self._relearn())
             tasks.create_task(self._watch())

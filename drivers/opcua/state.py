@@ -10,6 +10,7 @@ A power cut may lose the last writes; by then the server has forgotten the subsc
     <device>.position       "subscription sequence" lines, last sequence number stored
     <device>.TAGS.times     int64[points], last source time stored of each point, ns since 1970
     <device>.TAGS.gaps.npz  outages whose history has not been read back yet
+    <device>.NODES.namespaces.json  what namespace indexes meant when these nodes were first read
 
 A file that cannot be read is taken as absent: then history and the gap event say what is missing.
 """
@@ -76,6 +77,7 @@ class State:
 
     link: the session to go on with, or None.  position: last sequence stored by subscription id.
     source_ns: int64[n], last source time stored of each point, 0 before the first.
+    namespaces: URIs by index as the server had them at first, for points of a bare index.
     """
 
     def __init__(
@@ -97,6 +99,8 @@ class State:
         self.position: dict[int, int] = {}
         self.source_ns: Int64Array = np.zeros(len(points), np.int64)
         self.gaps: list[Gap] = []
+        self._addresses = hashlib.sha256(addresses.encode()).hexdigest()[:16]
+        self.namespaces: list[str] = []
 
     @property
     def durable(self) -> bool:
@@ -114,6 +118,7 @@ class State:
             raise DeviceError(f"state_dir {self._folder} cannot be used: {error}") from error
         self._loaded = True
         self._read_gaps()
+        self._read_namespaces()
         try:
             found = json.loads(self._path("session.json").read_bytes())
             link = _read_link(found)
@@ -166,6 +171,22 @@ class State:
                 ]
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             self.gaps = []
+
+    def remember(self, namespaces: Sequence[str]) -> None:
+        """Note what the server's namespace indexes meant when the point table was first read."""
+        self.namespaces = list(namespaces)
+        if self._folder is not None:
+            path = self._path(f"{self._addresses}.namespaces.json")
+            fresh = path.with_suffix(".new")
+            fresh.write_text(json.dumps(self.namespaces), encoding="utf-8")
+            fresh.replace(path)
+
+    def _read_namespaces(self) -> None:
+        try:
+            path = self._path(f"{self._addresses}.namespaces.json")
+            self.namespaces = [str(uri) for uri in json.loads(path.read_bytes())]
+        except (OSError, ValueError, TypeError):
+            self.namespaces = []
 
     def _read_positions(self) -> None:
         try:

@@ -228,6 +228,17 @@ class OpcUaServer:
         ids = sorted(inner.subscription_service.subscriptions)
         inner.subscription_service.subscriptions[ids[place]]._task.cancel()
 
+    def forget_items(self, name: str) -> None:
+        """Publish nothing more of a variable, and tell nobody."""
+        assert self._server is not None, "the fake server is not running"
+        inner: Any = self._server.iserver
+        node_id, _ = self._variables[name]
+        for subscription in inner.subscription_service.subscriptions.values():
+            items = subscription.monitored_item_srv._monitored_items
+            for one in items.values():
+                if one.read_value_id.NodeId == node_id:
+                    inner.aspace.delete_datachange_callback(one.callback_handle)
+
     def limit_subscriptions(self, most: int) -> None:
         """Refuse further ones."""
         assert self._server is not None, "the fake server is not running"

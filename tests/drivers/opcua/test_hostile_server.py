@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from drivers.contract import DeviceError, Quality
 from drivers.opcua import DRIVER
 from drivers.opcua.config import OpcUaConfig
+from drivers.opcua.convert import EPOCH_TICKS
 from gateway.runtime.clock import SystemClock
 from tests.fakes.opcua_collector import Collector, points
 from tests.fakes.opcua_relay import (
@@ -19,6 +21,7 @@ from tests.fakes.opcua_relay import (
     CHANNEL_ANSWER,
     CREATE_ITEMS,
     HISTORY_READ,
+    ITEMS_ANSWER,
     OPEN_CHANNEL,
     PUBLISH,
     READ,
@@ -290,3 +293,129 @@ async def test_a_polled_server_is_heard_between_turns_and_its_channel_renewed() 
             asked, opened = relay.requests[READ], relay.requests[OPEN_CHANNEL]
             await until(lambda: relay.requests[READ] > asked + 3)
             await until(lambda: relay.requests[OPEN_CHANNEL] > opened)
+
+
+async def test_rates_and_queues_that_the_server_does_not_grant_are_told() -> None:
+    emit = Collector()
+
+    def revise(number: int, body: bytes) -> bytes:
+        """Sample every 5 s, and keep one value of each item."""
+        if number != ITEMS_ANSWER:
+            return body
+        changed = bytearray(body)
+        for at in range(32, len(body) - 4, 23):
+            changed[at + 8 : at + 20] = struct.pack("<dI", 5000.0 if at == 32 else 100.0, 1)
+        return bytes(changed)
+
+    async with OpcUaServer(2) as server, OpcUaRelay(server.endpoint) as relay:
+        relay.answer = revise
+        settings = config(relay.endpoint, publish_ms=1000, sampling_ms=100)
+        driver = DRIVER.open("dcs", settings, doubles("D0", "D1"), SystemClock())
+        async with kept(driver, emit):
+            await until(lambda: said(emit, "device.warning", "every 5000 ms instead of 100 ms: T0"))
+            await until(
+                lambda: said(emit, "device.warning", "keeps only 1 of the values of 1 points")
+            )
+
+
+async def test_a_gap_is_told_though_the_servers_clock_was_set_back_meanwhile() -> None:
+    emit = Collector()
+    ahead_ns = SystemClock().wall_ns() + 8 * 3600 * 10**9
+    async with OpcUaServer(1) as server:
+        await server.set("D0", 1.0, source_ns=ahead_ns)
+        driver = DRIVER.open("dcs", config(server.endpoint), doubles("D0"), SystemClock())
+        async with kept(driver, emit):
+            await until(lambda: last(emit, 100) == [1.0])
+            await server.stop()
+            await until(lambda: "link.down" in emit.kinds())
+            await server.start()
+            await until(lambda: "opcua.gap" in emit.kinds())
+    [gap] = [event for event in emit.events if event.kind == "opcua.gap"]
+    assert gap.attributes["points"] == 1
+
+
+async def test_a_node_that_appears_soon_after_the_servers_start_is_found_soon() -> None:
+    emit = Collector()
+    async with OpcUaServer(1) as server:
+        slow = config(server.endpoint, retry_s=86_400)
+        driver = DRIVER.open("dcs", slow, doubles("D0", "D7"), SystemClock())
+        async with kept(driver, emit):
+            await until(lambda: bool(last(emit, 100)) and bool(emit.samples(101)))
+            await server.add("D7", 7.5)
+            await until(lambda: last(emit, 101) == [7.5])
+
+
+async def test_an_item_that_the_server_grants_and_never_publishes_is_read_and_made_anew() -> None:
+    emit = Collector()
+    made = 0
+
+    def pretend(number: int, body: bytes) -> bytes | None:
+        nonlocal made
+        if number != CREATE_ITEMS or b"D1" not in body:
+            return None
+        made += 1
+        return items_made(0) if made == 1 else None
+
+    async with OpcUaServer(2) as server, OpcUaRelay(server.endpoint) as relay:
+        relay.request = pretend
+        settings = config(relay.endpoint, items_per_call=1)
+        driver = DRIVER.open("dcs", settings, doubles("D0", "D1"), SystemClock())
+        async with kept(driver, emit):
+            await until(lambda: last(emit, 101) == [1.0])
+            await until(lambda: made == 2)
+            assert said(emit, "device.warning", "watched anew")
+            await arrives(server, emit, "D1", 5.0)
+            await arrives(server, emit, "D1", 6.0)
+    assert len({sample[2] for sample in emit.samples(101)}) == len(emit.samples(101))
+
+
+async def test_an_item_that_dies_later_is_found_by_its_heartbeat() -> None:
+    emit = Collector()
+    async with OpcUaServer(2) as server:
+        settings = config(server.endpoint, heartbeat_s=1)
+        driver = DRIVER.open("dcs", settings, doubles("D0", "D1"), SystemClock())
+        async with kept(driver, emit):
+            await until(lambda: bool(last(emit, 100)) and bool(last(emit, 101)))
+            server.forget_items("D1")
+            await arrives(server, emit, "D1", 5.0)
+            await until(lambda: said(emit, "device.warning", "watched anew"))
+            await arrives(server, emit, "D1", 6.0)
+    assert driver.statistics()["reconnects"] == 0
+
+
+async def test_a_server_that_is_not_running_says_so_to_the_operator() -> None:
+    emit = Collector()
+    async with OpcUaServer(1) as server:
+        driver = DRIVER.open("dcs", config(server.endpoint), doubles("D0"), SystemClock())
+        async with kept(driver, emit):
+            await until(lambda: bool(last(emit, 100)))
+            await server.set_state(3)
+            await until(lambda: said(emit, "device.warning", "suspended"))
+            await server.set_state(0)
+            await until(lambda: said(emit, "device.warning", "running again"))
+    assert driver.statistics()["reconnects"] == 0
+
+
+async def test_a_history_that_never_ends_is_given_up() -> None:
+    emit = Collector()
+    second_ns, start_ns = 10**9, 1_700_000_000 * 10**9
+    ticks = (start_ns + 50 * second_ns) // 100 + EPOCH_TICKS
+    value = struct.pack("<iBBdq", 1, 0x05, 11, 3.5, ticks)
+    page = (
+        b"\x01\x00\x9b\x02" + bytes(24) + struct.pack("<iIi", 1, 0, 4) + b"more"
+        + b"\x01\x00\x92\x02\x01" + struct.pack("<i", len(value)) + value + b"\xff" * 4
+    )  # fmt: skip
+    async with OpcUaServer(1) as server, OpcUaRelay(server.endpoint) as relay:
+        relay.request = lambda number, _: page if number == HISTORY_READ else None
+        await server.set("D0", 1.0, source_ns=start_ns)
+        driver = DRIVER.open("dcs", config(relay.endpoint), doubles("D0"), SystemClock())
+        async with kept(driver, emit):
+            await until(lambda: last(emit, 100) == [1.0])
+            await server.stop()
+            await until(lambda: "link.down" in emit.kinds())
+            await server.start()
+            await server.allow_history("D0")
+            await server.set("D0", 2.0, source_ns=start_ns + 100 * second_ns)
+            await until(lambda: "opcua.gap" in emit.kinds())
+    assert 1 <= relay.requests[HISTORY_READ] <= 3
+    assert 3.5 in [sample[0] for sample in emit.samples(100)]

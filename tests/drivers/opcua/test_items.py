@@ -278,3 +278,26 @@ async def test_a_server_that_numbers_its_namespaces_anew_is_read_by_their_uris()
             await server.set("D1", 8.5)
             await until(lambda: emit.samples(100)[-1][0] == 8.5)
     assert emit.samples(101)[-1][0] == "液位正常"
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["new process", "same process"])
+async def test_a_bare_index_keeps_its_meaning_though_the_server_numbers_anew(
+    kept: bool, tmp_path: Path
+) -> None:
+    table = rows({"node": "ns=2;s=D1"})
+    emit = Collector()
+    more: dict[str, Any] = {"state_dir": tmp_path} if kept else {}
+    async with OpcUaServer(2) as server:
+        driver = DRIVER.open("dcs", config(server.endpoint, **more), table, SystemClock())
+        async with running(driver, emit) as task:
+            await until(lambda: bool(emit.samples(100)))
+            await server.stop()
+            await asyncio.wait([task])
+        server.namespaces_before = ("urn:plantgate:one",)
+        await server.start()
+        await server.set("D1", 8.5)
+        if kept:
+            driver = DRIVER.open("dcs", config(server.endpoint, **more), table, SystemClock())
+        async with running(driver, emit):
+            await until(lambda: emit.samples(100)[-1][:2] == (8.5, GOOD))
+            await until(lambda: any("numbers its namespaces anew" in e.text for e in emit.events))

@@ -140,3 +140,14 @@ def numbers(follow: Follow) -> list[int]:
         found.append(following(found[-1]))
     assert found[-1] == follow.missing[1]
     return found
+
+
+def test_a_server_that_counts_anew_is_followed_and_a_repeated_message_is_not() -> None:
+    follower = SequenceFollower(500)
+    assert follower.feed(500, keep_alive=False, published_ticks=10) == Follow()
+    assert follower.feed(501, keep_alive=False, published_ticks=20) == Follow()
+    assert follower.feed(500, keep_alive=False, published_ticks=10) == Follow(duplicate=True)
+    assert follower.feed(1, keep_alive=True, published_ticks=30) == Follow()
+    assert follower.feed(1, keep_alive=False, published_ticks=40) == Follow(restarted=True)
+    assert follower.feed(2, keep_alive=False, published_ticks=50) == Follow()
+    assert follower.feed(2, keep_alive=False) == Follow(duplicate=True)

@@ -73,3 +73,30 @@ async def test_a_poor_server_is_better_than_none_and_none_is_said() -> None:
         with pytest.raises(DeviceError, match="nobody listens"):
             await driver.run(emit)
     assert "link.down" in emit.kinds()
+
+
+@pytest.mark.parametrize("how", ["other better", "suspended"])
+async def test_of_two_poor_servers_the_better_one_is_read(how: str) -> None:
+    """The level of the one that is read stays: what changes is the other, or the server's state."""
+    emit = Collector()
+    async with OpcUaServer(1) as first, OpcUaServer(1) as second:
+        driver = DRIVER.open(
+            "dcs", config(first, second), points((OpcUaServer.node("D0"), "float")), SystemClock()
+        )
+        if how == "other better":
+            await first.set_service_level(100)
+            await second.set_service_level(100)
+        await set_both(1, first, second)
+        async with running(driver, emit):
+            await until(lambda: numbers(emit)[-1:] == [1.0])
+            if how == "other better":
+                await second.set_service_level(150)
+            else:
+                await first.set_state(3)
+            await until(lambda: "opcua.failover" in emit.kinds())
+            await set_both(2, second)
+            await until(lambda: numbers(emit)[-1:] == [2.0])
+    assert [e.attributes["endpoint"] for e in emit.events if e.kind == "opcua.failover"] == [
+        second.endpoint
+    ]
+    assert "link.down" not in emit.kinds()
