@@ -63,6 +63,7 @@ def command(
     from gateway.receiver.completeness import Period
     from gateway.receiver.contract import StorePathError
     from gateway.rules.completeness import HOUR_NS
+    from gateway.runtime.clock import SystemClock
 
     if (store is None) == (data is None):
         raise click.UsageError("give either --store or --data")
@@ -70,7 +71,8 @@ def command(
         raise click.UsageError("--destination goes with --data")
     if from_ns is not None and to_ns is not None and from_ns >= to_ns:
         raise click.UsageError("--to is not after --from")
-    period = Period(from_ns, to_ns, late_s * 10**9, int(flat_hours * HOUR_NS))
+    now_ns = SystemClock().wall_ns()
+    period = Period(from_ns, to_ns, late_s * 10**9, int(flat_hours * HOUR_NS), now_ns)
     try:
         with _sources(store, (data, destination), gateway) as sources:
             rows = _point_rows(sources, period, hazards=hazards) if points or hazards else (
@@ -101,6 +103,7 @@ def _sources(
 def _hour_rows(sources: list[tuple[Reader, Log]], period: Period) -> Iterator[Row]:
     from gateway.receiver.completeness import stream_hours
     from gateway.receiver.rows import iso_time
+    from gateway.rules.completeness import HOUR_NS
 
     for reader, log in sources:
         for stream, hour in stream_hours(reader, log, period):
@@ -111,7 +114,8 @@ def _hour_rows(sources: list[tuple[Reader, Log]], period: Period) -> Iterator[Ro
                 "gaps_explained": hour.explained, "gaps_unexplained": hour.unexplained,
                 "late": hour.late, "late_most_s": round(hour.late_ns / 1e9, 3),
                 "score": round(hour.score, 6), "withheld": hour.withheld,
-                "filter": log.derived.filter,
+                "filter": log.derived.filter, "silent_s": round(hour.silent_ns / 1e9, 3),
+                "running": hour.start_ns + HOUR_NS > period.now_ns,
             }  # fmt: skip
 
 
@@ -119,9 +123,16 @@ def _point_rows(
     sources: list[tuple[Reader, Log]], period: Period, *, hazards: bool
 ) -> Iterator[Row]:
     from gateway.receiver.completeness import points
+    from gateway.receiver.samples import Unread
 
     for reader, log in sources:
-        for name, one in sorted(points(reader, log, period, hazards=hazards).items()):
+        unread = Unread()
+        found = points(reader, log, period, unread, hazards=hazards)
+        if unread.waiting or unread.damaged:
+            print(f"{log.gateway or 'this log'}: {unread.waiting} records wait for their key and"
+                  f" {unread.damaged} cannot be decoded; they are not counted",
+                  file=sys.stderr)  # fmt: skip
+        for name, one in sorted(found.items()):
             kinds = dict(one.kinds)
             head: Row = {"gateway": log.gateway, "hazard" if hazards else "point": name}
             plain = ("good", "late", "flat", "under_test", "planned_outage")
@@ -145,4 +156,10 @@ def _print(rows: Iterator[Row], *, as_json: bool) -> None:
         if not heading:
             heading = list(row)
             writer.writerow(heading)
-        writer.writerow(["" if value is None else value for value in row.values()])
+        writer.writerow(map(_text, row.values()))
+
+
+def _text(value: str | float | None) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)

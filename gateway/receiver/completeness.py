@@ -14,21 +14,33 @@ from buffer.ranges import RangeSet
 from gateway.receiver.contract import Log, Reader
 from gateway.receiver.corrections import Corrections
 from gateway.receiver.samples import Unread, Wanted, samples
-from gateway.receiver.spans import span
-from gateway.rules.completeness import Hour, PointScore, PointScores, StreamScore, by_hazard
+from gateway.receiver.spans import Span, span
+from gateway.rules.completeness import (
+    SILENCE_NS,
+    Hour,
+    PointScore,
+    PointScores,
+    StreamScore,
+    by_hazard,
+)
 from gateway.wire.v1 import uplink_pb2 as wire
 
 Names = dict[int, str]
+NOTHING = Span(1, 0, True, True)
 
 
 @dataclass(frozen=True)
 class Period:
-    """What was made in [from_ns, to_ns), None for no bound; what counts as late and as flat, ns."""
+    """What was made in [from_ns, to_ns), None for no bound; what counts as late and as flat, ns.
+
+    now_ns: the time of the question, up to which a gateway may have been silent; 0: not counted.
+    """
 
     from_ns: int | None
     to_ns: int | None
     late_ns: int
     flat_ns: int
+    now_ns: int = 0
 
     def holds(self, time_ns: int) -> bool:
         """Tell whether a time is in it."""
@@ -43,23 +55,31 @@ def stream_hours(reader: Reader, log: Log, period: Period) -> Iterator[tuple[Str
     explained = _explained(reader, log, true, period)
     for stream in Stream:
         found = span(reader, log, stream, true, (period.from_ns, period.to_ns))
-        if found is None:
-            continue
+        if found is None and (log.derived.source_log_id or log.held_only):
+            continue  # where such a stream begins is known by its first record alone
+        found = found or NOTHING
         begin = _begin(reader, log, stream) if found.from_start else found.first
-        score = StreamScore(explained[stream], period.late_ns, begin)
+        silence_ns = SILENCE_NS if stream is Stream.TELEMETRY else 0
+        score = StreamScore(explained[stream], period.late_ns, begin, silence_ns)
         for record in reader.records(log, stream, found.first, found.last):
             made_ns = true.time_ns(log, record)
             received_ns = max(made_ns, record.received_ns)
             score.feed(record.sequence, made_ns, received_ns, first=record.source_first)
-        for hour in score.hours(_next(reader, log, stream) if found.to_end else 0):
+        for hour in (
+            score.hours(*_end(reader, log, stream, period)) if found.to_end else (score.hours())
+        ):
             if period.holds(hour.start_ns):
                 yield stream, hour
 
 
-def points(reader: Reader, log: Log, period: Period, *, hazards: bool) -> dict[str, PointScore]:
+def points(
+    reader: Reader, log: Log, period: Period, unread: Unread, *, hazards: bool
+) -> dict[str, PointScore]:
     """Points, or hazards, by name, of what was recorded in the period.
 
-    What came before it, as far as a value may stand still, is read and not counted.
+    What came before it, as far as a value may stand still, is read and not counted. A point of the
+    newest catalogue that nothing was recorded of is there with no samples. Adds to `unread` what
+    cannot be read.
     """
     true = Corrections(reader)
     earlier_ns = None if period.from_ns is None else period.from_ns - period.flat_ns
@@ -69,9 +89,12 @@ def points(reader: Reader, log: Log, period: Period, *, hazards: bool) -> dict[s
     codes: Names = {}
     if found is not None:
         sequences = found.first, found.last
-        for batch, known, _ in samples(reader, log, Wanted(), Unread(), sequences):
+        for batch, known, _ in samples(reader, log, Wanted(), unread, sequences):
             names, codes = known.names, known.hazards
             scores.feed(batch, counted=period.holds(batch.gateway_time_ns))
+    if not log.derived.source_log_id:  # else what is left out was agreed on
+        for point in names:
+            scores.points.setdefault(point, PointScore())
     if hazards:
         return by_hazard(scores.points, codes)
     return {names.get(point, f"#{point}"): one for point, one in scores.points.items()}
@@ -97,6 +120,16 @@ def _explained(
         if gap.first_sequence and Stream.ALARM <= gap.stream <= Stream.EVIDENCE:
             found[Stream(gap.stream)].add(gap.first_sequence, gap.last_sequence + 1)
     return found
+
+
+def _end(reader: Reader, log: Log, stream: Stream, period: Period) -> tuple[int, int, int]:
+    """What StreamScore.hours is asked at the end of what is held."""
+    gone = max((stop for _, stop in reader.gaps(log, stream)), default=0)
+    said_ns = reader.gateway(log).last_seen_ns
+    own = [one for one in reader.logs(log.gateway) if not one.derived.source_log_id]
+    goes_on = own and own[-1].log_id == log.log_id  # a log that another one followed has ended
+    ends_ns = period.now_ns if period.to_ns is None else min(period.now_ns, period.to_ns)
+    return max(_next(reader, log, stream), gone), said_ns, ends_ns if goes_on else 0
 
 
 def _next(reader: Reader, log: Log, stream: Stream) -> int:

@@ -8,6 +8,11 @@ its hour. A gap is explained where the gateway declared it gone or a gap record 
 unexplained: still under way, or lost. A record is late when it was received more than `late_ns`
 after it was made.
 
+Silence: where nothing was made for longer than SILENCE_NS (the gateway stood still, or what it made
+is not here and it has not said so), the hours in between count the time that was silent; nothing
+was expected of it, so the score alone would call it complete. An hour that is silent as a whole is
+told, with score 0.
+
 Derived streams: a record speaks for a range of the log's sequences; those without a record of
 their own are counted as withheld, which was agreed on and is no loss.
 
@@ -35,6 +40,10 @@ LATE_NS = 60 * 1_000_000_000
 """Default. No standard was found that gives a number; a minute is the rollup of the local log."""
 FLAT_NS = 24 * HOUR_NS
 """Default, likewise our own: a day without the smallest step of a noisy analog."""
+SILENCE_NS = 600 * 1_000_000_000
+"""Likewise our own: ten key records of telemetry (buffer: one a minute while values come)."""
+LONGEST_SILENCE_NS = 92 * 24 * HOUR_NS
+"""A quarter: longer is a gateway out of service, or a clock years off, which no hours tell."""
 _UNDER_TEST = frozenset(
     {
         Quality.GOOD_SIMULATED,
@@ -59,6 +68,7 @@ class Hour:
     late: int = 0
     late_ns: int = 0
     withheld: int = 0
+    silent_ns: int = 0
 
     @property
     def expected(self) -> int:
@@ -67,15 +77,24 @@ class Hour:
 
     @property
     def score(self) -> float:
-        """Part of what was expected that is here, 0 to 1."""
-        return (self.received + self.withheld) / self.expected if self.expected else 1.0
+        """Part of what was expected that is here, 0 to 1; 0 for an hour of nothing but silence."""
+        if not self.expected:
+            return 0.0 if self.silent_ns else 1.0
+        return (self.received + self.withheld) / self.expected
 
 
 class StreamScore:
     """Feed the records of one stream in order of sequence, then read `hours`."""
 
-    def __init__(self, explained: RangeSet, late_ns: int = LATE_NS, first: int = 1) -> None:
-        """explained: sequences declared gone; first: oldest sequence that is to be expected."""
+    def __init__(
+        self, explained: RangeSet, late_ns: int = LATE_NS, first: int = 1, silence_ns: int = 0
+    ) -> None:
+        """explained: sequences declared gone; first: oldest sequence that is to be expected.
+
+        silence_ns: how long nothing may be made before it counts as silence; 0 for a stream that
+        may be silent.
+        """
+        self._silence_ns = silence_ns
         self._explained = explained
         self._late_ns = late_ns
         self._following = first
@@ -91,6 +110,8 @@ class StreamScore:
         if first > self._following:
             before = time_ns if self._last_ns is None else self._last_ns
             self._missing(self._following, first, before, time_ns)
+        if self._last_ns is not None:
+            self._silent(self._last_ns, time_ns)
         hour = self._hour(time_ns)
         hour.received += 1
         hour.withheld += sequence - first
@@ -99,12 +120,28 @@ class StreamScore:
         hour.late_ns = max(hour.late_ns, lateness)
         self._following, self._last_ns = max(self._following, sequence + 1), time_ns
 
-    def hours(self, stop: int = 0) -> list[Hour]:
-        """Hours in order. stop: one past the newest sequence the gateway is known to have."""
-        if stop > self._following and self._last_ns is not None:
-            self._missing(self._following, stop, self._last_ns, self._last_ns)
+    def hours(self, stop: int = 0, said_ns: int = 0, until_ns: int = 0) -> list[Hour]:
+        """Hours in order. stop: one past the newest sequence the gateway is known to have.
+
+        said_ns: when it said so; where nothing is here at all, it is missing in that hour.
+        until_ns: silence lasts until then, where nothing more is expected to be there yet.
+        """
+        last_ns = said_ns if self._last_ns is None else self._last_ns
+        if stop > self._following and last_ns:
+            self._missing(self._following, stop, last_ns, last_ns)
             self._following = stop
+        if until_ns and last_ns:
+            self._silent(last_ns, until_ns)
         return [self._hours[start] for start in sorted(self._hours)]
+
+    def _silent(self, from_ns: int, to_ns: int) -> None:
+        silent_ns = to_ns - from_ns
+        if not self._silence_ns or not self._silence_ns < silent_ns <= LONGEST_SILENCE_NS:
+            return
+        while from_ns < to_ns:
+            stop_ns = min(to_ns, (from_ns // HOUR_NS + 1) * HOUR_NS)
+            self._hour(from_ns).silent_ns += stop_ns - from_ns
+            from_ns = stop_ns
 
     def _missing(self, start: int, stop: int, from_ns: int, to_ns: int) -> None:
         unexplained = self._explained.missing(start, stop)

@@ -47,18 +47,35 @@ async def test_gaps_of_a_store_are_explained_or_not(tmp_path: Path, run_receiver
     assert (row["gaps_explained"], row["gaps_unexplained"]) == (2, 1)
     assert row["late"] == 7  # its records say 2023
     assert row["score"] == 0.7
-    [point] = asked("--store", str(tmp_path), "--points")
+    point, *others = asked("--store", str(tmp_path), "--points")
+    assert [(one["samples"], one["score"]) for one in others] == [(0, None)] * 3, "never sent"
     assert (point["point"], point["good"], point["other"]) == ("gds-1/AT-101", 5, 2)
     assert point["reasons"] == "bad:comm_failure=2"
     [hazard] = asked("--store", str(tmp_path), "--hazards")
     assert (hazard["hazard"], hazard["samples"]) == ("", 7)
 
 
+async def test_a_stream_of_which_nothing_came_is_told(tmp_path: Path, run_receiver: Any) -> None:
+    """The gateway says that it has made 99 records of telemetry; not one is here."""
+    async with run_receiver(tmp_path) as running, WireGateway(running.target) as gateway:
+        state = wire.StreamState(stream=wire.STREAM_TELEMETRY, first_sequence=1, next_sequence=100)
+        await gateway.send(wire.GatewayMessage(status=wire.Status(streams=[state], ping=7)))
+        assert (await gateway.next()).ack.pong == 7
+        await gateway.push(Stream.EVENT, Telemetry().event())
+        await gateway.acknowledged(1)
+    rows = {row["stream"]: row for row in asked("--store", str(tmp_path))}
+    told = rows["telemetry"]
+    assert (told["expected"], told["gaps_unexplained"], told["score"]) == (99, 99, 0.0)
+    assert told["running"] is True
+
+
 async def test_the_site_sees_what_its_log_holds(tmp_path: Path) -> None:
     clock = HandClock()
     async with buffer(tmp_path, clock) as log:
         await fill(log, clock)
-    [telemetry] = [row for row in asked("--data", str(tmp_path)) if row["stream"] == "telemetry"]
+    told = [row for row in asked("--data", str(tmp_path)) if row["stream"] == "telemetry"]
+    telemetry, *since = told  # the clock there stood still long ago, and this one goes on
+    assert {row["score"] for row in since} <= {0.0}
     assert telemetry["received"] == telemetry["expected"] > 0
     assert telemetry["score"] == 1.0
     points = {row["point"]: row for row in asked("--data", str(tmp_path), "--points")}

@@ -25,6 +25,7 @@ from gateway.receiver.contract import (
     point_names,
 )
 from gateway.receiver.corrections import Corrections
+from gateway.receiver.samples import Unread
 from gateway.receiver.spans import MARGIN_NS, span
 from gateway.rules.completeness import HOUR_NS, Hour
 from gateway.wire.v1 import uplink_pb2 as wire
@@ -129,6 +130,24 @@ def test_a_period_of_a_long_stream_reads_what_lies_in_it() -> None:
     assert held.looked <= 2 * 20 + 8
 
 
+def test_hours_without_anything_are_told_and_are_no_full_score() -> None:
+    """A gateway that stood still from 00:30 to 03:15, and has been silent since 04:40."""
+    minute = 60 * 10**9
+    minutes = [*range(31), *range(195, 281)]
+    records = [stored(n, START_NS + at * minute) for n, at in enumerate(minutes, 1)]
+    held = Held({Stream.TELEMETRY: records}, told=len(records) + 1)
+    now_ns = START_NS + 6 * HOUR_NS + 20 * minute
+    found = list(stream_hours(cast(Reader, held), LOG, Period(None, None, 10**9, HOUR_NS, now_ns)))
+    rows = [(hour.received, hour.silent_ns // minute, hour.score) for _, hour in found]
+    assert rows == [
+        (31, 30, 1.0), (0, 60, 0.0), (0, 60, 0.0), (45, 15, 1.0), (41, 20, 1.0), (0, 60, 0.0),
+        (0, 20, 0.0),
+    ]  # fmt: skip
+    bounds = START_NS + 2 * HOUR_NS, START_NS + 6 * HOUR_NS
+    period = Period(*bounds, 10**9, HOUR_NS, now_ns)
+    assert list(stream_hours(cast(Reader, held), LOG, period)) == found[2:6]
+
+
 def test_a_clock_that_was_set_back_within_the_margin_leaves_nothing_out() -> None:
     back_ns = 40 * 60 * 10**9
     times = [START_NS + n * 60 * 10**9 for n in range(600)]
@@ -163,9 +182,9 @@ def test_a_value_that_stood_still_before_the_period_is_flat_in_it() -> None:
     held = Held({Stream.TELEMETRY: records})
     from_ns = START_NS + 26 * HOUR_NS
     period = Period(from_ns, from_ns + HOUR_NS, 60 * 10**9, 24 * HOUR_NS)
-    found = points(cast(Reader, held), LOG, period, hazards=False)
+    found = points(cast(Reader, held), LOG, period, Unread(), hazards=False)
     assert found["gds-1/AT-101"].kinds == {"flat": 6}
     assert found["gds-1/总量, t"].kinds == {"good": 6}
     whole = Period(None, None, 60 * 10**9, 24 * HOUR_NS)
-    all_kinds = points(cast(Reader, held), LOG, whole, hazards=True)[""].kinds
+    all_kinds = points(cast(Reader, held), LOG, whole, Unread(), hazards=True)[""].kinds
     assert all_kinds == {"flat": 36, "good": 2 * 180 - 36}
