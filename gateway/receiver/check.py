@@ -26,6 +26,8 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """Largest message on the wire: gRPC's own default, 32 times what a gateway sends (limits of §7)."""
 MAX_EVIDENCE_BYTES = 256 * 1024 * 1024
 """Largest evidence file: ten minutes of a 3 Mbit/s clip."""
+MAX_EVIDENCE_RECORD_BYTES = 16 * 1024
+"""Largest record about one, which waits in memory for its file; a gateway makes some 150 bytes."""
 MAX_VOLATILE = 1_000
 """Alarms in memory only, in one message: ten times what a gateway sends."""
 MAX_THUMBNAIL_BYTES = 20_000
@@ -278,6 +280,8 @@ def _evidence(entry: Entry, file: wire.EvidenceFile, checked: Checked, record: w
         raise _RefusedError(
             f"an evidence file of {file.total_bytes} bytes, at most {MAX_EVIDENCE_BYTES} are taken"
         )
+    if len(entry.payload) > MAX_EVIDENCE_RECORD_BYTES:
+        raise _RefusedError(f"an evidence record of {len(entry.payload)} bytes")
     if len(record.thumbnail) > MAX_THUMBNAIL_BYTES:
         raise _RefusedError(f"a thumbnail of more than {MAX_THUMBNAIL_BYTES} bytes")
     if record.withheld:

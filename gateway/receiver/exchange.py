@@ -45,7 +45,9 @@ from gateway.receiver.replies import DeafError, EndedError, Replies, Reply, Writ
 from gateway.wire.v1 import uplink_pb2 as wire
 
 WAITING_FILES = 256
-"""Evidence records that may wait for their file on one connection."""
+"""Files that may be waited for on one connection."""
+WAITING_RECORDS = 4 * WAITING_FILES
+"""Records that wait for them."""
 
 IDLE_SECONDS = 90.0
 """Longest wait for a whole message; a gateway sends a heartbeat at least every 10 s (design), and
@@ -165,7 +167,7 @@ class Exchange:
                 if stream is Stream.EVIDENCE:
                     self._wait_no_more(RangeSet(gaps.ranges))
                 done = await self._committer.submit(gaps, size_bytes, Turn.PAST)
-                await self._replies.put(Reply(stream, done))
+                await self._replies.put(Reply(stream, done, size_bytes=size_bytes))
             case "volatile_alarms":
                 await self._volatile(message.volatile_alarms, size_bytes)
             case "result":
@@ -178,7 +180,7 @@ class Exchange:
     async def _volatile(self, message: wire.VolatileAlarms, size_bytes: int) -> None:
         entries = check_volatile(message, self._boot_id)
         done = await self._committer.submit(Volatile(self._log, entries), size_bytes, Turn.URGENT)
-        await self._replies.put(Reply(Stream.ALARM, done))
+        await self._replies.put(Reply(Stream.ALARM, done, size_bytes=size_bytes))
         await self._weigh(Stream.ALARM, size_bytes, len(entries))
 
     async def _say_rate(self) -> None:
@@ -224,7 +226,7 @@ class Exchange:
             checked.faults,
         )
         done = await self._committer.submit(work, size_bytes, _turn(checked))
-        await self._replies.put(Reply(checked.stream, done, needs))
+        await self._replies.put(Reply(checked.stream, done, needs, size_bytes))
 
     async def _await_file(self, item: Evidence) -> list[wire.ReceiverMessage]:
         waiting = self._waiting.get(item.sha256)
@@ -236,6 +238,8 @@ class Exchange:
             self._waiting[item.sha256] = waiting
         if item.total_bytes != waiting.total_bytes:
             raise ProtocolError(f"two sizes of evidence {item.sha256.hex()}")
+        if sum(len(one.records) for one in self._waiting.values()) >= WAITING_RECORDS:
+            raise ProtocolError(f"more than {WAITING_RECORDS} records wait for their files")
         if all(item.entry.sequence != record.entry.sequence for record in waiting.records):
             waiting.records.append(item)
         if waiting.held >= waiting.total_bytes:  # empty, or all parts came before a cut

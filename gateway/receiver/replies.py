@@ -23,6 +23,9 @@ from gateway.wire.v1 import uplink_pb2 as wire
 
 REPLIES = 256
 """Messages whose commit is awaited at once; 256 of 8 KB cover the largest window of a gateway."""
+OUTSTANDING_BYTES = 4 * 1024 * 1024
+"""Most payload of one connection that waits for its commit: four times the window that a gateway is
+told, so that only who does not keep to it is read more slowly."""
 
 Write = Callable[[wire.ReceiverMessage], Awaitable[None]]
 
@@ -42,19 +45,24 @@ class DeafError(EndedError):
 
 @dataclass(slots=True, eq=False)
 class Reply:
-    """Answer to one message: `messages` in its turn, then what `done` says about `stream`."""
+    """Answer to one message: `messages` in its turn, then what `done` says about `stream`.
+
+    size_bytes: what of the message waits in memory for `done`.
+    """
 
     stream: Stream = Stream.EVENT
     done: asyncio.Future[Outcome] | None = None
     messages: list[wire.ReceiverMessage] = field(default_factory=list)
+    size_bytes: int = 0
 
 
 class Replies:
-    """The answers of one Exchange. `put` waits while REPLIES are outstanding; `run` writes."""
+    """The answers of one Exchange. `put` waits for room, in REPLIES and bytes; `run` writes."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._outstanding: deque[Reply] = deque()
+        self._outstanding_bytes = 0
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._ended = False
@@ -63,13 +71,14 @@ class Replies:
 
     async def put(self, reply: Reply | None) -> None:
         """Queue an answer; None ends `run` once all before it are written."""
-        while len(self._outstanding) >= REPLIES:
+        while len(self._outstanding) >= REPLIES or self._outstanding_bytes >= OUTSTANDING_BYTES:
             self._room.clear()
             await self._room.wait()
         if reply is None:
             self._ended = True
         else:
             self._outstanding.append(reply)
+            self._outstanding_bytes += reply.size_bytes
             if reply.done is not None:
                 reply.done.add_done_callback(lambda _: self._changed.set())
         self._changed.set()
@@ -96,6 +105,7 @@ class Replies:
             if first.done is not None and not first.done.done():
                 return
             self._outstanding.popleft()
+            self._outstanding_bytes -= first.size_bytes
             if first.done is not None:
                 await self._tell(first.stream, await _outcome(first.done), write)
 
@@ -106,6 +116,7 @@ class Replies:
             said = set(map(id, ahead))
             self._outstanding = deque(one for one in self._outstanding if id(one) not in said)
         for reply in ahead:
+            self._outstanding_bytes -= reply.size_bytes
             if reply.done is not None:
                 await self._tell(reply.stream, await _outcome(reply.done), write)
 

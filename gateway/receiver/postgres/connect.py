@@ -1,7 +1,8 @@
 """Connections to PostgreSQL, and the schema.
 
-Guarantees: a connection for writing commits synchronously and to a server that syncs (fsync on),
-else it is refused, because an acknowledgement would be a lie. Migrations run once, whichever of
+Guarantees: a connection for writing commits synchronously and to a server that syncs (fsync on) and
+takes writes, else it is refused, because an acknowledgement would be a lie; of several hosts one
+that takes writes is looked for. Migrations run once, whichever of
 several receivers comes first. A server that does not answer is noticed within STALL_SECONDS.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 from importlib import resources
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from gateway.receiver.contract import NEWER_SCHEMA, migrations
 
@@ -20,11 +22,14 @@ _LOCK = 0x706C616E74  # "plant": advisory lock of migrations and partitions
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
-def connect(address: str) -> Connection:
-    """Connect for reading; raises psycopg.Error."""
+def connect(address: str, *, writes: bool = False) -> Connection:
+    """Connect for reading; raises psycopg.Error. writes: to a server that takes writes only."""
     milliseconds = STALL_SECONDS * 1000
+    wanted = "read-write" if writes else "any"
+    said = conninfo_to_dict(address).get("target_session_attrs")
     return psycopg.connect(
         address,
+        target_session_attrs=str(said or wanted),
         autocommit=True,
         connect_timeout=5,
         keepalives_idle=5,
@@ -39,7 +44,7 @@ def connect(address: str) -> Connection:
 
 def connect_writer(address: str) -> Connection:
     """Connect for writing and bring the schema up to date; raises psycopg.Error."""
-    db = connect(address)
+    db = connect(address, writes=True)
     try:
         _demand_durability(db)
         _migrate(db)

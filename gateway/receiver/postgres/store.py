@@ -61,7 +61,9 @@ class PostgresStore:
 
     def __init__(self, address: str, db: Connection) -> None:
         self._address = address
+        self._warned: list[str] = []
         self._db = db
+        db.add_notice_handler(self._hear)
         self._days = Days(db)
         self._catalogues: set[bytes] = set()
         self._waiting = WaitingGroups(self._holds)
@@ -83,6 +85,7 @@ class PostgresStore:
         self._db.close()
         try:
             self._db = connect_writer(self._address)
+            self._db.add_notice_handler(self._hear)
             self._days = Days(self._db)
         except psycopg.Error as error:
             raise StoreFailedError(f"the store cannot be reached: {one_line(error)}") from error
@@ -175,7 +178,15 @@ class PostgresStore:
             self._forget_volatile(entries)
             if arrived is not None:
                 journals.note(self._db, arrived, outcomes)
+            self._warned.clear()
+        if self._warned:
+            # The wait for a standby was cancelled: committed here alone, so not acknowledged.
+            raise psycopg.OperationalError(f"its commit came with a warning: {self._warned[0]}")
         return outcomes
+
+    def _hear(self, notice: psycopg.errors.Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING":
+            self._warned.append(str(notice.message_primary))
 
     def _holds(self, catalogue: bytes) -> bool:
         """Tell whether a catalogue is here; another receiver may have stored it just now."""

@@ -16,7 +16,7 @@ from buffer.contract import Stream
 from buffer.ranges import RangeSet
 from gateway.receiver.check import Fault
 from gateway.receiver.contract import Outcome, Stored, StoreFailedError
-from gateway.receiver.replies import REPLIES, EndedError, Replies, Reply
+from gateway.receiver.replies import OUTSTANDING_BYTES, REPLIES, EndedError, Replies, Reply
 from gateway.runtime.clock import SystemClock
 from gateway.wire.v1 import uplink_pb2 as wire
 
@@ -177,3 +177,23 @@ async def _play(steps: list[str], chance: random.Random) -> None:
         said += [n for one in message.ack.ranges for n in range(one.start, one.stop)]
     assert sorted(said) == sorted(put)
     assert pongs == sorted(before)
+
+
+async def test_what_waits_for_its_commit_is_bounded_in_bytes_too() -> None:
+    """Alarms of 4 MB that a slow disk keeps waiting: a few are taken in, not 256."""
+    async with told() as line, asyncio.TaskGroup() as group:
+        waiting: list[asyncio.Future[Outcome]] = []
+
+        async def flood() -> None:
+            for _ in range(5):
+                done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+                waiting.append(done)
+                await line.replies.put(Reply(Stream.ALARM, done, size_bytes=OUTSTANDING_BYTES // 2))
+
+        group.create_task(flood())
+        await line.settled()
+        assert len(waiting) == 3  # the third waits for room
+        for number in range(1, 6):
+            waiting[number - 1].set_result(Stored(RangeSet([(number, number + 1)])))
+            await line.settled()
+        assert " ".join(await line.settled()) == "1-2 2-3 3-4 4-5 5-6"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -148,6 +150,59 @@ def test_a_new_day_waits_for_nobody_who_reads(postgres_server: postgres.Postgres
         assert list(again.acknowledged) == [(2, 3)]
     assert _tables(place) == {"records_20231114": 1, "records_20231116": 2}
     assert [sequence for sequence, _ in held(place)] == [1, 2, 3]
+
+
+@pytest.mark.peer
+def test_a_server_that_takes_no_writes_is_no_store(postgres_server: postgres.Postgres) -> None:
+    """A standby, or a database that was set read-only because its disk is full."""
+    place = PostgresPlace(postgres_server)
+    name = place.target.rpartition("/")[2]
+    with contextlib.closing(place.store()) as store:
+        with psycopg.connect(place.target, autocommit=True) as db:
+            db.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
+        with pytest.raises(StoreFailedError, match="cannot be reached"):
+            store.reopen()
+    with pytest.raises(StorePathError, match="read-only"):
+        place.store()
+    with place.reading() as reader:
+        assert reader.logs() == []
+
+
+@pytest.mark.peer
+def test_what_no_standby_has_is_not_acknowledged(postgres_server: postgres.Postgres) -> None:
+    """Somebody cancels a commit that waits for a standby: PostgreSQL says done, with a warning."""
+    place = PostgresPlace(postgres_server)
+    with contextlib.closing(place.store()) as store, ThreadPoolExecutor(1) as thread:
+        work = Entries(greet(store).log, Stream.ALARM, [entry(1)])
+        with psycopg.connect(place.target, autocommit=True) as db:
+            _standbys(db, "nobody")
+            try:
+                doing = thread.submit(store.apply, [work], NOW_NS)
+                cancelled = (
+                    "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
+                    " WHERE wait_event = 'SyncRep' AND datname = current_database()"
+                )
+                while not doing.done():
+                    db.execute(cancelled.encode())
+                    time.sleep(0.05)
+                with pytest.raises(StoreFailedError, match="with a warning"):
+                    doing.result()
+            finally:
+                _standbys(db, "")
+        store.reopen()
+        assert list(put(store, work).acknowledged) == [(1, 2)]
+    assert len(held(place)) == 1
+
+
+def _standbys(db: psycopg.Connection[tuple[object, ...]], names: str) -> None:
+    db.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'".encode())
+    db.execute("SELECT pg_reload_conf()")
+    for _ in range(600):
+        row = db.execute("SHOW synchronous_standby_names").fetchone()
+        if row == (names,):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the server did not take its configuration")
 
 
 def _tables(place: Place) -> dict[str, int]:
