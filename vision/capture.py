@@ -11,6 +11,8 @@ Guarantees:
   return old frames from buffers as though they were new (measured: a blocked read of 30 s returned
   True), so a read that took longer than 2 s is treated as the end of the connection. Only the first
   picture is waited for, since it may be 10 s to the next key picture.
+- A stream of which no frame can be turned into a picture for UNSHOWN_NS is opened anew: a driver,
+  or a converter, that fails goes on failing.
 - A file is played at its own pace and begins again at its end; with `pace = "fast"` it waits for
   nobody, and every frame of it is taken, the next when it is asked for.
 - A login that a camera refuses is not tried again for half an hour (vision/opening.py).
@@ -37,6 +39,8 @@ SLOW_READ_NS = 2_000_000_000
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0)
 """Waits between attempts to open; the last repeats. A camera reboots in 20 to 60 s: with
 8 s the first good count came up to 11.7 s late (make rtsp, when opening took 2 to 3 s)."""
+UNSHOWN_NS = 5_000_000_000
+"""Longer than the frames last that a decoder cannot give after a change of size."""
 ASKED_S = 0.5
 """How often a reader that waits to be asked shows that it lives."""
 
@@ -150,12 +154,14 @@ class VideoSource:
             self._first = True
             before = self._received
             self._waited_ns = None
-            self._read(capture)
+            unshown = self._read(capture)
         except cv2.error as error:
             return f"{where} sends pictures that cannot be converted: {error.err}"
         finally:
             capture.release()
             self._door.first_picture(self._waited_ns)
+        if unshown:
+            return f"{where} sends frames, and none of them could be turned into a picture"
         if self._config.is_file:
             return "" if self._received > before else f"{where} holds no frame that can be decoded"
         return f"{where} stopped delivering frames"
@@ -163,10 +169,12 @@ class VideoSource:
     def _lives(self) -> None:
         self._alive_ns = self._monotonic_ns()
 
-    def _read(self, capture: Video) -> None:
+    def _read(self, capture: Video) -> bool:
+        """Read until the stream ends; True if no frame of it could be turned into a picture."""
         pace_ns = self._pace_ns(capture)
         due_ns = began_ns = self._monotonic_ns()
         live = False  # a camera that sends pictures
+        unshown_ns: int | None = None
         while not self._stop.is_set():
             if self._config.is_fast and not self._wanted.wait(ASKED_S):
                 self._alive_ns = self._monotonic_ns()
@@ -175,7 +183,7 @@ class VideoSource:
             grabbed = capture.grab()
             now_ns = self._alive_ns = self._monotonic_ns()
             if not grabbed or (live and now_ns - asked_ns > SLOW_READ_NS):
-                return
+                return False
             if self._waited_ns is None:
                 self._waited_ns = now_ns - began_ns
             live = not self._config.is_file
@@ -183,15 +191,20 @@ class VideoSource:
             self._last_frame_ns = now_ns
             self._problem = ""
             if self._wanted.is_set():
-                self._deliver(capture, now_ns)
+                shown = self._deliver(capture, now_ns)
+                unshown_ns = None if shown else (unshown_ns or now_ns)
+                if unshown_ns is not None and now_ns - unshown_ns > UNSHOWN_NS:
+                    return True
             if pace_ns:
                 due_ns = max(due_ns + pace_ns, now_ns - pace_ns)
                 self._stop.wait(max(0.0, (due_ns - now_ns) / 1e9))
+        return False
 
-    def _deliver(self, capture: Video, now_ns: int) -> None:
+    def _deliver(self, capture: Video, now_ns: int) -> bool:
+        """Give the frame as a picture; tells whether it could be made one."""
         done, image = capture.retrieve(self._buffer)
         if not done or image is None or image.ndim != 3:
-            return
+            return False
         picture = np.asarray(image, np.uint8)
         if self._buffer is not None and self._buffer.shape != picture.shape:
             self._first = True  # the camera changed its resolution: boxes of before lie elsewhere
@@ -202,6 +215,7 @@ class VideoSource:
         self._wanted.clear()
         self._frame = Frame(picture, self._received - 1, now_ns, self._wall_ns(), first)
         os.eventfd_write(self._ready, 1)
+        return True
 
     def _pace_ns(self, capture: Video) -> int:
         """Time between two frames of a file; 0 for a camera, which sets the pace itself."""

@@ -88,6 +88,7 @@ class RecordingSource:
         left_ns = await asyncio.to_thread(self._shelf.adopt, self._config.name)
         if left_ns and not self._interrupted:
             self._written_ns, self._interrupted = left_ns, STOPPED
+            self._lost = True
         due_ns = self._clock.monotonic_ns()
         while True:
             if self._wanted():

@@ -43,12 +43,13 @@ def note(site: WorkSite, jobs: Iterable[Job], event: SourceEvent) -> None:
     since, until = said.get("from_ns"), said.get("to_ns")
     if not isinstance(since, int) or not isinstance(until, int):
         raise ValueError("a gap of a recording says neither from_ns nor to_ns")  # noqa: TRY004 - as of all input
-    gap = RecordingGap(event.source, since, until, str(said.get("reason", "")))
     for job in jobs:
         permit = job.permit
         if permit is None or not permit.started_ns or len(job.gaps) >= MOST_GAPS:
             continue
         over = permit.ended_ns and since >= permit.ended_ns
         if until > permit.started_ns and not over and event.source in cameras_of(site, permit):
-            job.gaps.append(gap)
+            to_ns = min(until, permit.ended_ns or until)
+            why = str(said.get("reason", ""))
+            job.gaps.append(RecordingGap(event.source, since, to_ns, why))
             job.recorded = ""  # a record that was made without it is made anew

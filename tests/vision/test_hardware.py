@@ -34,24 +34,24 @@ class Driver:
         video = cv2.VideoCapture(source, cv2.CAP_FFMPEG, software)
         if asked == cv2.VIDEO_ACCELERATION_NONE or self.state == "none":
             return video
-        return _Accelerated(video, works=self.state == "works")
+        return _Accelerated(video, self.state)
 
 
 class _Accelerated:
     """A capture that says it decodes by VA-API."""
 
-    def __init__(self, video: cv2.VideoCapture, *, works: bool) -> None:
+    def __init__(self, video: cv2.VideoCapture, state: str) -> None:
         self._video = video
-        self._works = works
+        self._state = state
 
     def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
         return True
 
     def grab(self) -> bool:
-        return self._works and self._video.grab()
+        return self._state == "unshown" or (self._state == "works" and self._video.grab())
 
     def retrieve(self, buffer: Any = None, flag: int = 0) -> tuple[bool, Any]:
-        return self._video.retrieve(buffer, flag)
+        return (False, None) if self._state == "unshown" else self._video.retrieve(buffer, flag)
 
     def get(self, what: int) -> float:
         if what == cv2.CAP_PROP_HW_ACCELERATION:
@@ -64,7 +64,9 @@ class _Accelerated:
 
 def first_picture(clip: Path, decoding: Decoding) -> None:
     """Read until a picture comes."""
-    source = VideoSource(camera(str(clip)), time.monotonic_ns, time.time_ns, decoding)
+    source = VideoSource(
+        camera(str(clip)), lambda: 20 * time.monotonic_ns(), time.time_ns, decoding
+    )
     source.start()
     source.request()
     end = time.monotonic() + LONGEST_S
@@ -84,6 +86,8 @@ def first_picture(clip: Path, decoding: Decoding) -> None:
         ("auto", [DEVICE], "none", [1], "software",
          f"OpenCV's FFmpeg drives no {DEVICE} for this stream"),
         ("auto", [DEVICE], "broken", [1, 1, 0], "software",
+         f"{DEVICE} opened 2 times and gave no picture"),
+        ("auto", [DEVICE], "unshown", [1, 1, 0], "software",
          f"{DEVICE} opened 2 times and gave no picture"),
     ],
 )  # fmt: skip

@@ -109,3 +109,16 @@ async def test_a_recording_that_the_gateway_ends_while_the_work_goes_on_leaves_w
     assert str(gap.attributes["reason"]).startswith(STOPPED)
     assert "vision.recording_started" not in [event.kind for event in again.events]
     assert shelf.adopt("cam") == 0
+
+
+async def test_what_a_stop_broke_off_is_told_though_the_work_is_over_by_the_next_start(
+    tmp_path: Path,
+) -> None:
+    kept = Kept()
+    recording, shelf = source(tmp_path, [False], SystemClock())
+    shelf.interrupt("cam", SystemClock.wall_ns() - 3_600 * 10**9)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(recording.run(kept))
+        await kept.until(1, "vision.recording_gap")
+        task.cancel()
+    assert float(kept.events[0].attributes["seconds"]) >= 3_600
