@@ -16,19 +16,14 @@ from vision.frames import Image
 CROP = 64
 """Pixels of a side of a torso that is shown to the person network."""
 
-SIDE: Mapping[str, int] = {"helmet": 64, "workwear": CROP}
-"""Pixels of a side of what a classifier is shown."""
+SIDE: Mapping[str, int] = {"helmet": 96, "workwear": CROP}
+"""Pixels of a side of what a classifier is trained on."""
 
-HEAD = 32
-"""Pixels of a head's longer side there, whatever the side of the square is."""
+CONTEXT: Mapping[str, float] = {"helmet": 2.0, "workwear": 1.15}
+"""Side of the square over the longer side of the box, of whatever side in pixels."""
 
-TORSO_CONTEXT = 1.15
-"""Side of the square over the longer side of a torso."""
-
-
-def context(item: str, side: int) -> float:
-    """Side of the square over the longer side of the box, for a classifier shown `side` pixels."""
-    return side / HEAD if item == "helmet" else TORSO_CONTEXT
+HEAD = 48
+"""Pixels of a head's longer side in such a square: SIDE over CONTEXT."""
 
 
 def square(

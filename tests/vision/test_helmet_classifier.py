@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vision.detector import MOST_AT_ONCE, Detector
+from vision.crops import CONTEXT, HEAD, SIDE, square
+from vision.detector import MOST_AT_ONCE, Detector, session
 from vision.manifest import MODELS, read_model
 from vision.people import CROPS, PERSON, Classifier
 
@@ -41,6 +42,18 @@ def test_it_looks_itself_and_no_feature_is_computed_for_it(helmet: Classifier) -
     picture = np.full((60, 60, 3), 90, np.uint8)
     box, heat = np.array([[10, 10, 40, 44]], np.float32), np.full((1, 2), 0.4, np.float32)
     np.testing.assert_array_equal(alone.feed(picture, box, heat), helmet.feed(picture, box, heat))
+
+
+def test_it_is_shown_heads_of_the_size_that_it_learned_from() -> None:
+    """A square of SIDE pixels with a head of HEAD in it, cut as in training."""
+    looking = session(read_model(MODELS / "helmet.onnx"), None)
+    shape = {one.name: one.shape for one in looking.get_inputs()}[CROPS]
+    assert shape[1:] == [3, SIDE["helmet"], SIDE["helmet"]]
+    assert SIDE["helmet"] == HEAD * CONTEXT["helmet"]
+    picture = np.zeros((400, 400, 3), np.uint8)
+    picture[150:250, 150:250] = 255
+    cut = square(picture, (150, 150, 250, 250), CONTEXT["helmet"], SIDE["helmet"])
+    assert int((cut[SIDE["helmet"] // 2, :, 0] > 127).sum()) == HEAD
 
 
 def test_the_models_of_equipment_stay_small() -> None:

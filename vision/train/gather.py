@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vision.crops import SIDE, context, square
+from vision.crops import CONTEXT, square
 from vision.frames import Image
 from vision.heads import Heads
 from vision.measure import Truth
@@ -156,7 +156,7 @@ def tops_of(people: Float32Array) -> Float32Array:
 
 
 def _cut(image: Image, item: str, box: Float32Array) -> Image:
-    return square(image, box_of(box), context(item, SIDE[item]) * STORED, wide(item))
+    return square(image, box_of(box), CONTEXT[item] * STORED, wide(item))
 
 
 def _moved(box: Float32Array, rng: np.random.Generator) -> Float32Array:

@@ -30,13 +30,14 @@ from vision.detector import Detector
 from vision.frames import Image
 from vision.labels import LabelledFolder, LabelledImage, LabelsError
 from vision.measure import Truth
-from vision.people import FLOOR, PERSON, HeadFinder
+from vision.people import FLOOR, HeadFinder
 from vision.ppe import Joining, join
 from vision.train import items, tuned
 from vision.train.corrections import Corrections, corrected
 from vision.train.gather import CANNOT_TELL, MISSING, WORN, Crop, head_crops, torso_crops
 from vision.train.split import Side, difference_hash, divide
 from vision.train.split import clusters as clusters_of
+from vision.train.trunk import SOURCE
 from vision.train.views import halve, middle, vary
 
 Float32Array = npt.NDArray[np.float32]
@@ -62,12 +63,14 @@ SHARES = {WORN: 1.0, MISSING: 1.0, CANNOT_TELL: 0.15}
 class Settings:
     """steps: batches of 128 torsos or 64 heads.
 
-    start: folder of models to go on from; None: from nothing.
+    start: folder of models to go on from; None: from nothing, of heads from `trunk`, the weights
+    of trunk.SOURCE.
     """
 
     steps: int = 700
     seed: int = 1
     start: Path | None = None
+    trunk: Path | None = None
 
 
 @dataclass(slots=True)
@@ -169,9 +172,8 @@ def learn(
         )
     path, start = out / f"{item}.onnx", settings.start
     if item == "helmet":
-        start = None if start is None else start / path.name
         answered, calibration = _asked(usable, gathered, detector, out / "tuning", settings)
-        whole = tuned.Pupil(detector, PERSON, start, settings.seed)
+        whole = tuned.Pupil(detector, begins_with(settings), settings.seed)
         whole.learn([one for some in usable.values() for one in some], settings.steps)
         tuned.export(whole.net, calibration, path)
     else:
@@ -202,8 +204,7 @@ def _asked(
             "helmet: no head of one of the two kinds was found in the third of the scenes that"
             " thresholds are chosen on: label heads with and without a helmet in more scenes."
         )
-    start = None if settings.start is None else settings.start / "helmet.onnx"
-    one = tuned.Pupil(detector, PERSON, start, settings.seed)
+    one = tuned.Pupil(detector, begins_with(settings), settings.seed)
     one.learn([c for name, some in crops.items() if name not in asked for c in some],
               settings.steps)  # fmt: skip
     answered = one.answer([c for name, some in crops.items() if name in asked for c in some])
@@ -212,6 +213,18 @@ def _asked(
     tuned.export(one.net, calibration, out / "helmet.onnx")
     _write_manifest(out / "helmet.onnx", "helmet", _found(answered, calibration))
     return answered, calibration
+
+
+def begins_with(settings: Settings) -> Path:
+    """The weights that the helmet classifier begins with; raises LabelsError."""
+    if settings.start is not None:
+        return settings.start / "helmet.onnx"
+    if settings.trunk is None:
+        raise LabelsError(
+            f"helmet: from nothing means from the weights of ImageNet, {SOURCE}: name the file"
+            " with --trunk."
+        )
+    return settings.trunk
 
 
 def _fewest(crops: dict[str, list[Crop]], names: set[str]) -> int:
@@ -376,6 +389,7 @@ __all__ = [
     "Finders",
     "Gathered",
     "Settings",
+    "begins_with",
     "describe",
     "gather",
     "learn",

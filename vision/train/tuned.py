@@ -1,8 +1,9 @@
-"""Trains the helmet classifier: the person network's first half, gone on with on crops of heads.
+"""Trains the helmet classifier: a trunk that knows ImageNet, gone on with on crops of heads.
 
-What COCO taught it about people is where it starts, but the features of a network that looks at
-scenes are not what tells a cap from a helmet: all of its weights learn, on views that are drawn
-anew in every batch.
+A thousand kinds of things, many hats among them, are where it starts (trunk.py): what tells a cap
+from a helmet is texture and shape, which a network that looks at scenes for people hardly needs.
+Its first blocks, down to stride 4, stay as they are, the others learn, on views that are drawn anew
+in every batch.
 
 Guarantees: the seed decides everything, each network by itself, so one machine gives the same
 weights again (where the processor computes in bfloat16, convolutions are learned in it: a fifth
@@ -24,7 +25,7 @@ from vision.crops import HEAD, SIDE
 from vision.detector import Detector
 from vision.frames import Image
 from vision.people import CROPS
-from vision.train import backbone
+from vision.train import backbone, trunk
 from vision.train.gather import CANNOT_TELL, MISSING, WORN, Crop
 from vision.train.items import AVERAGE, LEAST_HEAT, Answered, Calibration
 from vision.train.layers import computes_in_halves
@@ -33,8 +34,11 @@ from vision.train.views import crowd, middle, recolour, vary
 
 Float32Array = npt.NDArray[np.float32]
 BATCH = 64
+WIDTH = 48
+HELD = 3
+"""First blocks of the trunk that stay as they are, and what is before them."""
 RATES = (4e-4, 2e-3)
-"""Highest learning rates of the backbone and of what is new."""
+"""Highest learning rates of the trunk and of what is new."""
 GENTLE = 0.2
 """Of those, where training goes on from weights that know heads already."""
 SHARES = {WORN: 1.0, MISSING: 0.8, CANNOT_TELL: 1.4}
@@ -48,20 +52,20 @@ CROWDED = 0.25
 
 
 class TunedNet(nn.Module):
-    """Crops float[n, 3, 64, 64], normalised → logits[n, 3]: worn, missing, cannot tell."""
+    """Crops float[n, 3, 96, 96], normalised → logits[n, 3]: worn, missing, cannot tell."""
 
     def __init__(self) -> None:
         super().__init__()
-        cells = (SIDE["helmet"] // backbone.STRIDE) ** 2
-        self.backbone = backbone.Backbone()
+        cells = (SIDE["helmet"] // trunk.STRIDE) ** 2
+        self.trunk = trunk.Trunk()
         self.head = nn.Sequential(
             nn.Dropout2d(0.1),
-            nn.Conv2d(backbone.CHANNELS, 64, 1),
-            nn.BatchNorm2d(64),
+            nn.Conv2d(trunk.CHANNELS, WIDTH, 1),
+            nn.BatchNorm2d(WIDTH),
             nn.ReLU(),
             nn.Flatten(),
             nn.Dropout(0.4),
-            nn.Linear(64 * cells, 64),
+            nn.Linear(WIDTH * cells, 64),
             nn.ReLU(),
             nn.Dropout(0.3),
             nn.Linear(64, 3),
@@ -69,26 +73,29 @@ class TunedNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        return self.head(self.backbone(x))
+        return self.head(self.trunk(x))
 
 
 class Pupil:
     """One network in training.
 
-    detector: whose normalisation it is shown crops with.  person: the network it is the first half
-    of.  start: an exported classifier to go on from; None: from the person network.
+    detector: the person network, whose normalisation it is shown crops with.  begin: the published
+    weights (trunk.SOURCE), or an exported classifier (.onnx) to go on from.
     """
 
-    def __init__(self, detector: Detector, person: Path, start: Path | None, seed: int) -> None:
+    def __init__(self, detector: Detector, begin: Path, seed: int) -> None:
         torch.manual_seed(seed)
         self._detector = detector
         self._rng = np.random.default_rng(seed)
         self.net = TunedNet()
-        backbone.fill(self.net.backbone, person)
         self._share = 1.0
-        if start is not None:
+        if begin.suffix == ".onnx":
             self._share = GENTLE
-            backbone.fill(self.net, start)
+            backbone.fill(self.net, begin)
+        else:
+            ends = [np.full((1, 1, 3), value, np.uint8) for value in (0, 255)]
+            black, white = detector.normalised(ends)[:, :, 0, 0]
+            trunk.fill(self.net.trunk, begin, black, white)
         self.net = self.net.to(memory_format=torch.channels_last)
 
     def learn(self, crops: Sequence[Crop], steps: int) -> None:
@@ -97,7 +104,7 @@ class Pupil:
         others = [crop for crop in crops if crop.found and crop.kind != CANNOT_TELL]
         share = _weights(crops, kinds)
         rates = [rate * self._share for rate in RATES]
-        parts = (self.net.backbone.parameters(), self.net.head.parameters())
+        parts = (self.net.trunk.learning(HELD), self.net.head.parameters())
         optimiser = torch.optim.AdamW(
             [{"params": part, "lr": rate} for part, rate in zip(parts, rates, strict=True)],
             weight_decay=2e-2,
