@@ -22,10 +22,8 @@ import json
 import secrets
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-
-from google.protobuf.message import DecodeError
 
 from buffer.contract import (
     Bounds,
@@ -40,15 +38,13 @@ from buffer.contract import (
 from buffer.ranges import RangeSet
 from drivers.contract import Clock
 from gateway.model.event import event
+from gateway.uplink.chosen_tables import Tables
 from gateway.uplink.derive import DERIVATION, Deriver, covering, feed_wanted
-from gateway.uplink.thin import Choice, Chosen
+from gateway.uplink.thin import Choice
 from gateway.uplink.unread import Stuck
-from gateway.wire.v1 import uplink_pb2 as wire
 
 PAGE_BYTES = 128 * 1024
 """Of the log, read and derived at once: some 300,000 values, 10 ms of CPU."""
-CATALOGUES = 8
-"""Catalogues kept as tables; 100,000 points are some 20 MB each."""
 RECENT = 64
 """Committed records kept for deriving; more are read back from the log."""
 PAGE_RECORDS = 500
@@ -82,8 +78,8 @@ class DerivedLog:
         self._starts = dict.fromkeys(Stream, 1)
         self._next = dict.fromkeys(Stream, 1)
         self._fed = dict.fromkeys(Stream, 1)
-        self._chosen: dict[bytes, Chosen] = {}
-        self._deriver = Deriver(self._chosen)
+        self._tables = Tables(source, choice)
+        self._deriver = Deriver(self._tables.chosen)
         self._reading: _Reading | None = None
         self._recent: dict[Stream, deque[Record]] = {one: deque(maxlen=RECENT) for one in _MADE}
         self._listeners: list[CommitListener] = []
@@ -106,7 +102,7 @@ class DerivedLog:
         if choice == self._choice:
             return
         self._choice = choice
-        self._chosen = {}  # a table that is being made goes into the one before
+        self._tables = Tables(self._source, choice)  # one that is being made goes into the former
         self._id = self._source_id = b""  # `run` takes a new one, and stores it before it is used
         self._wake.set()
 
@@ -227,20 +223,33 @@ class DerivedLog:
             listener(stream, records)
 
     async def _advance(self) -> bool:
-        """Derive what was committed; tells whether the end was reached under the same log id."""
+        """Derive what was committed; tells whether the end was reached under the same log id.
+
+        What of one stream cannot be read holds up no other: it is raised once all had their turn.
+        """
+        failed: Exception | None = None
         for stream in _MADE:
-            while self._fed[stream] < self._source.bounds(stream).next:
-                records = await self._following(stream)
-                if not self.log_id:
-                    return False
-                out = self._derive(stream, records)
-                if out:
-                    self._next[stream] = out[-1].sequence + 1
-                if stream in _FILTERED:
-                    self._pass_over(stream)
-                if out and self._ready.is_set():
-                    self._tell(stream, out)
+            try:
+                while self._fed[stream] < self._source.bounds(stream).next:
+                    records = await self._following(stream)
+                    if not self.log_id:
+                        return False
+                    self._tell_derived(stream, self._derive(stream, records))
+            except (OSError, sqlite3.Error) as error:
+                failed = failed or error
+        if failed is not None:
+            if self.log_id:
+                self._ready.set()
+            raise failed
         return True
+
+    def _tell_derived(self, stream: Stream, out: list[Record]) -> None:
+        if out:
+            self._next[stream] = out[-1].sequence + 1
+        if stream in _FILTERED:
+            self._pass_over(stream)
+        if out and self._ready.is_set():
+            self._tell(stream, out)
 
     async def _following(self, stream: Stream) -> list[Record]:
         """Next committed records to derive from, their catalogues at hand; advances."""
@@ -258,7 +267,7 @@ class DerivedLog:
             except UnreadableError as error:
                 self._go_round(stream, first, error.stop)
                 return []
-        await self._know(records)
+        await self._tables.know(records)
         if self.log_id:  # where nothing is left of the range it is a gap
             self._fed[stream] = records[-1].sequence + 1 if records else stop
         return records
@@ -283,7 +292,7 @@ class DerivedLog:
             if expected and record.sequence != expected:
                 following = record.sequence  # a hole is covered by nothing
             expected = record.sequence + 1
-            if self._passes(record):
+            if self._tables.passes(record):
                 out.append(covering(record, following))
                 following = record.sequence + 1
         return out
@@ -300,7 +309,7 @@ class DerivedLog:
         reading, self._reading = self._reading, None
         if reading is None or reading.told != first:
             start = await self._source.group_start(first)
-            reading = _Reading(Deriver(self._chosen), start, first)
+            reading = _Reading(Deriver(self._tables.chosen), start, first)
         log_id, size = self.log_id, 0
         out: list[Record] = []
         held = self._source.bounds(Stream.TELEMETRY)
@@ -316,7 +325,7 @@ class DerivedLog:
                 raise
             if not records or self.log_id != log_id:
                 break
-            await self._know(records)
+            await self._tables.know(records)
             wanted = (first, last, max_bytes - size)
             found, fed = await asyncio.to_thread(feed_wanted, reading.deriver, records, wanted)
             reading.position = records[fed - 1].sequence + 1
@@ -348,12 +357,12 @@ class DerivedLog:
                 raise
             if not records:
                 break
-            await self._know(records)
+            await self._tables.know(records)
             for record in records:
                 if record.sequence != position:
                     following = record.sequence  # a hole is covered by nothing
                 position = record.sequence + 1
-                if self._passes(record):
+                if self._tables.passes(record):
                     out.append(covering(record, following))
                     following = position
                     size += len(record.payload)
@@ -365,59 +374,11 @@ class DerivedLog:
 
     def takes_alarm(self, payload: bytes) -> bool:
         """Tell whether an alarm (plantgate.wire.v1.Alarm) is sent; what cannot be read is."""
-        try:
-            alarm = wire.Alarm.FromString(payload)
-        except DecodeError:
-            return True
-        chosen = self._chosen.get(alarm.catalogue) or self._chosen.get(self._newest())
-        return chosen is None or chosen.takes_alarm(alarm)
-
-    def _passes(self, record: Record) -> bool:
-        """Tell whether an alarm or an evidence record is sent."""
-        if not self._choice.selects:
-            return True
-        if record.stream is Stream.ALARM:
-            return self.takes_alarm(record.payload)
-        try:
-            file = wire.EvidenceFile.FromString(record.payload)
-        except DecodeError:
-            return True
-        return self.takes_source(file.source)
+        return self._tables.takes_alarm(payload)
 
     def takes_source(self, name: str) -> bool:
         """Tell whether evidence of a source is sent."""
-        chosen = self._chosen.get(self._newest()) if self._choice.selects else None
-        return chosen is None or chosen.takes_name(name) is not False
-
-    def _newest(self) -> bytes:
-        """Newest catalogue of the log, empty where there is none."""
-        held = self._source.catalogue_records()
-        return max(held, key=lambda one: held[one], default=b"")
-
-    async def _know(self, records: Iterable[Record]) -> None:
-        """Have the catalogues at hand that these records are judged by."""
-        needed: dict[bytes, None] = {}
-        tables = self._chosen
-        for record in records:
-            if record.stream is not Stream.TELEMETRY:
-                needed[self._newest()] = None
-            elif record.group == record.sequence:
-                needed[record.catalogue] = None
-        for name in needed:
-            if name not in tables:
-                tables[name] = await self._table(name)
-        for name in [one for one in tables if one not in needed]:
-            if len(tables) > CATALOGUES:
-                del tables[name]
-
-    async def _table(self, name: bytes) -> Chosen:
-        """Choice over a catalogue; where that is not held everything passes."""
-        at = self._source.catalogue_records().get(name)
-        held = [] if at is None else await self._source.read(Stream.EVENT, at, last=at, max_bytes=1)
-        if not held:
-            return Chosen(Choice(), ())
-        catalogue = wire.Event.FromString(held[0].payload).catalogue
-        return await asyncio.to_thread(Chosen, self._choice, catalogue.points)
+        return self._tables.takes_source(name)
 
     # ---- its log id ----------------------------------------------------------------------
 
@@ -435,12 +396,16 @@ class DerivedLog:
             return
         self._source_id = source_id
         self._reading = None
-        self._deriver = Deriver(self._chosen)
-        for stream in _MADE:
-            self._recent[stream].clear()
-            await self._find_end(stream)
-            if self.log_id:
-                self._pass_over(stream)
+        self._deriver = Deriver(self._tables.chosen)
+        try:
+            for stream in _MADE:
+                self._recent[stream].clear()
+                await self._find_end(stream)
+                if self.log_id:
+                    self._pass_over(stream)
+        except (OSError, sqlite3.Error):
+            self._source_id = b""  # else it would go on from the beginning of the whole log
+            raise
 
     async def _begin_anew(self, made_of: Mapping[str, str]) -> bool:
         """Take a new log id and remember it; False where the log could not store that."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 
-from buffer.contract import Record, Stream
+from buffer.contract import Record, Stream, UnreadableError
 from buffer.memory import MemoryLog
 from buffer.ranges import RangeSet
 from gateway.receiver.query import Query, print_notices, print_telemetry
@@ -18,10 +19,12 @@ from gateway.receiver.stores import open_reader
 from gateway.runtime.clock import SystemClock
 from gateway.uplink.derived import DerivedLog
 from gateway.uplink.thin import Choice
+from gateway.uplink.unread import STUCK_NS
 from gateway.wire.v1 import uplink_pb2 as wire
+from tests.e2e.world import free_port
 from tests.fakes.certificates import Authority
 from tests.fakes.small_log import BOOT_ID
-from tests.gateway.uplink.test_client import mutual, running
+from tests.gateway.uplink.test_client import PATIENT, mutual, running
 from tests.gateway.uplink.test_with_receiver import receiving
 from tests.waiting import until
 
@@ -256,6 +259,60 @@ async def test_one_receiver_takes_a_log_and_what_is_made_of_it_and_prints_it_onc
         lines.clear()
         print_notices(reader, Query(), "alarms", lines.append)
         assert len("".join(lines).splitlines()) == 1 + 2
+
+
+class Unreading(MemoryLog):
+    """A log whose telemetry cannot be read back for a while, nor, where asked, its first group."""
+
+    is_bad = False
+    bad_questions = 0
+
+    async def read(self, stream: Stream, first: int, *, last: int, max_bytes: int) -> list[Record]:
+        if self.is_bad and stream is Stream.TELEMETRY:
+            raise UnreadableError(stream, first, last + 1)
+        return await super().read(stream, first, last=last, max_bytes=max_bytes)
+
+    async def group_start(self, sequence: int) -> int:
+        if self.bad_questions:
+            self.bad_questions -= 1
+            raise sqlite3.OperationalError("disk I/O error")
+        return await super().group_start(sequence)
+
+
+async def test_telemetry_that_cannot_be_read_holds_up_no_alarm_and_is_not_written_off(
+    tmp_path: Path,
+) -> None:
+    """A start on such a disk, a receiver of before the disk was well, and one of after it."""
+    authority = Authority(tmp_path)
+    own = authority.issue_gateway("SD-1")
+    log = Unreading(clock=SystemClock(), boot_id=BOOT_ID)
+    log.is_bad, log.bad_questions = True, 1
+    await announce(log)
+    for _ in range(3):
+        log.request_key()
+        await measure(log, 1.0, 1.5, 5.0, 9.0)
+    port, store = free_port(), tmp_path / "one"
+    destination = mutual(f"127.0.0.1:{port}", authority.ca, own, name="county")
+    async with running(destination, log, PATIENT, CHOICE) as gateway:
+        async with receiving(store, authority, f"127.0.0.1:{port}"):
+            number = await alarm(log, "h1")
+            # What cannot be read is gone round only after STUCK_NS: no alarm may wait for that.
+            limit_s = STUCK_NS / 2e9
+            await until(lambda: number in log.cursor("county", Stream.ALARM), limit_s=limit_s)
+            assert not log.cursor("county", Stream.TELEMETRY)
+            assert gateway.uplink.statistics()["gap_records"] == 0
+        log.is_bad = False
+        await measure(log, 20.0)
+        async with receiving(store, authority, f"127.0.0.1:{port}"):
+            stop = log.bounds(Stream.TELEMETRY).next
+            await until(lambda: log.cursor("county", Stream.TELEMETRY).contiguous_stop(1) == stop)
+    assert gateway.uplink.statistics()["gap_records"] == 0
+    with contextlib.closing(open_reader(str(store))) as reader:
+        [county] = reader.logs()
+        found = list(reader.records(county, Stream.TELEMETRY))
+        covered = RangeSet((one.first, one.sequence + 1) for one in found)
+        assert list(covered) == [(1, stop)], "all of it is covered by what was sent"
+        assert len(found) > 6
 
 
 async def test_a_receiver_gets_more_while_the_grade_is_high_and_less_again_after(
