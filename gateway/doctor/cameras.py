@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -79,7 +79,22 @@ def try_camera(
     if told.outcome is not Outcome.OK:
         return [_refusal(camera, told)]
     found = [_stream(camera, told)]
-    return [*found, *_picture(camera, _look(camera, clock, patience_s))]
+    found += _picture(camera, _look(camera, clock, patience_s))
+    return [*found, *_recorded(camera, login)]
+
+
+def _recorded(camera: CameraConfig, login: Login | None) -> Iterator[Finding]:
+    """Ask, with the login that was just taken, for the stream that is copied to the disk."""
+    if camera.record == "never" or not camera.record_source:
+        return
+    recorded = camera.recorded
+    cnonce = secrets.token_hex(16)
+    told = ask(recorded.source, login, cnonce=cnonce, timeout_s=_ANSWER_S)
+    if told.outcome is not Outcome.OK:
+        yield _refusal(recorded, told)
+        return
+    found = _stream(recorded, told)
+    yield replace(found, text=f"recorded: {found.text}", chinese=f"录像码流:{found.chinese}")
 
 
 def _password(camera: CameraConfig) -> str:

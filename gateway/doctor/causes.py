@@ -85,6 +85,12 @@ _CAUSES: tuple[tuple[str, Cause], ...] = (
         " power, firewall",
         "该地址无响应:核对网络规划,检查网线、电源和防火墙",
     )),
+    (r"nothing was heard", Cause(
+        "等待期内没有收到任何数据",
+        "look whether the device or the DTU sends at all, whether it dials this machine's address"
+        " and port, and whether the firewall lets it in",
+        "检查设备或 DTU 是否在发送、是否拨入本机地址和端口、防火墙是否放行",
+    )),
     (r"no answer|silent|answer of any device", _WIRE),
     (r"frames that are wrong|check ?sum|makes no sense|no frame", Cause(
         "收到的数据不是约定的协议",

@@ -55,8 +55,8 @@ def findings_of(
     statistics: Mapping[str, float],
 ) -> list[Finding]:
     """Judge a device that was tried. place: its address, for people."""
-    if watch.lost and not _any_told(watch):
-        return [_unreachable(part, place, watch.lost)]
+    if not _any_told(watch):
+        return [_unreachable(part, place, watch.lost or _unheard(place, watch))]
     found = [_link(part, place, len(rows), watch, statistics)]
     found += _points(part, rows, watch)
     found += _events(part, watch)
@@ -70,6 +70,13 @@ def _any_told(watch: DeviceWatch) -> bool:
     """Tell whether the device itself was heard: some point is neither unknown nor cut off."""
     silent = {UNTOLD, Quality.BAD_NOT_CONNECTED, Quality.BAD_COMM_FAILURE}
     return bool(set(watch.quality.tolist()) - silent)
+
+
+def _unheard(place: str, watch: DeviceWatch) -> str:
+    """Why nothing is known of a device that its driver has not given up."""
+    if (watch.quality == UNTOLD).all():
+        return f"{place}: nothing was heard of it before patience ended: silent, or not dialled in"
+    return f"{place}: no answer to any request"
 
 
 def _unreachable(part: str, place: str, why: str) -> Finding:
@@ -141,11 +148,24 @@ def _events(part: str, watch: DeviceWatch) -> Iterator[Finding]:
         text = event.text.removeprefix(f"{part}: ").rstrip(".")
         yield Finding(
             part, _ABOUT.get(event.kind, About.DEVICE), State.DOUBTFUL, text, "",
-            "the driver says this at every start: mend it, or know that it is so",
-            "驱动每次启动都会提示:请处理或确认",
+            *_TO_DO.get(event.kind, _TO_KNOW),
         )  # fmt: skip
 
 
+_TO_KNOW = (
+    "the driver says this at every start: do what the sentence says, or know that it is so",
+    "驱动每次启动都会提示:按说明处理,或确认无碍",
+)
+_TO_DO = {
+    "device.config_error": (
+        "compare column type (and index, field) of these points with what the server says",
+        "核对这些点位的类型(及下标、字段)列与服务器是否一致",
+    ),
+    "device.clock": (
+        'set the server\'s clock and time zone right, or time = "gateway" for this device',
+        '校准服务器时钟和时区,或为该设备设置 time = "gateway"',
+    ),
+}
 _ABOUT = {"device.clock": About.CLOCK, "device.config_error": About.POINTS}
 
 

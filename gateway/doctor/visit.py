@@ -18,7 +18,7 @@ from drivers.contract import Clock
 from gateway.config.site import Device, Site
 from gateway.doctor import machine, running
 from gateway.doctor.devices import PASSIVE, groups, try_device
-from gateway.doctor.finding import Finding
+from gateway.doctor.finding import MACHINE, About, Finding, State
 from gateway.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -69,8 +69,16 @@ def _machine(site: Site, clock: SystemClock) -> list[Finding]:
 
 def _cores(site: Site) -> list[Finding]:
     from gateway.doctor.cameras import cores_needed
+    from vision.manifest import ModelError
 
-    return machine.processors(cores_needed(site.cameras))
+    try:
+        return machine.processors(cores_needed(site.cameras))
+    except ModelError as error:
+        return [Finding(
+            MACHINE, About.CPU, State.FAULT, str(error), f"模型无法使用:{error}",
+            "name another model, or take the shipped one by leaving the key out",
+            "更换模型,或删去该项使用自带模型",
+        )]  # fmt: skip
 
 
 def _names(site: Site) -> list[str]:

@@ -34,9 +34,11 @@ def site_of(folder: Path, text: str, tables: dict[str, str] | None = None) -> Si
     return load(path)
 
 
-async def visited(site: Site, folder: Path, *, beside: bool = False) -> list[Finding]:
+async def visited(
+    site: Site, folder: Path, *, beside: bool = False, patience_s: float = 60.0
+) -> list[Finding]:
     """Try all of it, with patience for a machine that is busy."""
-    manner = Manner(60.0, "plantgate/test", folder / "cache", beside)
+    manner = Manner(patience_s, "plantgate/test", folder / "cache", beside)
     return await visit(site, SystemClock(), manner)
 
 

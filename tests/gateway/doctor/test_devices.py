@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from drivers.contract import Batch, SourceEvent
 from drivers.modbus.codec import ALLOWED_FUNCTIONS
 from gateway.doctor.device_watch import CALM_TURNS, DeviceWatch
-from gateway.doctor.finding import all_good
+from gateway.doctor.finding import State, all_good
 from tests.fakes.modbus_server import ModbusServer
 from tests.fakes.opcua_server import OpcUaServer
 from tests.gateway.doctor.rig import of, site_of, visited, words, wrong
@@ -92,6 +93,25 @@ async def test_a_silent_device_and_an_address_without_one_are_told_apart(tmp_pat
     assert "Connection refused" in refused.text
     assert "nothing listens at that port" in refused.advice
     assert "没有服务" in refused.chinese
+
+
+async def test_a_dtu_that_never_dials_in_is_no_device_that_answers(tmp_path: Path) -> None:
+    text = """
+[[device]]
+name = "dtu"
+driver = "modbus"
+transport = "rtu-tcp"
+listen = "127.0.0.1:0"
+points = "gds.csv"
+"""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        text = text.replace(":0", f":{free.getsockname()[1]}")
+    site = site_of(tmp_path, text, {"gds.csv": HEAD + "a,holding,5,u16,,,,,,\n"})
+    (found,) = of(await visited(site, tmp_path, patience_s=1.0), "dtu")
+    assert (found.about.value[0], found.state) == ("link", State.FAULT)
+    assert "nothing was heard of it" in found.text
+    assert "DTU" in found.chinese_advice
 
 
 async def test_devices_of_one_address_come_one_after_another(tmp_path: Path) -> None:

@@ -56,9 +56,12 @@ source = "{camera.url}"
 user = "admin"
 password_file = "cam.secret"
 analyse_fps = 0.1
+record = "always"
+record_source = "{camera.url.replace("live", "main")}"
 """
         found = of(await visited(site_of(tmp_path, text), tmp_path), "unit1")
-    assert words(found) == [("stream", "good"), ("picture", "good")]
+    assert words(found) == [("stream", "good"), ("picture", "good"), ("stream", "fault")]
+    assert "has no stream of this path" in found[2].text
     assert "login taken" in found[0].text
     assert "160 x 120, first picture after" in found[1].text
 
