@@ -3,7 +3,8 @@
 Guarantees: a speed is told only of a way
 
 - that is seen from end to end: no break of more than GAP_NS, feet inside the picture, each place
-  known (vision/ground.py), none so far from the one before that no human gets there (FASTEST_M_S);
+  known (vision/ground.py), none so far from the one before that no human gets there (FASTEST_M_S),
+  nor of somebody who looks much smaller or taller than in the frame before (OTHER);
 - that was walked as one: with any one jump of the feet taken out (another person taken for this
   one, two boxes that become one) the rest is as fast;
 - in which the feet did not merely come into sight or go behind something: then the lower edge of a
@@ -30,7 +31,8 @@ from vision.track import Track
 
 Float64Array = npt.NDArray[np.float64]
 
-GAP_NS = 1_000_000_000
+GAP_NS = 600_000_000
+"""One frame missed at 4 a second. Through longer breaks ids are exchanged most."""
 FASTEST_M_S = 9.0
 MOST_NS = 10_000_000_000
 SURE = 2.0
@@ -42,7 +44,9 @@ SHRINKS = 0.12
 UP, ACROSS = 0.03, 0.05
 """Standard errors of a foot point: of a box's height downwards, of its width sideways. Found in
 vtest.avi, beside a straight line through five frames at 7 a second: 0.025 and 0.052."""
-LEAST_STEPS = 4
+LEAST_STEPS = 5
+OTHER = 0.25
+"""Change of the apparent stature, from frame to frame, of another person or a box of two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,8 @@ class Walks:
             span_ns = step.ns - before.ns
             far_m = _apart(before, step)
             most_m = FASTEST_M_S * span_ns / 1e9 + 3.0 * (_jitter_m(before) + _jitter_m(step))
-            if not 0 < span_ns <= GAP_NS or far_m > most_m:
+            other = abs(math.log(step.stature / before.stature)) > OTHER
+            if not 0 < span_ns <= GAP_NS or far_m > most_m or other:
                 steps.clear()
         steps.append(step)
         while step.ns - steps[0].ns > MOST_NS:

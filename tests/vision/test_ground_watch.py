@@ -47,14 +47,15 @@ def track(number: int, where: tuple[float, float, float, float], missed: int = 0
 
 
 def shown(
-    watch: GroundWatch, boxes: Sequence[Box], first: int = 31, fps: int = FPS
+    watch: GroundWatch, boxes: Sequence[Box | None], first: int = 31, fps: int = FPS
 ) -> list[Running]:
-    """One track, a box a frame."""
+    """One track, a box a frame; None: not found in it."""
     changes = []
     for frame, where in enumerate(boxes, first):
         found = watch.feed(
-            [track(1, where)], WIDTH, HEIGHT, number=frame * 5, received_ns=frame * S // fps
-        )
+            [track(1, where or (0.0, 0.0, 9.0, 9.0), missed=int(where is None))],
+            WIDTH, HEIGHT, number=frame * 5, received_ns=frame * S // fps,
+        )  # fmt: skip
         changes += [one for one in found if isinstance(one, Running)]
     return changes
 
@@ -116,6 +117,17 @@ def test_one_jump_to_somebody_else_is_no_run(
         for i, (x, y) in enumerate(at)
     ]
     assert shown(fresh(fps), [box(*one) for one in jumped], fps=fps) == []
+
+
+def test_two_exchanges_one_after_the_other_are_no_run() -> None:
+    """Found by running_rates: half a person behind a wall between two who walk 6 m apart."""
+    walk = [box(-1.7 + 0.25 * i, 9.3 + 0.3 * i) for i in range(9)]
+    meets = [box(0.8, 12.0), box(1.07, 12.4), box(1.55, 12.3, 0.5)]
+    other = [box(2.4, 18.0), box(2.1, 18.1)]
+    for gap in range(4):
+        missed: list[Box | None] = [None] * gap
+        way = [*walk, *missed[:2], *meets, *missed, *other, *other]
+        assert shown(fresh(4), way, fps=4) == []
 
 
 def test_a_line_that_gives_everything_at_once_makes_nobody_run() -> None:
