@@ -56,12 +56,6 @@ _CAUSES: tuple[tuple[str, Cause], ...] = (
         "in the server's administration move our certificate from rejected to trusted",
         "在服务器管理界面把本网关证书从 rejected 移到 trusted",
     )),
-    (r"certificate|thumbprint|SHA-256|TLS|peer name", Cause(
-        "证书或 TLS 不被接受",
-        "compare ca, certificate, key, names and dates with the other side's; `plantgate cert`"
-        " makes new ones",
-        "核对双方的 CA、证书、密钥、名称和有效期",
-    )),
     (r"Connection refused|nobody listens", Cause(
         "主机在,但该端口没有服务",
         "the machine is there and nothing listens at that port: compare the port, start the"
@@ -85,6 +79,18 @@ _CAUSES: tuple[tuple[str, Cause], ...] = (
         " power, firewall",
         "该地址无响应:核对网络规划,检查网线、电源和防火墙",
     )),
+    (r"certificate|thumbprint|SHA-256|TLS|peer name", Cause(
+        "证书或 TLS 不被接受",
+        "compare ca, certificate, key, names and dates with the other side's; `plantgate cert`"
+        " makes new ones",
+        "核对双方的 CA、证书、密钥、名称和有效期",
+    )),
+    (r"frames that are wrong|check ?sum|makes no sense|no frame", Cause(
+        "收到的数据不是约定的协议",
+        "something answers in another language: compare protocol, transport (rtu-tcp or tcp),"
+        " baud rate and parity",
+        "核对协议、传输方式(rtu-tcp 还是 tcp)、波特率和校验位",
+    )),
     (r"nothing was heard", Cause(
         "等待期内没有收到任何数据",
         "look whether the device or the DTU sends at all, whether it dials this machine's address"
@@ -92,12 +98,6 @@ _CAUSES: tuple[tuple[str, Cause], ...] = (
         "检查设备或 DTU 是否在发送、是否拨入本机地址和端口、防火墙是否放行",
     )),
     (r"no answer|silent|answer of any device", _WIRE),
-    (r"frames that are wrong|check ?sum|makes no sense|no frame", Cause(
-        "收到的数据不是约定的协议",
-        "something answers in another language: compare protocol, transport (rtu-tcp or tcp),"
-        " baud rate and parity",
-        "核对协议、传输方式(rtu-tcp 还是 tcp)、波特率和校验位",
-    )),
     (r"closed the connection|Connection reset", Cause(
         "对方主动断开连接",
         "the device hangs up: many take one client only, so end the other one (an old gateway, a"
@@ -116,8 +116,9 @@ def why_not(error: OSError) -> str:
 
 def cause_of(sentence: str) -> Cause:
     """Tell what a sentence of ours means; `chinese` is empty where that is not known."""
+    said = sentence.partition("; check ")[0]  # a driver's own advice names what may be well
     for pattern, cause in _CAUSES:
-        if re.search(pattern, sentence):
+        if re.search(pattern, said):
             return cause
     return _UNKNOWN
 

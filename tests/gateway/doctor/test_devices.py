@@ -10,10 +10,12 @@ import pytest
 
 from drivers.contract import Batch, SourceEvent
 from drivers.modbus.codec import ALLOWED_FUNCTIONS
+from drivers.serial_port import open_port
 from gateway.doctor.device_watch import CALM_TURNS, DeviceWatch
 from gateway.doctor.finding import State, all_good
 from tests.fakes.modbus_server import ModbusServer
 from tests.fakes.opcua_server import OpcUaServer
+from tests.fakes.serial_device import GasDetectors, SerialDevice
 from tests.gateway.doctor.rig import of, site_of, visited, words, wrong
 
 HEAD = "name,area,address,type,order,unit,low,high,range_low,range_high\n"
@@ -141,6 +143,39 @@ points = "gds.csv"
     assert "No such file" in found.text
     assert found.chinese.endswith("没有这个串口")
     assert "ls /dev/serial/by-id" in found.advice
+
+
+async def test_a_line_with_a_silent_device_and_one_that_another_program_has(
+    tmp_path: Path,
+) -> None:
+    detectors = GasDetectors("01")
+    cases = Path(__file__).parents[3] / "drivers" / "serial_line" / "cases"
+    async with SerialDevice(detectors) as device:
+        text = f"""
+[[device]]
+name = "gas-line"
+driver = "serial_line"
+serial = "{device.path}"
+frame = "{cases / "gas_example.toml"}"
+timeout_ms = 2000
+lost_after = 1
+poll_ms = 50
+points = "gas.csv"
+"""
+        rows = "name,field,address\nat-1,gas,01\ndead,gas,02\n"
+        site = site_of(tmp_path, text, {"gas.csv": rows})
+        found = of(await visited(site, tmp_path), "gas-line")
+        config = site.devices[0].config
+        holder = open_port(config, lambda _: None, lambda _: None)  # type: ignore[arg-type]
+        try:
+            (taken,) = of(await visited(site, tmp_path), "gas-line")
+        finally:
+            holder.abort()
+    assert words(found)[:2] == [("link", "good"), ("points", "fault")]
+    assert "1 of 2 points good" in found[0].text
+    assert "1 point without an answer: dead (02 gas)" in found[1].text
+    assert "another program uses it" in taken.text
+    assert "systemctl stop plantgate" in taken.advice
 
 
 async def test_an_opcua_server_is_compared_with_the_table(tmp_path: Path) -> None:
