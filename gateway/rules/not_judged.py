@@ -63,8 +63,9 @@ def carrying(points: Sequence[Point], also: Collection[str] = ()) -> list[Point]
 class NotJudged:
     """State of these alarms of one gateway.
 
-    watched: what `carrying` gives.  restored: alarms that stood.  after_ns: by point name, where it
-    is not AFTER_NS.
+    watched: what `carrying` gives.  restored: alarms that stood.  after_ns: patience with counts of
+    cameras, by name; in doubt such cannot be judged either: of a camera that was moved nobody's
+    absence is told.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class NotJudged:
     ) -> None:
         self._points = watched
         self._new_id = new_id
+        self._eyes = np.array([p.name in (after_ns or {}) for p in watched], np.bool_)
         self._gas = np.array([bool(p.gas) for p in watched], np.bool_)
         least = [-math.inf if p.gas else believed_between(p)[0] for p in watched]
         self._least = np.array(least)  # below it the transmitter has failed
@@ -148,6 +150,7 @@ class NotJudged:
             return changes
         quality = batch.quality[samples]
         lost = ((quality & SEVERITY_MASK) >= _BAD) | (quality == Quality.UNCERTAIN_STALE)
+        lost |= self._eyes[rows] & ((quality & SEVERITY_MASK) != 0)  # a view in doubt
         lost &= quality != Quality.BAD_OUT_OF_SERVICE
         for code in _HAVE_THEIR_OWN:
             lost &= ~(self._gas[rows] & (quality == code))

@@ -11,7 +11,8 @@ Guarantees:
 - An over-count alarm that stood when the child died is handed to the next one, which clears it.
 - A process that ends soon after its start again and again is begun anew more and more seldom, every
   MOST_PAUSE_S at last, and told once in AGAIN_NS where it is lost for one and the same reason: no
-  loop takes the machine's time, or floods the log.
+  loop takes the machine's time, or floods the log. A camera of a group that delivered does not wait
+  for what another of its process did.
 - A picture that is asked for (`look`) is of a frame that came after the question, drawn and blurred
   as evidence is; where there is none within LOOK_S, that is a NoPictureError with one sentence.
 - A process that is lost while it tries a hardware decoder leaves decoding to software in those
@@ -124,7 +125,7 @@ class CameraSource:
     async def run(self, emit: Emit) -> None:
         """Run the child until cancelled; raises DeviceError when it is lost."""
         await self._clock.sleep_until(self._not_before_ns)
-        began_ns = self._clock.monotonic_ns()
+        began_ns, self._delivers = self._clock.monotonic_ns(), False
         try:
             await self._session(emit)
         except DeviceError as error:
@@ -139,7 +140,8 @@ class CameraSource:
 
     def _is_news(self, text: str, now_ns: int, began_ns: int) -> bool:
         """Say when the next process may begin; tells whether the loss of this one is to be told."""
-        self._short_lives = 0 if now_ns - began_ns >= STABLE_NS else self._short_lives + 1
+        well = now_ns - began_ns >= STABLE_NS or bool(self._config.group and self._delivers)
+        self._short_lives = 0 if well else self._short_lives + 1
         too_many = self._short_lives - QUICK_STARTS
         pause_s = min(MOST_PAUSE_S, 2.0 ** min(too_many, 10)) if too_many > 0 else 0.0
         self._not_before_ns = now_ns + round(pause_s * 1e9)
@@ -200,7 +202,6 @@ class CameraSource:
         async with self._start(order) as running:
             self.pid = running.pid
             self._starts += 1
-            self._delivers = False
             self._child = running
             try:
                 while True:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from drivers.contract import DeviceError
 from gateway.runtime.clock import SystemClock
 from gateway.sources.camera import MOST_PAUSE_S, QUICK_STARTS, CameraSource
 from gateway.sources.child import Child
@@ -23,15 +24,18 @@ def sample(count: int | None, quality: int) -> Sample:
 
 
 def speaking(
-    speeches: Sequence[Sequence[AnyMessage]], clock: SystemClock | None = None
+    speeches: Sequence[Sequence[AnyMessage]], clock: SystemClock | None = None, group: str = ""
 ) -> CameraSource:
     """A source whose children say one speech each, and end."""
     waiting = iter(speeches)
 
     @asynccontextmanager
     async def start(_: AnyMessage) -> AsyncIterator[Child]:
+        speech = next(waiting, None)
+        if speech is None:
+            raise DeviceError("it cannot be started: no more processes.")
         ours, theirs = socket.socketpair()
-        for message in next(waiting):
+        for message in speech:
             theirs.sendall(encode(message))
         theirs.close()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
@@ -40,7 +44,7 @@ def speaking(
         finally:
             writer.close()
 
-    config = camera("clip.avi")
+    config = camera("clip.avi", group=group)
     return CameraSource(config, points_of(config), clock or SystemClock(), start=start)
 
 
@@ -116,3 +120,20 @@ async def test_each_loss_of_a_process_that_had_delivered_is_told() -> None:
     source = speaking([[STARTED, sample(1, GOOD)]] * 3, Waited())
     kinds = [kind for _ in range(3) for kind in (await session(source)).kinds()]
     assert kinds.count("vision.worker_lost") == 3
+
+
+async def test_a_camera_is_not_kept_waiting_for_what_another_of_its_group_does() -> None:
+    """One freezes, and all of its process are killed with it, again and again."""
+    clock = Waited()
+    source = speaking([[STARTED, sample(1, GOOD)]] * 12, clock, group="yard")
+    for _ in range(12):
+        await session(source)
+    assert clock.pauses_s == [0.0] * 12
+
+
+async def test_a_process_that_cannot_be_started_any_more_floods_nothing() -> None:
+    source = speaking([[STARTED, sample(1, GOOD)]], Waited())
+    kinds = [kind for _ in range(9) for kind in (await session(source)).kinds()]
+    assert kinds.count("vision.worker_lost") == 2, (
+        "one that had delivered, and all that never began"
+    )

@@ -246,3 +246,17 @@ def test_a_camera_whose_zone_raises_alarms_is_told_after_its_own_patience() -> N
     ]
     assert tick(rule, 149.9) == []
     assert said(tick(rule, 150)) == [("cam/yard.headcount", True)]
+
+
+def test_a_post_in_a_view_that_was_moved_is_not_judged() -> None:
+    """Its zone lies elsewhere by now, so that it was left is not told: this is."""
+    numbers = itertools.count(1)
+    points = [Point(20, "cam/post.headcount"), Point(5, "dcs/TI-1", limits=Limits(high=80.0))]
+    rule = NotJudged(
+        carrying(points, {"cam/post.headcount"}),
+        new_id=lambda: next(numbers).to_bytes(16, "big"),
+        after_ns={"cam/post.headcount": CAMERA_AFTER_NS},
+    )
+    feed(rule, 0, dict.fromkeys((20, 5), 0x4000))
+    assert said(tick(rule, 60)) == [("cam/post.headcount", True)]
+    assert said(feed(rule, 61, {20: Quality.GOOD})) == [("cam/post.headcount", False)]
