@@ -28,7 +28,7 @@ from vision.config import CameraConfig
 from vision.frames import Frame, Image, LinkState
 from vision.ground_watch import Gathering, GroundWatch, Running
 from vision.health import Look, View, ViewWatch
-from vision.link_watch import Breaks, LinkChange, LinkWatch
+from vision.link_watch import Breaks, LinkChange, LinkWatch, Pace
 from vision.masks import Masks
 from vision.motion import MotionGate
 from vision.postprocess import Detections
@@ -119,6 +119,7 @@ class Analyser:
         self._stale_ns = round(config.stale_s * 1e9)
         self._patience_ns = max(self._stale_ns, round(SELDOM * 1e9 / config.analyse_fps))
         self._breaks = Breaks()
+        self._pace = Pace(config.analyse_fps)
         self._link = LinkWatch(self._stale_ns, start_ns=start_ns, patience_ns=self._patience_ns)
         self._fed_ns: int | None = None
         self._start_ns = start_ns
@@ -243,11 +244,13 @@ class Analyser:
 
     def _count(self, frame: Frame, now_ns: int) -> list[Output]:
         height, width = frame.image.shape[:2]
-        doubtful = self._view is View.MOVED or self._breaks.often(now_ns)
+        doubtful = self._view is View.MOVED
+        unsteady = self._pace.sparse or self._breaks.often(now_ns)
         still = self._stillness.feed(self.tracks, now_ns)
         changes = self._zones.feed(
-            self.tracks, width, height, now_ns=now_ns, doubtful=doubtful, worn=self.worn
-        )
+            self.tracks, width, height, now_ns=now_ns, doubtful=doubtful, unsteady=unsteady,
+            worn=self.worn,
+        )  # fmt: skip
         return [*still, *changes]
 
     def too_old(self, frame: Frame, *, now_ns: int) -> bool:
@@ -261,6 +264,8 @@ class Analyser:
     def tick(self, link: LinkState, now_ns: int) -> list[Output]:
         """Look at the clock and at the source; returns what is due."""
         outputs: list[Output] = [*self._link.tick(link, now_ns)]
+        if not self._config.is_file and self._pace.tick(link.received, now_ns):
+            self._zones.doubt()
         if self._link.lost:
             self.tracks = []
             self._blind(BAD_NOT_CONNECTED)

@@ -104,7 +104,7 @@ class VideoSource:
 
     def link(self) -> LinkState:
         """How the source is doing; never waits."""
-        return LinkState(self._last_frame_ns, self._alive_ns, self._problem)
+        return LinkState(self._last_frame_ns, self._alive_ns, self._problem, self._received)
 
     def statistics(self) -> dict[str, float]:
         """Counters since start."""

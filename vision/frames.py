@@ -38,11 +38,13 @@ class LinkState:
     last_frame_ns: monotonic time of the newest frame received, analysed or not; None: none yet.
     alive_ns: monotonic time at which the reader last returned from native code.
     problem: one sentence if the source is not delivering, else empty.
+    received: frames received since the reader was made, analysed or not; 0 where nobody counts.
     """
 
     last_frame_ns: int | None
     alive_ns: int
     problem: str
+    received: int = 0
 
 
 class FrameSource(Protocol):

@@ -4,7 +4,8 @@ Guarantees:
 
 - A camera is lost once no frame came for `stale_s`, or at once where it cannot even be opened; and
   once frames come of which none could be turned into a picture for as long.
-- A stream that is opened anew again and again is in doubt, however fresh its pictures are.
+- A stream that is opened anew again and again, or brings few of the pictures it usually brings, is
+  in doubt, however fresh its newest picture is.
 - Why it is lost is told again when another reason has stood for SETTLED_NS: a camera that stops
   delivering and then refuses the login is told with both. Each reason is told once an outage, and
   MOST_REASONS of them at most, since some quote what the camera said.
@@ -12,6 +13,7 @@ Guarantees:
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 from vision.frames import LinkState
@@ -21,6 +23,12 @@ STARTUP_NS = 8_000_000_000
 SETTLED_NS = 10_000_000_000
 """Longer than reasons of a moment last: an attempt is bounded by 3 s, the wait after it by 5 s."""
 MOST_REASONS = 8
+PACE_NS = 5_000_000_000
+USUAL_NS = 60_000_000_000
+"""A camera that sends fewer pictures at dusk has found its new pace after a minute."""
+SPARSE = 3.0
+"""Fewer than one in three of what is usual and of what is wanted: a garbled line lets one in ten
+through or fewer (measured: 42 of 160, H.265), and one of them every 5 s looked like good counts."""
 OFTEN_NS = 8_000_000_000
 """A line that garbles one byte in 200 lets a picture through every few seconds, each of a stream
 opened anew: counts looked good for up to 17 s. Less than the 10 s in which it is to be back."""
@@ -49,6 +57,39 @@ class Breaks:
     def often(self, now_ns: int) -> bool:
         """Tell whether two streams began in the last OFTEN_NS."""
         return self._former_ns is not None and now_ns - self._former_ns < OFTEN_NS
+
+
+class Pace:
+    """Of one camera: whether it brings far fewer pictures than it usually does.
+
+    wanted_fps: as many a second are looked at; more than a third of that is never sparse.
+    """
+
+    def __init__(self, wanted_fps: float) -> None:
+        self._enough = wanted_fps * PACE_NS / 1e9 / SPARSE
+        self._totals: deque[tuple[int, int]] = deque()
+        self._counts: deque[tuple[int, int]] = deque()
+        self.sparse = False
+
+    def tick(self, received: int, now_ns: int) -> bool:
+        """Take how many pictures have come in all; tell whether they have become sparse."""
+        if self._totals and received < self._totals[-1][1]:  # another reader, that counts anew
+            self._totals.clear()
+        if not self._totals or now_ns - self._totals[-1][0] >= PACE_NS // 10:
+            self._totals.append((now_ns, received))
+        while len(self._totals) > 1 and now_ns - self._totals[1][0] >= PACE_NS:
+            self._totals.popleft()
+        begin_ns, before = self._totals[0]
+        if now_ns - begin_ns < PACE_NS:
+            return self.sparse
+        count = received - before
+        while self._counts and now_ns - self._counts[0][0] > USUAL_NS:
+            self._counts.popleft()
+        while self._counts and self._counts[-1][1] <= count:  # the most of the time that counts
+            self._counts.pop()
+        self._counts.append((now_ns, count))
+        self.sparse = count < min(self._enough, self._counts[0][1] / SPARSE)
+        return self.sparse
 
 
 class LinkWatch:
@@ -112,9 +153,12 @@ class LinkWatch:
 __all__ = [
     "MOST_REASONS",
     "OFTEN_NS",
+    "PACE_NS",
     "SETTLED_NS",
     "STARTUP_NS",
+    "USUAL_NS",
     "Breaks",
     "LinkChange",
     "LinkWatch",
+    "Pace",
 ]

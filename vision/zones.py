@@ -113,15 +113,17 @@ class Zones:
         *,
         now_ns: int,
         doubtful: bool = False,
+        unsteady: bool = False,
         worn: Mapping[str, Mapping[int, Verdict]] | None = None,
     ) -> list[Change]:
         """Judge one frame of the given size. worn: state of each item by track id.
 
-        doubtful: the zones may lie elsewhere by now, or the stream breaks off again and again.
+        doubtful: the zones may lie elsewhere by now.  unsteady: few pictures come, or of ever new
+        streams; counts are uncertain, and alarms go on: what is seen is seen.
         """
         members = self.members(tracks, width, height)
         self._counts = tuple(int(member.sum()) for member in members)
-        self._quality = UNCERTAIN if doubtful else GOOD
+        self._quality = UNCERTAIN if doubtful or unsteady else GOOD
         changes: list[Change] = []
         alarms = zip(self._alarms, self._empty, self._items, self._passages, members, strict=True)
         for alarm, empty, items, passages, member in alarms:
@@ -148,6 +150,11 @@ class Zones:
     def wearing(self) -> list[Wearing]:
         """What people wore in the newest judged frame, per zone and item."""
         return [item.wearing for items in self._items for item in items]
+
+    def doubt(self) -> None:
+        """The counts of the newest frame are uncertain from now on, until the next feed."""
+        if self._quality == GOOD:
+            self._quality = UNCERTAIN
 
     def blind(self, quality: int) -> None:
         """The view cannot be judged from now on, until the next feed; quality says why."""

@@ -6,7 +6,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vision.frames import LinkState
-from vision.link_watch import MOST_REASONS, OFTEN_NS, SETTLED_NS, Breaks, LinkChange, LinkWatch
+from vision.link_watch import (
+    MOST_REASONS,
+    OFTEN_NS,
+    PACE_NS,
+    SETTLED_NS,
+    USUAL_NS,
+    Breaks,
+    LinkChange,
+    LinkWatch,
+    Pace,
+)
 
 S = 1_000_000_000
 STOPPED, SILENT, REFUSED = "stopped", "no answer within 3 s", "refuses the login"
@@ -66,3 +76,56 @@ def test_a_stream_that_begins_anew_again_and_again_is_in_doubt() -> None:
     breaks.began(70 * S)
     assert breaks.often(65 * S + OFTEN_NS - 1)
     assert not breaks.often(65 * S + OFTEN_NS)
+
+
+def sparse(pace: Pace) -> bool:
+    return pace.sparse
+
+
+def run(pace: Pace, from_ns: int, received: int, *, fps: float, s: float) -> tuple[int, int]:
+    """Pictures at a pace, looked at four times a second; returns when and how many then."""
+    for quarter in range(1, round(4 * s) + 1):
+        pace.tick(received + int(fps * quarter / 4), from_ns + quarter * S // 4)
+    return from_ns + round(s * S), received + int(fps * s)
+
+
+def test_a_camera_that_brings_few_of_its_usual_pictures_is_in_doubt_until_it_brings_them() -> None:
+    pace = Pace(2.0)
+    now_ns, received = run(pace, 0, 0, fps=10, s=30)
+    assert not sparse(pace)
+    now_ns, received = run(pace, now_ns, received, fps=0.2, s=6)
+    assert sparse(pace), "one in 5 s"
+    run(pace, now_ns, received, fps=10, s=1)
+    assert not sparse(pace)
+
+
+def test_a_camera_that_is_slow_always_or_for_a_minute_is_not_in_doubt() -> None:
+    slow = Pace(2.0)
+    for s in range(1, 200):
+        run(slow, 0, 0, fps=0.4, s=s)
+        assert not sparse(slow)
+    dusk = Pace(8.0)
+    now_ns, received = run(dusk, 0, 0, fps=25, s=30)
+    now_ns, received = run(dusk, now_ns, received, fps=2, s=6)
+    assert sparse(dusk)
+    run(dusk, now_ns, received, fps=2, s=(USUAL_NS + PACE_NS) / S)
+    assert not sparse(dusk)
+
+
+def test_a_reader_that_was_replaced_counts_anew() -> None:
+    pace = Pace(2.0)
+    now_ns, _ = run(pace, 0, 0, fps=10, s=30)
+    run(pace, now_ns, 0, fps=10, s=30)
+    assert not sparse(pace)
+
+
+@given(st.lists(st.integers(0, 12), min_size=30, max_size=90), st.floats(0.1, 30.0))
+def test_enough_pictures_are_never_sparse(counts: list[int], wanted_fps: float) -> None:
+    """However they come: where each 5 s bring a third of what is looked at, all is well."""
+    pace, received, totals = Pace(wanted_fps), 0, [0]
+    for second, count in enumerate(counts, 1):
+        received += count
+        totals.append(received)
+        told = pace.tick(received, second * S)
+        if second >= 5 and totals[second] - totals[second - 5] >= wanted_fps * 5 / 3:
+            assert not told

@@ -173,6 +173,31 @@ def test_counts_of_a_view_that_cannot_be_judged_are_not_drawn() -> None:
     assert list(rig.analyser.counts) == []
 
 
+def test_counts_of_few_of_the_usual_pictures_are_uncertain_and_alarms_go_on() -> None:
+    rig = Rig()
+    number = 0
+
+    def span(from_s: float, to_s: float, *, every_s: float) -> list[Output]:
+        nonlocal number
+        outputs: list[Output] = []
+        last_s = from_s
+        for quarter in range(round(4 * from_s), round(4 * to_s)):
+            at_s = quarter / 4
+            if (at_s - from_s) % every_s == 0:
+                outputs += rig.feed(at_s)
+                number, last_s = number + 1, at_s
+            link = LinkState(round(last_s * S), round(at_s * S), "", number)
+            outputs += rig.analyser.tick(link, round(at_s * S))
+        return outputs
+
+    assert {one.quality for one in samples(span(0, 20, every_s=0.25))} == {GOOD}
+    rig.people = 3
+    outputs = span(20, 40, every_s=4)
+    assert {one.quality for one in samples(outputs)[7:]} == {UNCERTAIN}
+    assert any(isinstance(one, OverCount) for one in outputs), "three are seen where one may be"
+    assert samples(span(40, 60, every_s=0.25))[-1].quality == GOOD
+
+
 def qualities(rig: Rig, from_s: float, to_s: float, *, firsts: Sequence[float]) -> set[int]:
     """Of the counts while streams begin at `firsts`."""
     found: set[int] = set()
