@@ -9,7 +9,6 @@ channel, so that a renewed certificate needs no restart.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -17,6 +16,7 @@ import grpc
 import grpc.aio
 
 from drivers.loopback import is_loopback
+from gateway.uplink.patience import Ended
 
 T = TypeVar("T")
 METHOD = "/plantgate.wire.v1.Uplink/Exchange"
@@ -114,18 +114,6 @@ class Destination(Protocol):
     def rate_bytes_per_s(self) -> int:
         """Limit on bulk; 0 for none."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """Why a connection ended: one clear sentence; permanent if only a human can change it.
-
-    unclear: gRPC lost the receiver's own words; the next attempt will hear them.
-    """
-
-    reason: str
-    permanent: bool = False
-    unclear: bool = False
 
 
 class _Ended(Protocol):

@@ -27,9 +27,8 @@ from buffer.ranges import RangeSet
 from drivers.contract import Clock
 from gateway.model.clock import ServerTime
 from gateway.model.sight import Sight
-from gateway.runtime.backoff import FullJitter
 from gateway.uplink import encode
-from gateway.uplink.channel import Destination, Ended
+from gateway.uplink.channel import Destination
 from gateway.uplink.derived import DerivedLog
 from gateway.uplink.encode import GatewayIdentity, Moment
 from gateway.uplink.file_policy import FilePolicy
@@ -45,6 +44,7 @@ from gateway.uplink.outputs import (
     SendRecords,
     SessionSettings,
 )
+from gateway.uplink.patience import Ended, Patience
 from gateway.uplink.pictures import Answer, Pictures, PictureSource
 from gateway.uplink.quarantine import Quarantine
 from gateway.uplink.renewal import watch
@@ -60,43 +60,11 @@ Events = Callable[[str, str, dict[str, Any]], None]
 FILES_STATE = "uplink.files."
 """Named value in the log, by destination: the day's bytes of files, see file_policy.py."""
 
-_BASE_MS = 200.0
-_EARLY_CAP_MS = 2_000.0
-_LATE_CAP_MS = 5_000.0
-_EARLY_NS = 180_000_000_000  # how long an outage counts as young: a receiver's restart or update
-_PERMANENT_MS = 60_000.0
-_PERMANENT_COUNT = 3  # so often in a row; a proxy or receiver that restarts may say so once
-_STEADY_NS = 5_000_000_000  # a connection that lived so long starts the back-off anew
 _NOTICE_NS = 600_000_000_000  # the same words of the receiver are one event for so long
 _COPY_HEARTBEAT_MS = 10_000
 _COPY_SILENCE_MS = 30_000  # nothing is lost by a copy lane that is dead, so little is spent on it
 _COPY_REFUSED_MS = 600_000.0  # a receiver that knows no such lane will not learn it soon
 _RATE_NS = 1_000_000_000  # shortest span over which values per second are measured
-
-
-class Patience:
-    """When to try again. Pure."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
-        self._early = FullJitter(_BASE_MS, _EARLY_CAP_MS, rng)
-        self._late = FullJitter(_LATE_CAP_MS, _LATE_CAP_MS, rng)
-        self._away_since_ns: int | None = None
-        self._refusals = 0
-
-    def delay_ms(self, ended: Ended, *, open_ns: int, now_ns: int) -> float:
-        """Delay after a connection that was open for open_ns ended."""
-        if open_ns >= _STEADY_NS:
-            self._early.reset()
-            self._away_since_ns = None
-        if self._away_since_ns is None:
-            self._away_since_ns = now_ns
-        if not ended.unclear:
-            self._refusals = self._refusals + 1 if ended.permanent else 0
-        if self._refusals >= _PERMANENT_COUNT:
-            return self._rng.uniform(_PERMANENT_MS / 2, _PERMANENT_MS)
-        early = now_ns - self._away_since_ns < _EARLY_NS
-        return (self._early if early else self._late).next_delay_ms()
 
 
 class Uplink:
@@ -494,4 +462,4 @@ class Uplink:
             self._rate_from = (now_ns, self._samples)
 
 
-__all__ = ["Destination", "GatewayIdentity", "Patience", "Uplink"]
+__all__ = ["Destination", "GatewayIdentity", "Uplink"]

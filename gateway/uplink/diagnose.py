@@ -12,7 +12,8 @@ import ssl
 from contextlib import suppress
 from pathlib import Path
 
-from gateway.uplink.channel import Destination, Ended
+from gateway.uplink.channel import Destination
+from gateway.uplink.patience import Ended
 
 _PATIENCE_S = 5.0
 _ALERTS = {

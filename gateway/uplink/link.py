@@ -27,7 +27,6 @@ from gateway.uplink import encode
 from gateway.uplink.channel import (
     METHOD,
     ChannelError,
-    Ended,
     Parting,
     explain,
     open_channel,
@@ -69,6 +68,7 @@ from gateway.uplink.outputs import (
     SendUnthinned,
     TakePicture,
 )
+from gateway.uplink.patience import Ended
 from gateway.uplink.quarantine import Quarantine
 from gateway.uplink.server_time import PingTimes
 from gateway.uplink.session import LaneSession, State

@@ -12,6 +12,7 @@ import pytest
 from buffer.contract import BufferPathError
 from buffer.memory_folder import Folder
 from buffer.policy import BufferConfig
+from buffer.stand_in import HandOver, StandIn, in_memory
 from buffer.store import Buffer
 from gateway.config.load import load
 from gateway.model.event import gap_event
@@ -32,6 +33,29 @@ class Hasty(SystemClock):
 
     async def sleep_until(self, monotonic_ns: int) -> None:
         await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("records", [True, False])
+async def test_an_operator_is_told_that_no_camera_is_recorded(
+    tmp_path: Path, records: bool
+) -> None:
+    site, folder, clock = tmp_path / "site.toml", Folder(tmp_path / "data"), Hasty()
+    try:
+        memory = StandIn.open(
+            tmp_path / "memory", in_memory(BufferConfig()), clock=clock, boot_id=bytes(16),
+            encode_gap=gap_event,
+        )  # fmt: skip
+        disk = Disk(tmp_path / "data", folder, lambda: load(site), clock)
+        why = BufferPathError("The disk is read-only.", passes=True)
+        async with memory:
+            disk.begin(memory, why, HandOver(), records=records)
+            well, said = memory.health()
+        assert not well
+        assert said.startswith("The disk is read-only. Everything is in memory only")
+        assert ("No camera is recorded." in said) == records
+        assert ("无录像" in said) == records
+    finally:
+        folder.remove()
 
 
 async def test_the_data_directory_is_held_again_after_a_try_that_failed(tmp_path: Path) -> None:

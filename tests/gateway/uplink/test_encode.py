@@ -11,8 +11,9 @@ import pytest
 
 from buffer.contract import Stream
 from gateway.uplink import encode
-from gateway.uplink.channel import ChannelError, Ended, explain, open_channel
+from gateway.uplink.channel import ChannelError, explain, open_channel
 from gateway.uplink.outputs import SendRecords
+from gateway.uplink.patience import Ended
 from tests.fakes.small_log import BOOT_ID, CATALOGUE, SmallLog
 
 

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.uplink.channel import Ended
-from gateway.uplink.client import Patience
 from gateway.uplink.outputs import SessionSettings
 from gateway.uplink.pacing import Pace, Shares, Ticket, Window
+from gateway.uplink.patience import Ended, Patience
 
 SECOND = 1_000_000_000
 
