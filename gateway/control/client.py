@@ -16,7 +16,14 @@ TIMEOUT_S = 10.0
 
 
 class NotAnsweredError(Exception):
-    """No gateway answers at that data directory; one sentence."""
+    """No gateway answers at that data directory; one sentence.
+
+    listens: one seems to run there all the same: it is silent, or we may not ask it.
+    """
+
+    def __init__(self, said: str, *, listens: bool = False) -> None:
+        super().__init__(said)
+        self.listens = listens
 
 
 class RefusedError(Exception):
@@ -31,9 +38,11 @@ def ask(data_dir: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
             with link.makefile("rb") as stream:
                 line = stream.readline()
         except OSError as error:
-            raise NotAnsweredError(f"{data_dir}: the gateway does not answer: {error}") from error
+            said = f"{data_dir}: the gateway does not answer: {error}"
+            raise NotAnsweredError(said, listens=True) from error
     if not line.endswith(b"\n"):
-        raise NotAnsweredError(f"{data_dir}: the gateway ended before it answered")
+        said = f"{data_dir}: the gateway ended before it answered"
+        raise NotAnsweredError(said, listens=True)
     answer: dict[str, Any] = json.loads(line)
     if not answer.pop("ok"):
         raise RefusedError(str(answer["error"]))
@@ -51,13 +60,14 @@ def _connected(data_dir: Path) -> socket.socket:
     except OSError as error:
         with suppress(OSError):
             return _in_memory(data_dir)
-        if not isinstance(error, FileNotFoundError | ConnectionRefusedError):
+        listens = not isinstance(error, FileNotFoundError | ConnectionRefusedError)
+        if listens:
             text = f"{data_dir}: the gateway does not answer: {error.strerror or error}"
         elif not os.access(data_dir, os.F_OK):
             text = f"{data_dir}: no data directory: {error.strerror}"
         else:
             text = f"{data_dir}: no gateway is running there"
-        raise NotAnsweredError(text) from error
+        raise NotAnsweredError(text, listens=listens) from error
 
 
 def _in_memory(data_dir: Path) -> socket.socket:

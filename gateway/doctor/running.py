@@ -27,11 +27,15 @@ _ROUNDS = 12
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The gateway's own picture. quality: words by point, of those that it has heard."""
+    """The gateway's own picture. quality: words by point, of those that it has heard.
+
+    mute: why it does not answer, where one listens and does not.
+    """
 
     sections: Mapping[str, Any]
     site: Mapping[str, Any]
     quality: Mapping[str, str] = field(default_factory=dict)
+    mute: str = ""
 
 
 async def view(site: Site) -> View | None:
@@ -46,10 +50,10 @@ async def view(site: Site) -> View | None:
             if len(quality) >= len(names):
                 break
             await asyncio.sleep(_WAIT_S)  # values count from the first question on
-    except NotAnsweredError:
-        return None
+    except NotAnsweredError as error:
+        return View({}, {}, mute=str(error)) if error.listens else None
     except RefusedError as error:
-        return View({}, {"refused": str(error)})
+        return View({}, {}, mute=str(error))
     return View(state["sections"], state["site"], quality)
 
 
@@ -64,6 +68,15 @@ def _ask_values(data_dir: Path, names: list[str], quality: dict[str, str]) -> No
 
 def findings_of(seen: View, site: Site) -> list[Finding]:
     """Say how the gateway sees what the site file names."""
+    if seen.mute:
+        return [Finding(
+            MACHINE, About.GATEWAY, State.NOT_TRIED,
+            f"a gateway runs here and does not answer ({seen.mute}): nothing was tried beside it",
+            f"本机网关在运行但不应答({seen.mute}):未试连任何设备",
+            "run this as the gateway's user (sudo -u plantgate plantgate check …), or stop the"
+            " gateway first; --beside connects all the same",
+            "用网关的运行用户执行(sudo -u plantgate …),或先停止网关;--beside 可强制试连",
+        )]  # fmt: skip
     software = seen.site.get("software", "")
     found = [Finding(
         MACHINE, About.GATEWAY, State.GOOD,

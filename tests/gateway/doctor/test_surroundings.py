@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
@@ -24,6 +25,7 @@ from tests.fakes.certificates import GATEWAY_URI, Authority
 from tests.fakes.control_gateway import ControlGateway
 from tests.fakes.hook_server import HookServer
 from tests.fakes.http_camera import HttpCamera
+from tests.fakes.listening import Listener
 from tests.fakes.modbus_server import ModbusServer
 from tests.fakes.receiver import FakeReceiver
 from tests.fakes.rtsp_camera import RtspCamera
@@ -232,6 +234,35 @@ points = "gds.csv"
     assert of(found, "new")[0].state is State.NOT_TRIED
     assert "a gateway (plantgate/9) runs" in of(found, MACHINE)[-1].text
     assert words(of(beside, "gds-1")) == [("link", "good")]
+
+
+async def test_beside_a_gateway_that_does_not_answer_nothing_is_tried(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    listener = Listener(hang_up)
+    async with ModbusServer(registers=10) as server:
+        await listener.open_at(tmp_path / "data" / "control.sock")
+        try:
+            text = f"""
+[[device]]
+name = "gds-1"
+driver = "modbus"
+host = "127.0.0.1"
+port = {server.port}
+points = "gds.csv"
+"""
+            rows = "name,area,address,type\na,holding,1,u16\n"
+            found = await visited(site_of(tmp_path, text, {"gds.csv": rows}), tmp_path)
+        finally:
+            await listener.close()
+        assert server.accepted == 0
+    told = of(found, MACHINE)[-1]
+    assert (told.about.value[0], told.state) == ("gateway", State.NOT_TRIED)
+    assert "does not answer" in told.text
+    assert not all_good(found)
 
 
 MOUNTS = """22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
