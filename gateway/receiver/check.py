@@ -22,8 +22,9 @@ from gateway.wire.v1 import uplink_pb2 as wire
 
 HASH_BYTES = 32
 SEQUENCE_STOP = 1 << 40
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""Largest message on the wire: gRPC's own default, 32 times what a gateway sends (limits of §7)."""
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+"""Largest message on the wire: the catalogue of 100,000 points with units, limits and descriptions
+is one record of 20 MB (198 B a point); all else that a gateway sends has at most 128 KB."""
 MAX_EVIDENCE_BYTES = 256 * 1024 * 1024
 """Largest evidence file: ten minutes of a 3 Mbit/s clip."""
 MAX_EVIDENCE_RECORD_BYTES = 16 * 1024

@@ -3,7 +3,8 @@
 Guarantees: records are proven (check.py) before they are queued. The number of messages that wait
 for their commit is bounded, so a gateway that does not read its answers is not read from either.
 A message that breaks the protocol ends the Exchange with a status that says why; a record that
-cannot be taken is rejected alone.
+cannot be taken is rejected alone. A disk that takes no evidence holds up evidence alone: its file
+is asked for again later, and telemetry on the same connection goes on.
 
     reader ──check──▶ committer ──commit──▶ replies ──▶ writer
        └── evidence parts ──▶ file, synced and verified ──▶ its records ──▶ committer
@@ -21,6 +22,7 @@ from google.protobuf.message import DecodeError
 from buffer.contract import Stream
 from buffer.ranges import RangeSet
 from drivers.contract import Clock
+from gateway.observe.log import logger
 from gateway.receiver.check import (
     Checked,
     Evidence,
@@ -56,6 +58,8 @@ DEAF_SECONDS = 60.0
 """Longest wait for room to write an answer to a gateway that does not read."""
 PAUSE_TOLD_MS = 1_000
 """A pause is told again after so long, if more arrives all the same."""
+AGAIN_SECONDS = 30.0
+"""After so long a file is asked for again that the disk did not take."""
 
 Read = Callable[[], Awaitable[bytes | None]]
 
@@ -69,6 +73,7 @@ class _Waiting:
     held: int = 0
     told: bool = True
     failures: int = 0
+    again_ns: int = 0  # the disk took nothing: asked for again then
 
 
 class Exchange:
@@ -151,6 +156,8 @@ class Exchange:
                 raise EndedError(grpc.StatusCode.UNAVAILABLE, text) from error
 
     async def _take(self, message: wire.GatewayMessage, size_bytes: int) -> None:
+        if any(waiting.again_ns for waiting in self._waiting.values()):
+            await self._ask_again()
         match message.WhichOneof("body"):
             case "push":
                 checked = check_push(message.push, self._boot_id)
@@ -258,6 +265,8 @@ class Exchange:
         waiting = self._waiting.get(part.sha256)
         if waiting is None:
             return  # complete by now, or refused: the gateway has been told
+        if waiting.again_ns:
+            return  # it is asked for again
         skip = waiting.held - part.offset
         if skip < 0:
             if not waiting.told:
@@ -269,13 +278,40 @@ class Exchange:
             return
         if waiting.held + len(content) > waiting.total_bytes:
             raise ProtocolError(f"evidence {part.sha256.hex()} is longer than its record says")
-        waiting.held = await asyncio.to_thread(self._files.append, part.sha256, self._log, content)
+        try:
+            append = self._files.append
+            waiting.held = await asyncio.to_thread(append, part.sha256, self._log, content)
+        except OSError as error:
+            self._put_off(part.sha256, waiting, error)
+            return
         waiting.told = False
         if waiting.held >= waiting.total_bytes:
             await self._finish_file(part.sha256, waiting)
 
+    def _put_off(self, sha256: bytes, waiting: _Waiting, error: OSError) -> None:
+        waiting.again_ns = self._clock.monotonic_ns() + int(AGAIN_SECONDS * 1e9)
+        log = logger("receiver")
+        log.error("evidence.put_off", sha256=sha256.hex(), reason=error.strerror)
+
+    async def _ask_again(self) -> None:
+        now_ns = self._clock.monotonic_ns()
+        for sha256, waiting in list(self._waiting.items()):
+            if not 0 < waiting.again_ns <= now_ns:
+                continue
+            waiting.again_ns, waiting.told = 0, True
+            waiting.held = await asyncio.to_thread(self._files.held, sha256, self._log)
+            if waiting.held >= waiting.total_bytes:
+                await self._finish_file(sha256, waiting)
+            else:
+                await self._replies.put(Reply(messages=[_need(sha256, waiting.held)]))
+
     async def _finish_file(self, sha256: bytes, waiting: _Waiting) -> None:
-        if await asyncio.to_thread(self._files.finish, sha256, self._log):
+        try:
+            whole = await asyncio.to_thread(self._files.finish, sha256, self._log)
+        except OSError as error:
+            self._put_off(sha256, waiting, error)
+            return
+        if whole:
             entries, faults = [item.entry for item in waiting.records], []
         elif waiting.failures == 0:  # its first part may be of a cut that damaged the file here
             waiting.failures, waiting.held, waiting.told = 1, 0, True

@@ -49,6 +49,8 @@ RETRY_SECONDS = 0.2
 CALL_SECONDS = 60.0
 DUPLICATES_SECONDS = 120.0
 """Window of the server's own deduplication: eight times what one message is tried for."""
+HEADER_BYTES = 64 * 1024
+"""Largest headers of a message, which count into the servers' max_payload."""
 MESSAGE_BYTES = 512 * 1024
 """Largest message, half of the server's default limit; less where the server allows less."""
 
@@ -68,6 +70,7 @@ class Line:
         self._client = Client()
         self.jet: JetStreamContext = self._client.jetstream()
         self._failing_since: float | None = None
+        self._unfit = ""
         self.name = ""
 
     @classmethod
@@ -116,14 +119,21 @@ class Line:
         """Most bytes of one message."""
         return min(MESSAGE_BYTES, (self._client.max_payload or MESSAGE_BYTES) // 2)
 
+    @property
+    def largest(self) -> int:
+        """Most bytes of a message's body: what the servers take, without its headers."""
+        return max(self.limit, (self._client.max_payload or 0) - HEADER_BYTES)
+
     def publish(self, messages: list[Message]) -> None:
         """Publish all; returns when all are replicated. Raises StoreFailedError."""
         self.call(lambda: self._publish_all(messages))
 
     async def extent(self) -> tuple[int, int]:
         """First and last number that the stream holds now; on the line's loop."""
-        state = (await self.jet.stream_info(self.address.stream)).state
+        info = await self.jet.stream_info(self.address.stream)
         self._failing_since = None
+        self._unfit = unfit(info.config)  # somebody may edit a stream that is in use
+        state = info.state
         return state.first_seq, state.last_seq
 
     async def failed(self) -> None:
@@ -182,12 +192,18 @@ class Line:
             info = await self.jet.stream_info(self.address.stream)
         except NotFoundError:
             info = await self.jet.add_stream(_config(self.address))
-        if fault := unfit(info.config):
-            text = f"journal {self.address.stream} may lose what was acknowledged: {fault}"
-            raise StorePathError(text)
+        kept, asked = info.config.num_replicas or 1, self.address.replicas
+        few = f"it keeps {kept} of {asked} copies (nats stream edit, or ?replicas={kept})"
+        if fault := unfit(info.config) or (few if kept < asked else ""):
+            raise StorePathError(_may_lose(self.address, fault))
         return info
 
     async def _publish_all(self, messages: list[Message]) -> None:
+        if self._unfit:
+            with contextlib.suppress(*PASSING):
+                await self.extent()
+        if self._unfit:
+            raise StoreFailedError(_may_lose(self.address, self._unfit))
         try:
             async with asyncio.TaskGroup() as group:
                 for message in messages:
@@ -275,6 +291,10 @@ def _tls(address: JournalAddress) -> ssl.SSLContext | None:
     except OSError as error:  # ssl.SSLError is one
         raise StorePathError(f"journal certificates: {error.strerror or error}") from None
     return context
+
+
+def _may_lose(address: JournalAddress, fault: str) -> str:
+    return f"journal {address.stream} may lose what was acknowledged: {fault}"
 
 
 def said(error: BaseException) -> str:

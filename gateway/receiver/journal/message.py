@@ -71,10 +71,14 @@ class DamagedError(Exception):
 
 @dataclass(slots=True)
 class Batch:
-    """Works of one lane into messages of at most `limit` bytes; `add...`, then `messages`."""
+    """Works of one lane into messages of at most `limit` bytes; `add...`, then `messages`.
+
+    largest: bytes of a message that one record, a catalogue, may have to itself.
+    """
 
     lane: str
     limit: int
+    largest: int = 0
     _batch: wire.JournalBatch = field(default_factory=wire.JournalBatch)
     _index: wire.JournalIndex = field(default_factory=wire.JournalIndex)
     _size: int = 0
@@ -87,7 +91,7 @@ class Batch:
 
     def fits_bytes(self, count: int) -> bool:
         """Tell whether a payload of so many bytes can be published at all."""
-        return count + 2 * _OVERHEAD <= self.limit
+        return count + 2 * _OVERHEAD <= max(self.limit, self.largest)
 
     def add_entries(self, speaker: Speaker, work: Entries, entries: Sequence[Entry]) -> None:
         """Add those of a work's records that are taken, and its faults."""

@@ -12,6 +12,7 @@ from threading import Lock
 
 from buffer.contract import Stream
 from buffer.ranges import RangeSet
+from gateway.observe.log import logger
 from gateway.receiver.check import Fault
 from gateway.receiver.contract import (
     NEW_LOG,
@@ -95,7 +96,9 @@ class JournalStore:
         """Publish all works; one outcome each. Raises StoreFailedError."""
         del now_ns  # the arrival is that in the store
         works = list(works)
-        batches = {lane: Batch(lane, self._line.limit) for lane in (URGENT, BULK)}
+        batches = {
+            lane: Batch(lane, self._line.limit, self._line.largest) for lane in (URGENT, BULK)
+        }
         self._arriving = set()
         outcomes = [self._add(work, batches[_lane(work)]) for work in works]
         self._line.publish([one for batch in batches.values() for one in batch.messages()])
@@ -137,7 +140,11 @@ class JournalStore:
         taken = []
         for entry in work.entries:
             if not batch.fits(entry):
-                text = f"a record of {len(entry.payload)} bytes is too large for the journal"
+                text = (
+                    f"a record of {len(entry.payload)} bytes is too large for the journal"
+                    f" ({self._line.largest}): its servers need a larger max_payload"
+                )
+                logger("journal").error("journal.too_large", reason=text)
                 outcome.refused.append(Fault(entry.sequence, "damaged", entry.hash, text))
             elif needed := self._waiting.needed(work.log, work.stream, entry):
                 outcome.needed += [needed] if needed not in outcome.needed else []

@@ -349,6 +349,27 @@ async def test_what_is_set_aside_leaves_the_journal_like_all_else(
     assert stored(target) == [alarm("1")]
 
 
+async def test_a_catalogue_larger_than_other_messages_comes_through(
+    journal: str, target: str
+) -> None:
+    """4,000 points: without it no telemetry of that gateway would ever be stored."""
+    event = wire.Event(kind="catalogue")
+    for number in range(1, 4001):
+        event.catalogue.points.add(
+            id=number, name=f"dcs/FIC-{number:05d}.PV", description="x" * 150
+        )
+    payload = event.SerializeToString(deterministic=True)
+    assert 600_000 < len(payload) < 900_000
+    chain = Chain(Stream.EVENT)
+    records = [chain.record(b""), chain.record(payload), chain.record(b"")]
+    with publisher(journal) as publish:
+        for record in records:
+            await asyncio.to_thread(publish, Stream.EVENT, record)
+        async with consumer(journal, target):
+            held = await stored_in_time(target, 3, Stream.EVENT)
+    assert held == [b"", payload, b""]
+
+
 async def test_what_the_store_never_takes_is_set_aside_and_all_else_is_stored(
     journal: str, target: str
 ) -> None:
@@ -506,9 +527,19 @@ async def test_a_stream_that_could_forget_is_refused(journal: str) -> None:
         await line.jet.update_stream(config)
 
     await asyncio.wrap_future(line.begin(spoil()))
+    await asyncio.wrap_future(line.begin(line.extent()))  # as each Hello asks
+    with pytest.raises(StoreFailedError, match="it forgets by age"):
+        await asyncio.to_thread(line.publish, [Message(URGENT, "one", "", b"")])
     await asyncio.to_thread(line.close)
     with pytest.raises(StorePathError, match="may lose what was acknowledged: it forgets by age"):
         await asyncio.to_thread(Line.open, address)
+
+
+async def test_a_stream_of_fewer_copies_than_asked_for_is_refused(journal: str) -> None:
+    line = await asyncio.to_thread(Line.open, parse_journal(journal))
+    await asyncio.to_thread(line.close)
+    with pytest.raises(StorePathError, match=r"keeps 1 of 3 copies .*\?replicas=1"):
+        await asyncio.to_thread(Line.open, parse_journal(f"{journal}?replicas=3"))
 
 
 async def test_a_journal_that_is_not_there_is_named() -> None:

@@ -221,6 +221,34 @@ async def test_evidence_that_was_cut_short_here_is_asked_for_again(
     assert file.read_bytes() == content
 
 
+async def test_a_disk_that_takes_no_evidence_holds_up_nothing_else(
+    tmp_path: Path, run_receiver: RunReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With PostgreSQL evidence has a disk of its own, which may be full while the store is not."""
+    monkeypatch.setattr(exchange, "AGAIN_SECONDS", 0.1)
+    content, chain = b"clip" * 5000, Chain(Stream.EVIDENCE)
+    name = hashlib.sha256(content).hexdigest()
+    async with run_receiver(tmp_path) as running, WireGateway(running.target) as gateway:
+        file = tmp_path / "evidence" / "part" / f"{name}.1"
+        file.symlink_to("/dev/full")
+        await gateway.push(Stream.EVIDENCE, evidence(content, chain))
+        assert (await gateway.next()).evidence_need.offset == 0
+        await gateway.send(part(content, 0, len(content)))
+        await gateway.push(Stream.EVENT, Chain(Stream.EVENT).record(b""))
+        while (await gateway.next()).ack.stream != wire.STREAM_EVENT:
+            pass
+        file.unlink()
+        async with asyncio.timeout(60):
+            needed = False
+            while not needed:
+                await gateway.send(wire.GatewayMessage(status=wire.Status(ping=1)))
+                needed = (await gateway.next()).WhichOneof("body") == "evidence_need"
+            await gateway.send(part(content, 0, len(content)))
+            while (await gateway.next()).ack.stream != wire.STREAM_EVIDENCE:
+                pass
+        assert running.rows("SELECT count(*) FROM records") == [(2,)]
+
+
 async def test_an_empty_evidence_file_is_whole_at_once(
     tmp_path: Path, run_receiver: RunReceiver
 ) -> None:
@@ -250,6 +278,25 @@ async def test_a_hello_that_counts_beyond_all_bounds_ends_its_connection_only(
             await gateway.push(Stream.ALARM, Chain(Stream.ALARM).record(alarm("one")))
             assert await gateway.acknowledged(1) == {1}
         assert running.rows("SELECT count(*) FROM faults") == [(0,)]
+
+
+async def test_the_catalogue_of_a_large_plant_is_taken(
+    tmp_path: Path, run_receiver: RunReceiver
+) -> None:
+    """25,000 points with what people say of them: 5 MB, and without it no telemetry is stored."""
+    event = wire.Event(kind="catalogue")
+    for number in range(1, 25_001):
+        event.catalogue.points.add(
+            id=number, name=f"dcs/FIC-{number:05d}.PV", unit="m³/h", priority=3, range_high=100.0,
+            high=80.0, high_high=90.0, place="一车间反应区", hazard="XXXXXXXXX001",
+            equipment="R-101", description="一号反应器进料流量调节阀后压力(二期改造后)" * 2,
+        )  # fmt: skip
+    payload = event.SerializeToString(deterministic=True)
+    assert len(payload) > 4 * 1024 * 1024
+    async with run_receiver(tmp_path) as running, WireGateway(running.target) as gateway:
+        assert gateway.welcome.max_message_bytes > len(payload) * 4
+        await gateway.push(Stream.EVENT, Chain(Stream.EVENT).record(payload))
+        assert await gateway.acknowledged(1) == {1}
 
 
 async def test_status_is_answered_and_kept(tmp_path: Path, run_receiver: RunReceiver) -> None:
