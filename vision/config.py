@@ -347,7 +347,7 @@ class CameraConfig(StrictModel):
             if zone.running is not None and self.analyse_fps < RUNNING_FPS:
                 raise ValueError(
                     f"zone {zone.name}: running is judged from {RUNNING_FPS:g} frames a second on,"
-                    f" better 5; analyse_fps is {self.analyse_fps:g}"
+                    f" better 8; analyse_fps is {self.analyse_fps:g}"
                 )
         return self
 
