@@ -372,7 +372,7 @@ def _signature(detector: Detector, image: Image) -> Float32Array:
 
 def _write_manifest(path: Path, item: str, result: dict[str, float]) -> None:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    smallest, sure = (10.0, 0.2) if item == "helmet" else (24.0, 0.5)
+    smallest, sure = (10.0, 0.1) if item == "helmet" else (24.0, 0.5)
     path.with_suffix(".toml").write_text(
         f"# Manifest of a classifier trained by `plantgate vision train`.\n"
         f'name = "{item}"\ntask = "item"\nfinds = "{item}"\nsha256 = "{digest}"\n'
