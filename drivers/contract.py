@@ -101,12 +101,25 @@ QUALITY_WORDS: Mapping[int, str] = {
 }
 
 
+SERVER_WORDS: Mapping[int, str] = {
+    0x0096: "good:local_override",
+    0x408F: "uncertain:no_communication",
+    0x4091: "uncertain:substitute_value",
+    0x4092: "uncertain:initial_value",
+    0x4093: "uncertain:sensor_not_accurate",
+    0x4095: "uncertain:sub_normal",
+    0x8031: "bad:no_communication",
+}
+"""Codes that only OPC UA servers give (OPC 10000-8, 6.3.2): a value that somebody has forced, one
+of before a lost line, one that stands for another …"""
+
+
 def quality_word(code: int) -> str:
     """Say a quality in words that begin with good, uncertain or bad.
 
-    A code outside the table (a server's own) is printed as `bad:0x80AB`.
+    A code outside the tables (a server's own) is printed as `bad:0x80AB`.
     """
-    word = QUALITY_WORDS.get(code)
+    word = QUALITY_WORDS.get(code) or SERVER_WORDS.get(code)
     if word is not None:
         return word
     severity = {0x0000: "good", 0x4000: "uncertain"}.get(code & SEVERITY_MASK, "bad")
@@ -272,6 +285,7 @@ class DriverType(Generic[ConfigT, AddressT]):
 
 __all__ = [
     "QUALITY_WORDS",
+    "SERVER_WORDS",
     "SEVERITY_MASK",
     "AddressT",
     "Batch",

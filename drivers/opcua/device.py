@@ -15,7 +15,7 @@ from drivers.opcua.events import EventMaker, OverflowTally
 from drivers.opcua.field_table import FieldTable
 from drivers.opcua.repeats import EchoFilter, RepeatFilter
 from drivers.opcua.revised import Revisions
-from drivers.opcua.shift import ShiftWatch
+from drivers.opcua.shift import ClockWatch, ShiftWatch
 from drivers.opcua.state import State
 from drivers.opcua.traffic import Traffic
 
@@ -83,6 +83,7 @@ class Device:
     unfiltered_told: set[int] = field(default_factory=set)
     surveyed: set[str] = field(default_factory=set)
     shift: ShiftWatch = field(default_factory=ShiftWatch)
+    server_clock: ClockWatch = field(default_factory=ClockWatch)
     lost: npt.NDArray[np.bool_] = field(init=False)
     heard_ns: Int64Array = field(init=False)
     last_bits: UInt64Array = field(init=False)

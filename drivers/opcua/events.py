@@ -223,6 +223,17 @@ class EventMaker:
             text = f"{self._device}: the server's time stamps are right again."
         return self._event("device.clock", now_ns, text, {"hours": hours})
 
+    def clock_apart(self, now_ns: int, apart_s: int) -> SourceEvent:
+        """The server's own clock is not ours; 0: it is again."""
+        text = f"{self._device}: the server's clock and the gateway's agree again."
+        if apart_s:
+            text = (
+                f"{self._device}: the server's clock is {_span(abs(apart_s))}"
+                f" {'ahead of' if apart_s > 0 else 'behind'} the gateway's; set the wrong one"
+                ' right, or time = "gateway" for this device.'
+            )
+        return self._event("device.clock", now_ns, text, {"apart_s": apart_s})
+
     def type_mismatch(self, now_ns: int, tags: Sequence[str], complaint: str) -> SourceEvent:
         """What the point table says does not fit what the server says."""
         return self._event(
@@ -303,6 +314,14 @@ class OverflowTally:
         self._count = 0
         self._told_ns = monotonic_ns
         return told
+
+
+def _span(seconds: int) -> str:
+    """Write a time as people say it."""
+    for unit, least in (("days", 172_800), ("h", 7_200), ("min", 120)):
+        if seconds >= least:
+            return f"{seconds / {'days': 86_400, 'h': 3_600, 'min': 60}[unit]:.1f} {unit}"
+    return f"{seconds} s"
 
 
 def _named(tags: Sequence[str]) -> str:

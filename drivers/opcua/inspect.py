@@ -91,7 +91,7 @@ async def probe(config: OpcUaConfig, now_ns: int) -> Probe:
     try:
         inside = Link(config, config.servers[0], _LABEL)
         async with _opened(inside, now_ns):
-            state, level = await services.server_health(inside)
+            state, level, _ = await services.server_health(inside)
             around = await services.surroundings(inside)
     except DeviceError as error:
         return Probe(endpoints, refused=str(error))

@@ -8,6 +8,7 @@ is asked that neither a channel nor a session that the server gives a short life
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 
 from drivers.contract import DeviceError, Emit
 from drivers.opcua import services
@@ -96,8 +97,10 @@ class Life:
 
     async def _ask(self) -> None:
         """Read the server's state; FailoverError where another server is better."""
-        state, level = await services.server_health(self._link)
+        state, level, time = await services.server_health(self._link)
         await self._mind_state(state)
+        if time is not None:
+            await self._mind_clock(time)
         own, here = rating(state, level), self._link.endpoint
         if self._better is not None and own < HEALTHY:
             better = await self._better(here, own)
@@ -113,6 +116,14 @@ class Life:
         self._device.server_state = state
         now_ns = self._device.clock.wall_ns()
         await self._emit(self._device.events.server_state(now_ns, STATES[state]))
+
+    async def _mind_clock(self, time: datetime) -> None:
+        """Tell when the server's clock and ours are apart, and when they agree again."""
+        device, now_ns = self._device, self._device.clock.wall_ns()
+        moment = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+        apart_s = device.server_clock.feed(round(moment.timestamp() - now_ns / 1e9))
+        if apart_s is not None:
+            await self._emit(device.events.clock_apart(now_ns, apart_s))
 
     def _renewal_ns(self) -> int:
         """Three quarters of the channel's lifetime from now (OPC 10000-4, 5.5.2.1)."""

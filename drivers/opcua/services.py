@@ -26,7 +26,8 @@ from drivers.opcua.publish import read_read_response
 
 ua: Any = asyncua.ua
 
-_NAMESPACE_ARRAY, _SERVER_STATE, _SERVICE_LEVEL = 2255, 2259, 2267
+_NAMESPACE_ARRAY, _SERVER_STATE, _SERVICE_LEVEL, _CURRENT_TIME = 2255, 2259, 2267, 2258
+_NO_YEAR = 1601  # DateTime 0 (OPC 10000-6, 5.2.2.5)
 _LIMITS = (11714, 11705, 12165, 11712, 24104, 11710)
 """Nodes of the limits in the order of `Limits` (OPC 10000-5, 6.3.11 and 6.3.2; NodeIds.csv)."""
 
@@ -121,13 +122,15 @@ async def surroundings(link: Link) -> Surroundings:
     return Surroundings(known, Limits(*(int(n) if isinstance(n, int) else 0 for n in limits)))
 
 
-async def server_health(link: Link) -> tuple[int, int | None]:
-    """Read the server's state (0 is running) and ServiceLevel; shows that it lives."""
+async def server_health(link: Link) -> tuple[int, int | None, datetime | None]:
+    """Read the server's state (0 is running), ServiceLevel and time; shows that it lives."""
     with link.speaking("asking for the server's state"):
-        state, level = await read_numbers(link, _SERVER_STATE, _SERVICE_LEVEL)
+        wanted = _SERVER_STATE, _SERVICE_LEVEL, _CURRENT_TIME
+        state, level, time = await read_numbers(link, *wanted)
     return (
         int(state) if isinstance(state, int) else -1,
         int(level) if isinstance(level, int) else None,
+        time if isinstance(time, datetime) and time.year > _NO_YEAR else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Recognises a server whose clock is wrong by whole hours: local time sent as UTC. Pure.
+"""Recognises a server whose clock is wrong, above all by whole hours: local time as UTC. Pure.
 
 Guarantees: says so only after three windows of live values in a row agree; once for each shift,
 and once more when it has gone. Works from the newest source time of a window: a value that has just
@@ -16,6 +16,7 @@ _NEAR_NS = 60 * 10**9
 _WINDOW_NS = 5 * 10**9
 _LEAST_VALUES = 10
 _WINDOWS = 3
+_APART_S = 30  # ours: far beyond what a network and a late answer explain
 _MOST_HOURS = 14  # the largest offset of civil time, UTC+14
 
 
@@ -56,6 +57,30 @@ class ShiftWatch:
         return hours
 
 
+class ClockWatch:
+    """Follows how far the server's own clock (CurrentTime) is from ours.
+
+    Guarantees: says so only after three looks in a row, once, and once more when they agree. Whole
+    hours are left to ShiftWatch, which sees them where they do harm.
+    """
+
+    __slots__ = ("_agreeing", "_told")
+
+    def __init__(self) -> None:
+        self._agreeing = 0
+        self._told = False
+
+    def feed(self, apart_s: int) -> int | None:
+        """Take server time less gateway time, in s; gives it when it is to be told, 0 if right."""
+        hours = _whole_hours(apart_s * 10**9)
+        apart = abs(apart_s) > _APART_S and not hours
+        self._agreeing = self._agreeing + 1 if apart is not self._told else 0
+        if self._agreeing < _WINDOWS:
+            return None
+        self._agreeing, self._told = 0, apart
+        return apart_s if apart else 0
+
+
 def _whole_hours(offset_ns: int) -> int | None:
     """Give the hours if the offset is within a minute of some, at most 14; else None."""
     hours = round(offset_ns / _HOUR_NS)
@@ -63,4 +88,4 @@ def _whole_hours(offset_ns: int) -> int | None:
     return hours if near and abs(hours) <= _MOST_HOURS else None
 
 
-__all__ = ["ShiftWatch"]
+__all__ = ["ClockWatch", "ShiftWatch"]

@@ -58,7 +58,8 @@ class Standby:
         try:
             async with asyncio.timeout(_PROBE_SECONDS):
                 await link.open(device.clock.wall_ns())
-                return rating(*await services.server_health(link))
+                state, level, _ = await services.server_health(link)
+                return rating(state, level)
         except (DeviceError, TimeoutError):
             return _NO_ANSWER
         finally:

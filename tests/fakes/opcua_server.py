@@ -251,6 +251,13 @@ class OpcUaServer:
         generator: Any = await self._server.get_event_generator(ua.NodeId(event_type))
         await generator.trigger(message="told")
 
+    async def set_time(self, seconds: int) -> None:
+        """Stop this server's clock so many seconds ahead of now; it shows none before."""
+        assert self._server is not None, "the fake server is not running"
+        moment = datetime.now(UTC) + timedelta(seconds=seconds)  # noqa: TID251  # a server's own
+        value = ua.DataValue(ua.Variant(moment, ua.VariantType.DateTime))
+        await self._server.write_attribute_value(ua.NodeId(2258), value)
+
     async def set_state(self, state: int) -> None:
         """Say in which state this server is: 0 running, 3 suspended, 5 test (10000-5, 12.6)."""
         assert self._server is not None, "the fake server is not running"

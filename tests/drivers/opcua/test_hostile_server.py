@@ -419,3 +419,15 @@ async def test_a_history_that_never_ends_is_given_up() -> None:
             await until(lambda: "opcua.gap" in emit.kinds())
     assert 1 <= relay.requests[HISTORY_READ] <= 3
     assert 3.5 in [sample[0] for sample in emit.samples(100)]
+
+
+async def test_a_server_whose_clock_is_wrong_is_told_once() -> None:
+    emit = Collector()
+    async with OpcUaServer(1) as server:
+        await server.set_time(-3 * 86_400)
+        driver = DRIVER.open("dcs", config(server.endpoint), doubles("D0"), SystemClock())
+        async with kept(driver, emit):
+            await until(lambda: said(emit, "device.clock", "3.0 days behind the gateway's"))
+            assert emit.kinds().count("device.clock") == 1
+            await server.set_time(0)
+            await until(lambda: said(emit, "device.clock", "agree again"))

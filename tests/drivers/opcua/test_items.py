@@ -14,7 +14,7 @@ from drivers.contract import DriverPoint, Quality
 from drivers.opcua import DRIVER
 from drivers.opcua.address import Deadband, Node, OpcUaAddress, Step
 from drivers.opcua.config import OpcUaConfig
-from drivers.opcua.shift import ShiftWatch
+from drivers.opcua.shift import ClockWatch, ShiftWatch
 from drivers.opcua.survey import judge
 from gateway.runtime.clock import SystemClock
 from tests.fakes.opcua_collector import Collector, points, running
@@ -301,3 +301,10 @@ async def test_a_bare_index_keeps_its_meaning_though_the_server_numbers_anew(
         async with running(driver, emit):
             await until(lambda: emit.samples(100)[-1][:2] == (8.5, GOOD))
             await until(lambda: any("numbers its namespaces anew" in e.text for e in emit.events))
+
+
+def test_a_clock_that_is_apart_is_told_after_three_looks_and_when_it_is_right() -> None:
+    watch = ClockWatch()
+    assert [watch.feed(s) for s in (40, 2, 40, 41, 42, 43, 44)] == [None] * 4 + [42, None, None]
+    assert [watch.feed(s) for s in (1, 40, 1, 1, 1, 1)] == [None] * 4 + [0, None]
+    assert [watch.feed(8 * 3600) for _ in range(5)] == [None] * 5

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.contract import QUALITY_WORDS
+from drivers.contract import QUALITY_WORDS, SERVER_WORDS
 from gateway.model.alarm import AlarmState
 from gateway.rules.condition_spec import Kind as AlarmKind
 from gateway.rules.declarations import DeclarationKind
@@ -69,7 +69,7 @@ def test_every_word_of_the_gateway_is_said_in_both_languages() -> None:
     needed = [
         *(f"condition.{one}" for one in conditions),
         *(f"state.{one.name.lower()}" for one in AlarmState),
-        *(f"quality.{one}" for one in QUALITY_WORDS.values()),
+        *(f"quality.{one}" for one in {**QUALITY_WORDS, **SERVER_WORDS}.values()),
         *(f"handling.{one.value}" for one in Handling),
         *(f"handling.do_{one.value}" for one in Action if one is not Action.PUSH),
         *(f"permit.{one.value}" for one in State),
