@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from drivers.contract import Emit
-from drivers.opcua import services
+from drivers.opcua import event_services
 from drivers.opcua.alarms import EVENT_HANDLE
 from drivers.opcua.client import Link
 from drivers.opcua.device import Device
@@ -52,12 +52,12 @@ class AlarmWatch:
         """Watch and ask for the standing ones; says what went wrong, or nothing."""
         try:
             if EVENT_HANDLE not in subscription.items:
-                result = await services.watch_events(self._link, subscription.id)
+                result = await event_services.watch_events(self._link, subscription.id)
                 if result.status & 0x8000_0000:
                     return f"it refused the events of its Server object (0x{result.status:08X})"
                 subscription.items[EVENT_HANDLE] = result.item_id
                 self._device.state.save_link()
-            await services.refresh_conditions(self._link, subscription.id)
+            await event_services.refresh_conditions(self._link, subscription.id)
         except (StatusError, NoAnswerError) as refused:
             return str(refused)
         return ""

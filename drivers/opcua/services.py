@@ -1,9 +1,9 @@
 """The OPC UA services that the driver uses, as functions over a Link. All of them only read.
 
-Guarantees: requests are built here and nowhere else; a bulk answer (Read of values, HistoryRead,
-Publish, Republish) is handed over as raw bytes for our own decoders; everything else is decoded by
-asyncua and handed over in plain types. Every failure is a DeviceError; the caller keeps to the
-server's limits.
+Guarantees: requests are built here (those of alarms in event_services.py); a bulk answer (Read of
+values, HistoryRead, Publish, Republish) is handed over as raw bytes for our own decoders; all else
+is decoded by asyncua and handed over in plain types. Every failure is a DeviceError; the caller
+keeps to the server's limits.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from typing import Any
 import asyncua.ua
 
 from drivers.opcua.address import Deadband
-from drivers.opcua.alarms import EVENT_HANDLE, FIELDS, OLD_FIELDS
 from drivers.opcua.attributes import read_ranks, read_type_numbers
 from drivers.opcua.client import Link
-from drivers.opcua.faults import EVENT_FILTER_REFUSED
 from drivers.opcua.publish import read_read_response
 
 ua: Any = asyncua.ua
@@ -30,17 +28,6 @@ _NAMESPACE_ARRAY, _SERVER_STATE, _SERVICE_LEVEL, _CURRENT_TIME = 2255, 2259, 226
 _NO_YEAR = 1601  # DateTime 0 (OPC 10000-6, 5.2.2.5)
 _LIMITS = (11714, 11705, 12165, 11712, 24104, 11710)
 """Nodes of the limits in the order of `Limits` (OPC 10000-5, 6.3.11 and 6.3.2; NodeIds.csv)."""
-
-_SERVER, _BASE_EVENT_TYPE = 2253, 2041
-_TYPE_OF_FIELD = {
-    "ConditionName": 2782, "Retain": 2782, "BranchId": 2782, "EnabledState": 2782,
-    "AckedState": 2881, "ActiveState": 2915, "ShelvingState": 2915, "SuppressedState": 2915,
-    "OutOfServiceState": 2915, "LatchedState": 2915,
-}  # fmt: skip
-"""ConditionType, AcknowledgeableConditionType, AlarmConditionType, where a field is declared."""
-
-_CONDITION_TYPE = 2782
-_EVENT_QUEUE = 10_000
 
 VALUE, DATA_TYPE, VALUE_RANK, ACCESS_LEVEL = 13, 14, 15, 18
 """Attributes (OPC 10000-6, A.1); ACCESS_LEVEL is the user's own."""
@@ -239,10 +226,11 @@ async def create_items(
     link: Link, subscription: int, items: Sequence[Item], rates: ItemRates
 ) -> list[ItemResult]:
     """Create monitored items."""
-    return await _create(link, subscription, [_item(item, rates) for item in items])
+    return await create_as_written(link, subscription, [_item(item, rates) for item in items])
 
 
-async def _create(link: Link, subscription: int, wanted: list[Any]) -> list[ItemResult]:
+async def create_as_written(link: Link, subscription: int, wanted: list[Any]) -> list[ItemResult]:
+    """Create monitored items of asyncua's own requests."""
     request = ua.CreateMonitoredItemsRequest()
     request.Parameters.SubscriptionId = subscription
     request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
@@ -261,57 +249,6 @@ async def _create(link: Link, subscription: int, wanted: list[Any]) -> list[Item
         if len(results) != len(wanted):
             raise ValueError(f"{len(results)} results for {len(wanted)} items")
         return results
-
-
-async def watch_events(link: Link, subscription: int) -> ItemResult:
-    """Watch the events of the Server object: alarms and conditions (alarms.FIELDS).
-
-    A server of an older standard may refuse fields it does not know: then only alarms.OLD_FIELDS.
-    """
-    result = await _watch_events(link, subscription, FIELDS)
-    if result.status & 0xFFFF_0000 in EVENT_FILTER_REFUSED:
-        result = await _watch_events(link, subscription, OLD_FIELDS)
-    return result
-
-
-async def _watch_events(
-    link: Link, subscription: int, fields: Sequence[tuple[str, tuple[str, ...]]]
-) -> ItemResult:
-    filter_ = ua.EventFilter()
-    for _, path in fields:
-        operand = ua.SimpleAttributeOperand()
-        if not path:
-            operand.TypeDefinitionId = ua.NodeId(_CONDITION_TYPE)
-            operand.AttributeId = ua.AttributeIds.NodeId
-            filter_.SelectClauses.append(operand)
-            continue
-        # BaseEventType's own fields, else those of AcknowledgeableConditionType's subtypes
-        operand.TypeDefinitionId = ua.NodeId(_TYPE_OF_FIELD.get(path[0], _BASE_EVENT_TYPE))
-        operand.BrowsePath = [ua.QualifiedName(name, 0) for name in path]
-        operand.AttributeId = ua.AttributeIds.Value
-        filter_.SelectClauses.append(operand)
-    item = ua.MonitoredItemCreateRequest()
-    item.ItemToMonitor.NodeId = ua.NodeId(_SERVER)
-    item.ItemToMonitor.AttributeId = ua.AttributeIds.EventNotifier
-    item.MonitoringMode = ua.MonitoringMode.Reporting
-    item.RequestedParameters.ClientHandle = EVENT_HANDLE
-    item.RequestedParameters.SamplingInterval = 0.0
-    item.RequestedParameters.QueueSize = _EVENT_QUEUE
-    item.RequestedParameters.DiscardOldest = True
-    item.RequestedParameters.Filter = filter_
-    return (await _create(link, subscription, [item]))[0]
-
-
-async def refresh_conditions(link: Link, subscription: int) -> None:
-    """Call ConditionRefresh: standing alarms are sent once more (OPC 10000-9, 5.5.7)."""
-    call = ua.CallMethodRequest()
-    call.ObjectId, call.MethodId = ua.NodeId(2782), ua.NodeId(3875)
-    call.InputArguments = [ua.Variant(subscription, ua.VariantType.UInt32)]
-    request = ua.CallRequest()
-    request.Parameters.MethodsToCall = [call]
-    with link.speaking("asking for the standing alarms"):
-        response = await link.call(request, ua.CallResponse, link.slow_seconds)
-        response.Results[0].StatusCode.check()
 
 
 async def delete_items(link: Link, subscription: int, item_ids: Sequence[int]) -> None:
@@ -495,8 +432,8 @@ def _node_id(place: Place) -> object:
 
 __all__ = [
     "Identifier", "Item", "ItemRates", "ItemResult", "Limits", "Place", "Subscription",
-    "Surroundings", "browse", "create_items", "create_subscription", "delete_items", "history",
-    "place_of", "place_text", "publish", "read_attributes", "read_numbers", "read_raw",
-    "read_values", "refresh_conditions", "republish", "server_health",
-    "surroundings", "transfer", "translate", "watch_events",
+    "Surroundings", "browse", "create_as_written", "create_items", "create_subscription",
+    "delete_items", "history", "place_of", "place_text", "publish", "read_attributes",
+    "read_numbers", "read_raw", "read_values", "republish", "server_health", "surroundings",
+    "transfer", "translate",
 ]  # fmt: skip
