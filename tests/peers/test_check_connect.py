@@ -11,7 +11,7 @@ from tests.gateway.doctor.rig import of, site_of, visited, words
 from tests.peers.test_camera_rtsp import clip, rtsp_camera
 
 __all__ = ["clip"]
-pytestmark = [pytest.mark.peer, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.peer, pytest.mark.timeout(300)]
 PASSWORD = "p@ss:/1 密码"
 
 
