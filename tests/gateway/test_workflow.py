@@ -156,7 +156,10 @@ async def test_a_permit_is_entered_moved_on_and_ended_by_command(tmp_path: Path)
         place = str(tmp_path)
         assert await run("enter", place, "DH-9", "--work", "hot_work", "--level", "first",
                          "--area", "yard", "--operator", "王芳") == "DH-9: approved\n"  # fmt: skip
-        assert await run("start", place, "DH-9") == "DH-9: approved: analysis_missing\n"
+        assert await run("start", place, "DH-9") == (
+            "DH-9: approved: analysis_missing\n"
+            "  ! STOP 停止作业: no gas was analysed before the start 作业前未进行气体分析\n"
+        )
         assert await run("gas", place, "DH-9", "--gas", "甲烷", "--value", "0.1", "--unit", "%vol",
                          "--operator", "李娜") == "DH-9: active\n"  # fmt: skip
         assert await run("suspend", place, "DH-9", "--reason", "rain") == "DH-9: suspended\n"
