@@ -163,5 +163,7 @@ def _explain(row: Mapping[str, Any]) -> None:
         print(f"  ! not watched 不受监视: no [[permit_area]] of the site file is called {name}:"
               " gas, people and pictures there are not watched 区域未配置")  # fmt: skip
     for one in row["now_violated"]:
+        if one.get("ending"):
+            continue
         stop = "STOP 停止作业: " if one["stop"] else ""
         print(f"  ! {stop}{one['en']} {one['zh']}")

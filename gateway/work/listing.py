@@ -59,6 +59,8 @@ def _violation(violation: Violation) -> dict[str, Any]:
         "unit": violation.unit,
         "raised_ns": violation.raised_ns,
         "stop": violation.stop,
+        "ending": violation.absent_ns
+        > 0,  # not found any more, and ends unless it comes again soon
     }
 
 
