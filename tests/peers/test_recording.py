@@ -20,6 +20,7 @@ from gateway.sources.recording import RecordingRules, RecordingSource
 from tests.background import background
 from tests.chaos.rtsp_lane import LOGIN, Server
 from vision.config import CameraConfig
+from vision.recording import GAP_NS
 from vision.shelf import Shelf
 
 pytestmark = pytest.mark.peer
@@ -133,8 +134,11 @@ async def test_a_permit_is_recorded_from_start_to_end_and_a_kill_leaves_a_file_t
             assert not parts(folder)
             wanted.append(True)
             await seen.until(lambda: seen.values[-1] == 1.0)
+            server.send(signal.SIGSTOP)  # so that it is not back within what is no gap
             os.kill(source.pid or 0, signal.SIGKILL)
             await seen.until(lambda: seen.error is not None)
+            await asyncio.sleep(GAP_NS / 1e9 + 1.0)
+            server.send(signal.SIGCONT)
             await seen.until(
                 lambda: any("the recorder was lost" in str(gap.attributes) for gap in _gaps(seen))
             )
