@@ -81,7 +81,7 @@ class Recorder:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="packets", daemon=True)
         self._file: BinaryIO | None = None
-        self._part, self._fragments = Path(), 0
+        self._part, self._fragments, self._whole_bytes = Path(), 0, 0
         self._problem = "no picture yet"
         self._wrote_ns = 0
         self._written_ns, self._written_bytes, self._files = order.since_ns, 0, 0
@@ -181,6 +181,7 @@ class Recorder:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._part = path.with_name(path.name + PART)
                 self._file, self._fragments = self._part.open("wb", buffering=0), 0
+                self._whole_bytes = 0
                 self._put(content)
             case Write(content=content, until_ns=until_ns):
                 self._room(self._part)
@@ -207,10 +208,13 @@ class Recorder:
             view = view[self._file.write(view) :]
         os.fdatasync(self._file.fileno())
         self._written_bytes += len(content)
+        self._whole_bytes += len(content)
 
     def _close(self) -> None:
         file, self._file = self._file, None
         if file is not None:
+            with contextlib.suppress(OSError):
+                file.truncate(self._whole_bytes)  # what a full disk cut off is no fragment
             file.close()
             if self._fragments:
                 self._part.rename(self._part.with_suffix(""))

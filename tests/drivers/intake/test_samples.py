@@ -30,9 +30,10 @@ TABLE = build(MappingConfig(source="bridge")).tables["samples"]
 @pytest.mark.parametrize(
     ("code", "word"),
     [
-        (192, "good"), (0xC3, "good"), (0xFFC0, "good"), (216, "good:0x0096"), (0xC4, "good"),
-        (64, "uncertain"), (68, "uncertain:stale"), (80, "uncertain:0x4093"),
-        (84, "uncertain:out_of_range"), (88, "uncertain:0x4095"), (76, "uncertain"),
+        (192, "good"), (0xC3, "good"), (0xFFC0, "good"), (216, "good:local_override"),
+            (0xC4, "good"),
+        (64, "uncertain"), (68, "uncertain:stale"), (80, "uncertain:sensor_not_accurate"),
+        (84, "uncertain:out_of_range"), (88, "uncertain:sub_normal"), (76, "uncertain"),
         (0, "bad"), (4, "bad:config_error"), (8, "bad:not_connected"),
         (12, "bad:device_exception"), (16, "bad:sensor_fault"), (20, "bad:out_of_service"),
         (24, "bad:comm_failure"), (28, "bad:out_of_service"),
