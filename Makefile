@@ -35,7 +35,7 @@ peers: $(VENV)/.dev  ## install what tests need beside Python (Debian and npm pa
 	@$(BIN)/plantgate demo --fetch
 
 test: lint peers  ## lint, then every test, those against real counterparts included; SEED=n changes the order
-	$(PYTEST) --randomly-seed=$(SEED)
+	@$(BIN)/python -m tests.halves --randomly-seed=$(SEED)
 
 bench: $(VENV)/.dev  ## measure the bars of ARCHITECTURE.md; writes build/bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)
