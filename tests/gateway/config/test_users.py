@@ -65,7 +65,7 @@ def test_who_is_not_there_is_named(tmp_path: Path) -> None:
         users.set_password(tmp_path, "a", PASSWORD, 0)
     with pytest.raises(UsersError, match="is there already"):
         users.add_user(tmp_path, "b", Role.VIEWER, PASSWORD, 0)
-    with pytest.raises(UsersError, match="no data directory"):
+    with pytest.raises(UsersError, match="no such folder"):
         users.add_user(tmp_path / "no", "b", Role.VIEWER, PASSWORD, 0)
 
 
