@@ -24,6 +24,7 @@ from drivers.intake_mqtt.driver import MqttIntake
 from gateway.runtime.clock import SystemClock
 from tests.conformance.inlet import Inlet
 from tests.fakes.mqtt_broker import FakeBroker, Session
+from tests.ports import own_port
 
 TOKEN = "0123456789abcdef"
 POINTS = [
@@ -89,9 +90,7 @@ class HttpRig(IntakeRig):
         super().__init__()
         tokens = folder / "senders"
         tokens.write_text(f"bridge {TOKEN}\n", encoding="utf-8")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = own_port()
         self._occupied: socket.socket | None = None
         given = {"listen": f"127.0.0.1:{self.port}", "tokens": str(tokens), "rate_per_s": 1000,
                  "burst": 1000, "stale_after_s": stale_after_s}  # fmt: skip

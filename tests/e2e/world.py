@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from tests.ports import own_port
+
 ROOT = Path(__file__).resolve().parents[2]
 PLANTGATE = [sys.executable, "-m", "gateway.cli.main"]
 GATEWAY_ID = "SD-370800-000123-01"
@@ -27,10 +29,8 @@ T = TypeVar("T")
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback that is free, and that stays so (tests/ports.py)."""
+    return own_port()
 
 
 def free_ports(count: int) -> range:

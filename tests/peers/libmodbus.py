@@ -13,7 +13,6 @@ import asyncio
 import os
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.ports import own_port
 
 UNIT = 17
 """SERVER_ID of unit-test.h."""
@@ -76,13 +77,6 @@ def build(folder: Path) -> Path:
     return binary
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @dataclass
 class Server:
     """A running server: where it is, and its present process."""
@@ -99,7 +93,7 @@ class Server:
 @asynccontextmanager
 async def serve(binary: Path) -> AsyncIterator[Server]:
     """Run the server, again after each connection it ends."""
-    server = Server(free_port())
+    server = Server(own_port())
 
     async def keep_running() -> None:
         while True:
@@ -171,7 +165,7 @@ async def tunnel(
     folder: Path, target_port: int, certificate: Path, key: Path, ca: Path
 ) -> AsyncIterator[int]:
     """Run stunnel before a TCP port; it asks for a client certificate. Yields its port."""
-    port = free_port()
+    port = own_port()
     settings = folder / "stunnel.conf"
     settings.write_text(
         "foreground = yes\npid =\n[mbaps]\n"

@@ -13,7 +13,7 @@ import pytest
 from drivers.contract import DriverPoint, Quality
 from drivers.modbus import ModbusAddress
 from tests.drivers.modbus.rig import make, running
-from tests.peers.libmodbus import free_port
+from tests.ports import own_port
 
 pytestmark = pytest.mark.peer
 
@@ -27,7 +27,7 @@ async def port() -> AsyncIterator[int]:
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
-    chosen = free_port()
+    chosen = own_port()
     process = await asyncio.create_subprocess_exec(
         "node", _FOLDER / "server.js", str(chosen), "1", "2", "5",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,

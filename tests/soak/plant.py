@@ -11,7 +11,6 @@ import hashlib
 import os
 import random
 import signal
-import socket
 import sys
 import tempfile
 from contextlib import AsyncExitStack
@@ -36,6 +35,7 @@ from tests.fakes.opcua_collector import points
 from tests.fakes.opcua_proxy import Proxy
 from tests.fakes.opcua_server import OpcUaServer
 from tests.fakes.serial_device import GasDetectors, SerialDevice
+from tests.ports import own_port
 from tests.soak.watch import Watch
 
 STALE_AFTER_S = 0.6
@@ -59,9 +59,7 @@ class Plant:
         self._tasks: list[asyncio.Task[None]] = []
         self._clock = SystemClock()
         self._opcua: asyncio.subprocess.Process | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._opcua_port = int(probe.getsockname()[1])
+        self._opcua_port = own_port()
 
     async def __aenter__(self) -> Self:
         enter = self._stack.enter_async_context
