@@ -116,7 +116,7 @@ class Recorder:
         while not self._stop.is_set():
             try:
                 self._problem = self._read()
-            except Exception as error:
+            except Exception as error:  # of one connection: told, and tried again
                 self._problem = f"what the camera sends cannot be read: {error!r}"
             self._native_ns = 0
             self._carry_out(self._cutter.interrupt(self._problem))
