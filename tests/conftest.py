@@ -52,4 +52,4 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """In CI a left-out test is a failure."""
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") == "true" and terminal is not None and _left_out(terminal):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        session.exitstatus = 6  # pytest's own end at 5; tests/halves.py repeats what ends with 1

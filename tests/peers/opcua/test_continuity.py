@@ -23,11 +23,11 @@ pytestmark = [pytest.mark.peer, pytest.mark.timeout(120)]
 NAMES = ["Double", "Int64", "UInt32"]
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeServer]:
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[NodeServer]:
+    """A server for one test: node-opcua ends where the queue of a left subscription runs over."""
     install_node_opcua()
-    folder = tmp_path_factory.mktemp("continuity")
-    with serving(folder, period=50, anonymous=True, maxSessions=4) as peer:
+    with serving(tmp_path, period=50, anonymous=True, maxSessions=4) as peer:
         yield peer
 
 
@@ -56,10 +56,10 @@ def count(emit: Collector) -> int:
 
 
 @pytest.mark.parametrize("secure", [False, True])
-async def test_a_cut_link_loses_nothing(shared: NodeServer, secure: bool) -> None:
+async def test_a_cut_link_loses_nothing(own: NodeServer, secure: bool) -> None:
     emit = Collector()
-    async with Proxy(shared.endpoint) as proxy:
-        make = shared.config if secure else shared.plain
+    async with Proxy(own.endpoint) as proxy:
+        make = own.config if secure else own.plain
         config = make(endpoint=proxy.endpoint, queue_size=500)
         driver = DRIVER.open("dcs", config, table(), SystemClock())
         async with running(driver, emit) as task:
@@ -72,14 +72,14 @@ async def test_a_cut_link_loses_nothing(shared: NodeServer, secure: bool) -> Non
         so_far = count(emit)
         async with running(driver, emit):
             await until(lambda: count(emit) > so_far + 40)
-    assert_complete(shared, emit)
+    assert_complete(own, emit)
     assert "opcua.gap" not in emit.kinds()
     assert driver.statistics()["resumed"] == 1
 
 
-async def test_our_own_end_loses_nothing(shared: NodeServer, tmp_path: Path) -> None:
+async def test_our_own_end_loses_nothing(own: NodeServer, tmp_path: Path) -> None:
     emit = Collector()
-    config = shared.plain(queue_size=500, state_dir=tmp_path)
+    config = own.plain(queue_size=500, state_dir=tmp_path)
     for turn in range(3):
         driver = DRIVER.open("dcs", config, table(), SystemClock())
         so_far = count(emit)
@@ -87,7 +87,7 @@ async def test_our_own_end_loses_nothing(shared: NodeServer, tmp_path: Path) -> 
             await until(lambda so_far=so_far: count(emit) > so_far + 15)  # type: ignore[misc]  # mypy and defaults
         await asyncio.sleep(0.5)
         assert driver.statistics()["resumed"] == (turn > 0)
-    assert_complete(shared, emit)
+    assert_complete(own, emit)
     assert "opcua.gap" not in emit.kinds()
 
 
@@ -175,33 +175,30 @@ async def test_a_frozen_server_is_left_and_comes_back_complete(tmp_path: Path) -
         assert_complete(peer, emit)
 
 
-async def test_our_own_sudden_end_never_exhausts_the_sessions(tmp_path: Path) -> None:
-    """The server has four sessions; eight times the link breaks and a new process comes.
-
-    A server of its own: node-opcua ends where the queue of a subscription that was left runs over.
-    """
-    install_node_opcua()
+async def test_our_own_sudden_end_never_exhausts_the_sessions(
+    own: NodeServer, tmp_path: Path
+) -> None:
+    """The server has four sessions; eight times the link breaks and a new process comes."""
     emit = Collector()
-    with serving(tmp_path, period=50, anonymous=True, maxSessions=4) as peer:
-        async with Proxy(peer.endpoint) as proxy:
-            config = peer.plain(endpoint=proxy.endpoint, queue_size=500, state_dir=tmp_path)
-            for _ in range(8):
-                driver = DRIVER.open("dcs", config, table(), SystemClock())
-                so_far = count(emit)
-                await proxy.join()
-                async with running(driver, emit) as task:
-                    await until(lambda so_far=so_far: count(emit) > so_far)  # type: ignore[misc]  # mypy and defaults
-                    await proxy.cut()  # so that no CloseSession passes, as with kill -9
-                    await asyncio.wait([task], timeout=15)
+    async with Proxy(own.endpoint) as proxy:
+        config = own.plain(endpoint=proxy.endpoint, queue_size=500, state_dir=tmp_path)
+        for _ in range(8):
+            driver = DRIVER.open("dcs", config, table(), SystemClock())
+            so_far = count(emit)
+            await proxy.join()
+            async with running(driver, emit) as task:
+                await until(lambda so_far=so_far: count(emit) > so_far)  # type: ignore[misc]  # mypy and defaults
+                await proxy.cut()  # so that no CloseSession passes, as with kill -9
+                await asyncio.wait([task], timeout=15)
     assert all("no more sessions" not in event.text for event in emit.events)
 
 
 async def test_a_session_that_is_gone_hands_over_its_subscription(
-    shared: NodeServer, tmp_path: Path
+    own: NodeServer, tmp_path: Path
 ) -> None:
     """TransferSubscriptions, then Republish: what the server held meanwhile comes, and once."""
     emit = Collector()
-    config = shared.plain(queue_size=500, state_dir=tmp_path)
+    config = own.plain(queue_size=500, state_dir=tmp_path)
     driver = DRIVER.open("dcs", config, table(), SystemClock())
     async with running(driver, emit):
         await until(lambda: count(emit) > 15, 60)
@@ -221,7 +218,7 @@ async def test_a_session_that_is_gone_hands_over_its_subscription(
     assert [s[0] for s in after["subscriptions"]] == before
     assert after["token"] not in (content["token"], token.hex())
     assert driver.statistics()["resumed"] == 1
-    assert_complete(shared, emit)
+    assert_complete(own, emit)
     assert "opcua.gap" not in emit.kinds()
 
 
