@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sqlite3
 import time
@@ -193,6 +194,11 @@ def rows(folder: Path) -> list[Row]:
         time.sleep(LIVE_S)
         stop(gateway, signal.SIGTERM)
         in_order_ms, (count, first, last) = _lateness_ms(world, _opened_ns(world)), _held(world)
+        slow_s = [
+            float(found)
+            for log in world.folder.glob("receiver-*.log")
+            for found in re.findall(r'"seconds": ([0-9.]+)', log.read_text(encoding="utf-8"))
+        ]
         bare = {
             kind: bytes_per_s(kind, filled.payload_bytes, world.folder / "certs")
             for kind in ("tcp", "grpc")
@@ -220,6 +226,8 @@ def rows(folder: Path) -> list[Row]:
             detail=f"p50 {late_ms[len(late_ms) // 2]:.0f} ms, p99 {p99:.0f} ms of "
                    f"{len(late_ms)} live records, the first "
                    f"{', '.join(f'{one:.0f}' for one in in_order_ms[:3])} ms; "
+                   f"{sum(one > 1000 for one in late_ms)} later than 1 s; the receiver's "
+                   f"commits over 1 s: {', '.join(f'{one:.1f} s' for one in slow_s) or 'none'}; "
                    f"records lost {lost}, at the receiver {count:,}"),
         Row("the same: bytes stored a value", filled.file_bytes / values, "B", 0.66,
             detail=f"file {filled.file_bytes / 1e6:,.0f} MB; payload and row overhead "
