@@ -7,8 +7,11 @@ window covers 1.5 round trips instead; 250 ms could never fill them, and it woul
 the floor.
 
 Throughput is measured as delivery rate: bytes acknowledged between a message's sending and its
-acknowledgement, over that time; the largest of the last few seconds counts, so that an idle line
-(which measures too little) does not matter.
+acknowledgement, over that time, or over the longer time in which they were sent: after a lost
+packet the receiver acknowledges in one burst what came behind it, and a message sent within that
+burst would count all of it for its own round trip (the send rate of Cheng et al.,
+draft-cheng-iccrg-delivery-rate-estimation). The largest of the last few seconds counts, so that an
+idle line (which measures too little) does not matter.
 """
 
 from __future__ import annotations
@@ -25,11 +28,16 @@ _SECOND_NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What is remembered of a message for measuring: size, when, and what had landed by then."""
+    """What is remembered of a message for measuring.
+
+    size_bytes, sent_ns: of the message.  delivered_bytes: what had been acknowledged by then, the
+    newest of it sent sending_ns before.
+    """
 
     size_bytes: int
     sent_ns: int
     delivered_bytes: int
+    sending_ns: int = 0
 
 
 class Window:
@@ -40,6 +48,7 @@ class Window:
         self._cap_bytes = settings.window_ceiling_bytes
         self._message_cap_bytes = settings.message_ceiling_bytes
         self._delivered_bytes = 0
+        self._last_sent_ns = 0  # when the newest of what was acknowledged had been sent
         self._bucket_from_ns = 0
         self._best = 0.0
         self._previous_best = 0.0
@@ -77,8 +86,10 @@ class Window:
 
     def sent(self, size_bytes: int, now_ns: int) -> Ticket:
         """Count bytes as in flight."""
+        if self.in_flight_bytes <= 0:
+            self._last_sent_ns = now_ns  # what an idle line did not send tells nothing
         self.in_flight_bytes += size_bytes
-        return Ticket(size_bytes, now_ns, self._delivered_bytes)
+        return Ticket(size_bytes, now_ns, self._delivered_bytes, now_ns - self._last_sent_ns)
 
     def recalled(self, ticket: Ticket) -> None:
         """Count bytes as no longer in flight without having been delivered."""
@@ -88,9 +99,11 @@ class Window:
         """Count bytes as delivered, and measure."""
         self.in_flight_bytes -= ticket.size_bytes
         self._delivered_bytes += ticket.size_bytes
+        self._last_sent_ns = max(self._last_sent_ns, ticket.sent_ns)  # streams overtake each other
         took_ns = max(now_ns - ticket.sent_ns, _SHORTEST_NS)
         self.round_trip(took_ns)
-        rate = (self._delivered_bytes - ticket.delivered_bytes) * _SECOND_NS / took_ns
+        over_ns = max(took_ns, ticket.sending_ns)
+        rate = (self._delivered_bytes - ticket.delivered_bytes) * _SECOND_NS / over_ns
         if now_ns - self._bucket_from_ns > _BUCKET_NS:
             self._bucket_from_ns = now_ns
             self._previous_best, self._best = self._best, rate

@@ -15,19 +15,24 @@ from gateway.uplink.patience import Ended, Patience
 SECOND = 1_000_000_000
 
 
-def fill(window: Window, rate: int, base_ns: int, messages: int) -> float:
+def fill(window: Window, rate: int, base_ns: int, messages: int, loss: float = 0.0) -> float:
     """Keep a line of `rate` bytes/s and a base round trip full; gives the share of it used.
 
-    The second half counts; the first is for learning.
+    loss: ratio of packets of 1,400 bytes lost. What is behind a lost one waits until it has come
+    again after a round trip and a third, then all of it is acknowledged in one burst. The second
+    half counts; the first is for learning.
     """
-    now = line_free = base_ns
+    now = line_free = arrived_ns = base_ns
     flights: list[tuple[int, Ticket]] = []
     landed = middle_ns = 0
+    rng = random.Random(1)
     for number in range(messages):
         while not flights or window.room_bytes >= window.message_bytes:
             size = window.message_bytes
             line_free = max(line_free, now) + size * SECOND // rate
-            flights.append((line_free + base_ns, window.sent(size, now)))
+            again_ns = base_ns * 4 // 3 if rng.random() > (1 - loss) ** (size / 1400) else 0
+            arrived_ns = max(arrived_ns, line_free + base_ns + again_ns)
+            flights.append((arrived_ns, window.sent(size, now)))
         landing, ticket = flights.pop(0)
         now = max(now, landing)
         window.landed(ticket, now)
@@ -48,6 +53,28 @@ def test_window_fills_the_line_and_keeps_the_queue_short(rate: int, base_ms: int
     assert 0.9 < used < 1.1, "the line is full"
     span = max(0.25, 1.5 * (base_ms / 1000 + 4096 / rate))
     assert window.limit_bytes <= max(8192, rate * span * 1.1)
+
+
+def test_lost_packets_do_not_let_the_queue_grow() -> None:
+    """The window grew to twice its size: the bursts after a loss looked like a faster line."""
+    window = Window(SessionSettings())
+    rate, base_ns = 32_000, 300_000_000
+    used = fill(window, rate, base_ns, 2000, loss=0.02)
+    assert 0.85 < used < 1.1, "the line is nearly full, but for what it waits for"
+    assert window.limit_bytes <= rate * 1.5 * (0.3 + 4096 / rate) * 1.1
+
+
+def test_messages_that_overtake_each_other_do_not_shrink_the_window() -> None:
+    window = Window(SessionSettings())
+    now, rate = 0, 100_000
+    for _ in range(50):  # a slow stream's message is acknowledged after three of a quick one
+        slow = window.sent(1_000, now)
+        for _ in range(3):
+            quick = window.sent(33_000, now)
+            now += 33_000 * SECOND // rate
+            window.landed(quick, now)
+        window.landed(slow, now)
+    assert 0.9 * rate < window.throughput < 1.2 * rate
 
 
 def test_window_starts_at_the_floor_and_ends_at_the_ceiling() -> None:
