@@ -53,7 +53,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 _ITEMS = {"helmet": ("a helmet", "未戴安全帽"), "workwear": ("work wear", "未穿工作服")}
 
-_SIGHTS = {"flame": "明火", "smoke": "烟雾", "smoking": "吸烟", "phone": "玩手机"}
+_SIGHTS = {"flame": "明火", "smoke": "烟雾", "smoking": "吸烟", "phone": "使用手机"}
 
 _HINTS = {
     View.MOVED: " Zones may lie elsewhere now: turn it back, or draw them anew; if it is right as"

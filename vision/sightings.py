@@ -1,4 +1,4 @@
-"""What a site's own detectors see: flame 明火, smoke 烟雾, smoking 吸烟, phone 玩手机. Pure.
+"""What a site's own detectors see: flame 明火, smoke 烟雾, smoking 吸烟, phone 使用手机. Pure.
 
 Guarantees: an alarm is raised once at least `hits` of the last `of` judged frames showed it, so
 that one bad frame raises none, and returns once none of the last `of` did; a frame that cannot be

@@ -53,10 +53,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Templates by language and kind, and words of conditions by language."""
+    """Templates by language and kind, and by language what conditions and units are called."""
 
     templates: Mapping[str, Mapping[str, str]]
     conditions: Mapping[str, Mapping[str, str]]
+    units: Mapping[str, Mapping[str, str]]
 
     def message(self, tell: Tell, enterprise: str, code: str) -> Message:
         """Say a tell. enterprise: what people call it; code: 统一社会信用代码."""
@@ -90,17 +91,17 @@ class Words:
         if isinstance(subject, Flood):
             values |= {
                 "position": subject.position or NONE, "alarms": str(subject.alarms),
-                "urgent": str(subject.urgent), "first": ", ".join(subject.first) or NONE,
+                "urgent": str(subject.urgent),
+                "first": ", ".join(self._first(one, language) for one in subject.first) or NONE,
                 "time": f"{local(subject.since_ns):%Y-%m-%d %H:%M:%S}",
             }  # fmt: skip
         else:
-            words = self.conditions.get(language, {})
+            unit = self.units[language].get(subject.unit, subject.unit)
             values |= {
                 "place": subject.place or NONE, "tag": subject.source,
                 "name": _called(subject.description, language),
-                "condition": words.get(subject.condition, subject.condition.replace("_", " ")),
-                "value": _measured(subject.value, subject.unit),
-                "limit": _measured(subject.limit, subject.unit),
+                "condition": self._condition(subject.condition, language),
+                "value": _measured(subject.value, unit), "limit": _measured(subject.limit, unit),
                 "clause": subject.clause or subject.rule or NONE, "text": subject.text,
                 "time": f"{local(subject.gateway_time_ns):%Y-%m-%d %H:%M:%S}",
                 "priority": str(subject.priority),
@@ -112,6 +113,14 @@ class Words:
         test = _TEST[language]
         return text if tell.kind is not Kind.TEST or test[1:3] in template else test + text
 
+    def _condition(self, condition: str, language: str) -> str:
+        return self.conditions[language].get(condition, condition.replace("_", " "))
+
+    def _first(self, named: str, language: str) -> str:
+        """Say one of Flood.first, a source and its condition."""
+        source, _, condition = named.rpartition(" ")
+        return f"{source} {self._condition(condition, language)}"
+
 
 def parse_templates(text: str, name: str, base: Words | None = None) -> Words:
     """Read templates over those of `base`; `name` is the file's. Raises TemplateError."""
@@ -121,15 +130,17 @@ def parse_templates(text: str, name: str, base: Words | None = None) -> Words:
         raise TemplateError(f"{name} is no TOML: {error}") from error
     templates = {lang: dict(base.templates[lang]) if base else {} for lang in LANGUAGES}
     conditions = {lang: dict(base.conditions[lang]) if base else {} for lang in LANGUAGES}
+    units = {lang: dict(base.units[lang]) if base else {} for lang in LANGUAGES}
+    called = {"condition": conditions, "unit": units}
     for language, table in raw.items():
         if language not in LANGUAGES or not isinstance(table, dict):
             raise TemplateError(f"{name}: [{language}] is no language: write [zh] or [en]")
         for key, value in table.items():
-            if key == "condition" and isinstance(value, dict):
-                conditions[language] |= {str(k): str(v) for k, v in value.items()}
+            if key in called and isinstance(value, dict):
+                called[key][language] |= {str(k): str(v) for k, v in value.items()}
             else:
                 templates[language][key] = _checked(value, key, f"{name}: {language}.{key}")
-    return Words(templates, conditions)
+    return Words(templates, conditions, units)
 
 
 def shipped_words() -> Words:

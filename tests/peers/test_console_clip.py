@@ -36,7 +36,7 @@ def _alarm() -> dict[str, Any]:
     return {
         **dict.fromkeys(texts, ""), "key": KEY, "source": "unit1-east/hot-work-1",
         "condition": "over_count", "state": "unacknowledged_active", "priority": 1,
-        "value": 8, "limit": 6, "unit": "persons", "rule": "vision.over_count/1",
+        "value": 8, "limit": 6, "unit": "people", "rule": "vision.over_count/1",
         "alarm_id": "ab" * 16, "raised_ns": 1_795_900_000_000_000_000,
         "since_ns": 1_795_900_000_000_000_000, "until_ns": 0, "active": True, "handling": "",
     }  # fmt: skip

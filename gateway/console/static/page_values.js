@@ -1,7 +1,7 @@
 // Values: search, limits, quality in words, and the trend of one.
 
 import { h, settle } from "./dom.js";
-import { number, since, t, word } from "./words.js";
+import { number, since, t, unitWord, word } from "./words.js";
 import { nowMs, stale } from "./plant.js";
 import { get } from "./api.js";
 import { empty } from "./signs.js";
@@ -69,7 +69,7 @@ export function mount(page) {
       const found = await get("/api/history", { point: point.name, from_ns: `${Math.round(from)}000000`, to_ns: `${Math.round(to)}000000` });
       if (chosen !== point) return;
       const limits = Object.fromEntries(LIMITS.map((name) => [name, point[name]]));
-      side.replaceChildren(...head, trend(found, from, to, limits, [Math.max(300, side.clientWidth - 34), 260]), h("p", { class: "note" }, t("values.legend", { unit: point.unit || "–" })), facts(point));
+      side.replaceChildren(...head, trend(found, from, to, limits, [Math.max(300, side.clientWidth - 34), 260]), h("p", { class: "note" }, t("values.legend", { unit: unitWord(point.unit) || "–" })), facts(point));
     } catch (error) {
       if (chosen === point) side.replaceChildren(...head, empty(error.message));
     }
@@ -82,7 +82,7 @@ export function mount(page) {
 }
 
 function facts(point) {
-  const pairs = [["values.range", point.range_low === null && point.range_high === null ? "" : `${number(point.range_low)} … ${number(point.range_high)} ${point.unit}`],
+  const pairs = [["values.range", point.range_low === null && point.range_high === null ? "" : `${number(point.range_low)} … ${number(point.range_high, point.unit)}`],
     ["values.gas", point.gas], ["alarms.place", point.place], ["alarms.priority", t(`priority.${point.priority}`)]];
   return h("dl", {}, pairs.filter(([, value]) => value).map(([key, value]) => [h("dt", {}, t(key)), h("dd", {}, value)]));
 }

@@ -41,9 +41,7 @@ export function conditionWord(row) {
 }
 
 export function valueText(row) {
-  if (row.value === null) return "–";
-  const unit = row.unit === "people" ? t("unit.people") : row.unit;
-  return number(row.value, unit);
+  return number(row.value, row.unit);
 }
 
 export function limitText(row) {

@@ -36,13 +36,15 @@ export function word(group, raw) {
   return words[`${group}.${raw}`] || !rest.length ? known : `${known} ${rest.join(".").replaceAll("_", " ")}`;
 }
 
-// Of a text that holds English and Chinese, as the gateway writes them, all of it.
+// A unit: what stands for a word is translated, symbols are the same in both languages.
+export const unitWord = (unit) => words[`unit.${unit}`] ?? unit;
+
 export function number(value, unit = "") {
   if (value === null || value === undefined) return "–";
   if (typeof value !== "number") return String(value);
   const text = Math.abs(value) >= 1e7 || (value !== 0 && Math.abs(value) < 1e-4)
     ? value.toExponential(3) : String(Number(value.toPrecision(6)));
-  return unit ? `${text} ${unit}` : text;
+  return unit ? `${text} ${unitWord(unit)}` : text;
 }
 
 export function bytes(value) {

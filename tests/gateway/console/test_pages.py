@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from drivers.contract import QUALITY_WORDS, SERVER_WORDS
+from gateway.duty.words import shipped_words
 from gateway.model.alarm import AlarmState
+from gateway.notify.trouble import CONDITION as NOTIFIER_FAILED
 from gateway.rules.condition_spec import Kind as AlarmKind
 from gateway.rules.declarations import DeclarationKind
 from gateway.rules.gas import FAULT, INHIBITED, LEFT_IN_TEST, OVER_RANGE, UNDER_RANGE
@@ -61,8 +63,8 @@ def test_every_word_of_the_gateway_is_said_in_both_languages() -> None:
     assert len(work) > 20
     conditions = {
         *CONDITIONS, *(condition for condition, _ in KINDS.values()), FAULT, INHIBITED, OVER_RANGE,
-        UNDER_RANGE, LEFT_IN_TEST,
-        CONDITION, *(kind.value for kind in AlarmKind), "major_hazard_candidate", "over_count",
+        UNDER_RANGE, LEFT_IN_TEST, CONDITION, NOTIFIER_FAILED,
+        *(kind.value for kind in AlarmKind), "major_hazard_candidate", "over_count",
         "count_disagreement", "gathering",
         *(code for code in work if "_" in code or code == "wind"),
     }  # fmt: skip
@@ -82,6 +84,13 @@ def test_every_word_of_the_gateway_is_said_in_both_languages() -> None:
         *(f"priority.{one}" for one in (1, 2, 3, 4)),
     ]
     assert [key for key in needed if key not in WORDS["zh"]] == []
+
+
+def test_messages_to_people_name_in_chinese_what_the_pages_name() -> None:
+    said = {key.removeprefix("condition.") for key in WORDS["zh"] if key.startswith("condition.")}
+    words = shipped_words()
+    assert words.conditions["zh"].keys() == said
+    assert all(f"unit.{unit}" in WORDS["zh"] for unit in words.units["zh"])
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

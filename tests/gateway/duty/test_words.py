@@ -42,6 +42,16 @@ def test_a_tag_is_followed_by_what_people_call_it() -> None:
     assert said.fields["description"] == "泵房入口可燃气"
 
 
+def test_units_that_are_words_are_said_in_chinese_and_symbols_stay() -> None:
+    crowd = replace(CHANGE, condition="over_count", value=8.0, limit=6.0, unit="people")
+    said = shipped_words().message(replace(TELL, subject=crowd), "某化工", "9137")
+    assert "人员超员:当前值 8 人,限值 6 人" in said.zh
+    assert "over count: 8 people, limit 6 people" in said.en
+    wind = replace(CHANGE, condition="wind", value=6.0, limit=5.0, unit="Beaufort")
+    said = shipped_words().message(replace(TELL, subject=wind), "某化工", "9137")
+    assert "风力超限:当前值 6 级,限值 5 级" in said.zh
+
+
 def test_repetitions_rounds_and_returns_are_marked() -> None:
     one = replace(TELL, repeated=True, attempt=2, round=2, step=3, returned=True)
     said = shipped_words().message(one, "", "9137")
@@ -57,18 +67,20 @@ def test_a_flood_says_how_many() -> None:
     said = shipped_words().message(replace(TELL, kind=Kind.FLOOD, subject=flood), "某化工", "9137")
     assert "岗位 中控室" in said.zh
     assert "41 条" in said.zh
+    assert "最先:gds/1 高报, gds/2 高报。" in said.zh
     assert "gds/1 high, gds/2 high" in said.en
     assert said.priority == 1
 
 
 def test_a_site_may_change_words_but_not_the_marks_of_a_test() -> None:
     words = parse_templates(
-        '[zh]\nalarm = "{tag}!"\ntest = "{tag}"\n[zh.condition]\nhigh = "浓度高"\n', "t.toml",
-        shipped_words(),
+        '[zh]\nalarm = "{tag}!"\ntest = "{tag}"\n[zh.condition]\nhigh = "浓度高"\n'
+        '[zh.unit]\n"%LEL" = "%爆炸下限"\n', "t.toml", shipped_words(),
     )  # fmt: skip
     assert words.message(replace(TELL, repeated=True), "a", "b").zh == "gds/1!(可能重复)"
     assert words.message(replace(TELL, kind=Kind.TEST), "a", "b").zh == "【测试】gds/1"
     assert words.message(replace(TELL, kind=Kind.RETURNED), "a", "b").zh.count("浓度高") == 1
+    assert "26 %爆炸下限" in words.message(replace(TELL, kind=Kind.RETURNED), "a", "b").zh
     assert "TEST" in words.message(replace(TELL, kind=Kind.TEST), "a", "b").en
 
 
