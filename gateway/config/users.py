@@ -256,19 +256,18 @@ def _change(data_dir: Path, change: Callable[[People], People]) -> None:
 def write_private(path: Path, content: bytes) -> None:
     """Replace a file whole, synced, readable by its owner only, who stays whoever owns the folder.
 
-    root may add a user to a gateway that runs as another. Raises OSError.
+    root may add a user to a gateway that runs as another. Raises OSError, and what was there stays.
     """
     partial = path.with_name(f"{path.name}.partial")
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
+    with os.fdopen(handle, "wb") as file:  # writes all of it or raises: a full disk takes a part
         os.fchmod(handle, 0o600)
         owner = path.parent.stat()
         if os.geteuid() == 0:
             os.fchown(handle, owner.st_uid, owner.st_gid)
-        os.write(handle, content)
+        file.write(content)
+        file.flush()
         os.fsync(handle)
-    finally:
-        os.close(handle)
     partial.rename(path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,6 +15,16 @@ from gateway.config import users
 from gateway.config.users import NOBODY, People, Role, UsersError
 
 PASSWORD = "correct horse battery"
+ADD_WITH_LITTLE_ROOM = """
+import resource, sys
+from pathlib import Path
+from gateway.config import users
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, resource.RLIM_INFINITY))
+try:
+    users.add_user(Path(sys.argv[1]), "second", users.Role.VIEWER, sys.argv[2], 2)
+except users.UsersError as error:
+    print(error)
+"""
 
 
 def test_a_person_is_added_and_only_the_right_password_fits(tmp_path: Path) -> None:
@@ -105,6 +117,17 @@ def test_commands_at_the_same_time_lose_nobody(tmp_path: Path) -> None:
     assert sorted(users.read(tmp_path).users) == [f"u{number}" for number in range(6)]
     held = json.loads(users.path_of(tmp_path).read_text("utf-8"))
     assert len(held["users"]) == 6
+
+
+def test_a_disk_that_takes_a_part_of_the_file_costs_nobody_who_was_there(tmp_path: Path) -> None:
+    """@example: the part that was written took the place of the whole file, and nobody got in."""
+    users.add_user(tmp_path, "first", Role.VIEWER, PASSWORD, 1)
+    before = users.path_of(tmp_path).read_bytes()
+    assert 150 < len(before) < 300
+    call = [sys.executable, "-c", ADD_WITH_LITTLE_ROOM, str(tmp_path), PASSWORD]
+    said = subprocess.run(call, check=True, capture_output=True, text=True, timeout=120).stdout
+    assert "users.json cannot be written: File too large" in said
+    assert users.path_of(tmp_path).read_bytes() == before
 
 
 def test_roles_are_in_order() -> None:
