@@ -14,11 +14,12 @@ from typing import Any
 
 import click
 
+from gateway.cli.group import Group
 from gateway.cli.output import AS_JSON, print_json
 from gateway.cli.running import DATA_DIR, answered, plant_time
 
 
-@click.group("alarm", epilog="\b\nExample:\n  plantgate alarm list data")
+@click.group("alarm", cls=Group, epilog="\b\nExample:\n  plantgate alarm list data")
 def command() -> None:
     """List, acknowledge, shelve and take out of service alarms of a running gateway."""
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.cli.group import Group
 from gateway.cli.output import opened
 from gateway.cli.period import period
 
@@ -67,7 +68,7 @@ def _directory(work: Callable[..., Any]) -> Callable[..., Any]:
 _json = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 
 
-@click.group("buffer", epilog=_example("  plantgate buffer stat data\n"))
+@click.group("buffer", cls=Group, epilog=_example("  plantgate buffer stat data\n"))
 def command() -> None:
     """Look into the data directory of a gateway: the log, its cursors, its values."""
 

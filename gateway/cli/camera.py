@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from gateway.cli.group import Group
 from gateway.cli.output import AS_JSON
 from gateway.cli.running import DATA_DIR, answered
 
@@ -22,6 +23,7 @@ _PERSON = click.option("--person", default=getpass.getuser, help="Who asks; else
 
 @click.group(
     "camera",
+    cls=Group,
     epilog="\b\nExample:\n  plantgate camera snapshot data unit1-east --output now.jpg",
 )
 def command() -> None:

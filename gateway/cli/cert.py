@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from gateway.cli.group import Group
 from gateway.receiver.identity import PREFIX
 from gateway.runtime.clock import SystemClock
 
@@ -40,7 +41,9 @@ Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 @click.group(
-    "cert", epilog="\b\nExample:\n  plantgate cert demo certs --gateway SD-370800-000123-01\n"
+    "cert",
+    cls=Group,
+    epilog="\b\nExample:\n  plantgate cert demo certs --gateway SD-370800-000123-01\n",
 )
 def command() -> None:
     """Make certificates for trials and for OPC UA."""

@@ -14,6 +14,7 @@ from typing import NoReturn, TypeVar
 
 import click
 
+from gateway.cli.group import Group
 from gateway.cli.output import AS_JSON, print_json
 from gateway.cli.running import DATA_DIR, plant_time
 from gateway.config import users
@@ -29,7 +30,9 @@ _ROLE_HELP = "viewer 查看, operator 操作 (acknowledge, declare), issuer 签�
 
 
 @click.group(
-    "console", epilog="\b\nExample:\n  plantgate console user add data 王芳 --role operator"
+    "console",
+    cls=Group,
+    epilog="\b\nExample:\n  plantgate console user add data 王芳 --role operator",
 )
 def command() -> None:
     """See and change who may use the web console 网页控制台."""

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import click
 
+from gateway.cli.group import Group
 from gateway.cli.output import AS_JSON, print_json
 from gateway.cli.running import DATA_DIR, answered, plant_time
 
 _PERSON = click.option("--person", default=getpass.getuser, help="Who declares; else your login.")
 
 
-@click.group("declare", epilog="\b\nExample:\n  plantgate declare list data")
+@click.group("declare", cls=Group, epilog="\b\nExample:\n  plantgate declare list data")
 def command() -> None:
     """Declare a span-gas test 标气测试, a calibration 校准 or an outage 停用检修."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.group import Group
 from gateway.cli.output import AS_JSON, print_json
 from gateway.cli.running import DATA_DIR, answered
 
@@ -24,7 +25,7 @@ _VERBS = {
 }
 
 
-@click.group("handling", epilog="\b\nExample:\n  plantgate handling list data")
+@click.group("handling", cls=Group, epilog="\b\nExample:\n  plantgate handling list data")
 def command() -> None:
     """Follow alarms of vision and special work from new to closed 消警."""
 

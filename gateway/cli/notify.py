@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.cli.group import Group
 from gateway.cli.output import AS_JSON, print_json
 from gateway.cli.period import moment
 from gateway.cli.running import DATA_DIR, answered
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.config.site import Site
 
 
-@click.group("notify", epilog="\b\nExample:\n  plantgate notify calls data")
+@click.group("notify", cls=Group, epilog="\b\nExample:\n  plantgate notify calls data")
 def command() -> None:
     """See who is told of alarms 值班通知."""
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.group import Group
 from gateway.cli.output import AS_JSON, print_json
 from gateway.cli.running import DATA_DIR, answered
 
@@ -33,7 +34,7 @@ _VERBS = {
 }
 
 
-@click.group("permit", epilog="\b\nExample:\n  plantgate permit list data")
+@click.group("permit", cls=Group, epilog="\b\nExample:\n  plantgate permit list data")
 def command() -> None:
     """List, enter and end special-work permits 作业票 of a running gateway."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from gateway.cli.group import Group
 from gateway.cli.output import print_json
 from gateway.cli.points_browse import command as browse
 from gateway.config.problems import ConfigProblem
@@ -37,7 +38,7 @@ _FORCE = click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 _OUT = click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
 
 
-@click.group("points", epilog=EXAMPLE)
+@click.group("points", cls=Group, epilog=EXAMPLE)
 def command() -> None:
     """Convert and check point tables 点表, and make one to fill in or from a server."""
 

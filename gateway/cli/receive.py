@@ -75,8 +75,8 @@ class Ready:
 @click.option("--key", metavar="FILE", type=click.Path(path_type=Path),
               help="PEM of its key, without a passphrase.")  # fmt: skip
 @click.option("--enrolment", metavar="FILE", type=click.Path(path_type=Path),
-              help="CSV of the gateways that may speak (gateway,enterprise,certificate_sha256,"
-              "bytes_per_s,bytes_per_day,records_per_s); SIGHUP reads it again.")  # fmt: skip
+              help="CSV of the gateways that may speak (gateway, enterprise, certificate_sha256,"
+              " bytes_per_s, bytes_per_day, records_per_s); SIGHUP reads it again.")  # fmt: skip
 @click.option("--bytes-per-s", default=0, show_default="no limit",
               help="Telemetry and evidence of each gateway.")  # fmt: skip
 @click.option("--bytes-per-day", default=0, show_default="no limit",

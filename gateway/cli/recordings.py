@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.cli.group import Group
 from gateway.cli.output import AS_JSON, print_json
 from gateway.cli.period import period
 from gateway.cli.running import PLANT_TIME
@@ -49,7 +50,7 @@ def _says_why(work: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-@click.group("recordings", epilog="\b\nExample:\n  plantgate recordings list site.toml")
+@click.group("recordings", cls=Group, epilog="\b\nExample:\n  plantgate recordings list site.toml")
 def command() -> None:
     """List what cameras have recorded 录像, and take a span of it out."""
 

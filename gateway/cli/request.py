@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.group import Group
 from gateway.cli.output import AS_JSON
 from gateway.cli.period import period as span
 from gateway.receiver.evidence import evidence_path
@@ -45,7 +46,7 @@ def _example(words: str) -> str:
     return f"\b\nExample:\n  plantgate request {words} \\\n      --store received --gateway SD-01"
 
 
-@click.group("request", epilog=_example("status"))
+@click.group("request", cls=Group, epilog=_example("status"))
 def command() -> None:
     """Ask a gateway for records, a catalogue, its status, a file, or a picture of now."""
 

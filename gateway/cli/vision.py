@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.cli.group import Group
+
 if TYPE_CHECKING:
     from vision.frames import Image
 
@@ -46,7 +48,7 @@ def _says_why(work: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-@click.group("vision", epilog=_example("  plantgate vision models"))
+@click.group("vision", cls=Group, epilog=_example("  plantgate vision models"))
 def command() -> None:
     """Look at models, try them on a picture, measure them, teach them a site."""
 

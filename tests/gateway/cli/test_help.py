@@ -39,6 +39,8 @@ def test_help_shows_an_example_of_this_very_command(path: tuple[str, ...]) -> No
     example = result.output.split("Example")[-1]
     assert f"plantgate {' '.join(path)}" in example
     assert all(len(line) <= 100 for line in result.output.splitlines())
+    said = [line for line in result.output.splitlines() if not line.startswith("Usage")]
+    assert [line for line in said if line.endswith("...")] == [], "cut off"
 
 
 @pytest.mark.parametrize(
