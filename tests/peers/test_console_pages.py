@@ -105,7 +105,7 @@ def _signs_in(page: Page) -> None:
         page.until("document.documentElement.lang === 'zh-CN'")
     page.fill(user="王芳", password="wrong")
     page.click("登录")
-    page.until("document.querySelector('.refused').innerText.length > 5")
+    page.until_text("用户名或密码错误")
     page.fill(user="王芳", password=PASSWORD)
     page.click("登录")
     page.until_text("没有报警", "数据源 1/1")  # the wall; nothing is signed in or wrong

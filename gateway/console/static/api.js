@@ -1,10 +1,11 @@
-// Asks the console. An error is an Error whose message is the gateway's or the console's sentence.
+// Asks the console. An error is an Error whose message is the gateway's or the console's sentence,
+// in the page's language where that is known.
 
-import { t } from "./words.js";
+import { sentence, t } from "./words.js";
 
 export class Refused extends Error {
   constructor(status, body) {
-    super(body.error ?? t("error.status", { status }));
+    super(body.error ? sentence(body.error) : t("error.status", { status }));
     this.status = status;
     this.body = body;
   }

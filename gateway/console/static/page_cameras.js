@@ -1,7 +1,7 @@
 // Cameras: the picture of now, counts against limits, and what is wrong.
 
 import { h, settle } from "./dom.js";
-import { moment, number, t, word } from "./words.js";
+import { moment, number, sentence, t, word } from "./words.js";
 import { items, listen, stale } from "./plant.js";
 import { empty, mark } from "./signs.js";
 
@@ -40,7 +40,7 @@ function makeCard(name) {
     asked = true;
     try {
       const answer = await fetch(`/api/cameras/picture?${new URLSearchParams({ camera: name })}`, { credentials: "same-origin" });
-      if (!answer.ok) throw new Error((await answer.json()).error);
+      if (!answer.ok) throw new Error(sentence((await answer.json()).error));
       const takenNs = Number(answer.headers.get("X-Time-Ns"));
       const next = URL.createObjectURL(await answer.blob());
       if (address) URL.revokeObjectURL(address);

@@ -1,8 +1,10 @@
-// Words of the page in the chosen language (zh.json, en.json), and how numbers and times are said.
+// Words of the page in the chosen language (zh.json, en.json), sentences of the gateway and the
+// console in Chinese (said.json), and how numbers and times are said.
 // Times are plant time, UTC+8, wherever the browser stands.
 
 const KEPT = "plantgate.language";
 let words = {};
+let sentences = [];
 let language = "zh";
 const zone = "Asia/Shanghai";
 const time = new Intl.DateTimeFormat("zh-CN", { timeZone: zone, hour12: false, hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -18,6 +20,8 @@ export async function choose(wanted) {
   localStorage.setItem(KEPT, language);
   const answer = await fetch(`/static/${language}.json`);
   words = await answer.json();
+  const said = language === "zh" ? await (await fetch("/static/said.json")).json() : {};
+  sentences = Object.entries(said).map(([sentence, text]) => [patternOf(sentence), text]);
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
 }
 
@@ -25,6 +29,20 @@ export async function choose(wanted) {
 export function t(key, values = {}) {
   const text = words[key] ?? key;
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+}
+
+// A sentence of the gateway or the console, which speak English: in Chinese where said.json has it.
+export function sentence(said) {
+  for (const [pattern, text] of sentences) {
+    const found = pattern.exec(said);
+    if (found) return text.replace(/\{(\w+)\}/g, (_, name) => found.groups[name]);
+  }
+  return said;
+}
+
+function patternOf(said) {
+  const parts = said.split(/\{(\w+)\}/).map((part, at) => at % 2 ? `(?<${part}>.+?)` : part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  return new RegExp(`^${parts.join("")}\\.?$`, "s");
 }
 
 // A word of the gateway, such as a condition: translated where known, else as it is.

@@ -86,6 +86,22 @@ def test_every_word_of_the_gateway_is_said_in_both_languages() -> None:
     assert [key for key in needed if key not in WORDS["zh"]] == []
 
 
+def test_every_sentence_that_is_translated_is_said_somewhere() -> None:
+    code = " ".join(
+        path.read_text(encoding="utf-8")
+        for part in ("console", "control", "rules", "work", "sources")
+        for path in (ROOT / "gateway" / part).glob("*.py")
+    )
+    code = re.sub(r'"\s+f?"', "", code)  # what stands on several lines
+    said = json.loads((STATIC / "said.json").read_text(encoding="utf-8"))
+    gap = re.compile(r"\{\w+\}")
+    for english, chinese in said.items():
+        assert re.search(r"[\u4e00-\u9fff]", chinese), english
+        assert set(gap.findall(chinese)) <= set(gap.findall(english)), english
+        parts = [re.escape(part) for part in gap.split(english)]
+        assert re.search(r"\{[^{}]+\}".join(parts), code), english
+
+
 def test_messages_to_people_name_in_chinese_what_the_pages_name() -> None:
     said = {key.removeprefix("condition.") for key in WORDS["zh"] if key.startswith("condition.")}
     words = shipped_words()
