@@ -71,6 +71,24 @@ async def kept(driver: Any, emit: Collector) -> AsyncIterator[None]:
         await asyncio.wait([task])
 
 
+class Heard(Collector):
+    """What the driver of a test says, and the driver itself."""
+
+    driver: Any
+
+
+@asynccontextmanager
+async def driven(
+    endpoint: str, *names: str, table: Any = None, **more: Any
+) -> AsyncIterator[Heard]:
+    """Keep a driver running over these nodes of doubles, or over a table."""
+    emit = Heard()
+    rows = doubles(*names) if table is None else table
+    emit.driver = DRIVER.open("dcs", config(endpoint, **more), rows, SystemClock())
+    async with kept(emit.driver, emit):
+        yield emit
+
+
 def said(emit: Collector, kind: str, words: str) -> bool:
     return any(event.kind == kind and words in event.text for event in emit.events)
 
@@ -89,11 +107,9 @@ def swallow(number: int, part: bytes = b"") -> Callable[[int, bytes], int | None
 
 
 async def test_history_that_never_answers_costs_a_gap_and_not_the_session() -> None:
-    emit = Collector()
     async with OpcUaServer(1) as server, OpcUaRelay(server.endpoint) as relay:
         relay.request = swallow(HISTORY_READ)
-        driver = DRIVER.open("dcs", config(relay.endpoint), doubles("D0"), SystemClock())
-        async with kept(driver, emit):
+        async with driven(relay.endpoint, "D0") as emit:
             await until(lambda: bool(last(emit, 100)))
             await server.stop()
             await until(lambda: "link.down" in emit.kinds())
@@ -107,18 +123,14 @@ async def test_history_that_never_answers_costs_a_gap_and_not_the_session() -> N
 
 
 async def test_standing_alarms_that_are_never_told_cost_a_warning_and_not_the_session() -> None:
-    emit = Collector()
     async with OpcUaServer(1) as server, OpcUaRelay(server.endpoint) as relay:
         relay.request = swallow(CALL)
-        settings = config(relay.endpoint, alarms=True)
-        driver = DRIVER.open("dcs", settings, doubles("D0"), SystemClock())
-        async with kept(driver, emit):
+        async with driven(relay.endpoint, "D0", alarms=True) as emit:
             await until(lambda: said(emit, "device.warning", "standing alarms"))
             await arrives(server, emit, "D0", 8.0)
 
 
 async def test_a_refused_refresh_is_asked_for_again() -> None:
-    emit = Collector()
     async with OpcUaServer(1) as server, OpcUaRelay(server.endpoint) as relay:
 
         def refuse_twice(number: int, _: bytes) -> int | bytes | None:
@@ -127,26 +139,20 @@ async def test_a_refused_refresh_is_asked_for_again() -> None:
             return BAD_REFRESH_IN_PROGRESS if relay.requests[CALL] < 3 else REFRESHED
 
         relay.request = refuse_twice
-        settings = config(relay.endpoint, alarms=True)
-        driver = DRIVER.open("dcs", settings, doubles("D0"), SystemClock())
-        async with kept(driver, emit):
+        async with driven(relay.endpoint, "D0", alarms=True) as emit:
             await until(lambda: relay.requests[CALL] == 3)
-    assert driver.statistics()["reconnects"] == 0
+    assert emit.driver.statistics()["reconnects"] == 0
 
 
 async def test_alarms_do_not_wait_for_thousands_of_items() -> None:
-    emit = Collector()
     async with OpcUaServer(1) as server, OpcUaRelay(server.endpoint) as relay:
         relay.request = swallow(CREATE_ITEMS, b"D0")
-        settings = config(relay.endpoint, alarms=True)
-        driver = DRIVER.open("dcs", settings, doubles("D0"), SystemClock())
-        async with kept(driver, emit):
+        async with driven(relay.endpoint, "D0", alarms=True) as emit:
             await until(lambda: relay.requests[CALL] > 0)
     assert not emit.samples(100)
 
 
 async def test_a_server_of_an_older_standard_still_tells_its_alarms() -> None:
-    emit = Collector()
     wanted: list[bytes] = []
 
     def refuse(number: int, body: bytes) -> bytes | None:
@@ -157,21 +163,16 @@ async def test_a_server_of_an_older_standard_still_tells_its_alarms() -> None:
 
     async with OpcUaServer(1) as server, OpcUaRelay(server.endpoint) as relay:
         relay.request = refuse
-        settings = config(relay.endpoint, alarms=True)
-        driver = DRIVER.open("dcs", settings, doubles("D0"), SystemClock())
-        async with kept(driver, emit):
+        async with driven(relay.endpoint, "D0", alarms=True):
             await until(lambda: relay.requests[CALL] > 0)
     assert b"LatchedState" not in wanted[-1]
 
 
 @pytest.mark.parametrize("how", ["queue overflow", "lost notification"])
 async def test_events_that_may_have_been_lost_are_made_good_by_a_refresh(how: str) -> None:
-    emit = Collector()
     async with OpcUaServer(1) as server, OpcUaRelay(server.endpoint) as relay:
-        settings = config(relay.endpoint, alarms=True, publish_ms=700)
         relay.request = lambda number, _: REFRESHED if number == CALL else None
-        driver = DRIVER.open("dcs", settings, doubles("D0"), SystemClock())
-        async with kept(driver, emit):
+        async with driven(relay.endpoint, "D0", alarms=True, publish_ms=700) as emit:
             await until(lambda: relay.requests[CALL] == 1 and last(emit, 100))
             if how == "queue overflow":
                 await server.raise_event(3035)
@@ -181,12 +182,11 @@ async def test_events_that_may_have_been_lost_are_made_good_by_a_refresh(how: st
                 await server.lose(keep=False)
                 await server.set("D0", 6.0)
             await until(lambda: relay.requests[CALL] == 2)
-    assert driver.statistics()["reconnects"] == 0
+    assert emit.driver.statistics()["reconnects"] == 0
     assert not any(event.kind == "opcua.alarm" for event in emit.events)
 
 
 async def test_reads_that_are_too_large_are_halved_also_where_types_are_asked_for() -> None:
-    emit = Collector()
     names = [f"D{i}" for i in range(40)]
     table = points(
         *[(OpcUaServer.node(n), "float") for n in names], (OpcUaServer.node("UInt"), "float")
@@ -195,48 +195,43 @@ async def test_reads_that_are_too_large_are_halved_also_where_types_are_asked_fo
         relay.request = lambda number, body: (
             BAD_TOO_MANY_OPERATIONS if number == READ and len(body) > 400 else None
         )
-        driver = DRIVER.open("dcs", config(relay.endpoint), table, SystemClock())
-        async with kept(driver, emit):
+        async with driven(relay.endpoint, table=table) as emit:
             await until(lambda: said(emit, "device.config_error", "64-bit"))
-    assert driver.statistics()["reconnects"] == 0
+    assert emit.driver.statistics()["reconnects"] == 0
 
 
 @pytest.mark.parametrize("what", [b"D0", SERVER_STATE], ids=["values", "state"])
 async def test_a_server_that_answers_no_reads_but_publishes_is_not_lost(what: bytes) -> None:
-    emit = Collector()
-    async with OpcUaServer(1) as server, OpcUaRelay(server.endpoint) as relay:
-        settings = config(relay.endpoint, heartbeat_s=1)
-        driver = DRIVER.open("dcs", settings, doubles("D0"), SystemClock())
-        async with kept(driver, emit):
-            await until(lambda: bool(last(emit, 100)))
-            relay.request = swallow(READ, what)
-            await until(lambda: said(emit, "device.warning", "answers no reads"))
-            await arrives(server, emit, "D0", 8.0)
+    async with (
+        OpcUaServer(1) as server,
+        OpcUaRelay(server.endpoint) as relay,
+        driven(relay.endpoint, "D0", heartbeat_s=1) as emit,
+    ):
+        await until(lambda: bool(last(emit, 100)))
+        relay.request = swallow(READ, what)
+        await until(lambda: said(emit, "device.warning", "answers no reads"))
+        await arrives(server, emit, "D0", 8.0)
 
 
 async def test_one_of_several_subscriptions_that_falls_silent_is_found_and_made_anew() -> None:
-    emit = Collector()
-    async with OpcUaServer(2) as server:
-        settings = config(server.endpoint, items_per_subscription=1)
-        driver = DRIVER.open("dcs", settings, doubles("D0", "D1"), SystemClock())
-        async with kept(driver, emit):
-            await until(lambda: last(emit, 100) and last(emit, 101))
-            server.silence(1)
-            await until(lambda: said(emit, "link.down", "1 of 2 subscriptions"))
-            await until(lambda: _fresh_sessions(emit) == 2)
-            await arrives(server, emit, "D1", 5.0)
-            await arrives(server, emit, "D0", 6.0)
+    async with (
+        OpcUaServer(2) as server,
+        driven(server.endpoint, "D0", "D1", items_per_subscription=1) as emit,
+    ):
+        await until(lambda: last(emit, 100) and last(emit, 101))
+        server.silence(1)
+        await until(lambda: said(emit, "link.down", "1 of 2 subscriptions"))
+        await until(lambda: _fresh_sessions(emit) == 2)
+        await arrives(server, emit, "D1", 5.0)
+        await arrives(server, emit, "D0", 6.0)
 
 
 async def test_a_subscription_that_stays_silent_when_resumed_is_given_up() -> None:
-    emit = Collector()
-    async with OpcUaServer(1) as server:
-        driver = DRIVER.open("dcs", config(server.endpoint), doubles("D0"), SystemClock())
-        async with kept(driver, emit):
-            await until(lambda: bool(last(emit, 100)))
-            server.silence(0)
-            await until(lambda: _fresh_sessions(emit) == 2)
-            await arrives(server, emit, "D0", 5.0)
+    async with OpcUaServer(1) as server, driven(server.endpoint, "D0") as emit:
+        await until(lambda: bool(last(emit, 100)))
+        server.silence(0)
+        await until(lambda: _fresh_sessions(emit) == 2)
+        await arrives(server, emit, "D0", 5.0)
     assert said(emit, "link.down", "has sent nothing for")
 
 
@@ -246,36 +241,32 @@ def _fresh_sessions(emit: Collector) -> int:
 
 
 async def test_too_few_subscriptions_cost_what_does_not_fit_and_nothing_else() -> None:
-    emit = Collector()
     async with OpcUaServer(2) as server:
         server.limit_subscriptions(1)
-        settings = config(server.endpoint, items_per_subscription=1)
-        driver = DRIVER.open("dcs", settings, doubles("D0", "D1"), SystemClock())
-        async with kept(driver, emit):
+        async with driven(server.endpoint, "D0", "D1", items_per_subscription=1) as emit:
             await until(lambda: "device.illegal_address" in emit.kinds())
             await until(lambda: bool(last(emit, 100)))
             assert [sample[1] for sample in emit.samples(101)] == [0x80DB]
             server.limit_subscriptions(5)
             await until(lambda: bool(last(emit, 101)))
             await arrives(server, emit, "D0", 5.0)
-    assert driver.statistics()["reconnects"] == 0
+    assert emit.driver.statistics()["reconnects"] == 0
 
 
 async def test_publish_requests_that_time_out_at_once_are_not_sent_in_a_storm() -> None:
-    emit = Collector()
-    async with OpcUaServer(1) as server, OpcUaRelay(server.endpoint) as relay:
-        driver = DRIVER.open("dcs", config(relay.endpoint), doubles("D0"), SystemClock())
-        async with kept(driver, emit):
-            await until(lambda: bool(last(emit, 100)))
-            before = relay.requests[PUBLISH]
-            relay.request = lambda number, _: 0x800A_0000 if number == PUBLISH else None
-            await until(lambda: said(emit, "link.down", "has sent nothing for"))
-            assert relay.requests[PUBLISH] - before < 1000
+    async with (
+        OpcUaServer(1) as server,
+        OpcUaRelay(server.endpoint) as relay,
+        driven(relay.endpoint, "D0") as emit,
+    ):
+        await until(lambda: bool(last(emit, 100)))
+        before = relay.requests[PUBLISH]
+        relay.request = lambda number, _: 0x800A_0000 if number == PUBLISH else None
+        await until(lambda: said(emit, "link.down", "has sent nothing for"))
+        assert relay.requests[PUBLISH] - before < 1000
 
 
 async def test_a_polled_server_is_heard_between_turns_and_its_channel_renewed() -> None:
-    emit = Collector()
-
     def short(number: int, body: bytes) -> bytes:
         """Give channels a life of four seconds."""
         if number != CHANNEL_ANSWER:
@@ -286,9 +277,7 @@ async def test_a_polled_server_is_heard_between_turns_and_its_channel_renewed() 
 
     async with OpcUaServer(1) as server, OpcUaRelay(server.endpoint) as relay:
         relay.answer = short
-        settings = config(relay.endpoint, reading="poll", publish_ms=3_600_000)
-        driver = DRIVER.open("dcs", settings, doubles("D0"), SystemClock())
-        async with kept(driver, emit):
+        async with driven(relay.endpoint, "D0", reading="poll", publish_ms=3_600_000) as emit:
             await until(lambda: bool(last(emit, 100)))
             asked, opened = relay.requests[READ], relay.requests[OPEN_CHANNEL]
             await until(lambda: relay.requests[READ] > asked + 3)
@@ -296,8 +285,6 @@ async def test_a_polled_server_is_heard_between_turns_and_its_channel_renewed() 
 
 
 async def test_rates_and_queues_that_the_server_does_not_grant_are_told() -> None:
-    emit = Collector()
-
     def revise(number: int, body: bytes) -> bytes:
         """Sample every 5 s, and keep one value of each item."""
         if number != ITEMS_ANSWER:
@@ -309,9 +296,7 @@ async def test_rates_and_queues_that_the_server_does_not_grant_are_told() -> Non
 
     async with OpcUaServer(2) as server, OpcUaRelay(server.endpoint) as relay:
         relay.answer = revise
-        settings = config(relay.endpoint, publish_ms=1000, sampling_ms=100)
-        driver = DRIVER.open("dcs", settings, doubles("D0", "D1"), SystemClock())
-        async with kept(driver, emit):
+        async with driven(relay.endpoint, "D0", "D1", publish_ms=1000, sampling_ms=100) as emit:
             await until(lambda: said(emit, "device.warning", "every 5000 ms instead of 100 ms: T0"))
             await until(
                 lambda: said(emit, "device.warning", "keeps only 1 of the values of 1 points")
@@ -319,12 +304,10 @@ async def test_rates_and_queues_that_the_server_does_not_grant_are_told() -> Non
 
 
 async def test_a_gap_is_told_though_the_servers_clock_was_set_back_meanwhile() -> None:
-    emit = Collector()
     ahead_ns = SystemClock().wall_ns() + 8 * 3600 * 10**9
     async with OpcUaServer(1) as server:
         await server.set("D0", 1.0, source_ns=ahead_ns)
-        driver = DRIVER.open("dcs", config(server.endpoint), doubles("D0"), SystemClock())
-        async with kept(driver, emit):
+        async with driven(server.endpoint, "D0") as emit:
             await until(lambda: last(emit, 100) == [1.0])
             await server.stop()
             await until(lambda: "link.down" in emit.kinds())
@@ -335,18 +318,16 @@ async def test_a_gap_is_told_though_the_servers_clock_was_set_back_meanwhile() -
 
 
 async def test_a_node_that_appears_soon_after_the_servers_start_is_found_soon() -> None:
-    emit = Collector()
-    async with OpcUaServer(1) as server:
-        slow = config(server.endpoint, retry_s=86_400)
-        driver = DRIVER.open("dcs", slow, doubles("D0", "D7"), SystemClock())
-        async with kept(driver, emit):
-            await until(lambda: bool(last(emit, 100)) and bool(emit.samples(101)))
-            await server.add("D7", 7.5)
-            await until(lambda: last(emit, 101) == [7.5])
+    async with (
+        OpcUaServer(1) as server,
+        driven(server.endpoint, "D0", "D7", retry_s=86_400) as emit,
+    ):
+        await until(lambda: bool(last(emit, 100)) and bool(emit.samples(101)))
+        await server.add("D7", 7.5)
+        await until(lambda: last(emit, 101) == [7.5])
 
 
 async def test_an_item_that_the_server_grants_and_never_publishes_is_read_and_made_anew() -> None:
-    emit = Collector()
     made = 0
 
     def pretend(number: int, body: bytes) -> bytes | None:
@@ -358,9 +339,7 @@ async def test_an_item_that_the_server_grants_and_never_publishes_is_read_and_ma
 
     async with OpcUaServer(2) as server, OpcUaRelay(server.endpoint) as relay:
         relay.request = pretend
-        settings = config(relay.endpoint, items_per_call=1)
-        driver = DRIVER.open("dcs", settings, doubles("D0", "D1"), SystemClock())
-        async with kept(driver, emit):
+        async with driven(relay.endpoint, "D0", "D1", items_per_call=1) as emit:
             await until(lambda: last(emit, 101) == [1.0])
             await until(lambda: made == 2)
             assert said(emit, "device.warning", "watched anew")
@@ -370,34 +349,29 @@ async def test_an_item_that_the_server_grants_and_never_publishes_is_read_and_ma
 
 
 async def test_an_item_that_dies_later_is_found_by_its_heartbeat() -> None:
-    emit = Collector()
-    async with OpcUaServer(2) as server:
-        settings = config(server.endpoint, heartbeat_s=1)
-        driver = DRIVER.open("dcs", settings, doubles("D0", "D1"), SystemClock())
-        async with kept(driver, emit):
-            await until(lambda: bool(last(emit, 100)) and bool(last(emit, 101)))
-            server.forget_items("D1")
-            await arrives(server, emit, "D1", 5.0)
-            await until(lambda: said(emit, "device.warning", "watched anew"))
-            await arrives(server, emit, "D1", 6.0)
-    assert driver.statistics()["reconnects"] == 0
+    async with (
+        OpcUaServer(2) as server,
+        driven(server.endpoint, "D0", "D1", heartbeat_s=1) as emit,
+    ):
+        await until(lambda: bool(last(emit, 100)) and bool(last(emit, 101)))
+        server.forget_items("D1")
+        await arrives(server, emit, "D1", 5.0)
+        await until(lambda: said(emit, "device.warning", "watched anew"))
+        await arrives(server, emit, "D1", 6.0)
+    assert emit.driver.statistics()["reconnects"] == 0
 
 
 async def test_a_server_that_is_not_running_says_so_to_the_operator() -> None:
-    emit = Collector()
-    async with OpcUaServer(1) as server:
-        driver = DRIVER.open("dcs", config(server.endpoint), doubles("D0"), SystemClock())
-        async with kept(driver, emit):
-            await until(lambda: bool(last(emit, 100)))
-            await server.set_state(3)
-            await until(lambda: said(emit, "device.warning", "suspended"))
-            await server.set_state(0)
-            await until(lambda: said(emit, "device.warning", "running again"))
-    assert driver.statistics()["reconnects"] == 0
+    async with OpcUaServer(1) as server, driven(server.endpoint, "D0") as emit:
+        await until(lambda: bool(last(emit, 100)))
+        await server.set_state(3)
+        await until(lambda: said(emit, "device.warning", "suspended"))
+        await server.set_state(0)
+        await until(lambda: said(emit, "device.warning", "running again"))
+    assert emit.driver.statistics()["reconnects"] == 0
 
 
 async def test_a_history_that_never_ends_is_given_up() -> None:
-    emit = Collector()
     second_ns, start_ns = 10**9, 1_700_000_000 * 10**9
     ticks = (start_ns + 50 * second_ns) // 100 + EPOCH_TICKS
     value = struct.pack("<iBBdq", 1, 0x05, 11, 3.5, ticks)
@@ -408,8 +382,7 @@ async def test_a_history_that_never_ends_is_given_up() -> None:
     async with OpcUaServer(1) as server, OpcUaRelay(server.endpoint) as relay:
         relay.request = lambda number, _: page if number == HISTORY_READ else None
         await server.set("D0", 1.0, source_ns=start_ns)
-        driver = DRIVER.open("dcs", config(relay.endpoint), doubles("D0"), SystemClock())
-        async with kept(driver, emit):
+        async with driven(relay.endpoint, "D0") as emit:
             await until(lambda: last(emit, 100) == [1.0])
             await server.stop()
             await until(lambda: "link.down" in emit.kinds())
@@ -422,11 +395,9 @@ async def test_a_history_that_never_ends_is_given_up() -> None:
 
 
 async def test_a_server_whose_clock_is_wrong_is_told_once() -> None:
-    emit = Collector()
     async with OpcUaServer(1) as server:
         await server.set_time(-3 * 86_400)
-        driver = DRIVER.open("dcs", config(server.endpoint), doubles("D0"), SystemClock())
-        async with kept(driver, emit):
+        async with driven(server.endpoint, "D0") as emit:
             await until(lambda: said(emit, "device.clock", "3.0 days behind the gateway's"))
             assert emit.kinds().count("device.clock") == 1
             await server.set_time(0)
