@@ -4,134 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import psycopg
 import pytest
-from psycopg import sql
 
 from buffer.contract import Stream
-from gateway.receiver.check import check_push, volatile_key
+from gateway.receiver.check import volatile_key
 from gateway.receiver.contract import (
-    Entries,
-    Outcome,
-    Stored,
     StoreFailedError,
     StorePathError,
-    Work,
 )
 from gateway.receiver.corrections import Corrections
-from gateway.receiver.evidence import EvidenceFiles
 from gateway.receiver.journal.address import parse_journal
-from gateway.receiver.journal.consume import DURABLES, Consumer
 from gateway.receiver.journal.line import Line
-from gateway.receiver.journal.message import URGENT, Message, Speaker
-from gateway.receiver.journal.store import JournalStore, Speakers
+from gateway.receiver.journal.message import URGENT, Message
 from gateway.receiver.notices import alarm_rows
-from gateway.receiver.postgres.journals import Arrived
-from gateway.receiver.postgres.store import PostgresStore
-from gateway.receiver.service import Receiver
-from gateway.receiver.stores import open_journal, open_reader
-from gateway.runtime.clock import SystemClock
+from gateway.receiver.stores import open_reader
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.wire_gateway import Chain, WireGateway
-from tests.gateway.receiver.serving import serving
+from tests.gateway.receiver.journal_rig import (
+    TIMEOUT_S,
+    alarm,
+    consumer,
+    jet,
+    journal,
+    left,
+    publisher,
+    receiver,
+    stored_in_time,
+    target,
+    told,
+    until,
+)
 from tests.gateway.receiver.telemetry import Telemetry, batch
 from tests.peers import jetstream, postgres
 
+__all__ = ["jet", "journal", "target"]
 pytestmark = pytest.mark.peer
-TIMEOUT_S = 100
-
-
-@pytest.fixture(scope="module")
-def jet() -> Iterator[jetstream.JetStream]:
-    jetstream.require()
-    server = jetstream.JetStream()
-    server.start()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def journal(jet: jetstream.JetStream, request: pytest.FixtureRequest) -> str:
-    """A stream of this test's own."""
-    name = "".join(letter if letter.isalnum() else "_" for letter in request.node.name)
-    return jet.address.replace("/PLANTGATE", f"/{name}")
-
-
-@pytest.fixture
-def target(postgres_server: postgres.Postgres) -> str:
-    return postgres_server.database()
-
-
-@contextlib.asynccontextmanager
-async def receiver(journal: str, target: str, files: Path) -> AsyncIterator[str]:
-    store, greetings = await asyncio.to_thread(open_journal, journal, target)
-    with contextlib.closing(store), contextlib.closing(greetings):
-        clock = SystemClock()
-        async with serving(
-            Receiver(store, EvidenceFiles(files), clock, None, greetings=greetings)
-        ) as port:
-            yield f"127.0.0.1:{port}"
-
-
-@contextlib.asynccontextmanager
-async def consumer(
-    journal: str, target: str, kind: type[PostgresStore] = PostgresStore, **how: Any
-) -> AsyncIterator[None]:
-    line = await asyncio.to_thread(Line.open, parse_journal(journal))
-    stores = [await asyncio.to_thread(kind.open, target) for _ in DURABLES]
-    consumers = [
-        Consumer(line, lane, store, SystemClock(), **how)
-        for lane, store in zip(DURABLES, stores, strict=True)
-    ]
-    runs = [line.begin(one.run()) for one in consumers]
-    try:
-        yield
-    finally:
-        for one in consumers:
-            line.soon(one.stop)
-        for run in runs:
-            await asyncio.wrap_future(run)
-        for store in stores:
-            store.close()
-        await asyncio.to_thread(line.close)
-
-
-def alarm(text: str) -> bytes:
-    return wire.Alarm(alarm_id=b"a" * 16, source="gds-1/AT-101", text=text).SerializeToString()
-
-
-def told(gateway: WireGateway, stream: int = wire.STREAM_ALARM) -> set[int]:
-    return {
-        number
-        for held in gateway.welcome.acknowledged
-        if held.stream == stream
-        for item in held.ranges
-        for number in range(item.start, item.stop)
-    }
-
-
-def stored(target: str, stream: Stream = Stream.ALARM) -> list[bytes]:
-    with contextlib.closing(open_reader(target)) as reader:
-        return [one.payload for log in reader.logs() for one in reader.records(log, stream)]
-
-
-async def until(look: Callable[[], bool]) -> None:
-    """Look again and again, in a thread, until it is so."""
-    async with asyncio.timeout(TIMEOUT_S):
-        while True:
-            if await asyncio.to_thread(look):
-                return
-            await asyncio.sleep(0.1)
-
-
-async def stored_in_time(target: str, count: int, stream: Stream = Stream.ALARM) -> list[bytes]:
-    await until(lambda: len(stored(target, stream)) >= count)
-    return stored(target, stream)
 
 
 async def test_a_gateway_that_changes_receivers_in_mid_stream_is_stored_once(
@@ -256,99 +166,6 @@ async def test_a_journal_that_is_killed_loses_nothing(tmp_path: Path, target: st
         server.close()
 
 
-class _Forgetful(PostgresStore):
-    """A store whose answer to the first commit is lost on its way, after it happened."""
-
-    lost = False
-
-    def take(self, works: Sequence[Work], now_ns: int, arrived: Arrived) -> list[Outcome]:
-        """Commit, and fail once."""
-        outcomes = super().take(works, now_ns, arrived)
-        if not type(self).lost:
-            type(self).lost = True
-            raise StoreFailedError("the connection was lost after the commit")
-        return outcomes
-
-
-async def test_what_was_committed_and_not_acknowledged_comes_again_and_is_stored_once(
-    tmp_path: Path, journal: str, target: str
-) -> None:
-    chain = Chain(Stream.ALARM)
-    records = [chain.record(alarm(f"{number}")) for number in range(5)]
-    async with receiver(journal, target, tmp_path) as address, WireGateway(address) as gateway:
-        await gateway.push(Stream.ALARM, *records)
-        await gateway.acknowledged(5)
-        async with consumer(journal, target, _Forgetful):
-            await stored_in_time(target, 5)
-            await until(lambda: not _left(journal))
-    assert _Forgetful.lost
-    assert stored(target) == [record.payload for record in records]
-
-
-def _left(journal: str) -> int:
-    """Messages in the journal."""
-    with contextlib.closing(Line.open(parse_journal(journal))) as line:
-        first, last = line.call(line.extent)
-        return last + 1 - first
-
-
-async def test_another_record_of_one_identity_is_set_aside_and_noted(
-    tmp_path: Path, journal: str, target: str
-) -> None:
-    first, twin = Chain(Stream.ALARM).record(alarm("1")), Chain(Stream.ALARM).record(alarm("2"))
-    async with (
-        consumer(journal, target),
-        receiver(journal, target, tmp_path) as address,
-        WireGateway(address) as gateway,
-    ):
-        await gateway.push(Stream.ALARM, first)
-        await gateway.acknowledged(1)
-        await stored_in_time(target, 1)
-        await gateway.push(Stream.ALARM, twin)
-        await gateway.acknowledged(1)
-        await until(lambda: bool(_aside(target)))
-    assert [wire.Record.FromString(one).payload for one in _aside(target)] == [twin.payload]
-    assert stored(target) == [first.payload]
-    with contextlib.closing(open_reader(target)) as reader:
-        assert [fault.kind for fault in reader.faults(reader.logs()[0])] == ["conflict"]
-
-
-def _aside(target: str) -> list[bytes]:
-    with psycopg.connect(target) as db:
-        return [bytes(row[0]) for row in db.execute("SELECT content FROM plantgate.aside")]
-
-
-@contextlib.contextmanager
-def publisher(journal: str, *catalogues: bytes) -> Iterator[Callable[[Stream, wire.Record], None]]:
-    """Publish records as a receiver does that knows these catalogues, one message each."""
-    line, speakers = Line.open(parse_journal(journal)), Speakers()
-    speakers.learn(catalogues)
-    log = speakers.number(Speaker("G-1", "91370800TEST", "test/1", b"L" * 16))
-
-    def publish(stream: Stream, record: wire.Record) -> None:
-        push = wire.Push(stream=wire.Stream.ValueType(int(stream)), records=[record])
-        entries = check_push(push, b"B" * 16).entries
-        JournalStore(line, speakers).apply([Entries(log, stream, entries)], 1)
-
-    with contextlib.closing(line):
-        yield publish
-
-
-async def test_what_is_set_aside_leaves_the_journal_like_all_else(
-    journal: str, target: str
-) -> None:
-    """A group whose catalogue never comes must not keep what comes after it in the journal."""
-    telemetry = Telemetry()
-    record = telemetry.record(batch([1, 4], np.array([1.5, 2.5])))
-    with publisher(journal, telemetry.catalogue.hash) as publish:
-        await asyncio.to_thread(publish, Stream.TELEMETRY, record)
-        await asyncio.to_thread(publish, Stream.ALARM, Chain(Stream.ALARM).record(alarm("1")))
-    async with consumer(journal, target, catalogue_tries=2):
-        await until(lambda: bool(_aside(target)))
-        await until(lambda: not _left(journal))
-    assert stored(target) == [alarm("1")]
-
-
 async def test_a_catalogue_larger_than_other_messages_comes_through(
     journal: str, target: str
 ) -> None:
@@ -368,66 +185,6 @@ async def test_a_catalogue_larger_than_other_messages_comes_through(
         async with consumer(journal, target):
             held = await stored_in_time(target, 3, Stream.EVENT)
     assert held == [b"", payload, b""]
-
-
-async def test_what_the_store_never_takes_is_set_aside_and_all_else_is_stored(
-    journal: str, target: str
-) -> None:
-    """Of one message, and of those behind it: a database takes no NUL in a text."""
-    line = await asyncio.to_thread(Line.open, parse_journal(journal))
-    logs = [{"gateway_id": name, "log_id": b"L" * 16} for name in ("G-1", "G-2", "G-\0", "G-3")]
-    odd = wire.JournalFault(stream=wire.STREAM_ALARM, sequence=1, kind="\0")
-    works = [wire.JournalWork(**log, faults=[odd]) for log in logs[1:]]  # type: ignore[arg-type]
-    fine = Chain(Stream.ALARM)
-    pushed = wire.Push(stream=wire.STREAM_ALARM, records=[fine.record(alarm("1"))])
-    for record in pushed.records:
-        record.boot_id = b"B" * 16
-    works.insert(1, wire.JournalWork(**logs[0], push=pushed))  # type: ignore[arg-type]
-    body = wire.JournalBatch(works=works).SerializeToString()
-    message = Message(URGENT, "odd", "", body)
-    await asyncio.to_thread(line.publish, [message])
-    await asyncio.to_thread(line.close)
-    with publisher(journal) as publish:
-        await asyncio.to_thread(publish, Stream.ALARM, fine.record(alarm("2")))
-        async with consumer(journal, target):
-            await until(lambda: len(stored(target)) == 2)
-            await until(lambda: not _left(journal))
-    assert stored(target) == [alarm("1"), alarm("2")]
-    assert _aside(target) == [body]
-
-
-class _Lossy(PostgresStore):
-    """A store that lacks its first commit, as one that was failed over to may."""
-
-    lost = False
-
-    def take(self, works: Sequence[Work], now_ns: int, arrived: Arrived) -> list[Outcome]:
-        """Commit all but the first time."""
-        if not type(self).lost:
-            type(self).lost = True
-            return [Stored() for _ in works]
-        return super().take(works, now_ns, arrived)
-
-
-@pytest.mark.parametrize("stuck_s", [1.0, 1e6], ids=["by itself", "by the next consumer"])
-async def test_what_the_store_lost_after_it_was_acknowledged_is_taken_again(
-    journal: str, target: str, stuck_s: float
-) -> None:
-    chain = Chain(Stream.ALARM)
-    first, second = chain.record(alarm("1")), chain.record(alarm("2"))
-    _Lossy.lost = False
-    with publisher(journal) as publish:
-        async with consumer(journal, target, _Lossy, stuck_s=stuck_s):
-            await asyncio.to_thread(publish, Stream.ALARM, first)
-            await until(lambda: _Lossy.lost)
-            await asyncio.to_thread(publish, Stream.ALARM, second)
-            await stored_in_time(target, 1)
-            if stuck_s == 1.0:
-                await stored_in_time(target, 2)
-    async with consumer(journal, target):
-        found = await stored_in_time(target, 2)
-        await until(lambda: not _left(journal))
-    assert found == [first.payload, second.payload]
 
 
 async def test_an_alarm_in_memory_only_comes_through_and_gives_way_to_its_record(
@@ -451,7 +208,7 @@ async def test_an_alarm_in_memory_only_comes_through_and_gives_way_to_its_record
             await until(lambda: _shown(target) == [("the disk takes nothing", True)])
             await gateway.send(message)  # late, and by another way: it is no second alarm
             await gateway.next()
-            await until(lambda: not _left(journal))
+            await until(lambda: not left(journal))
     assert _shown(target) == [("the disk takes nothing", True)]
 
 
@@ -463,38 +220,6 @@ def _shown(target: str) -> list[tuple[object, object]]:
             for log in reader.logs()
             for row in alarm_rows(reader, log, Corrections(reader))
         ]
-
-
-async def test_a_store_restored_from_a_backup_asks_for_what_it_lost(
-    tmp_path: Path, journal: str, postgres_server: postgres.Postgres
-) -> None:
-    target, copy = postgres_server.database(), postgres_server.database()
-    chain = Chain(Stream.ALARM)
-    records = [chain.record(alarm(f"{number}")) for number in range(20)]
-    for start, then in ((0, (target, copy)), (10, (copy, target))):
-        async with consumer(journal, target), receiver(journal, target, tmp_path) as address:
-            async with WireGateway(address) as gateway:
-                assert told(gateway) == set(range(1, start + 1))
-                await gateway.push(Stream.ALARM, *records[start : start + 10])
-                await gateway.acknowledged(10)
-            await stored_in_time(target, start + 10)
-        await asyncio.to_thread(_copy, postgres_server, *then)
-    async with consumer(journal, target), receiver(journal, target, tmp_path) as address:
-        async with asyncio.timeout(TIMEOUT_S):
-            while True:  # what the journal still holds is moved again; the rest the gateway sends
-                async with WireGateway(address) as gateway:
-                    if told(gateway) >= set(range(1, 11)):
-                        await gateway.push(Stream.ALARM, *records)
-                        await gateway.acknowledged(20)
-                        break
-        assert await stored_in_time(target, 20) == [record.payload for record in records]
-
-
-def _copy(server: postgres.Postgres, source: str, to: str) -> None:
-    server.drop(to)
-    names = [sql.Identifier(one.rpartition("/")[2]) for one in (to, source)]
-    with psycopg.connect(server.address, autocommit=True) as db:
-        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(*names))
 
 
 async def test_a_new_log_is_noted_once_though_the_store_does_not_know_yet(

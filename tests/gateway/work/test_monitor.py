@@ -6,16 +6,11 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from gateway.model.alarm import AlarmState
 from gateway.rules.open_alarm import StateError
-from gateway.work.almanac import CalendarError, Reason, parse_almanac
-from gateway.work.outputs import WorkAlarm
 from gateway.work.page import page
 from gateway.work.permit import PermitError
-from tests.gateway.work.scene import AREA, CALENDAR, HOUR, SITE, S, Scene, at, iso
+from tests.gateway.work.scene import AREA, HOUR, SITE, S, Scene, at, iso
 
 
 def test_the_grade_is_raised_at_night_before_a_holiday() -> None:
@@ -37,51 +32,6 @@ def test_a_grade_that_the_site_raised_itself_is_not_raised_again() -> None:
     scene = Scene(now_ns=at("2026-09-30 22:30:00"))
     scene.permit(status="approved", upgraded=True)
     assert scene.events("work.level_raised") == []
-
-
-@pytest.mark.parametrize(
-    ("since", "until", "reasons"),
-    [
-        ("2026-09-16 06:00:00", "2026-09-16 21:59:59", ()),
-        ("2026-09-16 05:59:59", "2026-09-16 07:00:00", (Reason.NIGHT,)),
-        ("2026-09-16 20:00:00", "2026-09-16 22:00:00", (Reason.NIGHT,)),
-        ("2026-09-19 12:00:00", "2026-09-19 13:00:00", (Reason.REST_DAY,)),  # Saturday
-        ("2026-10-10 12:00:00", "2026-10-10 13:00:00", ()),  # Saturday that is worked 调休
-        ("2026-10-01 12:00:00", "2026-10-01 13:00:00", (Reason.HOLIDAY,)),
-        ("2026-09-30 12:00:00", "2026-10-01 12:00:00", (Reason.HOLIDAY, Reason.NIGHT)),
-    ],
-)
-def test_special_times(since: str, until: str, reasons: tuple[Reason, ...]) -> None:
-    almanac = parse_almanac(CALENDAR, "calendar.toml")
-    assert almanac.special(at(since), at(until)) == reasons
-
-
-def test_a_missing_year_is_told_from_december_on() -> None:
-    almanac = parse_almanac(CALENDAR, "calendar.toml")
-    assert almanac.doubt(at("2026-12-31 12:00:00")) == ""
-    assert almanac.doubt(at("2027-11-30 23:59:59")) == ""
-    assert "[year.2028]" in almanac.doubt(at("2027-12-01 00:00:00"))
-    assert "[year.2028]" in almanac.doubt(at("2028-03-01 00:00:00"))
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("nigth = []", "unknown key"),
-        ('[year.2026]\nholidays = ["2026-13-01"]', "is no date"),
-        ('[year.2026]\nholidays = ["2027-01-01"]', "is in another year"),
-        ('[year.2026]\nworkdays = ["2026-09-16"]', "no Saturday or Sunday"),
-        ('[year.2026]\nholidays = ["2026-10-10"]\nworkdays = ["2026-10-10"]', "both a holiday"),
-        ('[year.2026]\nholidays = ["2026-10-07..2026-10-01"]', "must run forward"),
-        ('night = ["22"]', "two times"),
-        ('day_start = "25:00"', "is no time"),
-        ("[year.soon]", "must be a year"),
-        ("night = [", "is no TOML"),
-    ],
-)
-def test_a_wrong_calendar_says_what_is_wrong(text: str, says: str) -> None:
-    with pytest.raises(CalendarError, match=says.replace("[", r"\[")):
-        parse_almanac(text, "calendar.toml")
 
 
 def test_the_guardian_leaves_for_longer_than_the_hold() -> None:
@@ -403,99 +353,3 @@ def test_a_late_version_after_the_record_makes_a_revision() -> None:
     scene.permit(status="ended")
     scene.permit(status="closed", time_ns=scene.now_ns + S)
     assert [record.revision for record in scene.records()] == [1, 2]
-
-
-SCRIPT = st.lists(
-    st.one_of(
-        st.tuples(st.just("people"), st.integers(0, 9)),
-        st.tuples(st.just("gas"), st.integers(0, 30)),
-        st.tuples(st.just("wait"), st.integers(1, 40)),
-        st.tuples(st.just("view"), st.sampled_from(["dark", "clear"])),
-        st.tuples(st.just("helmet"), st.none()),
-        st.tuples(st.just("status"), st.sampled_from(["suspended", "active", "ended"])),
-        st.tuples(st.just("restart"), st.none()),
-        st.tuples(st.just("analysis"), st.floats(0, 1)),
-    ),
-    max_size=25,
-)
-
-
-@settings(deadline=None)
-@given(SCRIPT)
-def test_a_violation_is_raised_once_while_it_stands_and_returns_once(
-    script: list[tuple[str, object]],
-) -> None:
-    scene = Scene()
-    scene.start()
-    for what, value in script:
-        _act(scene, what, value)
-    standing: dict[tuple[str, str], bytes] = {}
-    for output in scene.outputs:
-        if not isinstance(output, WorkAlarm):
-            continue
-        change = output.change
-        key = (change.source, change.condition)
-        if change.state is AlarmState.UNACKNOWLEDGED_ACTIVE:
-            assert key not in standing, key
-            standing[key] = change.alarm_id
-        else:
-            assert standing.pop(key) == change.alarm_id
-    assert len(standing) == scene.monitor.standing
-    if scene.state() in {"ended", "closed"}:
-        assert not standing
-        assert scene.records()
-
-
-def _act(scene: Scene, what: str, value: object) -> None:
-    scene.now_ns += 1
-    match what, value:
-        case "people", int(people):
-            scene.value("cam/zone.headcount", float(people))
-        case "gas", int(percent):
-            scene.value("gds/AT-1", float(percent))
-        case "wait", int(seconds):
-            scene.wait(seconds)
-        case "view", str(view):
-            scene.event("vision.view", "cam", view=view)
-        case "helmet", _:
-            scene.event("intake.picture", "box", alarm="no_helmet", camera="cam")
-        case "status", str(status):
-            scene.permit(status=status)
-        case "restart", _:
-            scene.restart()
-        case "analysis", float(percent):
-            scene.gas(0, percent)
-        case _:
-            raise AssertionError(what)
-
-
-@settings(deadline=None)
-@given(st.permutations(range(6)))
-def test_a_reordered_script_ends_in_the_same_state(order: list[int]) -> None:
-    def messages(scene: Scene) -> list[tuple[str, dict[str, object]]]:
-        return [
-            ("received", {"time_ns": scene.now_ns - 3 * HOUR}),
-            ("approved", {"time_ns": scene.now_ns - 2 * HOUR}),
-            ("active", {"time_ns": scene.now_ns - HOUR}),
-            ("suspended", {"time_ns": scene.now_ns - HOUR // 2}),
-            ("active", {"time_ns": scene.now_ns - HOUR // 4}),
-        ]
-
-    def played(order: list[int]) -> tuple[str, set[str], str]:
-        scene = Scene()
-        scene.all_well()
-        listed = messages(scene)
-        sampled = scene.now_ns - HOUR - 5 * 60 * S
-        for number in order:
-            if number == 5:
-                scene.event("intake.gas_analysis", time_ns=sampled, permit="DH-1", gas="methane",
-                            value=0.1, unit="%vol", id="a")  # fmt: skip
-            else:
-                status, more = listed[number]
-                scene.permit(status=status, time_ns=int(str(more["time_ns"])))
-        scene.all_well()
-        scene.wait(30)
-        return scene.state(), scene.standing(), str(scene.monitor.permits(scene.now)[0]["started"])
-
-    assert played(order)[0] == played(list(range(6)))[0]
-    assert played(order)[1:] == played(list(range(6)))[1:]
