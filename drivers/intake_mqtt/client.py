@@ -105,7 +105,7 @@ class _Client(aiomqtt.Client):
         self._client.manual_ack_set(True)
         self._client.connect_timeout = config.connect_timeout_s
         # The guard, see above; paho gives its packets a private type.
-        self._client._out_packet = cast("Any", _GuardedPackets())  # noqa: SLF001
+        self._client._out_packet = cast("Any", _GuardedPackets())  # noqa: SLF001  # no other way in
         self._tls = tls
         self._thread_done = asyncio.Event()
         self._thread_started = False

@@ -313,7 +313,7 @@ class Link:
                 yield
         except (DeviceError, ForbiddenRequestError, CodecError, ServiceFaultError):
             raise
-        except Exception as error:
+        except Exception as error:  # asyncua raises whatever a hostile answer makes it meet
             raise self._spoken(error, doing) from error
 
     @contextlib.contextmanager

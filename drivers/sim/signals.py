@@ -177,9 +177,8 @@ def _signal(index: int) -> Signal:
 
 
 def _is_wide(index: Indices) -> npt.NDArray[np.bool_]:
-    return np.equal(
-        index % 100, 2
-    )  # a level: 2 is LI in _FAMILIES, and 100 is a multiple of its length
+    # A level: 2 is LI in _FAMILIES, and 100 is a multiple of its length.
+    return np.equal(index % 100, 2)
 
 
 def mix(key: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -169,9 +169,8 @@ class LoadGateway:
     async def _lane(
         self, lane: int, serve: Callable[[Call, wire.Welcome], Awaitable[None]]
     ) -> None:
-        while (
-            not self.stopping
-        ):  # a cancellation may be lost where a session ends by itself just then
+        # A cancellation may be lost where a session ends by itself just then.
+        while not self.stopping:
             channel = self._channel()
             try:
                 method: Any = channel.stream_stream(PATH)
@@ -281,7 +280,8 @@ class LoadGateway:
                 for one in held.ranges:
                     self._note(one.start, one.stop, self._clock.monotonic_ns())
                 self._acknowledged = RangeSet((one.start, one.stop) for one in held.ranges)
-        sending = _History(self, call, welcome.window_bytes)
+        room = welcome.window_bytes
+        sending = _History(self._history, self._acknowledged, call, room, self._clock)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._live(call))
             group.create_task(sending.run())
@@ -310,6 +310,9 @@ class LoadGateway:
                     for item in message.ack.ranges:
                         self._note(item.start, item.stop, now_ns)
                     sending.acknowledged(now_ns)
+                    if sending.drained and not self._drained:
+                        self._drained = True
+                        self._counted.drained_at_s.append(now_ns / SECOND_NS)
                 case "reject":
                     self._counted.refused += 1
                 case "need_catalogue":  # a receiver that lost it: its event comes with a reconnect
@@ -333,11 +336,19 @@ class LoadGateway:
 
 
 class _History:
-    """Sends what of the backlog is not acknowledged yet, a measured window at a time."""
+    """Sends what of the backlog is not acknowledged yet, a measured window at a time.
 
-    def __init__(self, gateway: LoadGateway, call: Call, window_bytes: int) -> None:
-        self._gateway = gateway
+    `acknowledged` is the gateway's own set, which grows with every Ack of the session.
+    """
+
+    def __init__(
+        self, backlog: list[Message], acknowledged: RangeSet, call: Call, window_bytes: int,
+        clock: Clock,
+    ) -> None:  # fmt: skip
+        self._backlog = backlog
+        self._acknowledged = acknowledged
         self._call = call
+        self._clock = clock
         self._most = window_bytes or 1 << 20
         self._window = float(4 * LEAST_WINDOW)
         self._under_way: deque[tuple[Message, int]] = deque()
@@ -346,23 +357,21 @@ class _History:
 
     async def run(self) -> None:
         """Send everything, then return."""
-        gateway = self._gateway
-        for message in gateway._history:  # noqa: SLF001  # its own half
-            if message.stop - 1 in gateway._acknowledged:  # noqa: SLF001
+        for message in self._backlog:
+            if message.stop - 1 in self._acknowledged:
                 continue
             while self._bytes >= self._window:
                 self._room.clear()
                 await self._room.wait()
-            self._under_way.append((message, gateway._clock.monotonic_ns()))  # noqa: SLF001
+            self._under_way.append((message, self._clock.monotonic_ns()))
             self._bytes += len(message.encoded)
             await self._call.write(message.encoded)
 
     def acknowledged(self, now_ns: int) -> None:
         """Take note of an Ack: make room, and measure."""
-        gateway = self._gateway
         while self._under_way:
             message, sent_ns = self._under_way[0]
-            if message.stop - 1 not in gateway._acknowledged:  # noqa: SLF001
+            if message.stop - 1 not in self._acknowledged:
                 break
             self._under_way.popleft()
             per_s = self._bytes * SECOND_NS / max(1, now_ns - sent_ns)
@@ -370,10 +379,11 @@ class _History:
             self._window += (goal - self._window) / 8
             self._bytes -= len(message.encoded)
             self._room.set()
-        done = len(gateway._history) and gateway._history[-1].stop - 1 in gateway._acknowledged  # noqa: SLF001
-        if done and not gateway._drained:  # noqa: SLF001
-            gateway._drained = True  # noqa: SLF001
-            gateway._counted.drained_at_s.append(now_ns / SECOND_NS)  # noqa: SLF001
+
+    @property
+    def drained(self) -> bool:
+        """Whether all of the backlog is acknowledged."""
+        return not self._backlog or self._backlog[-1].stop - 1 in self._acknowledged
 
 
 def _ending(errors: BaseExceptionGroup[Exception], parting: Parting) -> str:

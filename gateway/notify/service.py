@@ -205,7 +205,7 @@ class DutyService:
             except asyncio.CancelledError:
                 self._queue(tell)  # another task failed: it is sent when all run again
                 raise
-            except Exception as error:
+            except Exception as error:  # the message is put on record as not told, whatever it was
                 self._failed(tell, message, f"a fault of ours: {type(error).__name__}")
                 raise
             else:

@@ -35,7 +35,7 @@ class LastWord:
             await self._run(self._emit)
         except DeviceError:
             raise
-        except Exception:
+        except Exception:  # a fault of ours says its last word too; it is raised on
             await self._say()
             raise
         await self._say()

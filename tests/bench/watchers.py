@@ -109,7 +109,7 @@ def flood() -> None:
             before = cpu_s(pid)
             for register in range(MANY):
                 plant.set(register, 200)
-            until(lambda data=world.data: _total(data) == MANY, limit_s=120, what="all stand")  # type: ignore[misc]
+            until(lambda data=world.data: _total(data) == MANY, limit_s=120, what="all stand")  # type: ignore[misc]  # mypy and defaults
             time.sleep(5)
             print(f"{MANY} alarms, {count} watchers: {cpu_s(pid) - before:.2f} s of CPU;"
                   f" each {read[1] / max(1, count):.0f} lines,"

@@ -71,9 +71,8 @@ def test_a_minute_is_what_its_samples_say(batches: list[list[tuple[int, float, i
         roller.feed(batch_of(samples))
     columns = roller.take(0)
     everything = [one for samples in batches for one in samples]
-    if not any(
-        abs(value) > 1e30 for _, value, _ in everything
-    ):  # sums of those cancel as they come
+    # Sums of huge values cancel in whatever order they come.
+    if not any(abs(value) > 1e30 for _, value, _ in everything):
         for point in {at for at, _, _ in everything} | {9_999}:
             assert same(columns.minute(point), plainly(everything, point))
     for chunk, payload in encode(columns):

@@ -58,9 +58,7 @@ ASK_S = 0.2
 WHOLE = "marker to receiver"
 PER_REQUEST = 125  # registers a Modbus read brings at most
 STEPS_PER_S = 10
-MOST_SINGLE = (
-    20  # those before the flood is declared: ten, and what came in the same poll of others
-)
+MOST_SINGLE = 20  # before the flood is declared: ten, and what came in the same poll of others
 ARRIVE_S = 240  # everything must have arrived by then; a limit of the test, no figure
 
 

@@ -215,9 +215,8 @@ def judge(store: Store, told: Told) -> list[str]:
     counted = 0
     for (payload,) in store.rows("SELECT payload FROM records WHERE (id >> 40) % 4 = 1"):
         gap = wire.Event.FromString(payload).gap
-        if (
-            gap.stream == int(Stream.TELEMETRY) and not gap.first_sequence
-        ):  # else acknowledged, made room
+        # One that names a sequence is of what was acknowledged and made room.
+        if gap.stream == int(Stream.TELEMETRY) and not gap.first_sequence:
             counted += gap.count
         if gap.stream == int(Stream.ALARM):
             wrong.append(f"a gap record says that {gap.count} alarms are lost: {gap.cause}")

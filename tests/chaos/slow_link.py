@@ -133,7 +133,7 @@ async def gateway(folder: Path, options: argparse.Namespace) -> None:
                 due_ns += SECOND_NS
                 await clock.sleep_until(due_ns + rng.randrange(SECOND_NS // 2))
             deadline_ns = clock.monotonic_ns() + 60 * SECOND_NS
-            while clock.monotonic_ns() < deadline_ns and not _alarms_gone(log):  # noqa: ASYNC110
+            while clock.monotonic_ns() < deadline_ns and not _alarms_gone(log):  # noqa: ASYNC110 - a file
                 await asyncio.sleep(0.1)
             await bare
             print(await made, int(uplink.statistics()["copied_alarm_records"]))

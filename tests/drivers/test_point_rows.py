@@ -62,4 +62,4 @@ def test_what_differs_is_not_equal() -> None:
     assert PointRows([one]) != PointRows([other])
     assert PointRows([one]) != PointRows([one, other])
     zero = PointRows([PointRow(1, "a", SETTINGS[0], Loose(value=v)) for v in (0.0, -0.0)])
-    assert math.copysign(1, zero[1].address.value) == -1  # type: ignore[arg-type]
+    assert math.copysign(1, zero[1].address.value) == -1  # type: ignore[arg-type]  # a float here

@@ -25,7 +25,7 @@ import gi  # type: ignore[import-not-found]  # of the system interpreter, not of
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import (  # type: ignore[import-not-found]  # as above  # noqa: E402
+from gi.repository import (  # type: ignore[import-not-found]  # as above  # noqa: E402  # versions first
     GLib,
     Gst,
     GstRtsp,

@@ -23,7 +23,7 @@ import gi  # type: ignore[import-not-found]  # of the system interpreter, not of
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import (  # type: ignore[import-not-found]  # as above  # noqa: E402
+from gi.repository import (  # type: ignore[import-not-found]  # as above  # noqa: E402  # versions first
     GLib,
     Gst,
     GstRtsp,
@@ -31,9 +31,8 @@ from gi.repository import (  # type: ignore[import-not-found]  # as above  # noq
 )
 
 ROLE = "viewer"
-REPEATS = (
-    60  # of a run of about 2 s; a client is disconnected at the end, as by a camera that restarts
-)
+REPEATS = 60
+"""Of a run of about 2 s; a client is disconnected at the end, as by a camera that restarts."""
 
 
 def prepared(clip: Path, cache: Path, first: int, last: int) -> Path:

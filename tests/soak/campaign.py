@@ -164,7 +164,10 @@ async def _one(plant: Plant, fault: Fault) -> tuple[float, float]:
             what = f"{name} disturbs {other}: {theirs.quality}, {dict(theirs.events)}"
             await until(lambda: plant.good(other), what)  # noqa: B023  # waited for here
     await act(fault.end)
-    healed = lambda: plant.good(fault.source)  # noqa: E731
+
+    def healed() -> bool:
+        return plant.good(fault.source)
+
     return shown_s, await until(healed, f"{name} does not heal: {watch.quality}")
 
 

@@ -381,7 +381,7 @@ async def test_only_reading_functions_are_ever_sent_whatever_goes_wrong() -> Non
             ]:  # fmt: skip
                 before, requests = getattr(device.faults, fault), device.requests
                 setattr(device.faults, fault, value)
-                await sink.until(lambda least=requests: device.requests > least + 6)  # type: ignore[misc]
+                await sink.until(lambda least=requests: device.requests > least + 6)  # type: ignore[misc]  # mypy and defaults
                 setattr(device.faults, fault, before)
             device.forbid("holding", 30, 33)
             await sink.until(lambda: "device.illegal_address" in sink.kinds())

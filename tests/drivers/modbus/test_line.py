@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -22,6 +23,7 @@ from drivers.modbus.line import LineExchange
 from tests.fakes import modbus_line
 from tests.fakes.modbus_server import Device
 
+Frame = Callable[[bytes], bytes]
 SECOND = 10**9
 FRAMINGS = [(rtu, modbus_line.rtu), (ascii_framing, modbus_line.ascii_frame)]
 both = pytest.mark.parametrize(("framing", "frame"), FRAMINGS, ids=["rtu", "ascii"])
@@ -56,7 +58,7 @@ def test_the_check_sums_agree_with_the_bitwise_ones(adu: bytes) -> None:
 @example(17, Area.HOLDING, 0x300, 2, b"", True)  # the echo looks like an answer of three bytes
 def test_the_answer_is_found_after_noise_and_echo(
     framing: ModuleType,
-    frame: object,
+    frame: Frame,
     unit: int,
     area: Area,
     address: int,
@@ -66,7 +68,7 @@ def test_the_answer_is_found_after_noise_and_echo(
 ) -> None:
     request = read(area, unit, address, count)
     adu = _answer(request)
-    stream = (framing.encode(request) if echo else b"") + noise + frame(adu)  # type: ignore[operator]
+    stream = (framing.encode(request) if echo else b"") + noise + frame(adu)
     found = framing.find(request, stream)
     # Noise may by chance begin what looks like an answer; then it is not yet or never taken, but
     # never with another value.
@@ -90,24 +92,24 @@ def test_the_answer_is_found_after_noise_and_echo(
     ],
 )
 def test_what_is_not_the_answer_is_refused_or_stepped_over(
-    framing: ModuleType, frame: object, answer: bytes, code: int | None
+    framing: ModuleType, frame: Frame, answer: bytes, code: int | None
 ) -> None:
     request = read(Area.HOLDING, 17, 0x160, 2)
-    stream = frame(answer)  # type: ignore[operator]
+    stream = frame(answer)
     found = framing.find(request, stream)
     assert (None if found is None else found.code) == code
     if found is None:
-        right = frame(b"\x11\x03\x04\x00\x07\x00\x08")  # type: ignore[operator]
+        right = frame(b"\x11\x03\x04\x00\x07\x00\x08")
         assert framing.find(request, stream + right) == (0, b"\x00\x07\x00\x08")
 
 
 @both
 @given(st.data())
 def test_a_changed_answer_is_never_a_value(
-    framing: ModuleType, frame: object, data: st.DataObject
+    framing: ModuleType, frame: Frame, data: st.DataObject
 ) -> None:
     request = read(Area.HOLDING, 17, 5, 4)
-    stream = bytearray(frame(_answer(request)))  # type: ignore[operator]
+    stream = bytearray(frame(_answer(request)))
     at = data.draw(st.integers(0, len(stream) - 1))
     stream[at] ^= data.draw(st.integers(1, 255))
     found = framing.find(request, bytes(stream))
@@ -139,7 +141,7 @@ def test_functions_whose_length_the_device_decides(request_: Request, answer: by
 @both
 @given(st.lists(st.binary(max_size=60), max_size=8))
 def test_noise_alone_never_becomes_a_value(
-    framing: ModuleType, frame: object, chunks: list[bytes]
+    framing: ModuleType, frame: Frame, chunks: list[bytes]
 ) -> None:
     exchange = LineExchange(framing, SECOND, SECOND // 20)
     buffer = bytearray(20)

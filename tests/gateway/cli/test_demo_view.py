@@ -21,7 +21,7 @@ from gateway.cli.demo_view import (
 )
 
 S = 1_000_000_000
-FACTS = Facts(1500, "/clips/vtest.avi", "http://127.0.0.1:9/metrics", "/tmp/demo/store")  # noqa: S108
+FACTS = Facts(1500, "/clips/vtest.avi", "http://127.0.0.1:9/metrics", "/tmp/demo/store")  # noqa: S108  # shown only
 PAST = Reading(0, 1000, 0, 0, 0, {}, 4000, 0, True, 0.0)
 BEFORE = replace(PAST, monotonic_ns=9 * S, values=12_000, sent_bytes=9000)
 NOW = Reading(

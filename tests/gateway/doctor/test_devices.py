@@ -166,7 +166,7 @@ points = "gas.csv"
         site = site_of(tmp_path, text, {"gas.csv": rows})
         found = of(await visited(site, tmp_path), "gas-line")
         config = site.devices[0].config
-        holder = open_port(config, lambda _: None, lambda _: None)  # type: ignore[arg-type]
+        holder = open_port(config, lambda _: None, lambda _: None)  # type: ignore[arg-type]  # of serial_line
         try:
             (taken,) = of(await visited(site, tmp_path), "gas-line")
         finally:

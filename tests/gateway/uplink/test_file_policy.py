@@ -160,9 +160,8 @@ async def test_a_restart_of_the_uplink_does_not_begin_the_days_bytes_anew(
         assert files.complete(first)
         day, _, used_bytes = log.state(FILES_STATE + "province").partition(b" ")
         assert (int(day) > 20_000, used_bytes) == (True, b"1000")
-        log.save_state(
-            {FILES_STATE + "province": b"999999999 1000"}
-        )  # a later day: midnight changes nothing
+        # A later day: midnight changes nothing.
+        log.save_state({FILES_STATE + "province": b"999999999 1000"})
         second = await put(log, b"b" * 1000, "video/mp4")
         async with running(limited, log):
             await until(lambda: not log.cursor("province", Stream.EVIDENCE).missing(1, 3))

@@ -32,7 +32,8 @@ class Model:
     """What `Thinner` promises, written down once more, one sample at a time."""
 
     choice: Choice
-    kept: dict[int, tuple[object, int, int]] = field(default_factory=dict)  # value, quality, time
+    kept: dict[int, tuple[float | str, int, int]] = field(default_factory=dict)
+    """Value, quality and time of the newest that was kept, by point."""
 
     def keeps(self, number: int, value: float | str, quality: int, time_ns: int) -> bool:
         point = next((one for one in POINTS if one.id == number), None)
@@ -60,8 +61,8 @@ class Model:
     def matters(
         self,
         point: wire.Point | None,
-        now: tuple[object, int, int],
-        last: tuple[object, int, int],
+        now: tuple[float | str, int, int],
+        last: tuple[float | str, int, int],
     ) -> bool:
         if now[1] != last[1] or type(now[0]) is not type(last[0]):
             return True
@@ -70,12 +71,12 @@ class Model:
             due = now[2] // self.choice.every_ns != last[2] // self.choice.every_ns
         if isinstance(now[0], str) or isinstance(last[0], str):
             return now[0] != last[0] or (due and not self.choice.on_change)
-        value, before = float(now[0]), float(last[0])  # type: ignore[arg-type]
+        value, before = float(now[0]), float(last[0])
         edges: list[float] = []
         deadband, ranged = 0.0, False
         if point is not None:
             for name, inward in (("low_low", 1), ("low", 1), ("high", -1), ("high_high", -1)):
-                if point.HasField(name):  # type: ignore[arg-type]
+                if point.HasField(name):  # type: ignore[arg-type]  # names of optional fields
                     limit = getattr(point, name)
                     edges += [limit, limit + inward * point.deadband]
             ranged = point.HasField("range_low") and point.HasField("range_high")
@@ -144,7 +145,7 @@ def rows(batch: ColumnBatch) -> list[tuple[int, object, int, int]]:
     return list(zip(batch.points.tolist(), values, batch.quality.tolist(), times, strict=True))
 
 
-def typed(batch: ColumnBatch) -> list[object]:
+def typed(batch: ColumnBatch) -> list[float | str]:
     """Values with their column's kind, so that 1 of int64 and 1 of uint64 are told apart."""
     if isinstance(batch.values, tuple):
         return list(batch.values)
@@ -180,7 +181,7 @@ def test_what_is_kept_is_what_the_model_keeps(
         expected = [
             row
             for row, value in zip(rows(batch), typed(batch), strict=True)
-            if model.keeps(row[0], value, row[2], row[3])  # type: ignore[arg-type]
+            if model.keeps(row[0], value, row[2], row[3])
         ]
         part = thinner.feed(batch)
         assert same(rows(part) if part is not None else [], expected)
@@ -237,7 +238,7 @@ def test_a_derived_stream_covers_its_log_and_reads_back_as_the_model(
             expected += [
                 row
                 for row, value in zip(rows(batch), typed(batch), strict=True)
-                if model.keeps(row[0], value, row[2], row[3])  # type: ignore[arg-type]
+                if model.keeps(row[0], value, row[2], row[3])
             ]
     last_key = records[-1].group
     assert same(read, expected), "nothing more and nothing less than what is promised"
