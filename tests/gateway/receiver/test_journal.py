@@ -136,6 +136,7 @@ async def test_receivers_go_on_while_the_store_is_away(tmp_path: Path, journal: 
 
 
 async def test_a_journal_that_is_killed_loses_nothing(tmp_path: Path, target: str) -> None:
+    jetstream.require()
     server = jetstream.JetStream()
     server.start()
     chain = Chain(Stream.ALARM)
