@@ -4,7 +4,8 @@ Guarantees: only samples after the last one stored and before the first one rece
 emitted, so nothing comes twice; what cannot be filled is told as `opcua.gap` with its count of
 points; what was filled is told as `opcua.backfill` after its batches. A gap whose filling was cut
 short is filled at the next session: values of the part that was done come again with equal times.
-A history that refuses, or does not answer, costs the gap and never the session.
+A history that refuses, or does not answer, costs the gap and never the session. At most MOST_GAPS
+wait: of a server that loses faster than its history is read what is beyond is told as lost.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from drivers.opcua.wire import CodecError
 _PAGE_VALUES = 1000
 _CALL_NODES = 100  # where the server names no limit
 _HISTORY_READ = 0x04  # bit of UserAccessLevel (OPC 10000-3, 8.57)
+MOST_GAPS = 32
 _PATIENCE = 20  # looks for first values, a quarter of a second apart
 _TICK_NS = 100
 _BACKWARDS_NS = 1_000_000_000  # less is jitter of stamps
@@ -54,14 +56,38 @@ class Backfiller:
         self._ledger = ledger
         self._fresh = asyncio.Event()
         self._newest_ns: dict[int, int] = {}
+        self._given_up: list[Gap] = []
 
     def open(self, gap: Gap) -> None:
         """Take a gap to be filled."""
-        self._device.state.gaps.append(gap)
+        gaps = self._device.state.gaps
+        gaps.append(gap)
+        if len(gaps) > MOST_GAPS:
+            self._give_up(gaps.pop(1))  # the first may be under way
         self._device.state.save_gaps()
         self._device.awaiting_first = True
         self._device.counters.gaps += 1
         self._fresh.set()
+
+    def _give_up(self, gap: Gap) -> None:
+        """Note a gap that is not filled, in one with those before it."""
+        for before in self._given_up:
+            before.from_ns = min(before.from_ns, gap.from_ns)
+            before.count += gap.count
+            np.maximum(before.since, gap.since, out=before.since)
+            return
+        since, cause = np.array(gap.since), "too many gaps to be filled"
+        self._given_up.append(Gap(since, since, gap.from_ns, cause, gap.count))
+
+    async def _tell_given_up(self) -> None:
+        """Say what is not filled, since too much waits."""
+        given_up, self._given_up = self._given_up, []
+        for gap in given_up:
+            now_ns, points = self._device.clock.wall_ns(), int(np.count_nonzero(gap.since))
+            event = self._device.events.gap(
+                now_ns, gap.from_ns, cause=gap.cause, count=gap.count, points=points
+            )
+            await self._emit(event)
 
     async def run(self, keeper: ItemKeeper) -> None:
         """Fill gaps one after another; ends only by its end."""
@@ -70,6 +96,7 @@ class Backfiller:
         while True:
             await keeper.complete.wait()
             while state.gaps:
+                await self._tell_given_up()
                 gap = state.gaps[0]
                 await self._await_first(gap)
                 await self._fill(gap)

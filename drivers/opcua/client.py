@@ -38,6 +38,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from drivers.contract import DeviceError
 from drivers.opcua.config import OpcUaConfig
+from drivers.opcua.expiry import OURS, SERVERS, USERS
 from drivers.opcua.faults import REFUSED_LOGIN, NoAnswerError, StatusError, status_sentence
 from drivers.opcua.guard import (
     ALLOWED_REQUESTS,
@@ -55,6 +56,8 @@ from drivers.opcua.trust import (
     TrustError,
     check_server,
     check_validity,
+    end_ns_of,
+    load_certificate,
     load_identity,
     load_user,
     read_password,
@@ -141,6 +144,8 @@ class Link:
         self._client = ReadOnlyClient(endpoint, self._seconds)
         self._client.name = self._client.description = label
         self._open = False
+        self.ends_ns: dict[str, int] = {}
+        """When certificates of this connection end, ns since 1970: OURS, USERS, SERVERS."""
 
     async def open(self, now_ns: int, saved: SavedSession | None = None) -> bool:
         """Check the server's certificate, open the channel, resume or create a session.
@@ -173,6 +178,7 @@ class Link:
             certificate, client.user_private_key = load_user(
                 config.user_certificate, config.user_key
             )
+            self.ends_ns[USERS] = end_ns_of(certificate)
             return {"certificate": certificate}
         if config.password_file is not None:
             return {"username": config.user, "password": read_password(config.password_file)}
@@ -216,7 +222,17 @@ class Link:
         check_server(
             presented, pinned=config.server_certificate, folder=config.trust, now_ns=now_ns
         )
+        self.ends_ns[OURS] = end_ns_of(identity.certificate)
+        self.ends_ns[SERVERS] = end_ns_of(presented.certificate)
         self._use(identity, presented.certificate)
+
+    def look_again(self) -> None:
+        """Read our own certificates' files anew: they may have been renewed meanwhile."""
+        config = self._config
+        for whose, file in ((OURS, config.certificate), (USERS, config.user_certificate)):
+            if whose in self.ends_ns and file is not None:
+                with contextlib.suppress(TrustError):
+                    self.ends_ns[whose] = end_ns_of(load_certificate(file))
 
     def _use(self, identity: Identity, server: x509.Certificate) -> None:
         mode = ua.MessageSecurityMode[self._config.mode]

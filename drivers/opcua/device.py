@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,7 @@ from drivers.contract import Clock, DriverPoint, Int64Array, UInt64Array
 from drivers.opcua.batches import BatchMaker
 from drivers.opcua.config import OpcUaAddress, OpcUaConfig
 from drivers.opcua.events import EventMaker, OverflowTally
+from drivers.opcua.expiry import ExpiryWatch
 from drivers.opcua.field_table import FieldTable
 from drivers.opcua.repeats import EchoFilter, RepeatFilter
 from drivers.opcua.revised import Revisions
@@ -47,6 +48,8 @@ class Device:
 
     last_value_ns: wall clock of the last values received, or None before the first ever.
     server_state: what the server last said of itself (life.STATES), 0: running.
+    ends_ns: when certificates of the present session end, by whose they are (expiry.py).
+    unsaved_told: why `state` was last said not to be written, empty: it is.
     renumbered_told: namespace indexes that were said to mean others now, with those of today.
     misfits: handles of points whose values were said not to fit their type.
     unread: why a field of a structure or an array could not be read, by handle, as last told.
@@ -77,6 +80,9 @@ class Device:
     unread: dict[int, str] = field(default_factory=dict)
     last_value_ns: int | None = None
     server_state: int = 0
+    unsaved_told: str = ""
+    expiry: ExpiryWatch = field(default_factory=ExpiryWatch)
+    ends_ns: Mapping[str, int] = field(default_factory=dict)
     renumbered_told: dict[int, int] = field(default_factory=dict)
     indexes_told: bool = False
     awaiting_first: bool = False

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from drivers.contract import DeviceError, Emit, Quality
 from drivers.opcua.client import Link, SavedSession
 from drivers.opcua.device import Device
+from drivers.opcua.expiry import DAY_NS
 from drivers.opcua.faults import BUSY, StatusError
 from drivers.opcua.ledger import Ledger
 from drivers.opcua.life import FailoverError
@@ -137,9 +138,15 @@ class OpcUaDriver:
         await emit(device.events.link_down(now_ns, why))
 
     def statistics(self) -> Mapping[str, float]:
-        """Counts since start; `reconnects` are sessions after the first."""
+        """Counts since start; `reconnects` are sessions after the first.
+
+        certificate_days: until the first certificate of the present session ends.
+        """
         counters = {name: float(value) for name, value in asdict(self._device.counters).items()}
         counters["reconnects"] = max(0.0, counters.pop("sessions") - 1)
+        if self._device.ends_ns:
+            left_ns = min(self._device.ends_ns.values()) - self._device.clock.wall_ns()
+            counters["certificate_days"] = left_ns / DAY_NS
         return counters | self._device.traffic.statistics()
 
 

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from drivers.contract import SourceEvent, quality_word
 from drivers.opcua.alarms import AlarmEvent
+from drivers.opcua.expiry import OURS, SERVERS, USERS
 
 _NAMED_POINTS = 5
+_CERTIFICATES: Mapping[str, tuple[str, str, str]] = {
+    OURS: (
+        "本网关", "renew it and have the server trust the new one", "请更换并让服务器信任新证书",
+    ),
+    USERS: ("登录用户", "renew it and have the server know the new one", "请更换并在服务器登记"),
+    SERVERS: (
+        "服务器", "have it renewed and trust the new one here",
+        "请服务器更换，并在本网关信任新证书",
+    ),
+}  # fmt: skip
 _OVERFLOW_PERIOD_NS = 60 * 10**9
 
 Attributes = Mapping[str, str | int | float | bool]
@@ -150,6 +162,32 @@ class EventMaker:
             f" {_named(tags)}; they are watched anew.",
             {"points": len(tags)},
         )
+
+    def certificate(self, now_ns: int, whose: str, end_ns: int) -> SourceEvent:
+        """A certificate ends soon, or has ended: nothing is read any more at the next connect."""
+        day = f"{datetime.fromtimestamp(end_ns // 10**9, UTC):%Y-%m-%d}"
+        days = (end_ns - now_ns) // (86_400 * 10**9)
+        chinese, todo, zh = _CERTIFICATES[whose]
+        when, then = f"ends on {day}, in {days} days", f"将于{day}到期，剩余{days}天"
+        if days < 0:
+            when, then = f"ended on {day}", f"已于{day}过期"
+        text = (
+            f"{self._device}: {whose} certificate {when}: {todo}, else nothing is read after the"
+            f" next connect {chinese}证书{then}：{zh}，否则重新连接后无法采集."
+        )
+        said: Attributes = {"whose": whose, "until": day, "days": days}
+        return self._event("device.certificate", now_ns, text, said)
+
+    def unsaved(self, now_ns: int, why: str) -> SourceEvent:
+        """What has to survive our own end cannot be written; why empty: it can again."""
+        text = "what has to survive a restart is written again 状态文件已恢复写入."
+        if why:
+            text = (
+                f"what has to survive a restart of the gateway cannot be written ({why}): values go"
+                " on; after a restart some may come twice, and some not be read back"
+                " 状态文件无法写入，采集继续，重启后可能重复或缺少补采."
+            )
+        return self._event("device.warning", now_ns, f"{self._device}: {text}", {})
 
     def server_state(self, now_ns: int, word: str) -> SourceEvent:
         """The server says of itself that it does not run, or runs again."""

@@ -2,7 +2,8 @@
 
 Guarantees: a server that answers nothing is found in PERIOD_MS plus `timeout_ms`; one that answers
 no reads, but goes on publishing, is told and not lost; the channel is renewed in time, and so often
-is asked that neither a channel nor a session that the server gives a short life ends of itself.
+is asked that neither a channel nor a session that the server gives a short life ends of itself. A
+certificate that ends soon, and a disk that takes no state, are told.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from drivers.contract import DeviceError, Emit
 from drivers.opcua import services
 from drivers.opcua.client import Link
 from drivers.opcua.device import Device
+from drivers.opcua.expiry import DAY_NS, SOON_DAYS
 from drivers.opcua.faults import BUSY, NoAnswerError, StatusError
 from drivers.opcua.standby import HEALTHY, rating
 
@@ -70,11 +72,14 @@ class Life:
     async def begin(self) -> None:
         """Look for the first time, when the session stands."""
         self._renew_ns = self._renewal_ns()
+        self._device.ends_ns = self._link.ends_ns
+        await self._mind_ourselves()
         await self._ask()
 
     async def look(self) -> None:
         """Ask, and renew the channel where that is due; DeviceError where the server is lost."""
         clock = self._device.clock
+        await self._mind_ourselves()
         asked_ns = clock.monotonic_ns()
         try:
             await self._ask()
@@ -107,6 +112,28 @@ class Life:
             if better is not None:
                 why = f"it is {STATES[state]}" if state in STATES and state else ""
                 raise FailoverError(f"{here}: {why or f'its ServiceLevel is {level}'}", better)
+
+    async def _mind_ourselves(self) -> None:
+        await self._mind_disk()
+        await self._mind_certificates()
+
+    async def _mind_certificates(self) -> None:
+        """Tell which certificates end soon; of ours one that was renewed meanwhile does not."""
+        device, link, now_ns = self._device, self._link, self._device.clock.wall_ns()
+        if not (due := device.expiry.feed(link.ends_ns, now_ns)):
+            return
+        link.look_again()
+        for whose in due:
+            end_ns = link.ends_ns[whose]
+            if end_ns - now_ns <= SOON_DAYS * DAY_NS:
+                await self._emit(device.events.certificate(now_ns, whose, end_ns))
+
+    async def _mind_disk(self) -> None:
+        """Tell when `state_dir` takes nothing, and when it does again; other words are no news."""
+        device, why = self._device, self._device.state.trouble
+        if bool(why) is not bool(device.unsaved_told):
+            device.unsaved_told = why
+            await self._emit(device.events.unsaved(device.clock.wall_ns(), why))
 
     async def _mind_state(self, state: int) -> None:
         """Tell when the server says that it does not run, and when it does again."""

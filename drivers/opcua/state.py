@@ -13,15 +13,19 @@ A power cut may lose the last writes; by then the server has forgotten the subsc
     <device>.NODES.namespaces.json  what namespace indexes meant when these nodes were first read
 
 A file that cannot be read is taken as absent: then history and the gap event say what is missing.
+A disk that takes nothing costs only what would have to survive, and says so (`trouble`): the server
+goes on being read. `times` is mapped, so its blocks are written before: a store into a page that a
+full disk cannot back would end the process (SIGBUS).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +33,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from drivers.contract import DeviceError, DriverPoint, Int64Array
+from drivers.contract import DriverPoint, Int64Array
 from drivers.opcua.address import OpcUaAddress
 
 _VERSION = 1
@@ -101,22 +105,25 @@ class State:
         self.gaps: list[Gap] = []
         self._addresses = hashlib.sha256(addresses.encode()).hexdigest()[:16]
         self.namespaces: list[str] = []
+        self._troubles: dict[str, str] = {}
+        self._mapped = False
 
     @property
     def durable(self) -> bool:
         """Tell whether it outlives this process."""
-        return self._folder is not None
+        return self._mapped and not self.trouble
 
     def load(self) -> None:
-        """Read the files, once; raises DeviceError where the folder cannot be used."""
+        """Read the files, once."""
         if self._loaded or self._folder is None:
             return
-        try:
+        self._loaded = True
+        with self._writing("times"):
             self._folder.mkdir(parents=True, exist_ok=True)
             self._map_times(self._path(f"{self._tags}.times"))
-        except OSError as error:
-            raise DeviceError(f"state_dir {self._folder} cannot be used: {error}") from error
-        self._loaded = True
+            self._mapped = True
+        if not self._mapped:
+            self._read_times(self._path(f"{self._tags}.times"))
         self._read_gaps()
         self._read_namespaces()
         try:
@@ -131,20 +138,45 @@ class State:
         self.link = link
         self._read_positions()
 
+    @property
+    def trouble(self) -> str:
+        """Why the folder does not take all of it, or empty."""
+        return next(iter(self._troubles.values()), "")
+
+    @contextlib.contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        """Note what keeps the disk from taking a file, and that it takes it again."""
+        try:
+            yield
+        except OSError as error:
+            self._troubles[what] = f"{error.filename or self._folder}: {error.strerror or error}"
+        else:
+            self._troubles.pop(what, None)
+
     def _map_times(self, path: Path) -> None:
         count = max(1, len(self.source_ns))
         size = 8 * count
-        with path.open("ab") as file:
-            if file.tell() != size:
-                file.truncate(0)
-                file.truncate(size)
+        content = path.read_bytes() if path.exists() else b""
+        if len(content) != size or path.stat().st_blocks * 512 < size:
+            _replace(path, content if len(content) == size else bytes(size), synced=True)
         mapped = np.memmap(path, np.int64, "r+", shape=(count,))
         self.source_ns = mapped[: len(self.source_ns)]
+
+    def _read_times(self, path: Path) -> None:
+        """Take the times of before into memory, from a disk that can be read at most."""
+        with contextlib.suppress(OSError):
+            content = path.read_bytes()
+            if len(content) == 8 * len(self.source_ns):
+                self.source_ns = np.frombuffer(content, np.int64).copy()
 
     def save_gaps(self) -> None:
         """Write the outages still to be filled, after a change."""
         if self._folder is None:
             return
+        with self._writing("gaps"):
+            self._write_gaps()
+
+    def _write_gaps(self) -> None:
         path = self._path(f"{self._tags}.gaps.npz")
         if not self.gaps:
             path.unlink(missing_ok=True)
@@ -177,9 +209,8 @@ class State:
         self.namespaces = list(namespaces)
         if self._folder is not None:
             path = self._path(f"{self._addresses}.namespaces.json")
-            fresh = path.with_suffix(".new")
-            fresh.write_text(json.dumps(self.namespaces), encoding="utf-8")
-            fresh.replace(path)
+            with self._writing("namespaces"):
+                _replace(path, json.dumps(self.namespaces).encode())
 
     def _read_namespaces(self) -> None:
         try:
@@ -200,15 +231,12 @@ class State:
         if self._folder is None:
             return
         path = self._path("session.json")
-        if self.link is None:
-            path.unlink(missing_ok=True)
-            return
-        content = {"version": _VERSION, "points": self._print} | _write_link(self.link)
-        fresh = path.with_suffix(".new")
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-        fresh.replace(path)
+        with self._writing("session"):
+            if self.link is None:
+                path.unlink(missing_ok=True)
+                return
+            content = {"version": _VERSION, "points": self._print} | _write_link(self.link)
+            _replace(path, json.dumps(content).encode())
 
     def stored(self, subscription: int, sequence: int) -> None:
         """Note that a notification is on disk."""
@@ -216,9 +244,8 @@ class State:
         if self._folder is None:
             return
         text = "".join(f"{a} {b}\n" for a, b in self.position.items())
-        fresh = self._path("position.new")
-        fresh.write_text(text, encoding="ascii")
-        fresh.replace(self._path("position"))
+        with self._writing("position"):
+            _replace(self._path("position"), text.encode("ascii"))
 
     def forget(self, subscription: int) -> None:
         """Drop a subscription that the server has no more."""
@@ -231,6 +258,21 @@ class State:
         if self._folder is None:
             raise ValueError("a state in memory has no files")
         return self._folder / f"{self._name}.{suffix}"
+
+
+def _replace(path: Path, content: bytes, *, synced: bool = False) -> None:
+    """Replace a file whole, readable by its owner only. Raises OSError; then the old one stays.
+
+    synced: its blocks are on the disk, and nothing later can want for them.
+    """
+    fresh = path.with_name(f"{path.name}.new")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        if synced:
+            file.flush()
+            os.fsync(handle)
+    fresh.replace(path)
 
 
 def _write_link(link: SavedLink) -> dict[str, Any]:

@@ -66,6 +66,11 @@ def load_certificate(path: Path) -> x509.Certificate:
     return _load(path, "certificate", *readers)
 
 
+def end_ns_of(certificate: x509.Certificate) -> int:
+    """When it ends, ns since 1970."""
+    return int(certificate.not_valid_after_utc.timestamp()) * 10**9
+
+
 def read_password(path: Path) -> str:
     """Read a password file: its text without one final line end; raises TrustError."""
     try:
@@ -197,6 +202,7 @@ __all__ = [
     "check_server",
     "check_store",
     "check_validity",
+    "end_ns_of",
     "load_certificate",
     "load_identity",
     "load_user",

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _FROM = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-_UNTIL = datetime.datetime(2049, 1, 1, tzinfo=datetime.UTC)
+UNTIL = datetime.datetime(2049, 1, 1, tzinfo=datetime.UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Authority:
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.name)
             .last_update(_FROM)
-            .next_update(_UNTIL)
+            .next_update(UNTIL)
         )
         for application in applications:
             certificate = x509.load_der_x509_certificate(application.certificate.read_bytes())
@@ -63,7 +63,7 @@ def make_authority(
     *,
     above: Authority | None = None,
     path_length: int | None = None,
-    until: datetime.datetime = _UNTIL,
+    until: datetime.datetime = UNTIL,
 ) -> Authority:
     """Write NAME.der of an authority, its own root unless one is above it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def make_application(
     name: str,
     *,
     uri: str | None = None,
-    until: datetime.datetime = _UNTIL,
+    until: datetime.datetime = UNTIL,
     authority: Authority | None = None,
     bits: int = 2048,
 ) -> Application:

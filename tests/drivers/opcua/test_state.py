@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drivers.contract import DeviceError, DriverPoint
+from drivers.contract import DriverPoint
 from drivers.opcua.address import OpcUaAddress
 from drivers.opcua.alarms import FIELDS, read_events
 from drivers.opcua.codec import CodecError
@@ -88,8 +88,23 @@ def test_without_a_folder_everything_stays_in_memory() -> None:
 
 def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DeviceError, match=r"state_dir .* cannot be used"):
-        fresh(tmp_path / "file" / "below")
+    state = fresh(tmp_path / "file" / "below")
+    assert "Not a directory" in state.trouble
+    assert not state.durable
+
+
+def test_times_on_a_disk_that_can_only_be_read_are_still_known(tmp_path: Path) -> None:
+    filled(tmp_path)
+    [times] = tmp_path.glob("*.times")
+    times.write_bytes(times.read_bytes())
+    (tmp_path / f"{times.name}.new").mkdir()  # nothing can take its place
+    with times.open("r+b") as file:
+        file.truncate(0)
+        file.truncate(24)  # sparse, as former releases made it
+    state = fresh(tmp_path)
+    assert state.trouble
+    assert state.position == {7: 41}
+    assert state.source_ns.tolist() == [0, 0, 0]
 
 
 async def test_only_what_is_on_disk_moves_the_position() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from drivers.opcua.inspect import probe
 from drivers.opcua.trust import load_certificate, thumbprint
 from gateway.cli.cert import command as cert
 from gateway.runtime.clock import SystemClock
-from tests.fakes.opcua_certificates import make_application, make_authority
+from tests.fakes.opcua_certificates import UNTIL, make_application, make_authority
 from tests.fakes.opcua_collector import Collector, points, running
 from tests.fakes.opcua_node import NodeServer, install_node_opcua, node, serving
 from tests.waiting import until
@@ -75,6 +76,34 @@ async def test_a_certificate_made_by_our_command_is_taken(shared: NodeServer, po
     made = shared.folder / "made"
     ours = {"certificate": made / "opcua.der", "key": made / "opcua.key"}
     await first_value(by_authority(shared, security=policy, **ours))
+
+
+class Later(SystemClock):
+    """Ten days before the certificates of these tests end."""
+
+    def wall_ns(self) -> int:
+        return super().wall_ns() + AHEAD_NS
+
+
+AHEAD_NS = int((UNTIL - dt.timedelta(days=10)).timestamp()) * 10**9 - SystemClock().wall_ns()
+
+
+async def test_certificates_that_end_soon_are_told_once_while_values_come(
+    shared: NodeServer,
+) -> None:
+    emit = Collector()
+    table = points((node("Double"), "float"))
+    driver = DRIVER.open("dcs", by_authority(shared), table, Later())
+    async with running(driver, emit) as task:
+        await until(lambda: task.done() or bool(emit.samples(100)))
+        if task.done():
+            await task
+        days = driver.statistics()["certificate_days"]
+    assert emit.kinds().count("link.up") == 1
+    told = [one for one in emit.events if one.kind == "device.certificate"]
+    assert [one.attributes["whose"] for one in told] == ["our", "the server's"]
+    assert {one.attributes["until"] for one in told} == {f"{UNTIL:%Y-%m-%d}"}
+    assert 9 < days <= 10
 
 
 async def test_a_user_whom_the_server_does_not_know(shared: NodeServer, tmp_path: Path) -> None:
