@@ -22,8 +22,10 @@ Example:
 @click.command("backup", epilog=EXAMPLE)
 @click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--store", required=True, metavar="DIR", help="A receiver's store in a folder.")
+@click.option("--files", metavar="DIR", type=click.Path(path_type=Path),
+              help="Where its evidence files lie, if `receive` was given --files.")  # fmt: skip
 @AS_JSON
-def command(target: Path, store: str, *, as_json: bool) -> None:
+def command(target: Path, store: str, files: Path | None, *, as_json: bool) -> None:
     """Copy a receiver's store, database and evidence, into a new folder; the receiver goes on."""
     from gateway.receiver.contract import StorePathError
     from gateway.receiver.sqlite.backup import back_up
@@ -34,7 +36,7 @@ def command(target: Path, store: str, *, as_json: bool) -> None:
             text = "a store in PostgreSQL is copied with pg_basebackup or pg_dump"
             print(f"plantgate backup: {text}", file=sys.stderr)
             sys.exit(2)
-        made = back_up(Path(store), target)
+        made = back_up(Path(store), target, files)
     except StorePathError as error:
         print(f"plantgate backup: {error}", file=sys.stderr)
         sys.exit(2)

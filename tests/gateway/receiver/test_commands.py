@@ -150,6 +150,41 @@ async def test_a_backup_that_is_put_back_asks_for_what_came_since(tmp_path: Path
     assert values == [f"{n}.0" for n in range(9)]
 
 
+async def test_a_backup_is_its_owners_alone_and_misses_no_file_unsaid(tmp_path: Path) -> None:
+    store, files = tmp_path / "store", tmp_path / "evidence"
+    chain, picture, made = Chain(Stream.EVIDENCE), b"jpeg" * 100, Telemetry()
+    with receive(store, "--insecure", "--files", str(files)) as (_, target):
+        async with WireGateway(target) as gateway:
+            await gateway.push(Stream.EVENT, made.event())
+            await gateway.push(Stream.EVIDENCE, evidence(picture, chain))
+            await gateway.acknowledged(1)
+            assert (await gateway.next()).evidence_need.offset == 0
+            await gateway.send(part(picture, 0, len(picture)))
+            await gateway.acknowledged(1)
+        lacking = invoke("backup", "--store", store, tmp_path / "1")
+        assert lacking.exit_code == 2
+        assert "name the folder that the receiver was given (--files DIR)" in lacking.output
+        assert not (tmp_path / "1" / "receiver.db").exists(), "half a backup looks like none"
+        umask = os.umask(0)
+        try:
+            whole = invoke("backup", "--store", store, "--files", files, tmp_path / "2")
+        finally:
+            os.umask(umask)
+    assert whole.exit_code == 0, whole.output
+    assert whole.output.endswith("1 evidence files\n")
+    made_of = [tmp_path / "2", *(tmp_path / "2").rglob("*")]
+    modes = {stat.S_IMODE(one.stat().st_mode) for one in made_of if one.is_dir()}
+    assert modes == {0o700}
+    assert stat.S_IMODE((tmp_path / "2" / "receiver.db").stat().st_mode) == 0o600
+
+
+def test_a_backup_of_what_cannot_be_looked_at_is_one_sentence(tmp_path: Path) -> None:
+    told = invoke("backup", "--store", tmp_path / ("x" * 300), tmp_path / "2")
+    assert told.exit_code == 2
+    assert told.output.startswith("plantgate backup: ")
+    assert told.output.endswith("File name too long\n")
+
+
 def test_it_serves_with_the_demo_certificates(tmp_path: Path) -> None:
     certs = tmp_path / "certs"
     assert invoke("cert", "demo", certs).exit_code == 0
