@@ -12,7 +12,8 @@ from drivers.wording import shown
 
 _NUMBERS = re.compile(r"[0-9.]+")
 _WITH_PORT = re.compile(r"([^:/\s]+)[:：]([0-9]{1,5})/?")
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"  # RFC 1123, 2.1, and as people do
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _SCOPE = "%"
 
 

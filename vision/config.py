@@ -293,6 +293,18 @@ class CameraConfig(StrictModel):
             )
         if not parts.hostname:
             raise ValueError(f"the URL names no host: write {parts.scheme}://host/path")
+        try:
+            parts.hostname.encode("idna")  # as the system asks for an address
+        except UnicodeError:
+            raise ValueError(
+                f"{parts.hostname} is no host name: between its dots are 1 to 63 characters each"
+            ) from None
+        try:
+            port = parts.port
+        except ValueError:
+            port = 0
+        if port == 0:
+            raise ValueError("the port behind the host is a number from 1 to 65535") from None
         if parts.username is not None or parts.password is not None:
             raise ValueError(
                 "name and password do not belong in the URL: give user and password_file"

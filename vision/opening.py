@@ -104,6 +104,8 @@ class Door:
             return f"{error.filename or where} cannot be read: {error.strerror}"
         except UnicodeDecodeError:
             return f"{self._config.password_file} cannot be read: it is not UTF-8"
+        except ValueError as error:  # an address that nobody can be asked at
+            return f"{where} cannot be asked: {error}"
         if video.isOpened():
             return video
         video.release()

@@ -57,6 +57,11 @@ def split_address(address: str) -> tuple[str, int]:
     good = re.fullmatch(r"[^\s/@\[\]]+", host) and re.fullmatch(r"[0-9]{1,5}", port)
     if not (colon and good and int(port) <= 65535):
         raise ValueError(f"must be host:port, for example 10.1.2.3:50051, not {shown(address)}")
+    try:
+        host.encode("idna")  # as the system asks for an address
+    except UnicodeError:
+        raise ValueError(f"holds no host name: between its dots are 1 to 63 characters each, not"
+                         f" {shown(address)}") from None  # fmt: skip
     return host, int(port)
 
 

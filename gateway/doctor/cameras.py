@@ -1,8 +1,9 @@
 """Tries a camera once: login, codec, first picture, size, frames a second.
 
 Guarantees: a login is asked for once before FFmpeg may, and never again where it was refused, nor
-within half an hour of a refusal that this command saw; cameras of one host are tried one after
-another; every wait is bounded; no text holds a password. Blocks: call it in a thread.
+within half an hour of a refusal that this command saw, be it of the camera or of the recorder that
+its recorded stream comes from; cameras of one host are tried one after another; every wait is
+bounded; no text holds a password. Blocks: call it in a thread.
 
 Constraint: the caller has set FFmpeg up (vision/ffmpeg.py) before this is imported.
 """
@@ -54,16 +55,6 @@ def try_camera(
     """Say what a camera gives."""
     if camera.is_file:
         return [*_picture(camera, _look(camera, clock, patience_s))]
-    left_ns = lockout.left_ns(camera)
-    if left_ns:
-        minutes = -(-left_ns // 60_000_000_000)
-        return [Finding(
-            camera.name, About.LOGIN, State.NOT_TRIED,
-            f"not tried: this login was refused less than half an hour ago; {minutes} min to go",
-            f"未试:该登录半小时内被拒绝过,还需等待 {minutes} 分钟",
-            f"correct {Path(camera.password_file).name}; once it has changed it is tried at once",
-            f"改正 {Path(camera.password_file).name},修改后可立即再试",
-        )]  # fmt: skip
     try:
         login = Login(camera.user, _password(camera)) if camera.user else None
     except (OSError, UnicodeDecodeError):
@@ -73,27 +64,44 @@ def try_camera(
             "give the gateway's user the right to read it, as UTF-8 text",
             "让网关用户可读该文件(UTF-8 文本)",
         )]  # fmt: skip
-    told = ask(camera.source, login, cnonce=secrets.token_hex(16), timeout_s=_ANSWER_S)
-    if told.outcome is Outcome.LOGIN_REFUSED:
-        lockout.refused(camera)
-    if told.outcome is not Outcome.OK:
-        return [_refusal(camera, told)]
-    found = [_stream(camera, told)]
-    found += _picture(camera, _look(camera, clock, patience_s))
-    return [*found, *_recorded(camera, login)]
+    found = _asked(camera, login, lockout)
+    if found.state not in {State.GOOD, State.DOUBTFUL}:
+        return [found]
+    return [
+        found,
+        *_picture(camera, _look(camera, clock, patience_s)),
+        *_recorded(camera, login, lockout),
+    ]
 
 
-def _recorded(camera: CameraConfig, login: Login | None) -> Iterator[Finding]:
-    """Ask, with the login that was just taken, for the stream that is copied to the disk."""
+def _asked(camera: CameraConfig, login: Login | None, lockout: Lockout) -> Finding:
+    """Ask what there is, unless the login is not to be tried yet."""
+    with lockout.turn(camera) as left_ns:
+        if left_ns:
+            return _not_tried(camera, -(-left_ns // 60_000_000_000))
+        told = ask(camera.source, login, cnonce=secrets.token_hex(16), timeout_s=_ANSWER_S)
+        if told.outcome is Outcome.LOGIN_REFUSED:
+            lockout.refused(camera)
+    return _stream(camera, told) if told.outcome is Outcome.OK else _refusal(camera, told)
+
+
+def _not_tried(camera: CameraConfig, minutes: int) -> Finding:
+    where, file = redacted(camera.source), Path(camera.password_file).name
+    return Finding(
+        camera.name, About.LOGIN, State.NOT_TRIED,
+        f"{where} is not tried: this login was refused less than half an hour ago; {minutes} min"
+        " to go",
+        f"未试 {where}:该登录半小时内被拒绝过,还需等待 {minutes} 分钟",
+        f"correct {file}; once it has changed it is tried at once",
+        f"改正 {file},修改后可立即再试",
+    )  # fmt: skip
+
+
+def _recorded(camera: CameraConfig, login: Login | None, lockout: Lockout) -> Iterator[Finding]:
+    """Ask for the stream that is copied to the disk; a recorder may want another login."""
     if camera.record == "never" or not camera.record_source:
         return
-    recorded = camera.recorded
-    cnonce = secrets.token_hex(16)
-    told = ask(recorded.source, login, cnonce=cnonce, timeout_s=_ANSWER_S)
-    if told.outcome is not Outcome.OK:
-        yield _refusal(recorded, told)
-        return
-    found = _stream(recorded, told)
+    found = _asked(camera.recorded, login, lockout)
     yield replace(found, text=f"recorded: {found.text}", chinese=f"录像码流:{found.chinese}")
 
 

@@ -15,8 +15,10 @@ from gateway.doctor.finding import About, Finding, State
 from gateway.doctor.plausible import Reading, judged
 
 _NAMED = 5
-_GIVEN_UP = frozenset({"link.up", "link.down", "device.illegal_address", "device.period"})
-"""Events that the findings below say themselves."""
+_GIVEN_UP = frozenset(
+    {"link.up", "link.down", "device.illegal_address", "device.period", "device.certificate"}
+)
+"""Events that the findings below, and those of opcua.py, say themselves."""
 
 _Meaning = tuple[tuple[int, ...], State, str, str, str, str]
 _MEANINGS: tuple[_Meaning, ...] = (

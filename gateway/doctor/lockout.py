@@ -4,14 +4,18 @@ Recorders lock an address out after a few refusals, commonly for 30 min (vision/
 kept: a digest of camera and user, when, and the time of the password file. No password. The file
 lies in the user's cache, not in the data directory, which may be another user's.
 
-Guarantees: a file that cannot be read or written costs the memory, nothing else.
+Guarantees: a file that cannot be read or written costs the memory, nothing else. Several threads
+may ask; of one login at one place they take `turn`s, so that what one learns keeps the next from
+trying: a recorder that holds the streams of sixteen cameras is asked once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +23,7 @@ from vision.config import CameraConfig
 from vision.opening import LOCKOUT_NS
 
 _FILE = "refused-logins.json"
+_PORTS = {"rtsp": 554, "http": 80, "https": 443}
 
 
 class Lockout:
@@ -28,9 +33,19 @@ class Lockout:
         self._path = folder / _FILE
         self._now_ns = wall_ns
         self._refused: dict[str, list[int]] = {}
+        self._guard = threading.Lock()
+        self._turns: dict[str, threading.Lock] = {}
         with suppress(OSError, ValueError, TypeError, AttributeError):
             held = json.loads(self._path.read_text(encoding="utf-8"))
             self._refused = {str(k): [int(at), int(stamp)] for k, (at, stamp) in held.items()}
+
+    @contextmanager
+    def turn(self, camera: CameraConfig) -> Iterator[int]:
+        """Have this login at this place to oneself; gives `left_ns`."""
+        with self._guard:
+            turn = self._turns.setdefault(_key(camera), threading.Lock())
+        with turn:
+            yield self.left_ns(camera)
 
     def left_ns(self, camera: CameraConfig) -> int:
         """How long the login must not be tried yet; 0 where it may."""
@@ -42,18 +57,20 @@ class Lockout:
 
     def refused(self, camera: CameraConfig) -> None:
         """Note a refusal."""
-        self._refused[_key(camera)] = [self._now_ns, _stamp(camera)]
-        young = {
-            key: held for key, held in self._refused.items() if self._now_ns - held[0] < LOCKOUT_NS
-        }
-        with suppress(OSError):
+        with self._guard, suppress(OSError):
+            self._refused[_key(camera)] = [self._now_ns, _stamp(camera)]
+            young = {
+                key: held
+                for key, held in self._refused.items()
+                if self._now_ns - held[0] < LOCKOUT_NS
+            }
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_text(json.dumps(young), encoding="utf-8")
 
 
 def _key(camera: CameraConfig) -> str:
     parts = urlsplit(camera.source)
-    who = f"{parts.hostname}:{parts.port}\0{camera.user}"
+    who = f"{parts.hostname}:{parts.port or _PORTS.get(parts.scheme)}\0{camera.user}"
     return hashlib.sha256(who.encode()).hexdigest()
 
 

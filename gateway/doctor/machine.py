@@ -70,10 +70,15 @@ def clock_of(clock: SystemClock) -> Finding:
     )  # fmt: skip
 
 
-def memory(cameras: int, meminfo: Path = Path("/proc/meminfo")) -> Finding:
-    """Free memory against what gateway and cameras take."""
+def memory(cameras: int, meminfo: Path = Path("/proc/meminfo"), *, runs: bool = False) -> Finding:
+    """Free memory against what gateway and cameras take. runs: they have taken it already."""
     fields = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines())
     free = int(fields["MemAvailable"].split()[0]) << 10
+    if runs:
+        return Finding(
+            MACHINE, About.MEMORY, State.GOOD, f"{free >> 20:,} MB free beside the gateway",
+            f"网关运行中,剩余内存 {free >> 20:,} MB",
+        )  # fmt: skip
     need = GATEWAY_BYTES + (FIRST_CAMERA_BYTES + (cameras - 1) * CAMERA_BYTES if cameras else 0)
     good = free >= need
     return Finding(
@@ -132,7 +137,7 @@ def _space(site: Site, folder: Path) -> Finding:
 
 
 def _kind(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Finding:
-    kind = kind_of(folder, mounts.read_text(encoding="utf-8", errors="replace"))
+    kind = kind_of(folder.resolve(), mounts.read_text(encoding="utf-8", errors="replace"))
     poor = _POOR.get(kind, "")
     return Finding(
         MACHINE, About.DISK, State.FAULT if poor else State.GOOD,
@@ -144,7 +149,10 @@ def _kind(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Finding:
 
 
 def kind_of(folder: Path, mountinfo: str) -> str:
-    """File system of a folder, by the text of /proc/self/mountinfo (proc(5))."""
+    """File system of a folder, by the text of /proc/self/mountinfo (proc(5)).
+
+    Of several mounts at one place the last is seen: an automount lies under what it mounts.
+    """
     found, longest = "", -1
     for line in mountinfo.splitlines():
         head, _, tail = line.partition(" - ")
@@ -152,7 +160,7 @@ def kind_of(folder: Path, mountinfo: str) -> str:
         if len(fields) < 5 or not tail:
             continue
         point = fields[4].replace("\\040", " ")
-        if len(point) > longest and folder.is_relative_to(point):
+        if len(point) >= longest and folder.is_relative_to(point):
             found, longest = tail.split()[0], len(point)
     return found
 

@@ -17,6 +17,7 @@ WRONG = {
     "192.168.1": "is no IPv4 address (four numbers from 0 to 255): '192.168.1'",
     " 10.0.0.7": "must be a host name or an IP address, without blanks, not ' 10.0.0.7'",
     "气体柜": "must be a host name or an IP address, without blanks, not '气体柜'",
+    "gds..plant": "must be a host name or an IP address, without blanks, not 'gds..plant'",
     "10。0。0。7": "must be a host name or an IP address, without blanks, not '10。0。0。7'",
 }
 

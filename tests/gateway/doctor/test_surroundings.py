@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -66,6 +67,37 @@ record_source = "{camera.url.replace("live", "main")}"
     assert "has no stream of this path" in found[2].text
     assert "login taken" in found[0].text
     assert "160 x 120, first picture after" in found[1].text
+
+
+async def test_a_recorder_that_refuses_is_asked_once_for_all_its_cameras(tmp_path: Path) -> None:
+    """Sixteen refusals at once would lock the gateway's address out of the recorder."""
+    async with (
+        HttpCamera([_jpeg()], login=("admin", "right")) as camera,
+        HttpCamera([_jpeg()], login=("admin", "other")) as recorder,
+    ):
+        (tmp_path / "cam.secret").write_text("right", encoding="utf-8")
+        text = "".join(
+            f"""
+[[camera]]
+name = "{host}"
+source = "http://{host}:{camera.port}/live"
+user = "admin"
+password_file = "cam.secret"
+analyse_fps = 0.1
+record = "always"
+record_source = "{recorder.url}"
+"""
+            for host in ("127.0.0.1", "localhost")  # two hosts are tried at the same time
+        )
+        site = site_of(tmp_path, text)
+        found = await visited(site, tmp_path)
+        again = await visited(site, tmp_path)
+        assert recorder.logins == [False]
+    told = [one for one in found if one.text.startswith("recorded: ")]
+    assert sorted(one.state.value for one in told) == ["fault", "not_tried"]
+    told = [one for one in again if one.text.startswith("recorded: ")]
+    assert [one.state.value for one in told] == ["not_tried", "not_tried"]
+    assert all(recorder.url in one.chinese for one in told)
 
 
 async def test_a_refused_login_is_tried_once_even_by_a_second_check(tmp_path: Path) -> None:
@@ -265,15 +297,37 @@ points = "gds.csv"
     assert not all_good(found)
 
 
+async def test_a_mistake_in_one_part_hides_nothing_of_the_others(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    pair = authority.issue("gateway", uri=GATEWAY_URI + ID)
+    text = UPLINK.format(port=1, ca=authority.ca, pair=pair)
+    site = site_of(tmp_path, text + text.replace("province", "city"))
+    broken = site.uplinks[0].model_copy(update={"target": "no address"})
+    found = await visited(replace(site, uplinks=(broken, site.uplinks[1])), tmp_path)
+    [told] = of(found, "province")
+    assert told.state is State.NOT_TRIED
+    assert "this command failed (ValueError: must be host:port" in told.text
+    assert words(of(found, "city")) == [("link", "fault")]
+    assert not all_good(found)
+
+
 MOUNTS = """22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 35 22 0:44 / /mnt/big\\040disk rw - nfs4 nas:/x rw
 36 22 0:45 / /mnt rw - xfs /dev/sdb rw
+37 22 0:46 / /auto rw - autofs systemd-1 rw
+38 37 0:47 / /auto rw - cifs //nas/x rw
 """
 
 
 @pytest.mark.parametrize(
     ("folder", "kind"),
-    [("/var/lib", "ext4"), ("/mnt/big disk/data", "nfs4"), ("/mnt/big", "xfs"), ("/mnt", "xfs")],
+    [
+        ("/var/lib", "ext4"),
+        ("/mnt/big disk/data", "nfs4"),
+        ("/mnt/big", "xfs"),
+        ("/mnt", "xfs"),
+        ("/auto/data", "cifs"),
+    ],
 )
 def test_the_file_system_of_a_folder_is_that_of_the_longest_mount(folder: str, kind: str) -> None:
     assert kind_of(Path(folder), MOUNTS) == kind
@@ -286,3 +340,4 @@ def test_memory_is_judged_by_what_is_available(tmp_path: Path) -> None:
     short = memory(8, meminfo)
     assert short.state is State.FAULT
     assert "390 MB free, about 545 MB needed" in short.text
+    assert memory(8, meminfo, runs=True).state is State.GOOD, "it has taken its share already"
