@@ -2,9 +2,11 @@
 # Install or renew plantgate from the folder this script lies in, without internet.
 #   install.sh              as root: /opt/plantgate, /etc/plantgate, user plantgate, the services
 #   install.sh --root DIR   the same files below DIR; no user, no service (to look at it first)
-# Guarantees: nothing is switched over before the new release is complete; site file, data and the
-# releases before stay; a second run changes nothing; a gateway that runs goes on with its release. PYTHON=… chooses the interpreter.
+# Guarantees: nothing is switched over before the new release is complete and the services' user can
+# run it, whatever umask root has; site file, data and the releases before stay; a second run changes
+# nothing; a gateway that runs goes on with its release. PYTHON=… chooses the interpreter.
 set -eu
+umask 022
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
 root=
@@ -48,6 +50,13 @@ if [ ! -e "$place/complete" ]; then
     cp "$here"/share/* "$place/share/"
     : > "$place/complete"
 fi
+if [ -z "$root" ]; then
+    id plantgate >/dev/null 2>&1 || useradd --system --user-group --home-dir /var/lib/plantgate --shell /usr/sbin/nologin plantgate
+    runuser -u plantgate -- "$place/bin/plantgate" --version >/dev/null 2>&1 || {
+        echo "install: user plantgate cannot run $place/bin/plantgate: is $python below somebody's home? PYTHON=/usr/bin/python3 says another; rm -r $place first; what ran before stays in use" >&2
+        exit 2
+    }
+fi
 ln -sfn "releases/$release" "$root/opt/plantgate/current"
 mkdir -p "$root/usr/local/bin" "$root/etc/systemd/system" "$root/etc/plantgate"
 ln -sfn /opt/plantgate/current/bin/plantgate "$root/usr/local/bin/plantgate"
@@ -56,11 +65,6 @@ cp "$here/share/sample.toml" "$root/etc/plantgate/sample.toml"
 cp "$here/receiver.env" "$root/etc/plantgate/receiver.env.sample"
 echo "install: plantgate $release is in $root/opt/plantgate/current"
 [ -z "$root" ] || exit 0
-id plantgate >/dev/null 2>&1 || useradd --system --user-group --home-dir /var/lib/plantgate --shell /usr/sbin/nologin plantgate
-runuser -u plantgate -- "$place/bin/plantgate" --version >/dev/null 2>&1 || {
-    echo "install: user plantgate cannot run $place/bin/plantgate: is $python below somebody's home? PYTHON=/usr/bin/python3 says another; rm -r $place first" >&2
-    exit 2
-}
 chown root:plantgate /etc/plantgate
 chmod 0750 /etc/plantgate
 systemctl daemon-reload 2>/dev/null || echo "install: systemd does not run here: start plantgate your own way"

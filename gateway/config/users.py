@@ -246,7 +246,9 @@ def _change(data_dir: Path, change: Callable[[People], People]) -> None:
                 f"{data_dir}: there is no such folder: give data_dir of the site file; before the"
                 " gateway's first start (plantgate run) it is not there yet"
             )
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            _hand_over(path.parent, data_dir)
         with _locked(path.parent):
             write_private(path, _encoded(change(read(data_dir))))
     except OSError as error:
@@ -262,9 +264,7 @@ def write_private(path: Path, content: bytes) -> None:
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "wb") as file:  # writes all of it or raises: a full disk takes a part
         os.fchmod(handle, 0o600)
-        owner = path.parent.stat()
-        if os.geteuid() == 0:
-            os.fchown(handle, owner.st_uid, owner.st_gid)
+        _hand_over(handle, path.parent)
         file.write(content)
         file.flush()
         os.fsync(handle)
@@ -276,10 +276,18 @@ def write_private(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
+def _hand_over(what: Path | int, folder: Path) -> None:
+    """Give what root has made to whom the folder above it belongs: the gateway's own user."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.chown(what, owner.st_uid, owner.st_gid)
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
+        _hand_over(handle, folder)
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:

@@ -71,8 +71,8 @@ def bundle_of(wheel: Path, folder: Path) -> Path:
 def install(bundle: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(bundle / "install.sh"), *arguments], capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHON": sys.executable}, timeout=300,
-    )  # fmt: skip
+        env={**os.environ, "PYTHON": sys.executable}, timeout=300, umask=0o077,
+    )  # fmt: skip  # as hardened machines give root
 
 
 def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
@@ -93,6 +93,9 @@ def test_installs_below_a_folder_renews_and_keeps_the_release_before(
              "from importlib.metadata import version; print(version('plantgate'))"]  # fmt: skip
     shown = subprocess.run(asked, capture_output=True, text=True, check=True)
     assert f"plantgate-{shown.stdout.strip()}-" in wheel.name
+    for place in ("bin/plantgate", "bin", "lib", ".", "..", "../.."):
+        mode = (current.resolve() / place).stat().st_mode
+        assert mode & 0o005 == 0o005, f"the services' user cannot use {place}"
     assert (root / "etc" / "plantgate" / "sample.toml").is_file()
     assert (root / "etc" / "plantgate" / "receiver.env.sample").is_file()
     units = {path.name for path in (root / "etc" / "systemd" / "system").iterdir()}
@@ -135,6 +138,8 @@ def test_the_unit_starts_what_install_puts_there() -> None:
     assert "ExecStart=/opt/plantgate/current/bin/plantgate run /etc/plantgate/site.toml" in unit
     for place in ("/opt/plantgate/current", "etc/plantgate", "etc/systemd/system"):
         assert place in script
+    tried, switched = script.index("runuser -u plantgate"), script.index('ln -sfn "releases/')
+    assert tried < switched, "a release that the services' user cannot run is never switched to"
 
 
 def test_the_receiver_s_units_start_commands_that_take_what_the_sample_says(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -39,6 +40,19 @@ def test_a_person_is_added_and_only_the_right_password_fits(tmp_path: Path) -> N
     assert PASSWORD not in repr(user)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_what_root_makes_belongs_to_the_gateways_user(tmp_path: Path) -> None:
+    """As deploy/README.md has it, people are added by root; the console runs as plantgate."""
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 4242, 4243)
+    users.add_user(tmp_path, "王芳", Role.OPERATOR, PASSWORD, 7)
+    made = [tmp_path / "console", *(tmp_path / "console").iterdir()]
+    owner = tmp_path.stat()
+    assert len(made) == 3
+    assert {(one.stat().st_uid, one.stat().st_gid) for one in made} == {
+        (owner.st_uid, owner.st_gid)
+    }
 
 
 def test_another_password_has_another_stamp_and_removal_removes(tmp_path: Path) -> None:
