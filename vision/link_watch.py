@@ -68,7 +68,7 @@ class Pace:
     def __init__(self, wanted_fps: float) -> None:
         self._enough = wanted_fps * PACE_NS / 1e9 / SPARSE
         self._totals: deque[tuple[int, int]] = deque()
-        self._counts: deque[tuple[int, int]] = deque()
+        self._counts: deque[tuple[int, float]] = deque()
         self.sparse = False
 
     def tick(self, received: int, now_ns: int) -> bool:
@@ -82,7 +82,7 @@ class Pace:
         begin_ns, before = self._totals[0]
         if now_ns - begin_ns < PACE_NS:
             return self.sparse
-        count = received - before
+        count = (received - before) * PACE_NS / (now_ns - begin_ns)  # also after a stall of ours
         while self._counts and now_ns - self._counts[0][0] > USUAL_NS:
             self._counts.popleft()
         while self._counts and self._counts[-1][1] <= count:  # the most of the time that counts

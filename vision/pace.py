@@ -39,8 +39,9 @@ class Pace:
 
     def feed(self, number: int, received_ns: int) -> None:
         """Take one frame.  number: of all that were received."""
-        if self._began is None or received_ns <= self._began[1] or number <= self._began[0]:
-            self._began = self._began or (number, received_ns)
+        if self._began is None or number < self._began[0]:  # the first, or of a reader anew
+            self._began = (number, received_ns)
+        if received_ns <= self._began[1] or number <= self._began[0]:
             return
         since_number, since_ns = self._began
         if received_ns - since_ns < BIN_NS:

@@ -11,7 +11,8 @@ Guarantees:
 - One Recording a second goes out whatever camera and disk do; Stop ends the file in order, and what
   is missing up to then is a gap too.
 - Whatever a camera sends, the next attempt begins: a picture that cannot be read ends the file and
-  not the recording, and a reader that hangs in native code ends the process, which is begun anew.
+  not the recording, and a reader that hangs in native code, or dies, ends the process, which is
+  begun anew.
 
 Only this module and the vision.worker family read clocks.
 """
@@ -103,8 +104,10 @@ class Recorder:
 
     @property
     def hangs(self) -> bool:
-        """Tell whether the thread is in a call that its time-outs should have ended."""
+        """Tell whether the thread is in a call that its time-outs should have ended, or died."""
         since_ns = self._native_ns
+        if self._thread.ident is not None and not self._thread.is_alive():
+            return not self._stop.is_set()
         return since_ns > 0 and time.monotonic_ns() - since_ns > HANG_NS
 
     def end(self) -> None:
@@ -235,7 +238,7 @@ def serve(link: Link) -> None:
     due = time.monotonic()
     while not link.closed:
         if recorder.hangs:
-            raise HangsError("the reader of the camera hangs in native code")
+            raise HangsError("the reader of the camera hangs in native code, or has died")
         if (left := due - time.monotonic()) <= 0:
             link.send(recorder.state())
             due = max(due + PERIOD_S, time.monotonic())

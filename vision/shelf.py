@@ -80,8 +80,9 @@ class Shelf:
         with contextlib.suppress(OSError):
             mark.unlink(missing_ok=True)
         for part in sorted(self.of(camera).glob(f"*/*.mp4{PART}")):
-            newest_ns = max(newest_ns, part.stat().st_mtime_ns)
-            part.rename(part.with_suffix(""))
+            with contextlib.suppress(OSError):  # of another user, say: recording begins anyway
+                newest_ns = max(newest_ns, part.stat().st_mtime_ns)
+                part.rename(part.with_suffix(""))
         return newest_ns
 
     def interrupt(self, camera: str, written_ns: int) -> None:
@@ -90,23 +91,43 @@ class Shelf:
             self.of(camera).mkdir(parents=True, exist_ok=True)
             (self.of(camera) / _INTERRUPTED).write_text(str(written_ns), encoding="ascii")
 
-    def tidy(self, now_ns: int) -> Evicted | None:
-        """Delete what must go; what went before its time. OSError if the disk refuses."""
-        old, early = what_goes(self._list(), self._quota_bytes, self._retention_ns, now_ns)
-        for one in (*old, *early):
-            one.path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                one.path.parent.rmdir()  # only where it is empty now
-        early = [one for one in early if now_ns - one.ended_ns <= self._retention_ns]
-        if not early:
-            return None
-        size = sum(one.size for one in early)
-        return Evicted(len(early), size, early[0].ended_ns, early[-1].ended_ns)
+    def tidy(self, now_ns: int) -> tuple[Evicted | None, str]:
+        """Delete what must go: what went before its time, and what could not be deleted, or "".
+
+        What cannot be deleted keeps nothing else, and the quota is that of what can.
+        """
+        kept, before, refused = self._list(), [], ""
+        while True:
+            old, early = what_goes(kept, self._quota_bytes, self._retention_ns, now_ns)
+            whys = [_deleted(one.path) for one in (*old, *early)]
+            refused = next((why for why in whys if why), refused)
+            for one, why in zip((*old, *early), whys, strict=True):
+                if not why and one not in old and now_ns - one.ended_ns <= self._retention_ns:
+                    before.append(one)
+            if not old or not all(whys[: len(old)]):
+                break
+            tried = {one.path for one in (*old, *early)}  # none of the old went: those behind them
+            kept = [one for one in kept if one.path not in tried]
+        if not before:
+            return None, refused
+        size = sum(one.size for one in before)
+        return Evicted(len(before), size, before[0].ended_ns, before[-1].ended_ns), refused
 
     def _list(self) -> list[Kept]:
         found = []
         for path in self.folder.glob("*/*/*.mp4"):
-            with contextlib.suppress(FileNotFoundError):  # another camera's turn deleted it
+            with contextlib.suppress(OSError):  # another camera's turn deleted it; a bad sector
                 state = path.stat()
                 found.append(Kept(path, state.st_mtime_ns, state.st_size))
         return found
+
+
+def _deleted(path: Path) -> str:
+    """Delete a recording, and its folder with the last of it; why it cannot be, or nothing."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()  # only where it is empty now
+    return ""

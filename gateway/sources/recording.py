@@ -183,13 +183,11 @@ class RecordingSource:
         if files == self._files and recently:
             return
         self._files, self._tidied_ns = files, now_ns
-        try:
-            gone = await asyncio.to_thread(self._shelf.tidy, self._clock.wall_ns())
-        except OSError as error:
-            text = f"Old recordings could not be deleted: {error.strerror}."
+        gone, refused = await asyncio.to_thread(self._shelf.tidy, self._clock.wall_ns())
+        if refused:
+            text = f"Old recordings could not be deleted ({refused}). 旧录像无法删除。"
             await emit(SourceEvent("vision.recording_not_deleted", "recording",
                                    self._clock.wall_ns(), text))  # fmt: skip
-            return
         if gone is not None:
             await emit(self._evicted(gone))
 

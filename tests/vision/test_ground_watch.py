@@ -203,6 +203,16 @@ def test_nothing_is_timed_before_the_pace_is_known() -> None:
     assert pace.unclear == 2
 
 
+def test_a_reader_that_was_replaced_counts_anew_and_its_rate_is_learned() -> None:
+    pace = Pace()
+    for frame in range(60 * 25):
+        pace.feed(1_000_000 + frame, frame * S // 25)
+    for frame in range(62 * 10):
+        pace.feed(frame, 60 * S + frame * S // 10)
+    assert pace.rate == pytest.approx(10.0, rel=0.05)
+    assert pace.seconds(20, 2 * S) == pytest.approx(2.0, rel=0.05)
+
+
 # -- speeds ----------------------------------------------------------------------------------
 
 

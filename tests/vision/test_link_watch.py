@@ -112,6 +112,17 @@ def test_a_camera_that_is_slow_always_or_for_a_minute_is_not_in_doubt() -> None:
     assert not sparse(dusk)
 
 
+def test_a_stall_of_the_process_puts_no_slow_camera_in_doubt() -> None:
+    pace = Pace(4.0)
+    now_ns, received = run(pace, 0, 0, fps=1, s=30)
+    assert not sparse(pace)
+    now_ns, received = now_ns + 40 * S, received + 40  # pictures came, and nobody looked
+    for quarter in range(240):
+        at_s = quarter / 4
+        pace.tick(received + int(at_s), now_ns + round(at_s * S))
+        assert not sparse(pace)
+
+
 def test_a_reader_that_was_replaced_counts_anew() -> None:
     pace = Pace(2.0)
     now_ns, _ = run(pace, 0, 0, fps=10, s=30)

@@ -301,13 +301,14 @@ def test_a_shelf_names_what_a_crash_left_and_deletes_the_oldest(tmp_path: Path) 
         os.utime(path, ns=(number * S_NS, number * S_NS))
     assert shelf.adopt("a") == 2 * S_NS
     assert shelf.adopt("a") == 0
-    gone = shelf.tidy(now_ns=3 * S_NS)
+    gone, refused = shelf.tidy(now_ns=3 * S_NS)
     assert gone is not None
+    assert not refused
     assert (gone.files, gone.bytes, gone.first_ns) == (1, 10, 0)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*/*")) == [
         "a/2026-01-03/3.mp4", "b/2026-01-02/2.mp4",
     ]  # fmt: skip
-    assert shelf.tidy(now_ns=3 * S_NS) is None
+    assert shelf.tidy(now_ns=3 * S_NS) == (None, "")
 
 
 def _fed(cutter: Cutter, packets: list[Packet]) -> list[Action]:
@@ -377,8 +378,39 @@ def test_a_clock_that_is_wrong_by_a_year_does_not_take_all_recordings(tmp_path: 
     for number in range(5 * MOST_AGED):
         (folder / f"{number:03}.mp4").write_bytes(b"0123456789")
     now_ns = (folder / "000.mp4").stat().st_mtime_ns
-    assert shelf.tidy(now_ns + 365 * 86_400 * S_NS) is None
+    assert shelf.tidy(now_ns + 365 * 86_400 * S_NS) == (None, "")
     assert len(list(folder.glob("*.mp4"))) == 4 * MOST_AGED
+
+
+def test_what_cannot_be_deleted_keeps_nothing_else(tmp_path: Path) -> None:
+    """A folder in a recording's place stands for a file of another user, on a worn-out disk."""
+    import os
+
+    shelf = Shelf(tmp_path, quota_bytes=25, retention_ns=100 * S_NS)
+    folder = tmp_path / "cam" / "2026-01-01"
+    for number in range(MOST_AGED):
+        (folder / f"{number:03}.mp4").mkdir(parents=True)
+        os.utime(folder / f"{number:03}.mp4", ns=(number, number))
+    later = tmp_path / "cam" / "2026-01-02"
+    later.mkdir()
+    for number, ended_s in enumerate((2, 3, 990, 991, 992)):
+        (later / f"{number}.mp4").write_bytes(b"0123456789")
+        os.utime(later / f"{number}.mp4", ns=(ended_s * S_NS, ended_s * S_NS))
+    gone, refused = shelf.tidy(now_ns=1000 * S_NS)
+    assert refused.startswith(f"{folder / '000.mp4'}: ")
+    assert sorted(path.name for path in later.iterdir()) == ["3.mp4", "4.mp4"], "by age, by quota"
+    assert gone is not None
+    assert gone.files == 1
+
+
+def test_a_part_that_cannot_be_named_keeps_no_recording_from_beginning(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, quota_bytes=10**9, retention_ns=10**18)
+    day = tmp_path / "cam" / "2026-01-01"
+    (day / "1.mp4").mkdir(parents=True)  # in the way
+    (day / "1.mp4.part").write_bytes(b"x")
+    (day / "2.mp4.part").write_bytes(b"x")
+    assert shelf.adopt("cam") > 0
+    assert (day / "2.mp4").is_file()
 
 
 def test_what_may_go_for_its_age_still_counts_for_the_quota() -> None:
@@ -462,3 +494,32 @@ def test_a_picture_that_cannot_be_read_does_not_end_the_recording(
         link.close()
         assert not recorder.hangs
     assert len(list(tmp_path.glob("*/*.mp4"))) == 2
+
+
+class Dying(Garbling):
+    """A camera of which the thread that reads it dies."""
+
+    def open(self) -> Garbling:
+        """Let the thread end, as only what is no Exception does."""
+        raise SystemExit
+
+
+# pytest would fail for the very death that is made here
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_died_ends_the_process_which_is_begun_anew(tmp_path: Path) -> None:
+    camera = CameraConfig(name="cam", source="rtsp://192.0.2.7/1", record="always")
+    order = RecordOrder(camera=camera, folder=str(tmp_path), since_ns=time.time_ns(),
+                        why="it began", segment_s=60.0, reserve_bytes=0)  # fmt: skip
+    ours, theirs = socket.socketpair()
+    with ours:
+        link = Link(theirs.detach())
+        recorder = Recorder(order, link, Dying([]))
+        told = [recorder.hangs]
+        recorder.start()
+        until = time.monotonic() + 60
+        while not told[-1] and time.monotonic() < until:
+            time.sleep(0.01)
+            told.append(recorder.hangs)
+        recorder.end()
+        assert (told[0], told[-1], recorder.hangs) == (False, True, False), "asked to end, it may"
+        link.close()
