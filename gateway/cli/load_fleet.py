@@ -382,8 +382,8 @@ class _History:
 
     @property
     def drained(self) -> bool:
-        """Whether all of the backlog is acknowledged."""
-        return not self._backlog or self._backlog[-1].stop - 1 in self._acknowledged
+        """Whether there was a backlog and all of it is acknowledged."""
+        return bool(self._backlog) and self._backlog[-1].stop - 1 in self._acknowledged
 
 
 def _ending(errors: BaseExceptionGroup[Exception], parting: Parting) -> str:
