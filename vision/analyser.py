@@ -255,7 +255,10 @@ class Analyser:
 
     def too_old(self, frame: Frame, *, now_ns: int) -> bool:
         """Tell whether a frame waited so long to be fed that it shows nothing of now."""
-        return now_ns - frame.received_ns > self._stale_ns
+        if now_ns - frame.received_ns <= self._stale_ns:
+            return False
+        self._link.late(now_ns)
+        return True
 
     def next_deadline_ns(self) -> int:
         """When tick must be called at the latest."""

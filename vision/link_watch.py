@@ -103,6 +103,7 @@ class LinkWatch:
         self._patience_ns = max(stale_ns, patience_ns)
         self._start_ns = start_ns
         self._shown_ns: int | None = None
+        self._late_ns: int | None = None
         self._told: set[str] = set()
         self._problem = ""
         self._since_ns = start_ns
@@ -118,6 +119,10 @@ class LinkWatch:
         was_lost = self.lost
         self._told.clear()
         return [LinkChange(lost=False, reason="")] if was_lost else []
+
+    def late(self, now_ns: int) -> None:
+        """A picture waited so long to be looked at that it shows nothing of now."""
+        self._late_ns = now_ns
 
     def tick(self, link: LinkState, now_ns: int) -> list[LinkChange]:
         """Look at the clock and at the source."""
@@ -147,6 +152,8 @@ class LinkWatch:
         unshown_ns = now_ns - shown_ns
         if unshown_ns <= (0 if self._shown_ns is None else self._patience_ns):
             return ""
+        if self._late_ns is not None and now_ns - self._late_ns <= self._patience_ns:
+            return "frames come, and are looked at too late: this machine has too much to do"
         return "frames come, and none of them could be turned into a picture"
 
 

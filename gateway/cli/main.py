@@ -7,6 +7,7 @@ line of help, so that `plantgate --help` imports none of them and stays fast.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 
@@ -66,6 +67,16 @@ class LazyGroup(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"{name}.command is no click command")
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; what its user may not read or write is one sentence, exit code 2."""
+        try:
+            return super().invoke(ctx)
+        except PermissionError as error:
+            print(f"plantgate {ctx.invoked_subcommand}: {error.filename or 'a file'}:"
+                  f" {error.strerror}: run it as whose it is (sudo -u plantgate plantgate ...)"
+                  " 无权限，请用网关或接收端的用户运行", file=sys.stderr)  # fmt: skip
+            sys.exit(2)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""

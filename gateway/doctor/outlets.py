@@ -18,6 +18,7 @@ from gateway.config.notify import Notifier, SoundNotifier
 from gateway.config.site import Device
 from gateway.doctor.causes import cause_of, why_not
 from gateway.doctor.finding import About, Finding, State
+from gateway.doctor.names import addresses_of
 
 _STEP_S = 8.0
 
@@ -100,6 +101,8 @@ def _listens(part: str, host: str, port: int) -> Finding:
 
 async def reach(host: str, port: int, ca: Path | None, *, tls: bool) -> str:
     """Connect, and shake hands with TLS; why that failed, or nothing."""
+    if isinstance(why := await addresses_of(host, port), str):
+        return why
     try:
         context = None
         if tls:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import socket
 import ssl
 from contextlib import suppress
 
@@ -22,6 +21,7 @@ from gateway.config.model import UplinkConfig, split_address
 from gateway.config.site import Site
 from gateway.doctor.causes import cause_of, why_not
 from gateway.doctor.finding import About, Finding, State
+from gateway.doctor.names import addresses_of
 from gateway.runtime.clock import boot_id
 from gateway.uplink.channel import METHOD, ChannelError, Parting, explain, open_channel
 from gateway.uplink.diagnose import refused_by
@@ -50,10 +50,11 @@ async def try_receiver(
 
 
 async def _reach(part: str, host: str, port: int) -> Finding:
-    loop = asyncio.get_running_loop()
+    addresses = await addresses_of(host, port)
+    if isinstance(addresses, str):
+        return _fault(part, About.LINK, f"{host}:{port}: {addresses}")
     try:
         async with asyncio.timeout(_STEP_S):
-            places = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             _, writer = await asyncio.open_connection(host, port)
             writer.close()
             with suppress(OSError):
@@ -62,7 +63,6 @@ async def _reach(part: str, host: str, port: int) -> Finding:
         return _fault(part, About.LINK, f"{host}:{port}: no TCP connection within {_STEP_S:g} s")
     except OSError as error:
         return _fault(part, About.LINK, f"{host}:{port}: {why_not(error)}")
-    addresses = sorted({str(place[4][0]) for place in places})
     shown = "" if addresses == [host] else f" ({', '.join(addresses)})"
     return Finding(
         part, About.LINK, State.GOOD, f"{host}:{port}{shown} takes connections",

@@ -78,6 +78,19 @@ def test_a_stream_that_begins_anew_again_and_again_is_in_doubt() -> None:
     assert not breaks.often(65 * S + OFTEN_NS)
 
 
+def test_a_machine_that_is_too_slow_is_named_and_not_the_camera() -> None:
+    watch = LinkWatch(5 * S, start_ns=0)
+    watch.back(S)
+    told = []
+    for second in range(2, 12):
+        watch.late(second * S)
+        told += watch.tick(LinkState(second * S, second * S, ""), second * S)
+    [change] = told
+    assert change.lost
+    assert "looked at too late: this machine has too much to do" in change.reason
+    assert watch.back(12 * S) == [LinkChange(lost=False, reason="")]
+
+
 def sparse(pace: Pace) -> bool:
     return pace.sparse
 
