@@ -7,7 +7,7 @@ import os
 import select
 from collections.abc import Callable
 
-LONGEST_S = 60.0
+LONGEST_S = 90.0
 
 
 async def until(condition: Callable[[], object], limit_s: float = LONGEST_S) -> None:

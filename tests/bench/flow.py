@@ -19,7 +19,8 @@ from pathlib import Path
 
 from tests.bench.machine import sent_to, usage
 from tests.bench.table import Row
-from tests.e2e.world import World, free_ports, listens, until
+from tests.e2e.world import World, listens, until
+from tests.ports import ports_in_a_row
 
 WARM_UP_S = 12
 WINDOW_S = 30
@@ -66,7 +67,7 @@ points = "points.csv"
 def run_flow(folder: Path, *, devices: int, registers: int, poll_ms: int) -> Flow:
     """Run one flow and measure it."""
     with World(folder) as world:
-        ports = list(free_ports(devices))
+        ports = list(ports_in_a_row(devices))
         plant = world.start_modbus(ports[0], registers, "--devices", str(devices), mode="signal")
         until(lambda: all(listens(port) for port in ports), limit_s=30, what="devices listen")
         write_devices(world, ports, registers, poll_ms)

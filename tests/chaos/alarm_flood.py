@@ -205,8 +205,8 @@ def run(folder: Path, scale: Scale) -> Outcome:
         receiver = world.start_receiver()
         gateway = world.start_gateway()
         until(lambda: plant.connections and marker.connections, limit_s=120, what="it polls")
-        until((world.data / "control.sock").exists, limit_s=60, what="commands are taken")
-        until(lambda: listens(console_port), limit_s=60, what="the console listens")
+        until((world.data / "control.sock").exists, what="commands are taken")
+        until(lambda: listens(console_port), what="the console listens")
         time.sleep(2)
         person = _Person(world, marker)
         felt: dict[str, Felt] = {}
@@ -300,6 +300,7 @@ host = "127.0.0.1"
 port = {port}
 unit = 1
 poll_ms = {poll_ms}
+timeout_ms = 20000
 points = "{name}.csv"
 """
             for name, port, poll_ms in (("plant", plant, 500), ("marker", marker, 100))

@@ -65,7 +65,7 @@ def leader_of(servers: jetstream.JetStream) -> int:
         leader = servers.leader()
         return 0 if leader is None else leader + 1
 
-    return until(leads, limit_s=60, what="a leader of the journal") - 1
+    return until(leads, what="a leader of the journal") - 1
 
 
 def jetstream_killed(servers: jetstream.JetStream) -> Engine:

@@ -51,6 +51,8 @@ GOOD = np.zeros(len(POINTS), np.uint16)
 PAUSE_S = 0.01
 ALARM_EVERY = 10
 LOOK_S = 0.1
+LEAST, MOST = 3 * ALARM_EVERY, 100 * ALARM_EVERY
+"""Batches of a phase that is longer than its time."""
 
 
 @dataclass
@@ -69,6 +71,11 @@ class Told:
     def unseen(self) -> list[int]:
         """Alarms that the receiver has shown in no form."""
         return sorted(set(self.given_s) - set(self.seen_s))
+
+    def too_little(self, phase: str, made: int) -> bool:
+        """Tell whether what a phase is about has not happened, by so many batches made in it."""
+        unfilled = phase == "nothing at all" and not self.not_durable[phase]
+        return made < LEAST or (unfilled and made < MOST)
 
     def latest_s(self, phase: str) -> float:
         """How long the slowest alarm of a phase took to show, up to LOOK_S more than true."""
@@ -130,7 +137,7 @@ async def gateway(mount: Path, authority: Authority, target: str) -> AsyncIterat
         )  # fmt: skip
         task = group.create_task(uplink.run())
         try:
-            await until(lambda: uplink.health()[0], 60)
+            await until(lambda: uplink.health()[0])
             yield log
         finally:
             with contextlib.suppress(TimeoutError):
@@ -140,7 +147,7 @@ async def gateway(mount: Path, authority: Authority, target: str) -> AsyncIterat
 
 
 async def load(log: Buffer, store: Store, told: Told, ballast: Ballast, part_s: float) -> None:
-    """All phases, part_s each."""
+    """All phases: part_s each, or longer until what a phase is about has happened."""
     clock, number = SystemClock(), 0
     chance = np.random.default_rng(1)
     for phase in PHASES:
@@ -150,13 +157,13 @@ async def load(log: Buffer, store: Store, told: Told, ballast: Ballast, part_s: 
             case "full" | "nothing at all":
                 ballast.leave(0)
             case "room again":
-                await until(lambda: _seen(store, told), 60)
+                await until(lambda: _seen(store, told))
                 ballast.give_back()
             case _:
                 pass
         end_ns = clock.monotonic_ns() + int(part_s * 1e9)
-        look_ns = 0
-        while (now_ns := clock.monotonic_ns()) < end_ns:
+        look_ns, begun = 0, number
+        while (now_ns := clock.monotonic_ns()) < end_ns or told.too_little(phase, number - begun):
             number += 1
             values = chance.random(len(POINTS))
             values[0] = number
@@ -173,7 +180,7 @@ async def load(log: Buffer, store: Store, told: Told, ballast: Ballast, part_s: 
                 if phase == "nothing at all":
                     ballast.leave(0)
             await asyncio.sleep(PAUSE_S)
-    await until(lambda: _seen(store, told) and log.health()[0] and not log.volatile(), 60)
+    await until(lambda: _seen(store, told) and log.health()[0] and not log.volatile())
 
 
 def _seen(store: Store, told: Told) -> bool:

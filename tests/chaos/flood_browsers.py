@@ -110,7 +110,7 @@ class Browsers:
                 now_ns = time.time_ns()
                 if event == "gone":
                     self._refuse("a browser was told that the gateway is gone")
-                for row in _rows(event, content):
+                for row in rows_of(event, content):
                     if row["key"] == self._marker and row["since_ns"] > seen:
                         # What stood before the stream began is no news.
                         if seen or event == "change":
@@ -198,7 +198,8 @@ def until_signed_in(browser: Browser) -> None:
         time.sleep(0.5)
 
 
-def _rows(event: str, content: Any) -> list[dict[str, Any]]:
+def rows_of(event: str, content: Any) -> list[dict[str, Any]]:
+    """Rows of alarms that an event of the live stream brings."""
     if event == "state":
         return list(content["alarms"])
     return list(content.get("alarms", {}).get("changed", ())) if event == "change" else []

@@ -46,10 +46,12 @@ from tests.chaos.counting import (
 from tests.chaos.schedule import KILLS, Kind, Round, draw
 from tests.chaos.sync_probe import SyncProbe
 from tests.e2e.plant import Plant
-from tests.e2e.watched import Watched
+from tests.e2e.watched import BACKLOG_STAYS, Watched
 from tests.e2e.world import free_ports, stop, until
 
 POLL_MS = 100
+DEVICE_TIMEOUT_MS = 1000
+"""So that a gateway that was frozen finds answers that are too late."""
 GROUP_READS = 3
 """Reads of one group commit: 100 ms of collecting, the poll under way, the commit itself."""
 SYNCS_A_COMMIT = 3
@@ -59,10 +61,6 @@ QUOTA_BYTES = 20_000
 """Telemetry kept in a world that has to give some up: less than half of what LONG_S makes."""
 CHECK_EVERY_KILLS = 50
 DRAINS = 10
-BACKLOG_STAYS = "stopped with a backlog"
-"""What a gateway says that could not send everything within its last 3 s, on a busy machine: what
-it read last is on its disk and at no receiver yet, so it is started once more before all is
-compared."""
 Process = subprocess.Popen[bytes]
 
 
@@ -119,7 +117,9 @@ class Campaign:
         self._plant.__enter__()
         self._world.__enter__()
         self._probe.__enter__()
-        self._world.write_device(self._plant.port, *point_rows(), poll_ms=POLL_MS)
+        self._world.write_device(
+            self._plant.port, *point_rows(), poll_ms=POLL_MS, timeout_ms=DEVICE_TIMEOUT_MS
+        )
         if self._quota:
             with self._world.site.open("a", encoding="utf-8") as site:
                 site.write(f"\n[buffer]\ntelemetry_quota_gb = {QUOTA_BYTES / (1 << 30):.12f}\n")
@@ -251,7 +251,7 @@ class Campaign:
         code = stop(gateway, how)
         killed = how is signal.SIGKILL
         assert killed or code == 0, f"the gateway ended with {code}"
-        until(lambda: not self._plant.connections, limit_s=10, what="its connection is closed")
+        until(lambda: not self._plant.connections, what="its connection is closed")
         self._account.close_life(self._world.data, self._device.reads, killed=killed)
         life = self._account.lives[-1]
         self.tally.lives += 1
@@ -278,7 +278,7 @@ class Campaign:
 
     def _wait_for_reads(self) -> None:
         before = self._device.reads
-        until(lambda: self._device.reads > before + 3, limit_s=60, what="the source is read")
+        until(lambda: self._device.reads > before + 3, what="the source is read")
 
     # ---- proof --------------------------------------------------------------------------------
 
@@ -291,16 +291,11 @@ class Campaign:
             self._start_gateway()
             self._wait_until_sent()
             self._end_gateway(signal.SIGTERM)
-            if BACKLOG_STAYS not in self._newest_log("gateway"):
+            if BACKLOG_STAYS not in self._world.newest_log("gateway"):
                 break
         self._compare(gaps_to_see)
         self.tally.checks += 1
         self._start_gateway()
-
-    def _newest_log(self, name: str) -> str:
-        logs = self._world.folder.glob(f"{name}-*.log")
-        newest = max(logs, key=lambda one: int(one.stem.rpartition("-")[2]))
-        return newest.read_text(encoding="utf-8", errors="replace")
 
     def _wait_until_sent(self) -> None:
         def sent() -> bool:

@@ -25,6 +25,7 @@ import psutil  # type: ignore[import-untyped]  # ships no types
 from drivers.contract import Quality
 from tests.chaos.rtsp_rounds import Return, Round
 from tests.fakes.garbling_relay import GarblingRelay
+from tests.ports import own_port
 from tests.vision.recorder import Recorder, camera, running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +49,7 @@ class Server:
         self._arguments = ["--codec", codec]
         if digest:
             self._arguments += ["--user", LOGIN[0], "--password", LOGIN[1]]
-        self.port = 0
+        self.port = own_port()  # the same after each restart
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -62,8 +63,11 @@ class Server:
         async with asyncio.timeout(LONGEST_S):
             word, _, port = (await process.stdout.readline()).decode().partition(" ")
         if word != "ready":
-            raise SystemExit("rtsp: the live camera does not start; see tests/peers/install.sh")
-        self.port = int(port)
+            raise SystemExit(
+                f"rtsp: the live camera does not start (exit code {await process.wait()}, its words"
+                " are above); see tests/peers/install.sh"
+            )
+        assert int(port) == self.port
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from gateway.rules.rulebook import PLANT_TIME
-from tests.e2e.world import ROOT, World, until
+from tests.e2e.world import ROOT, World
 
 TOKEN = "0123456789abcdef"
 SERVER = ROOT / "tests" / "peers" / "rtsp_server.py"
@@ -123,12 +123,8 @@ def rtsp(world: World, clip: Path, port: int) -> subprocess.Popen[bytes]:
                str(ROOT / ".cache" / "rtsp"), "--port", str(port)]  # fmt: skip
     last = ["--first", "0", "--last", "10"] if clip.name == "covered.avi" else []
     process = world.start(f"rtsp-{clip.stem}", [*command, *last])
-    logs = sorted(world.folder.glob(f"rtsp-{clip.stem}-*.log"), key=lambda log: log.stat().st_ctime)
-
-    def ready() -> bool:
-        return "ready" in logs[-1].read_text()
-
-    until(ready, limit_s=60, what=f"the RTSP server with {clip.name} listens")
+    said = world.log_of(process)
+    world.until_ready(process, lambda: "ready" in said.read_text(), f"{clip.name} is served")
     return process
 
 
@@ -150,7 +146,7 @@ def write_site(world: World, ports: dict[str, int]) -> None:
 calendar = "calendar.toml"
 guardian_s = 2
 people_s = 1
-camera_s = 1
+camera_s = 5
 ppe_s = 1
 merge_s = 1
 
@@ -172,6 +168,7 @@ host = "127.0.0.1"
 port = {ports["modbus"]}
 unit = 1
 poll_ms = 200
+timeout_ms = 20000
 points = "gds.csv"
 
 [[device]]

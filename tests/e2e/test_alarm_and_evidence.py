@@ -21,8 +21,9 @@ ACTIVE, RETURNED = "unacknowledged_active", "returned_unacknowledged"
 
 def alarms(world: Watched, count: int) -> list[dict[str, Any]]:
     """The alarm records at the receiver, once there are so many."""
-    until(lambda: len(world.notices("alarms")) >= count, limit_s=40,
-          what=f"{count} alarm records at the receiver")  # fmt: skip
+    until(
+        lambda: len(world.notices("alarms")) >= count, what=f"{count} alarm records at the receiver"
+    )
     return world.notices("alarms")
 
 
@@ -32,7 +33,7 @@ def test_a_limit_is_crossed_and_returns_under_one_id(tmp_path: Path) -> None:
         plant.set(1, 9)
         world.start_receiver()
         gateway = world.start_gateway()
-        until(lambda: world.metric("flow_values") > 0, limit_s=40, what="values flow")
+        until(lambda: world.metric("flow_values") > 0, what="values flow")
         plant.set(0, 31)
         [raised] = alarms(world, 1)
         assert (raised["source"], raised["condition"]) == ("gds/AT-101", "high")
@@ -41,7 +42,7 @@ def test_a_limit_is_crossed_and_returns_under_one_id(tmp_path: Path) -> None:
         assert "31" in raised["text"]
         plant.set(1, 2)
         plant.set(0, 24)
-        until(lambda: world.metric("flow_alarms_returned") == 1, limit_s=20, what="it returned")
+        until(lambda: world.metric("flow_alarms_returned") == 1, what="it returned")
         _, *later = alarms(world, 3)
         states = {(one["source"], one["state"]): one for one in later}
         back = states["gds/AT-101", RETURNED]
@@ -60,7 +61,7 @@ def test_an_alarm_survives_a_kill_and_returns_under_its_id(tmp_path: Path) -> No
         [raised] = alarms(world, 1)
         stop(gateway, signal.SIGKILL)
         gateway = world.start_gateway()
-        until(lambda: world.metric("flow_values") > 3, limit_s=40, what="values flow again")
+        until(lambda: world.metric("flow_values") > 3, what="values flow again")
         assert world.metric("flow_alarms_standing") == 1
         assert world.metric("flow_alarms_raised") == 0
         stop(gateway, signal.SIGKILL)
@@ -70,7 +71,7 @@ def test_an_alarm_survives_a_kill_and_returns_under_its_id(tmp_path: Path) -> No
         assert again == raised
         assert (back["state"], back["value"]) == (RETURNED, 3)
         assert back["alarm_id"] == raised["alarm_id"]
-        until(lambda: world.metric("flow_values") > 3, limit_s=40, what="values flow again")
+        until(lambda: world.metric("flow_values") > 3, what="values flow again")
         assert len(world.notices("alarms")) == 2
         stop_clean(world, gateway)
 
@@ -124,8 +125,8 @@ hold_s = 0.5
         assert (raised["source"], raised["condition"]) == ("east/yard", "over_count")
         assert (raised["state"], raised["limit"], raised["unit"]) == (ACTIVE, 2, "people")
         assert raised["value"] > 2
-        until(lambda: world.notices("alarms")[0]["evidence"], limit_s=40, what="it has evidence")
-        picture = until(lambda: picture_of_first(world), limit_s=40, what="the picture is there")
+        until(lambda: world.notices("alarms")[0]["evidence"], what="it has evidence")
+        picture = until(lambda: picture_of_first(world), what="the picture is there")
         assert picture is not None
         attached = [e for e in world.notices("events") if e["kind"] == "evidence_attached"]
         assert any(picture.name[:16] in one["text"] for one in attached)
@@ -137,7 +138,7 @@ hold_s = 0.5
         world.write_site(camera.replace('"yard"', '"gate"').replace("max_people = 2\n", ""))
         gateway = world.start_gateway()
         until(lambda: any(one["state"] == RETURNED for one in world.notices("alarms")),
-              limit_s=40, what="the alarm of the removed zone is closed")  # fmt: skip
+              what="the alarm of the removed zone is closed")  # fmt: skip
         [closed] = [one for one in world.notices("alarms") if one["state"] == RETURNED]
         assert closed["alarm_id"] == raised["alarm_id"]
         stop_clean(world, gateway)

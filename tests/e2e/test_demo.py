@@ -11,7 +11,7 @@ import pytest
 
 from tests.clips import clip_or_fail
 from tests.e2e.watched import assert_gone, family
-from tests.e2e.world import PLANTGATE, ROOT, until
+from tests.e2e.world import PATIENCE_S, PLANTGATE, ROOT, until
 
 pytestmark = pytest.mark.e2e
 LINE = re.compile(
@@ -34,13 +34,14 @@ def lines(folder: Path) -> list[str]:
 
 
 def test_the_demo_says_what_flows_and_leaves_nothing_running(tmp_path: Path) -> None:
-    demo = start_demo(tmp_path, "--seconds", "12", "--camera", str(clip_or_fail()))
+    demo = start_demo(tmp_path, "--seconds", "20", "--camera", str(clip_or_fail()))
     try:
-        until(lambda: any(LINE.match(line) for line in lines(tmp_path)), limit_s=60,
-              what="a line says what flows")  # fmt: skip
+        until(
+            lambda: any(LINE.match(line) for line in lines(tmp_path)), what="a line says what flows"
+        )
         members = family(demo)
         assert len(members) == 6  # itself, plant, receiver, gateway, camera, console
-        assert demo.wait(timeout=60) == 0
+        assert demo.wait(timeout=PATIENCE_S) == 0
     finally:
         demo.kill()
         demo.wait()
@@ -68,12 +69,12 @@ def test_a_signal_even_twice_ends_all_parts(
     try:
         gateway_log = tmp_path / "demo" / "gateway.log"
         until(lambda: gateway_log.is_file() and "running" in gateway_log.read_text("utf-8"),
-              limit_s=60, what="the gateway runs")  # fmt: skip
+              what="the gateway runs")  # fmt: skip
         members = family(demo)
         demo.send_signal(number)
-        until(lambda: "stopping" in lines(tmp_path), limit_s=20, what="it says that it stops")
+        until(lambda: "stopping" in lines(tmp_path), what="it says that it stops")
         demo.send_signal(second)
-        assert demo.wait(timeout=60) == 0
+        assert demo.wait(timeout=PATIENCE_S) == 0
     finally:
         demo.kill()
         demo.wait()
@@ -92,7 +93,7 @@ def test_a_signal_even_twice_ends_all_parts(
 def test_a_wrong_option_is_one_line_and_exit_2(arguments: tuple[str, ...], said: str) -> None:
     ran = subprocess.run(
         [*PLANTGATE, "demo", "--camera", __file__, *arguments],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=180,
     )  # fmt: skip
     assert ran.returncode == 2
     assert said in ran.stderr.splitlines()[-1]

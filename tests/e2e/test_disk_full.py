@@ -13,7 +13,6 @@ from tests.e2e.world import ROOT
 pytestmark = pytest.mark.e2e
 
 
-@pytest.mark.timeout(240)
 def test_alarms_flow_while_the_disk_is_full() -> None:
     command = [sys.executable, "-m", "tests.chaos.disk_full_sent", "--seconds", "10"]
     if os.geteuid():  # root of a namespace of its own may mount a tmpfs

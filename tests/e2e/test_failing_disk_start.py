@@ -29,7 +29,7 @@ os.execv(sys.argv[2], sys.argv[2:])"""
 CALLS = {"open": "openat", "read": "pread64", "sync": "fsync,fdatasync"}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("fault", list(CALLS))
 def test_a_gateway_starts_on_a_disk_that_answers_eio(tmp_path: Path, fault: str) -> None:
     with Watched(tmp_path) as world:
@@ -38,7 +38,7 @@ def test_a_gateway_starts_on_a_disk_that_answers_eio(tmp_path: Path, fault: str)
         world.write_device(port, *FIRST_ROWS)
         world.start_receiver()
         gateway = world.start_gateway()
-        until(lambda: raised(world) == ["gds/n0"], limit_s=60, what="the first alarm is there")
+        until(lambda: raised(world) == ["gds/n0"], what="the first alarm is there")
         gateway.send_signal(signal.SIGKILL)
         gateway.wait(timeout=30)
 
@@ -50,10 +50,10 @@ def test_a_gateway_starts_on_a_disk_that_answers_eio(tmp_path: Path, fault: str)
             assert (status, health["state"]) == (503, "failed")
             assert "in memory only" in health["components"]["buffer"]["text"]
             tries = 2 if fault == "sync" else 1  # a small file can be written: it must not flap
-            until(lambda: world.metric("disk_tries") >= tries, limit_s=90, what="it was tried")
+            until(lambda: world.metric("disk_tries") >= tries, what="it was tried")
             assert gateway.poll() is None
-        until(lambda: volatile(world) == 0, limit_s=90, what="all alarms are records")
-        until(lambda: world.health()[1].get("state") == "ok", limit_s=60, what="all is well")
+        until(lambda: volatile(world) == 0, what="all alarms are records")
+        until(lambda: world.health()[1].get("state") == "ok", what="all is well")
         stop_clean(world, gateway)
         assert not list(world.data.glob("*.set-aside-*")), "nothing was taken for damage"
         assert raised(world).count("gds/n1") == 1
@@ -75,7 +75,7 @@ def failing(world: Watched, calls: str) -> Iterator[subprocess.Popen[bytes]]:
     tracing = ["strace", "-f", "-qq", "-p", str(gateway.pid), *watched, *inject]
     tracer = world.start("strace", tracing)
     status = Path(f"/proc/{gateway.pid}/status")
-    until(lambda: "TracerPid:\t0" not in status.read_text(), limit_s=30, what="strace is there")
+    until(lambda: "TracerPid:\t0" not in status.read_text(), what="strace is there")
     go.touch()
     try:
         yield gateway

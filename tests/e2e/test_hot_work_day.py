@@ -82,21 +82,20 @@ class Seen:
     def file(self, sha256: str) -> bytes:
         """A file of evidence, once it is there; its content is what its name says."""
         path = self._world.store / "evidence" / sha256[:2] / sha256
-        until(path.is_file, limit_s=60, what=f"evidence {sha256[:16]} is at the receiver")
+        until(path.is_file, what=f"evidence {sha256[:16]} is at the receiver")
         content = path.read_bytes()
         assert hashlib.sha256(content).hexdigest() == sha256
         return content
 
     def wait_raised(self, count: int) -> None:
-        until(lambda: len(self.raised()) >= count, limit_s=60,
-              what=f"{EXPECTED[count - 1][0]} at the receiver")  # fmt: skip
+        until(lambda: len(self.raised()) >= count, what=f"{EXPECTED[count - 1][0]} at the receiver")
         assert self.conditions() == [condition for condition, _, _ in EXPECTED[:count]]
 
     def wait_returned(self) -> None:
-        until(lambda: not self.standing(), limit_s=60, what=f"{self.standing()} returns")
+        until(lambda: not self.standing(), what=f"{self.standing()} returns")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_hot_work_day(tmp_path: Path) -> None:
     able()
     clip = clip_or_fail()
@@ -110,14 +109,14 @@ def test_a_hot_work_day(tmp_path: Path) -> None:
         camera = rtsp(world, clip, ports["rtsp"])
         world.start_receiver()
         gateway = world.start_gateway()
-        until(lambda: listens(ports["intake"]), limit_s=60, what="the intake listens")
+        until(lambda: listens(ports["intake"]), what="the intake listens")
         until(lambda: any(row.value > 0 for row in world.query("--point", "ball-7/analysed_fps")),
-              limit_s=60, what="the mobile camera delivers")  # fmt: skip
+              what="the mobile camera delivers")  # fmt: skip
 
         # A permit of the first grade; it is night before a holiday, so it is judged as special.
         day.guardian_in("泵区")
         day.permit("approved", ago(60), plan_end=ago(-60).isoformat())
-        until(lambda: seen.events("work.level_raised"), limit_s=60, what="the grade is raised")
+        until(lambda: seen.events("work.level_raised"), what="the grade is raised")
         text = seen.events("work.level_raised")[0]["text"]
         assert "its grade first is judged as special" in text
         assert "night" in text
@@ -133,7 +132,7 @@ def test_a_hot_work_day(tmp_path: Path) -> None:
         day.permit("active", ago(37), actual_start=ago(36).isoformat())
         seen.wait_returned()
         until(lambda: seen.events("work.permit")[-1]["attributes"]["state"] == "active",
-              limit_s=60, what="the permit counts as active")  # fmt: skip
+              what="the permit counts as active")  # fmt: skip
 
         # A break of 35 minutes, then on without another analysis.
         resumed = ago(0.5)
@@ -166,7 +165,7 @@ def test_a_hot_work_day(tmp_path: Path) -> None:
         stop(camera)
         rtsp(world, covered_clip(tmp_path), ports["rtsp"])
         seen.wait_raised(7)
-        until(lambda: seen.events("vision.view"), limit_s=60, what="the camera is covered")
+        until(lambda: seen.events("vision.view"), what="the camera is covered")
 
         day.permit("active", ago(0), plan_end=ago(0).isoformat())
         seen.wait_raised(8)

@@ -44,6 +44,7 @@ driver = "modbus"
 host = "127.0.0.1"
 port = {port}
 poll_ms = 500
+timeout_ms = 20000
 points = "{name}.csv"
 """
             for name, port in (("words", words_port), ("pairs", pairs_port))
@@ -55,11 +56,11 @@ def start_device(world: World) -> int:
     """Start a device with HOLES; returns its port."""
     port = free_port()
     holes = [str(hole) for hole in HOLES]
-    world.start(
+    process = world.start(
         "device",
         [sys.executable, "-m", "tests.e2e.illegal_device", str(port), str(REGISTERS), *holes],
     )
-    until(lambda: listens(port), limit_s=20, what="the device listens")
+    world.until_ready(process, lambda: listens(port), "the device listens")
     return port
 
 
@@ -86,7 +87,6 @@ def settled(rows: list[Row]) -> list[Row]:
     return rows[begin:]
 
 
-@pytest.mark.timeout(180)
 def test_only_the_illegal_registers_are_bad_and_no_value_moves(tmp_path: Path) -> None:
     with World(tmp_path) as world:
         write_site(world, start_device(world), start_device(world))
@@ -97,7 +97,6 @@ def test_only_the_illegal_registers_are_bad_and_no_value_moves(tmp_path: Path) -
                 len(world.query("--point", point)) > POLLS + 2
                 for point in ("words/r1", "words/r999", "pairs/r2")
             ),
-            limit_s=90,
             what=f"{POLLS} polls of both devices arrive",
         )
         assert stop(gateway) == 0

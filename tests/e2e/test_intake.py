@@ -104,7 +104,6 @@ def permits(world: World) -> list[dict[str, str]]:
     return [event for event in events(world, "intake.permit") if event["source"] == "tickets"]
 
 
-@pytest.mark.timeout(180)
 def test_what_site_systems_hand_in_reaches_the_receiver_also_over_a_kill(tmp_path: Path) -> None:
     with World(tmp_path) as world:
         port = free_port()
@@ -113,7 +112,7 @@ def test_what_site_systems_hand_in_reaches_the_receiver_also_over_a_kill(tmp_pat
         assert checked.returncode == 0, checked.stdout + checked.stderr
         world.start_receiver()
         gateway = world.start_gateway()
-        until(lambda: listens(port), limit_s=40, what="the intake listens")
+        world.until_ready(gateway, lambda: listens(port), "the intake listens")
 
         row = {"id": "t1", "updateDate": "20260501080000", "ticketNo": "DH-1",
                "ticketStatus": "1", "leader": "王"}  # fmt: skip
@@ -125,11 +124,11 @@ def test_what_site_systems_hand_in_reaches_the_receiver_also_over_a_kill(tmp_pat
         stale = {**sample, "time": "2026-05-01T08:00:01+08:00", "quality": 68}
         assert post(port, "/v1/samples", [sample, stale])[1]["success"]
 
-        until(lambda: permits(world), limit_s=40, what="the permit is at the receiver")
+        until(lambda: permits(world), what="the permit is at the receiver")
         (said,) = permits(world)
         assert (said["ticket_no"], said["status"], said["sent.status"]) == ("DH-1", "approved", "1")
         assert (said["extra.leader"], said["work"]) == ("王", "hot_work")
-        until(lambda: world.query("--point", "tickets/TI-101"), limit_s=40, what="samples")
+        until(lambda: world.query("--point", "tickets/TI-101"), what="samples")
         rows = [(r.time, r.value, r.quality) for r in world.query("--point", "tickets/TI-101")]
         assert rows[:2] == [
             ("2026-05-01T00:00:00.000Z", 85.5, "good"),
@@ -143,27 +142,27 @@ def test_what_site_systems_hand_in_reaches_the_receiver_also_over_a_kill(tmp_pat
             f"id,time,ticket_no,work,status\ng1,{TIME},DH-9,confined_space,closed\n",
             encoding="utf-8",
         )
-        until(lambda: events(world, "evidence_attached"), limit_s=40, what="the picture is there")
+        until(lambda: events(world, "evidence_attached"), what="the picture is there")
         (seen,) = events(world, "intake.picture")
         assert seen["picture_sha256"] == hashlib.sha256(picture).hexdigest()
         attached = events(world, "evidence_attached")[0]["text"]
         assert f"{seen['picture_sha256'][:16]} (image/png, {len(picture)} bytes)" in attached
         from_gate = until(
             lambda: [e for e in events(world, "intake.permit") if e["source"] == "gate"],
-            limit_s=40, what="the permit of the gate is there",
+            what="the permit of the gate is there",
         )  # fmt: skip
-        until(lambda: world.query("--point", "gate/records"), limit_s=40, what="own points")
+        until(lambda: world.query("--point", "gate/records"), what="own points")
         assert (from_gate[0]["ticket_no"], from_gate[0]["work"]) == ("DH-9", "confined_space")
         moved = world.folder / "gate" / "done" / "permit_0501.csv"
-        until(moved.is_file, limit_s=40, what="the file of the gate is moved")
+        until(moved.is_file, what="the file of the gate is moved")
 
         for number in range(2):
             done = {**row, "id": f"k{number}"}
             assert post(port, "/v1/fire", {"datas": [done]})[1]["success"]
             stop(gateway, signal.SIGKILL)
             gateway = world.start_gateway()
-            until(lambda: listens(port), limit_s=40, what="the intake listens again")
-        until(lambda: len(permits(world)) >= 3, limit_s=40, what="permits of all kills")
+            world.until_ready(gateway, lambda: listens(port), "the intake listens again")
+        until(lambda: len(permits(world)) >= 3, what="permits of all kills")
         assert [permit["id"] for permit in permits(world)] == ["t1", "k0", "k1"]
         assert post(port, "/v1/nothing", {})[0] == 404
         raised = [alarm for alarm in world.alarms() if "tickets/TI-101" in " ".join(alarm.values())]

@@ -14,7 +14,7 @@ from tests.e2e.world import free_ports
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_kills_freezes_and_cold_starts_lose_and_double_nothing(tmp_path: Path) -> None:
     tally = run_world(tmp_path / "world", 5, 12, free_ports(2), quota=False)
     assert not tally.wrong

@@ -36,6 +36,7 @@ driver = "modbus"
 host = "127.0.0.1"
 port = {server.port}
 poll_ms = 100
+timeout_ms = 4000
 profile = "honeywell-sensepoint-xcd"
 tags = "AT-001"
 gas_unit = "%vol"
@@ -45,19 +46,16 @@ gas_unit = "%vol"
         assert "AT-001.alarm_2: holding 5 bit1" in checked
         world.start_receiver()
         world.start_gateway()
-        rows = until(
-            lambda: world.query("--point", "gds-1/AT-001"), limit_s=30, what="values arrive"
-        )
+        rows = until(lambda: world.query("--point", "gds-1/AT-001"), what="values arrive")
         assert {row.quality for row in rows} == {"uncertain:warm_up"}
         assert rows[0].value == pytest.approx(20.9)
         assert world.alarms() == []  # both bits stand, in a state that is not for alarm
 
         server.device.holding[6] = NORMAL
-        raised = until(world.alarms, limit_s=30, what="the panel's alarm arrives")
+        raised = until(world.alarms, what="the panel's alarm arrives")
         assert all("gds-1/AT-001.alarm_" in " ".join(row.values()) for row in raised)
         until(
             lambda: any(row.quality == "good" for row in world.query("--point", "gds-1/AT-001")),
-            limit_s=30,
             what="the value is good",
         )
 
@@ -65,7 +63,6 @@ gas_unit = "%vol"
         server.device.faults.silent = True
         lost = until(
             lambda: [row for row in world.alarms() if row["condition"] == "not_judged"],
-            limit_s=60,
             what="an alarm says that nobody can judge the panel's alarms",
         )
         assert (lost[0]["source"], lost[0]["quality"]) == ("gds-1", "bad:comm_failure")
@@ -76,6 +73,5 @@ gas_unit = "%vol"
                 for row in world.alarms()
                 if row["condition"] == "not_judged" and row["state"] == "returned_unacknowledged"
             ],
-            limit_s=60,
             what="it returns with the detector",
         )

@@ -41,7 +41,7 @@ def in_a_namespace() -> bool:
     return True
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_first_start_on_a_read_only_disk_says_what_a_stop_costs(tmp_path: Path) -> None:
     if in_a_namespace():
         return
@@ -52,7 +52,7 @@ def test_a_first_start_on_a_read_only_disk_says_what_a_stop_costs(tmp_path: Path
         world.write_device(port, FIRST_ROWS[0])
         world.without_uplink()
         gateway = world.start_gateway()
-        until(lambda: world.metric("flow_alarms_raised") > 0, limit_s=60, what="an alarm is raised")
+        until(lambda: world.metric("flow_alarms_raised") > 0, what="an alarm is raised")
         assert world.health()[0] == 503
         assert "gds/n0" in world.plantgate("alarm", "list", str(data)).stdout
         assert stop(gateway) == 1
@@ -64,7 +64,7 @@ def test_a_first_start_on_a_read_only_disk_says_what_a_stop_costs(tmp_path: Path
         assert not any(place.exists() for place in places(data)), "memory is given back"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("fault", ["read-only", "full"])
 def test_a_gateway_starts_on_a_disk_that_takes_nothing(tmp_path: Path, fault: str) -> None:
     if in_a_namespace():
@@ -75,7 +75,7 @@ def test_a_gateway_starts_on_a_disk_that_takes_nothing(tmp_path: Path, fault: st
         world.write_device(port, *FIRST_ROWS)
         world.start_receiver()
         gateway = world.start_gateway()
-        until(lambda: raised(world) == ["gds/n0"], limit_s=60, what="the first alarm is there")
+        until(lambda: raised(world) == ["gds/n0"], what="the first alarm is there")
         gateway.send_signal(signal.SIGKILL)  # the power cut: what was stored is in the WAL
         gateway.wait(timeout=30)
         if fault == "read-only":
@@ -85,7 +85,7 @@ def test_a_gateway_starts_on_a_disk_that_takes_nothing(tmp_path: Path, fault: st
 
         world.write_device(port, *LATER_ROWS)
         gateway = world.start_gateway()
-        until(lambda: volatile(world) == 1, limit_s=60, what="an alarm came, marked volatile")
+        until(lambda: volatile(world) == 1, what="an alarm came, marked volatile")
         assert raised(world) == ["gds/n0", "gds/n1"], "one that stood before was raised again"
         status, health = world.health()
         assert (status, health["state"]) == (503, "failed")
@@ -93,7 +93,7 @@ def test_a_gateway_starts_on_a_disk_that_takes_nothing(tmp_path: Path, fault: st
         assert str(data) in text
         assert "in memory only" in text
         until(lambda: world.metric("uplink_acknowledged_records", "province") > 10,
-              limit_s=60, what="values flow from memory")  # fmt: skip
+              what="values flow from memory")  # fmt: skip
         assert "gds/n0" in world.plantgate("alarm", "list", str(data)).stdout, "found in memory"
         assert gateway.poll() is None
         with pytest.raises(BufferPathError, match="in use by another process"):
@@ -101,10 +101,10 @@ def test_a_gateway_starts_on_a_disk_that_takes_nothing(tmp_path: Path, fault: st
 
         mount(data, "remount,rw")
         (data / FILLER).unlink(missing_ok=True)
-        until(lambda: volatile(world) == 0, limit_s=90, what="the alarm is a record")
-        until(lambda: world.health()[1].get("state") == "ok", limit_s=60, what="all is well")
+        until(lambda: volatile(world) == 0, what="the alarm is a record")
+        until(lambda: world.health()[1].get("state") == "ok", what="all is well")
         stored = world.metric("flow_values")
-        until(lambda: world.metric("flow_values") > stored, limit_s=60, what="values are stored")
+        until(lambda: world.metric("flow_values") > stored, what="values are stored")
         stop_clean(world, gateway)
         assert raised(world) == ["gds/n0", "gds/n1"], "each alarm is a record once"
         counts = [row.value for row in world.query("--point", "gds/n0") if row.quality == "good"]

@@ -10,7 +10,8 @@ import pytest
 
 from tests.e2e.world import PLANTGATE, Row, World, by_point, stop, until
 
-LIMIT_S = 60
+LATER_S = 16
+"""From when on the faults are: by then every point must have been good at the receiver once."""
 GDS = """\
 位号,区域,地址,类型,字节序,比例,单位,高报,高高报,量程下限,量程上限
 AT-1,holding,0,f32,ABCD,,%LEL,25,50,0,100
@@ -35,7 +36,7 @@ driver = "modbus"
 host = "10.20.30.40"
 unit = 17
 poll_ms = 500
-timeout_ms = 500
+timeout_ms = 20000
 points = "gds.csv"
 
 [[device]]
@@ -54,14 +55,15 @@ endpoint = "opc.tcp://10.20.30.41:4840/UA/Plant"
 security = "None"
 insecure = true
 publish_ms = 200
+timeout_ms = 20000
 points = "dcs.csv"
 """
-FAULTS = """
+FAULTS = f"""
 [[fault]]
 device = "gds-2"
 kind = "dead"
-at_s = 8
-for_s = 6
+at_s = {LATER_S}
+for_s = 8
 
 [[fault]]
 device = "gds-1"
@@ -69,20 +71,20 @@ kind = "illegal"
 area = "holding"
 from = 2
 to = 3
-at_s = 8
+at_s = {LATER_S}
 
 [[fault]]
 device = "gds-1"
 kind = "drift"
 tag = "AT-1"
 per_s = 5
-at_s = 8
+at_s = {LATER_S}
 
 [[fault]]
 device = "dcs"
 kind = "stuck"
 tag = "TI-1"
-at_s = 8
+at_s = {LATER_S}
 
 [[fault]]
 device = "dcs"
@@ -90,7 +92,7 @@ kind = "calibration"
 tag = "TI-2"
 status_tag = "XV-4"
 status_value = 1
-at_s = 8
+at_s = {LATER_S}
 """
 
 
@@ -110,10 +112,10 @@ def latest(world: World) -> dict[str, list[Row]]:
 
 def test_values_and_quality_at_the_receiver_follow_the_faults(world: World) -> None:
     desk = world.folder / "desk.toml"
+    world.start_receiver()
     plant = world.start("plant", [*PLANTGATE, "sim", str(world.site), "--write-site", str(desk),
                                   "--faults", str(world.folder / "faults.toml")])  # fmt: skip
-    world.start_receiver()
-    until(desk.exists, limit_s=LIMIT_S, what="the simulator serves")
+    world.until_ready(plant, desk.exists, "the simulator serves")
     world.site = desk
     gateway = world.start_gateway()
 
@@ -123,17 +125,19 @@ def test_values_and_quality_at_the_receiver_follow_the_faults(world: World) -> N
     tags = [line["位号"] for line in csv.DictReader(GDS.splitlines())]
     gds = [f"{device}/{tag}" for device in ("gds-1", "gds-2") for tag in tags]
     dcs = [f"dcs/{line['name']}" for line in csv.DictReader(DCS.splitlines())]
-    until(lambda: seen("gds-1/AT-2", "bad:illegal_address"), limit_s=LIMIT_S, what="illegal")
-    until(lambda: seen("dcs/TI-2", "uncertain:0x420A"), limit_s=LIMIT_S, what="calibration")
+    until(lambda: seen("gds-1/AT-2", "bad:illegal_address"), what="illegal")
+    until(lambda: seen("dcs/TI-2", "uncertain:0x420A"), what="calibration")
 
     def back() -> bool:
         words = [row.quality for row in latest(world)["gds-2/AT-1"]]
         lost = [at for at, word in enumerate(words) if word.startswith("bad:")]
         return bool(lost) and words[-1] == "good"
 
-    until(back, limit_s=LIMIT_S, what="gds-2 is lost and comes back")
-    until(lambda: any(a["source"] == "gds-1/AT-1" for a in world.alarms()), limit_s=LIMIT_S,
-          what="the drift raises an alarm")  # fmt: skip
+    until(back, what="gds-2 is lost and comes back")
+    until(
+        lambda: any(a["source"] == "gds-1/AT-1" for a in world.alarms()),
+        what="the drift raises an alarm",
+    )
     assert stop(gateway) == 0
     assert stop(plant) == 0
 

@@ -35,7 +35,8 @@ class Plant(Watched):
         self.write_site(
             "".join(
                 f'[[device]]\nname = "{name}"\ndriver = "modbus"\nhost = "127.0.0.1"\n'
-                f'port = {port}\nunit = 1\npoll_ms = 100\npoints = "{name}.csv"\n'
+                f"port = {port}\nunit = 1\npoll_ms = 100\ntimeout_ms = 20000\n"
+                f'points = "{name}.csv"\n'
                 for name, port in ports.items()
             )
         )
@@ -43,7 +44,7 @@ class Plant(Watched):
     def reload(self, gateway: subprocess.Popen[bytes], kind: str, count: int = 1) -> str:
         """Send SIGHUP and wait for the count-th event of a kind; gives its text."""
         gateway.send_signal(signal.SIGHUP)
-        until(lambda: len(self.said(kind)) == count, limit_s=40, what=f"{count} {kind}")
+        until(lambda: len(self.said(kind)) == count, what=f"{count} {kind}")
         return self.said(kind)[-1]
 
     def said(self, kind: str) -> list[str]:
@@ -54,7 +55,7 @@ class Plant(Watched):
 
     def wait_for_more(self, point: str, more: int = 5) -> None:
         begin = self.count(point)
-        until(lambda: self.count(point) >= begin + more, limit_s=40, what=f"{point} goes on")
+        until(lambda: self.count(point) >= begin + more, what=f"{point} goes on")
 
 
 def connections(gateway: subprocess.Popen[bytes], port: int) -> set[int]:
@@ -85,8 +86,10 @@ def test_a_changed_table_restarts_its_device_alone_and_a_mistake_restarts_none(
         world.write_devices(left=left, right=right)
         world.start_receiver()
         gateway = world.start_gateway()
-        until(lambda: world.count("left/n0") > 3 and world.count("right/n0") > 3, limit_s=40,
-              what="both devices are read")  # fmt: skip
+        until(
+            lambda: world.count("left/n0") > 3 and world.count("right/n0") > 3,
+            what="both devices are read",
+        )
         before = connections(gateway, left), connections(gateway, right)
         assert [len(found) for found in before] == [1, 1]
 
@@ -126,14 +129,14 @@ def test_limits_change_without_a_restart_and_devices_come_and_go(tmp_path: Path)
         world.write_devices(left=left)
         world.start_receiver()
         gateway = world.start_gateway()
-        until(lambda: world.count("left/five") > 3, limit_s=40, what="the device is read")
+        until(lambda: world.count("left/five") > 3, what="the device is read")
         before = connections(gateway, left)
         assert len(before) == 1
         assert not world.alarms()
 
         world.write_table("left", "five,holding,5,u16,3")
         world.reload(gateway, "config.applied")
-        until(lambda: len(world.alarms()) == 1, limit_s=40, what="the new limit raises an alarm")
+        until(lambda: len(world.alarms()) == 1, what="the new limit raises an alarm")
         assert float(world.alarms()[0]["limit"]) == 3.0
 
         world.write_devices(left=left, right=right)
@@ -150,12 +153,14 @@ def test_limits_change_without_a_restart_and_devices_come_and_go(tmp_path: Path)
         world.write_table("left", "five,holding,5,u16,")
         world.write_devices(left=left)
         world.reload(gateway, "config.applied", 3)
-        until(lambda: world.metric("flow_alarms_standing") == 0.0, limit_s=40,
-              what="the alarm of the removed limit is returned")  # fmt: skip
+        until(
+            lambda: world.metric("flow_alarms_standing") == 0.0,
+            what="the alarm of the removed limit is returned",
+        )
         assert connections(gateway, left) == before
         assert not connections(gateway, right)
         assert 'source_requests{name="right"' not in world.page("/metrics")[1]
-        until(lambda: len(world.notices("alarms")) == 2, limit_s=40, what="the return arrives")
+        until(lambda: len(world.notices("alarms")) == 2, what="the return arrives")
         raised, returned = world.notices("alarms")
         assert raised["alarm_id"] == returned["alarm_id"]
         assert "its limit was removed" in str(world.notices("alarms"))

@@ -1,6 +1,6 @@
 """SIGTERM at any moment ends a service with exit code 0, in bounded time, with nobody left behind.
 
-The bound is the 30 s of `stop`: far above what a stop takes, far below what a service manager
+The bound is the STOP_S of `stop`: far above what a stop takes, far below what a service manager
 allows before it kills.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.clips import clip_or_fail
-from tests.e2e.watched import Watched, assert_gone, family, stop_clean
+from tests.e2e.watched import Watched, assert_gone, family, stop_clean, stop_when_sent
 from tests.e2e.world import free_port, stop, until
 
 pytestmark = pytest.mark.e2e
@@ -29,12 +29,12 @@ def test_stop_during_flow_sends_what_is_committed(tmp_path: Path) -> None:
         receiver = world.start_receiver()
         gateway = world.start_gateway()
         until(lambda: world.metric("uplink_acknowledged_records", "province") > 5,
-              limit_s=40, what="records are acknowledged")  # fmt: skip
+              what="records are acknowledged")  # fmt: skip
         status, health = world.health()
         assert (status, health["state"]) == (200, "ok")
         assert world.page("/nothing")[0] == 404
         read = world.metric("flow_values")
-        stop_clean(world, gateway)
+        stop_when_sent(world, gateway)
         good = [row for row in world.query() if row.quality == "good"]
         assert len(good) >= read
         assert [row.value for row in good] == list(range(1, len(good) + 1))
@@ -45,8 +45,8 @@ def test_stop_during_an_outage_and_while_everything_is_dead(tmp_path: Path) -> N
     with Watched(tmp_path) as world:
         world.write_device(free_port(), FLOW)
         gateway = world.start_gateway()
-        until(lambda: world.metric("flow_bad_values") > 0, limit_s=40, what="bad values are stored")
-        until(lambda: "cannot be reached" in str(world.health()[1]), limit_s=20, what="it is said")
+        until(lambda: world.metric("flow_bad_values") > 0, what="bad values are stored")
+        until(lambda: "cannot be reached" in str(world.health()[1]), what="it is said")
         assert world.health()[1]["state"] == "degraded"
         gateway.send_signal(signal.SIGTERM)
         gateway.send_signal(signal.SIGTERM)  # at once, and again while it waits for the uplink
@@ -63,7 +63,7 @@ def test_stop_during_start(tmp_path: Path) -> None:
         world.without_uplink()
         for later_s in (0.0, 0.3, 0.7):  # no expectation: each lands in another part of the start
             gateway = world.start_gateway()
-            until(partial(catches_sigterm, gateway.pid), limit_s=20, what="the command has begun")
+            until(partial(catches_sigterm, gateway.pid), what="the command has begun")
             time.sleep(later_s)
             stop_clean(world, gateway)
 
@@ -94,8 +94,7 @@ def test_a_camera_process_ends_with_its_gateway_even_if_that_is_killed(tmp_path:
         world.without_uplink()
         for end in (signal.SIGTERM, signal.SIGKILL):
             gateway = world.start_gateway()
-            until(lambda: world.metric("source_batches", "east") > 0, limit_s=60,
-                  what="the camera is analysed")  # fmt: skip
+            until(lambda: world.metric("source_batches", "east") > 0, what="the camera is analysed")
             members = family(gateway)
             assert len(members) == 2
             assert stop(gateway, end) == (0 if end is signal.SIGTERM else -signal.SIGKILL)
@@ -108,9 +107,12 @@ def test_a_receiver_stops_clean_with_and_without_gateways(tmp_path: Path) -> Non
         world.write_site("")
         gateway = world.start_gateway()
         receiver = world.start_receiver()
-        until(lambda: world.metric("uplink_connected", "province") == 1.0, limit_s=40,
-              what="the gateway is connected")  # fmt: skip
+        until(
+            lambda: world.metric("uplink_connected", "province") == 1.0,
+            what="the gateway is connected",
+        )
         stop_clean(world, receiver)
-        until(lambda: world.metric("uplink_connected", "province") == 0.0, limit_s=40,
-              what="the gateway knows it")  # fmt: skip
+        until(
+            lambda: world.metric("uplink_connected", "province") == 0.0, what="the gateway knows it"
+        )
         stop_clean(world, gateway)

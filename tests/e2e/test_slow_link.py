@@ -16,7 +16,6 @@ SECONDS = 15
 pytestmark = pytest.mark.e2e
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.skipif(
     os.geteuid() != 0 or not Path("/dev/net/tun").exists(),
     reason="a line between two network namespaces needs root and /dev/net/tun",

@@ -31,10 +31,8 @@ polygon = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
         )
         world.start_receiver()
         gateway = world.start_gateway()
-        until(lambda: world.metric("source_frames_decoded", "east") > 0, limit_s=60, what="it sees")
-        until(
-            lambda: world.metric("uplink_connected", "province"), limit_s=40, what="it is connected"
-        )
+        until(lambda: world.metric("source_frames_decoded", "east") > 0, what="it sees")
+        until(lambda: world.metric("uplink_connected", "province"), what="it is connected")
         shown = tmp_path / "now.jpg"
         said = ask(world, "east", "--output", str(shown))
         assert said["accepted"], said
@@ -50,7 +48,7 @@ polygon = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
         )  # fmt: skip
         events = until(
             lambda: [one for one in world.notices("events") if one["kind"] == "uplink.snapshot"],
-            limit_s=30, what="it is on record at the receiver",
+            what="it is on record at the receiver",
         )  # fmt: skip
         assert "camera east was taken for province" in events[0]["text"]
         asked = [one for one in world.notices("events") if one["kind"] == "uplink.request"]

@@ -48,7 +48,7 @@ def _goes_on(world: World, plant: Plant, number: int, asked: int) -> None:
     until(lambda: starts(world) > number, limit_s=LIMIT_S, what="it starts again")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_crash_a_kill_and_a_hang_of_vision_leave_acquisition_and_alarms_alone(
     tmp_path: Path,
 ) -> None:
@@ -81,6 +81,7 @@ host = "127.0.0.1"
 port = {plant.port}
 unit = 1
 poll_ms = 200
+timeout_ms = 20000
 points = "points.csv"
 """
             + "".join(cameras)

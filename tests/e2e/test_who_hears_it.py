@@ -63,27 +63,27 @@ def test_an_alarm_is_told_over_a_kill_until_somebody_acknowledges(tmp_path: Path
         )
         world.start_receiver()
         gateway = world.start_gateway()
-        until(lambda: world.metric("flow_values") > 0, limit_s=40, what="values flow")
+        until(lambda: world.metric("flow_values") > 0, what="values flow")
         plant.set(0, 31)
-        until(lambda: len(hooks.hooks) == 1, limit_s=60, what="the first person is being told")
+        until(lambda: len(hooks.hooks) == 1, what="the first person is being told")
         stop(gateway, signal.SIGKILL)  # nobody knows whether he was told
         hooks.held = False
         gateway = world.start_gateway()
-        until(lambda: len(hooks.hooks) >= 3, limit_s=60, what="told again, and the next step")
+        until(lambda: len(hooks.hooks) >= 3, what="told again, and the next step")
         first, again, second = (genuine(hook) for hook in hooks.hooks[:3])
         assert (first["person"], first["repeated"], first["tag"]) == ("张三", False, "gds/AT-101")
         assert first["zh"].startswith("【3级报警】某化工")
         assert (again["id"], again["person"], again["repeated"]) == (first["id"], "张三", True)
         assert "可能重复" in again["zh"]
         assert (second["person"], second["step"]) == ("李四", 2)
-        until((tmp_path / "played.txt").exists, limit_s=60, what="the horn")
+        until((tmp_path / "played.txt").exists, what="the horn")
         assert (tmp_path / "played.txt").read_text().endswith("tone-3.wav")
         listed = world.plantgate("notify", "calls", str(world.data))
         assert "gds/AT-101" in listed.stdout
         world.plantgate("alarm", "ack", str(world.data), "gds/AT-101", "--operator", "王芳")
         assert world.plantgate("notify", "calls", str(world.data)).stdout == "0 calls\n"
         until(lambda: any(e["kind"] == "notify.ended" for e in world.notices("events")),
-              limit_s=40, what="the end of the call at the receiver")  # fmt: skip
+              what="the end of the call at the receiver")  # fmt: skip
         told = [e for e in world.notices("events") if e["kind"] == "notify.told"]
         assert {e["attributes"]["person"] for e in told} == {"张三", "李四"}
         assert len({alarm["alarm_id"] for alarm in world.notices("alarms")}) == 1
@@ -105,18 +105,20 @@ def test_another_roster_is_used_by_a_call_that_runs(tmp_path: Path) -> None:
         world.write_device(plant.port, "AT-101,holding,0,u16,,25", more=settings)
         world.start_receiver()
         gateway = world.start_gateway()
-        until(lambda: world.metric("flow_values") > 0, limit_s=40, what="values flow")
+        until(lambda: world.metric("flow_values") > 0, what="values flow")
         plant.set(0, 31)
-        until(lambda: hooks.hooks, limit_s=60, what="the first person is told")
+        until(lambda: hooks.hooks, what="the first person is told")
 
         roster.write_text("级别,姓名,通知方式\n1,王五,pager\n", encoding="utf-8")
         gateway.send_signal(signal.SIGHUP)
-        until(lambda: _kinds(world).count("config.rejected") == 1, limit_s=60,
-              what="a roster with a notifier that does not exist is refused")  # fmt: skip
+        until(
+            lambda: _kinds(world).count("config.rejected") == 1,
+            what="a roster with a notifier that does not exist is refused",
+        )
         roster.write_text("级别,姓名,通知方式\n1,王五,sms\n", encoding="utf-8")
         gateway.send_signal(signal.SIGHUP)
-        until(lambda: _kinds(world).count("config.applied") == 1, limit_s=60, what="applied")
-        until(lambda: genuine(hooks.hooks[-1])["person"] == "王五", limit_s=60, what="王五 is told")
+        until(lambda: _kinds(world).count("config.applied") == 1, what="applied")
+        until(lambda: genuine(hooks.hooks[-1])["person"] == "王五", what="王五 is told")
         said = [genuine(hook) for hook in list(hooks.hooks)]
         people = [one["person"] for one in said]
         assert people == sorted(people, key="张三王五".index), "somebody not on duty was told"

@@ -27,39 +27,31 @@ PLANTGATE = [sys.executable, "-m", "gateway.cli.main"]
 GATEWAY_ID = "SD-370800-000123-01"
 T = TypeVar("T")
 
+PATIENCE_S = 90.0
+"""For anything that a test waits for: a bound against hanging, never an expectation. A machine that
+does other things beside it stalls for seconds."""
+STOP_S = 50.0
+"""For a stop: far above what one takes, below the 60 s that a unit allows (deploy/systemd)."""
+
 
 def free_port() -> int:
     """A TCP port of the loopback that is free, and that stays so (tests/ports.py)."""
     return own_port()
 
 
-def free_ports(count: int) -> range:
-    """`count` free ports in a row, below the range the kernel gives to clients (ip(7): 32768)."""
-    for first in range(20000 + os.getpid() % 1000, 32768 - count, count):
-        ports = range(first, first + count)
-        if all(_can_bind(port) for port in ports):
-            return ports
-    raise AssertionError(f"no {count} free ports in a row")
+def free_ports(count: int) -> list[int]:
+    """So many of them."""
+    return [own_port() for _ in range(count)]
 
 
-def _can_bind(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def until(condition: Callable[[], T], *, limit_s: float, what: str) -> T:
+def until(condition: Callable[[], T], *, what: str, limit_s: float = PATIENCE_S) -> T:
     """Poll a condition until it is true; AssertionError naming `what` after limit_s."""
     deadline = time.monotonic() + limit_s
     while True:
         result = condition()
         if result:
             return result
-        assert time.monotonic() < deadline, f"not within {limit_s} s: {what}"
+        assert time.monotonic() < deadline, f"not within {limit_s:g} s: {what}"
         time.sleep(0.1)
 
 
@@ -84,8 +76,7 @@ class World:
         self.site = folder / "site.toml"
         self.uplink_port = free_port()
         self.metrics_port = free_port()
-        self._running: list[subprocess.Popen[bytes]] = []
-        self._logs = 0
+        self._running: list[tuple[subprocess.Popen[bytes], Path]] = []
 
     def __enter__(self) -> World:
         """Make the certificates."""
@@ -100,33 +91,55 @@ class World:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End every process that is still running; show the logs if the test failed."""
-        for process in self._running:
+        """End every process that is still running; show how each ended if the test failed."""
+        if error is not None:
+            for process, log in self._running:
+                print(f"---- {_end_of(process, log)}")
+        for process, _ in self._running:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGCONT)
                 process.kill()
             process.wait()
-        if error is not None:
-            for log in sorted(self.folder.glob("*.log")):
-                print(f"---- {log.name}\n{log.read_text(errors='replace')[-3000:]}")
 
     def plantgate(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run one plantgate command to its end."""
-        return subprocess.run(
-            [*PLANTGATE, *arguments], cwd=ROOT, capture_output=True, text=True, check=check
+        """Run one plantgate command to its end; check: AssertionError where it fails."""
+        done = subprocess.run(
+            [*PLANTGATE, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
         )
+        assert not check or done.returncode == 0, (
+            f"plantgate {' '.join(arguments)}: exit code {done.returncode}\n{done.stderr}"
+        )
+        return done
 
     def start(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
         """Start a process of its own; its output goes to NAME-<n>.log."""
-        self._logs += 1
-        log = (self.folder / f"{name}-{self._logs}.log").open("wb")
+        path = self.folder / f"{name}-{len(self._running) + 1}.log"
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-        process = subprocess.Popen(
-            command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, env=environment
-        )
-        log.close()
-        self._running.append(process)
+        with path.open("wb") as log:
+            process = subprocess.Popen(
+                command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, env=environment
+            )
+        self._running.append((process, path))
         return process
+
+    def log_of(self, process: subprocess.Popen[bytes]) -> Path:
+        """File with what a process has said."""
+        return next(log for one, log in self._running if one is process)
+
+    def until_ready(
+        self, process: subprocess.Popen[bytes], ready: Callable[[], object], what: str
+    ) -> None:
+        """Wait until something that was started is ready; fails at once if it has ended."""
+
+        def ready_or_ended() -> bool:
+            if ready():
+                return True
+            assert process.poll() is None, (
+                f"waiting until {what}: {_end_of(process, self.log_of(process))}"
+            )
+            return False
+
+        until(ready_or_ended, what=what)
 
     def start_modbus(
         self, port: int, registers: int, *more: str, mode: str = "counter32"
@@ -137,7 +150,7 @@ class World:
             [sys.executable, "-m", "tests.fakes.modbus_server", "--port", str(port),
              "--registers", str(registers), "--mode", mode, *more],
         )  # fmt: skip
-        until(lambda: listens(port), limit_s=20, what="the Modbus server listens")
+        self.until_ready(process, lambda: listens(port), "the Modbus server listens")
         return process
 
     def start_receiver(self, *, wait: bool = True) -> subprocess.Popen[bytes]:
@@ -150,7 +163,7 @@ class World:
              "--certificate", str(certs / "receiver.pem"), "--key", str(certs / "receiver.key")],
         )  # fmt: skip
         if wait:
-            until(lambda: listens(self.uplink_port), limit_s=20, what="the receiver listens")
+            self.until_ready(process, lambda: listens(self.uplink_port), "the receiver listens")
         return process
 
     def start_gateway(self) -> subprocess.Popen[bytes]:
@@ -213,7 +226,14 @@ def listens(port: int) -> bool:
 def stop(process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGTERM) -> int:
     """Signal a process and wait for its end; gives its exit code."""
     process.send_signal(number)
-    return process.wait(timeout=30)
+    return process.wait(timeout=STOP_S)
+
+
+def _end_of(process: subprocess.Popen[bytes], log: Path) -> str:
+    """How a process is, and its last words."""
+    code = process.poll()
+    state = "runs" if code is None else f"ended with exit code {code}"
+    return f"{log.name}: {state}\n{log.read_text(errors='replace')[-3000:]}"
 
 
 def by_point(rows: list[Row]) -> Iterator[tuple[str, list[Row]]]:

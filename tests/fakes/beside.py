@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
-START_S = 20
+START_S = 60
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from contextlib import suppress
 import numpy as np
 
 from tests.fakes.listening import Listener
+from tests.ports import own_port
 
 
 class GarblingRelay:
@@ -22,7 +23,7 @@ class GarblingRelay:
 
     def __init__(self, seed: int) -> None:
         self.target = 0
-        self.port = 0
+        self.port = own_port()
         self.garble = 0.0
         self._random = np.random.default_rng(seed)
         self._listener = Listener(self._serve)
@@ -30,7 +31,7 @@ class GarblingRelay:
     async def open(self, target: int) -> None:
         """Pass connections on to a port of 127.0.0.1."""
         self.target = target
-        self.port = await self._listener.open(self.port)
+        await self._listener.open(self.port)
 
     async def close(self) -> None:
         """Refuse new connections and cut the others."""

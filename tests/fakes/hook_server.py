@@ -13,6 +13,7 @@ from aiohttp import web
 
 from tests.fakes.beside import beside
 from tests.fakes.certificates import Authority
+from tests.ports import own_port
 
 
 @dataclass
@@ -61,7 +62,8 @@ class HookServer:
             pair = self._authority.issue("hooks")
             tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             tls.load_cert_chain(pair.certificate, pair.key)
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=tls)
+        port = self.port or own_port()
+        site = web.TCPSite(self._runner, "127.0.0.1", port, ssl_context=tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self

@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from tests.ports import own_port
+
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -58,14 +60,14 @@ class Listener:
 
 
 class ListeningFake:
-    """A fake that listens on `port` of 127.0.0.1 while its `async with` lasts."""
+    """A fake that listens on `port` of 127.0.0.1 while its `async with` lasts, and in the next."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.port = 0
         self._listener = Listener(self.serve, tls)
 
     async def __aenter__(self) -> Self:
-        self.port = await self._listener.open(self.port)
+        self.port = await self._listener.open(self.port or own_port())
         return self
 
     async def __aexit__(self, *_: object) -> None:

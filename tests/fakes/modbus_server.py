@@ -35,6 +35,8 @@ from typing import Self, cast
 import numpy as np
 import numpy.typing as npt
 
+from tests.ports import own_port
+
 AREAS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 MODES = ("static", "counter", "counter32", "signal")
 _REQUEST = struct.Struct(">HHHBBHH")
@@ -309,7 +311,7 @@ class ModbusServer:
         loop = asyncio.get_running_loop()
         self.device.now = loop.time
         self._server = await loop.create_server(
-            lambda: _Connection(self), "127.0.0.1", self.port, reuse_address=True
+            lambda: _Connection(self), "127.0.0.1", self.port or own_port(), reuse_address=True
         )
         self.port = self._server.sockets[0].getsockname()[1]
 

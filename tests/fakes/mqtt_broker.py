@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass, field
 
 from tests.fakes.listening import Listener
+from tests.ports import own_port
 
 CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK = 1, 2, 3, 4, 8, 9
 PINGREQ, PINGRESP, DISCONNECT = 12, 13, 14
@@ -45,7 +46,7 @@ class FakeBroker:
 
     async def __aenter__(self) -> FakeBroker:
         """Listen."""
-        self.port = await self._listener.open(self.port)
+        self.port = await self._listener.open(self.port or own_port())
         return self
 
     async def __aexit__(self, *_: object) -> None:

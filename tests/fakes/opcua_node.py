@@ -1,6 +1,7 @@
 """node-opcua as a real server: installs it once, runs tests/peers/opcua/server.js in a process.
 
-A test module shares one server where it can: a start takes two seconds.
+A test module shares one server where it can: a start takes two seconds. Not where a test leaves it
+another than it was: a subscription that stays (`state_dir`), a node or an alarm that has changed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,9 +24,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from drivers.opcua.config import OpcUaConfig
 from tests.fakes.opcua_certificates import Application, Authority, make_application
+from tests.ports import own_port
+from tests.waiting import LONGEST_S
 
 PEERS = Path(__file__).resolve().parents[1] / "peers"
 NAMESPACE = "urn:plantgate:peer"
+_STALLS = {"timeout_ms": 20_000, "queue_size": 1000}
 
 
 def install_node_opcua() -> None:
@@ -46,18 +51,21 @@ def node(name: str) -> str:
 
 @dataclass
 class NodeServer:
-    """A node-opcua server in a process of its own; `options` as server.js reads them."""
+    """A node-opcua server in a process of its own; `options` as server.js reads them.
+
+    port: one that it gets again when it is started again, and nobody else meanwhile.
+    """
 
     folder: Path
     server: Application
     client: Application
     options: dict[str, Any] = field(default_factory=dict)
-    port: int = 0
+    port: int = field(default_factory=own_port)
     endpoint: str = ""
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, **more: Any) -> None:
-        """Start, on the port of last time if there was one."""
+        """Start, and wait until it listens."""
         options = {
             "port": self.port,
             "folder": str(self.folder),
@@ -72,14 +80,19 @@ class NodeServer:
         }
         options |= self.options | more
         command = ["node", str(PEERS / "opcua" / "server.js"), json.dumps(options)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        assert self.process.stdout is not None
-        while line := self.process.stdout.readline().decode():
-            if line.startswith("{"):
-                self.endpoint = json.loads(line)["endpoint"]
-                self.port = int(self.endpoint.split(":")[2].split("/")[0])
+        before = len(self._said())
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + LONGEST_S
+        while True:
+            lines = self._said()[before:].split("\n")[:-1]
+            told = [line for line in lines if line.startswith("{")]
+            if told:
+                self.endpoint = json.loads(told[0])["endpoint"]
                 return
-        raise AssertionError("node-opcua did not start; its words are above")
+            assert self.process.poll() is None, f"node-opcua did not start: {self.words()}"
+            assert time.monotonic() < deadline, f"node-opcua does not listen: {self.words()}"
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """Kill it."""
@@ -87,8 +100,19 @@ class NodeServer:
         if process is not None:
             process.kill()
             process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+
+    def words(self) -> str:
+        """How it is, and what it said last."""
+        code = None if self.process is None else self.process.poll()
+        state = "it runs or was stopped" if code is None else f"it ended with exit code {code}"
+        return f"{state}; {self._said()[-3000:]}"
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "server.log"
+
+    def _said(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -102,11 +126,13 @@ class NodeServer:
 
     def held(self) -> dict[tuple[str, int], tuple[str, int]]:
         """(name, source time in ms) → (value as text, StatusCode) of every value ever held."""
-        lines = (self.folder / "held.jsonl").read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines]
+        text = (self.folder / "held.jsonl").read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]  # it may be writing just now
+        rows = [json.loads(line) for line in whole.splitlines()]
         return {(r["name"], r["source_ms"]): (r["value"], r["status"]) for r in rows}
 
     def config(self, **more: Any) -> OpcUaConfig:
+        """Encrypted; so patient, and with queues so long, that no stall of the machine shows."""
         return OpcUaConfig.model_validate(
             {
                 "endpoint": self.endpoint,
@@ -117,8 +143,8 @@ class NodeServer:
                 "password_file": self.folder / "password",
                 "publish_ms": 200,
                 "sampling_ms": 0,
-                "timeout_ms": 3000,
             }
+            | _STALLS
             | more
         )
 
@@ -126,7 +152,8 @@ class NodeServer:
         """Without encryption, anonymous: quick; the server must be started with anonymous."""
         return OpcUaConfig.model_validate(
             {"endpoint": self.endpoint, "security": "None", "insecure": True}
-            | {"publish_ms": 100, "sampling_ms": 0, "timeout_ms": 2000}
+            | {"publish_ms": 100, "sampling_ms": 0}
+            | _STALLS
             | more
         )
 
@@ -154,4 +181,7 @@ def serving(
         peer.start()
         yield peer
     finally:
+        ended = peer.process is not None and peer.process.poll() is not None
+        if ended:
+            print(f"node-opcua has ended: {peer.words()}")
         peer.stop()

@@ -7,6 +7,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from tests.fakes.listening import Listener
+from tests.ports import own_port
 
 
 class Proxy:
@@ -17,7 +18,7 @@ class Proxy:
 
     def __init__(self, endpoint: str) -> None:
         self._url = urlsplit(endpoint)
-        self._port = 0
+        self._port = own_port()  # the same after each cut
         self._joined = False
         self._listener = Listener(self._serve)
         self._passing = asyncio.Event()
@@ -40,7 +41,7 @@ class Proxy:
         self._passing.set()
         if not self._joined:
             self._joined = True
-            self._port = await self._listener.open(self._port)
+            await self._listener.open(self._port)
 
     def hang(self) -> None:
         """Let nothing pass, and tell nobody."""

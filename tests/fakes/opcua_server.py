@@ -23,6 +23,8 @@ from asyncua.server.internal_server import InternalServer
 from asyncua.server.server import Server
 from asyncua.server.user_managers import UserManager
 
+from tests.ports import own_port
+
 ua: Any = asyncua.ua
 NAMESPACE = "urn:plantgate:fake"
 
@@ -114,7 +116,7 @@ class OpcUaServer:
     ) -> None:
         self._items = items
         self._users = users
-        self.port = port
+        self.port = port or own_port()
         self._server: Server | None = None
         self._variables: dict[str, tuple[Any, Any]] = {}
         self.namespaces_before: tuple[str, ...] = ()

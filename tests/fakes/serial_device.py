@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self, cast
 
+from tests.ports import own_port
+
 Answer = Callable[[bytes], bytes]
 """What the devices send when these bytes have come; sees each piece once, frames are short."""
 
@@ -113,7 +115,7 @@ class SerialDevice:
         loop = asyncio.get_running_loop()
         if self._tcp:
             self._server = await loop.create_server(
-                lambda: _Stream(self, self._streams), "127.0.0.1", self.port
+                lambda: _Stream(self, self._streams), "127.0.0.1", self.port or own_port()
             )
             self.port = self._server.sockets[0].getsockname()[1]
             return

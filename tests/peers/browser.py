@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-PATIENCE_S = 60.0
+PATIENCE_S = 90.0
 """For anything: a busy machine is slow."""
 
 
@@ -34,6 +34,7 @@ class Browser:
         self._size = size
         self._numbers = itertools.count(1)
         self._received = b""
+        self._log = folder.parent / "chromium.log"
         self._answers: dict[int, dict[str, Any]] = {}
         self.complaints: list[str] = []  # errors of scripts, and what the content policy refused
 
@@ -51,7 +52,7 @@ class Browser:
 
         # The shell puts the two pipes where chromium looks for them.
         command = f'exec "$@" 3<&{to_read} 4>&{to_write}'
-        with (self._folder.parent / "chromium.log").open("wb") as log:
+        with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 ["bash", "-c", command, "bash", CHROMIUM, *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
@@ -97,18 +98,24 @@ class Browser:
         deadline = time.monotonic() + PATIENCE_S
         while number not in self._answers:
             left_s = deadline - time.monotonic()
-            assert left_s > 0, f"{method}: the browser does not answer"
+            assert left_s > 0, f"{method}: the browser does not answer: {self.words()}"
             self._take(left_s)
         answer = self._answers.pop(number)
         assert "error" not in answer, f"{method}: {answer['error']}"
         return dict(answer["result"])
+
+    def words(self) -> str:
+        """How it is, and what it said last."""
+        code = self._process.poll()
+        state = "it runs" if code is None else f"exit code {code}"
+        return f"{state}; {self._log.read_text(errors='replace')[-2000:]}"
 
     def _take(self, within_s: float) -> None:
         ready, _, _ = select.select([self._from], [], [], within_s)
         if not ready:
             return
         part = os.read(self._from, 1 << 20)
-        assert part, "the browser has ended"
+        assert part, f"the browser has ended: {self.words()}"
         *whole, self._received = (self._received + part).split(b"\0")
         for message in whole:
             said = json.loads(message)

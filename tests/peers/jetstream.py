@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import free_port
+from tests.e2e.world import PATIENCE_S, free_port
 from tests.fakes.split_net import SplitNet
 
 _PROGRAM = Path(__file__).resolve().parents[2] / ".cache/nats/bin/nats-server"
@@ -125,12 +125,14 @@ class JetStream:
     def _await(self, number: int) -> None:
         process = self.processes[number]
         assert process is not None
-        for _ in range(600):
-            assert process.poll() is None, (self.folder / f"n{number}.log").read_text()
-            if '"status":"ok"' in self._get(number, "healthz?js-enabled-only=true"):
-                return
+        log, deadline = self.folder / f"n{number}.log", time.monotonic() + PATIENCE_S
+        while '"status":"ok"' not in self._get(number, "healthz?js-enabled-only=true"):
+            code = process.poll()
+            assert code is None, (
+                f"nats-server ended with exit code {code}: {log.read_text()[-3000:]}"
+            )
+            assert time.monotonic() < deadline, f"no JetStream: {log.read_text()[-3000:]}"
             time.sleep(0.05)
-        raise AssertionError((self.folder / f"n{number}.log").read_text())
 
     def _get(self, number: int, path: str) -> str:
         try:

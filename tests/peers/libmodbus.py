@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from tests.ports import own_port
+from tests.waiting import LONGEST_S
 
 UNIT = 17
 """SERVER_ID of unit-test.h."""
@@ -92,7 +94,7 @@ class Server:
 
 @asynccontextmanager
 async def serve(binary: Path) -> AsyncIterator[Server]:
-    """Run the server, again after each connection it ends."""
+    """Run the server, again after each connection it ends; it listens when the block begins."""
     server = Server(own_port())
 
     async def keep_running() -> None:
@@ -108,6 +110,7 @@ async def serve(binary: Path) -> AsyncIterator[Server]:
     async with asyncio.TaskGroup() as group:
         keeper = group.create_task(keep_running())
         try:
+            await _until(lambda: _listens(server.port), "unit-test-server does not listen")
             yield server
         finally:
             keeper.cancel()
@@ -193,11 +196,10 @@ def _listens(port: int) -> bool:
 
 
 async def _until(condition: Callable[[], bool], message: str) -> None:
-    for _ in range(500):
-        if condition():
-            return
+    deadline = time.monotonic() + LONGEST_S
+    while not condition():
+        assert time.monotonic() < deadline, message
         await asyncio.sleep(0.02)
-    raise AssertionError(message)
 
 
 async def mbpoll_line(path: Path, kind: str, address: int, count: int) -> list[str]:
@@ -218,15 +220,16 @@ async def _mbpoll(how: list[str], where: str, kind: str, address: int, count: in
     kind as mbpoll's -t: 0 coils, 1 discrete inputs, 3 input registers, 4 holding registers. The
     server takes one connection at a time, so an attempt may come too early: it is repeated.
     """
-    for _ in range(50):
+    deadline = time.monotonic() + LONGEST_S
+    while time.monotonic() < deadline:
         process = await asyncio.create_subprocess_exec(
-            "mbpoll", *how, "-a", str(UNIT), "-t", kind, "-0", "-1", "-q",
+            "mbpoll", *how, "-o", "10", "-a", str(UNIT), "-t", kind, "-0", "-1", "-q",
             "-r", str(address), "-c", str(count), where,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         output, _ = await process.communicate()
         values = re.findall(r"^\[\d+\]:\s+(\S+)", output.decode(), re.MULTILINE)
         if process.returncode == 0 and len(values) == count:
             return values
         await asyncio.sleep(0.1)
-    raise AssertionError(f"mbpoll could not read {count} of {kind} from {address}")
+    raise AssertionError(f"mbpoll could not read {count} of {kind} from {address}: {output!r}")

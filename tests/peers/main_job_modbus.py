@@ -65,10 +65,10 @@ def build(folder: Path) -> Path:
 
 
 def _mbpoll(port: int, area: str, kind: str, *arguments: str) -> str:
-    target = ["mbpoll", "-m", "tcp", "-p", str(port), "-a", str(UNIT), "-0", "-1", "-q"]
+    target = ["mbpoll", "-m", "tcp", "-p", str(port), "-a", str(UNIT), "-0", "-1", "-q", "-o", "10"]
     done = subprocess.run(
         [*target, "-t", _TYPES[area] + kind, *arguments],
-        capture_output=True, text=True, check=False, timeout=20,
+        capture_output=True, text=True, check=False, timeout=90,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -20,7 +20,7 @@ import pytest
 
 from tests.e2e.world import free_port
 from tests.fakes.certificates import Authority
-from tests.waiting import until
+from tests.waiting import LONGEST_S, until
 
 USER, PASSWORD = "plantgate", "correct horse battery"
 
@@ -74,23 +74,23 @@ log_type all
         self._process = subprocess.Popen(  # noqa: ASYNC220  # a moment, in a test
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LONGEST_S):
             while not await self._answers():
-                assert self._process.poll() is None, self.log_text()
+                assert self._process.poll() is None, self.words()
                 await asyncio.sleep(0.05)
 
     def stop(self) -> None:
         """Stop the broker; it writes down what it keeps."""
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=LONGEST_S)
             self._process = None
 
     def kill(self) -> None:
         """Kill the broker; what it had not written down is gone."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=LONGEST_S)
         self._process = None
 
     def freeze(self) -> None:
@@ -112,13 +112,22 @@ log_type all
             for payload in payloads:
                 await client.publish(topic, payload, qos=1)
 
+    def words(self) -> str:
+        """How the broker is, and what it said last."""
+        code = None if self._process is None else self._process.poll()
+        state = "runs or was stopped" if code is None else f"ended with exit code {code}"
+        return f"mosquitto {state}; {self.log_text()[-2000:]}"
+
     def log_text(self) -> str:
         """What the broker has written down: every frame of every client."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     async def logged(self, text: str, times: int = 1) -> None:
         """Wait until the broker's log holds a text so many times."""
-        await until(lambda: self.log_text().count(text) >= times, limit_s=40)
+        try:
+            await until(lambda: self.log_text().count(text) >= times)
+        except AssertionError as error:
+            raise AssertionError(f"{text!r} {times} times: {error}; {self.words()}") from None
 
     async def _answers(self) -> bool:
         try:

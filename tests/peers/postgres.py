@@ -19,7 +19,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.e2e.world import free_port
+from tests.e2e.world import PATIENCE_S, free_port
+from tests.waiting import ended
 
 _PROGRAMS = "/usr/lib/postgresql/15/bin:/usr/lib/postgresql/16/bin:/usr/lib/postgresql/17/bin"
 
@@ -65,15 +66,17 @@ class Postgres:
                  "-c", "max_connections=60"],
                 stdout=log, stderr=log, cwd="/",
             )  # fmt: skip
-        for _ in range(600):
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
             try:
                 psycopg.connect(self.address, connect_timeout=5).close()
             except psycopg.OperationalError:
-                assert self._process.poll() is None, (self.folder / "log").read_text()
+                code, said = self._process.poll(), (self.folder / "log").read_text()[-3000:]
+                assert code is None, f"PostgreSQL ended with exit code {code}: {said}"
+                assert time.monotonic() < deadline, f"PostgreSQL does not answer: {said}"
                 time.sleep(0.05)
             else:
                 return
-        raise AssertionError((self.folder / "log").read_text())
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop fast (SIGINT), or at once without a checkpoint (SIGQUIT)."""
@@ -84,8 +87,15 @@ class Postgres:
             self._process = None
 
     def kill(self) -> None:
-        """SIGKILL the server, as a power cut ends it; `start` recovers it."""
+        """SIGKILL the server, as a power cut ends it; `start` recovers it.
+
+        Its children end themselves when they see it; before that, it cannot be started again.
+        """
+        pid = int((self.folder / "data/postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
         self.stop(signal.SIGKILL)
+        left = [child for child in children if not ended(int(child), PATIENCE_S)]
+        assert not left, f"processes of PostgreSQL outlive it: {left}"
 
     def database(self) -> str:
         """Make an empty database; returns its address."""

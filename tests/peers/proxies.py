@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import free_port, listens
+from tests.e2e.world import PATIENCE_S, free_port, listens
 from tests.fakes.certificates import Authority
 
 PROXY_NAME = "proxy-1"
@@ -91,7 +91,7 @@ static_resources:
   clusters:
   - name: receiver
     type: STATIC
-    connect_timeout: 2s
+    connect_timeout: 30s
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
@@ -121,7 +121,7 @@ class Proxy:
         for name, value in percent.items():
             kind = "abort" if name.startswith("abort") else "delay"
             url = f"http://127.0.0.1:{self.admin}/runtime_modify?fault.http.{kind}.{name}={value}"
-            urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10).read()
+            urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=60).read()
 
 
 @contextmanager
@@ -161,12 +161,13 @@ def proxy(kind: str, folder: Path, authority: Authority, behind: int) -> Iterato
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ})
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while not listens(port):
-            assert process.poll() is None, (folder / "log").read_text(errors="replace")
-            assert time.monotonic() < deadline, f"{kind} does not listen"
+            code, said = process.poll(), (folder / "log").read_text(errors="replace")[-3000:]
+            assert code is None, f"{kind} ended with exit code {code}: {said}"
+            assert time.monotonic() < deadline, f"{kind} does not listen: {said}"
             time.sleep(0.05)
         yield Proxy(f"127.0.0.1:{port}", admin)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_S)

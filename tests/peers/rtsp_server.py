@@ -14,6 +14,7 @@ stays the same while they move. Prints `ready PORT` once it listens on 127.0.0.1
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,8 +42,8 @@ def prepared(clip: Path, cache: Path, first: int, last: int) -> Path:
     if target.exists():
         return target
     cache.mkdir(parents=True, exist_ok=True)
-    once = cache / f".{target.stem}-{first}.mp4"
-    partial = cache / f".{target.stem}-long.mp4"
+    once = cache / f".{target.stem}-{os.getpid()}.mp4"
+    partial = cache / f".{target.stem}-{os.getpid()}-long.mp4"
     there_and_back = (
         f"[0:v]trim=start_frame={first}:end_frame={last + 1},setpts=PTS-STARTPTS,split[a][b];"
         "[b]reverse[r];[a][r]concat=n=2:v=1,setpts=N/10/TB[v]"

@@ -21,7 +21,7 @@ OUTAGE_S = 0.5
 pytestmark = pytest.mark.peer
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace of its own needs root")
 def test_every_fault_of_a_camera_is_seen_and_got_over_and_leaves_nothing_behind() -> None:
     done = subprocess.run(

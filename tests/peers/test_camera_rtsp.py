@@ -18,6 +18,7 @@ import pytest
 
 from drivers.contract import Quality
 from tests.clips import find_clip
+from tests.ports import own_port
 from tests.vision.recorder import LONGEST_S, Recorder, camera, running
 
 pytestmark = pytest.mark.peer
@@ -50,19 +51,21 @@ def clip() -> Path:
 
 @asynccontextmanager
 async def rtsp_camera(
-    clip: Path, port: int = 0, *extra: str
+    clip: Path, *extra: str, port: int | None = None
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """The server as a process of its own, and its URL."""
+    """The server as a process of its own, and its URL; port: that of one that was there before."""
     server = await asyncio.create_subprocess_exec(
         *(PYTHON, str(SERVER), "--clip", str(clip), "--cache", str(ROOT / ".cache" / "rtsp")),
-        *("--port", str(port), *extra),
+        *("--port", str(port or own_port()), *extra),
         stdout=asyncio.subprocess.PIPE,
     )
     try:
         assert server.stdout is not None
         async with asyncio.timeout(LONGEST_S):
             word, _, listening = (await server.stdout.readline()).decode().partition(" ")
-        assert word == "ready"
+        if word != "ready":
+            code = await server.wait()
+            raise AssertionError(f"the camera ended with exit code {code}; its words are above")
         yield server, f"rtsp://127.0.0.1:{int(listening)}/unit1"
     finally:
         if server.returncode is None:
@@ -83,7 +86,7 @@ async def test_headcount_over_rtsp_with_a_login_is_close_to_that_by_eye(
     secret = tmp_path / "password"
     secret.write_text(PASSWORD + "\n", encoding="utf-8")
     login = ("--user", "admin", "--password", PASSWORD)
-    async with rtsp_camera(clip, 0, *login) as (_, url):
+    async with rtsp_camera(clip, *login) as (_, url):
         config = camera(url, user="admin", password_file=str(secret))
         async with running(config) as seen:
             await seen.until(lambda: len(goods(seen)) >= 8 and "vision.over_count" in seen.kinds())
@@ -100,7 +103,7 @@ async def test_a_wrong_login_is_a_lost_camera_until_the_password_is_right_and_st
     secret = tmp_path / "password"
     secret.write_text("not-this-one", encoding="utf-8")
     login = ("--user", "admin", "--password", PASSWORD)
-    async with rtsp_camera(clip, 0, *login) as (_, url):
+    async with rtsp_camera(clip, *login) as (_, url):
         config = camera(url, user="admin", password_file=str(secret))
         async with running(config) as seen:
             await seen.until(lambda: len(seen.batches) >= 3)
@@ -138,7 +141,7 @@ async def test_a_camera_that_dies_and_restarts_comes_back(clip: Path) -> None:
         await seen.until(lambda: Quality.BAD_NOT_CONNECTED in seen.qualities())
         good_before = len(goods(seen))
         port = int(url.rpartition(":")[2].partition("/")[0])
-        async with rtsp_camera(clip, port):
+        async with rtsp_camera(clip, port=port):
             await seen.until(lambda: len(goods(seen)) > good_before + 2)
         assert seen.kinds().index("vision.camera_lost") < seen.kinds().index(
             "vision.camera_recovered"
@@ -154,7 +157,7 @@ async def test_a_camera_is_probed_and_gives_a_picture_to_draw_on(
     secret.write_text(PASSWORD, encoding="utf-8")
     login = ("--user", "admin", "--password", PASSWORD)
     picture = tmp_path / "unit1.jpg"
-    async with rtsp_camera(clip, 0, *login) as (_, url):
+    async with rtsp_camera(clip, *login) as (_, url):
         probing = await asyncio.create_subprocess_exec(
             *(str(Path(sys.executable).parent / "plantgate"), "probe", "camera", url),
             *("--user", "admin", "--password-file", str(secret), "--picture", str(picture)),

@@ -14,7 +14,7 @@ from tests.gateway.console.rig import PASSWORD, console
 from tests.peers.browser import Browser
 from vision.clip import Picture, avi
 
-pytestmark = [pytest.mark.peer, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.peer
 KEY = "unit1-east/hot-work-1|over_count"
 FRAMES = 7
 

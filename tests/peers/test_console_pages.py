@@ -19,7 +19,7 @@ from tests.e2e.plant import Plant
 from tests.e2e.world import PLANTGATE, ROOT, World, free_port, listens, until
 from tests.peers.browser import Browser, Page
 
-pytestmark = [pytest.mark.peer, pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.peer, pytest.mark.e2e, pytest.mark.timeout(600)]
 MANY = 10_000
 PASSWORD = "correct horse 9"
 EVIL = "<img src=x onerror=\"document.body.dataset.evil='1'\">"
@@ -63,6 +63,7 @@ host = "127.0.0.1"
 port = {modbus}
 unit = 1
 poll_ms = 500
+timeout_ms = 20000
 points = "gds.csv"
 """,
         encoding="utf-8",
@@ -80,7 +81,7 @@ def test_a_safety_officer_sees_and_does_everything(tmp_path: Path) -> None:
         subprocess.run([*user, "--stdin"], cwd=ROOT, input=PASSWORD, text=True, check=True)
         gateway = world.start_gateway()
         browser = stack.enter_context(Browser(tmp_path / "profile"))
-        until(lambda: listens(console), limit_s=60, what="the console listens")
+        until(lambda: listens(console), what="the console listens")
         address = f"http://127.0.0.1:{console}"
         page = browser.open(f"{address}/wall")
         _signs_in(page)

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from tests.clips import find_clip
+from tests.e2e.watched import Watched
 from tests.e2e.world import ROOT, World, free_port, listens, stop, until
 from tests.peers import main_job_modbus as modbus
 from tests.peers import main_job_opcua as opcua
@@ -103,18 +104,19 @@ class Plant:
         self.opcua_folder = world.folder / "opcua"
         self.opcua_folder.mkdir()
         self.modbus_port, self.opcua_port, self.rtsp_port = free_port(), free_port(), free_port()
-        world.start("opcua", opcua.prepare(self.opcua_folder, self.opcua_port))
+        server = world.start("opcua", opcua.prepare(self.opcua_folder, self.opcua_port))
         program = modbus.build(world.folder)
-        world.start("libmodbus", [str(program), "tcp", str(self.modbus_port)])
+        device = world.start("libmodbus", [str(program), "tcp", str(self.modbus_port)])
         user, password = CAMERA_LOGIN
-        world.start(
+        camera = world.start(
             "camera",
             [PYTHON, str(ROOT / "tests" / "peers" / "rtsp_server.py"), "--clip", str(clip),
              "--cache", str(ROOT / ".cache" / "rtsp"), "--port", str(self.rtsp_port),
              "--user", user, "--password", password],
         )  # fmt: skip
-        ports = (self.modbus_port, self.opcua_port, self.rtsp_port)
-        until(lambda: all(map(listens, ports)), limit_s=60, what="every counterpart listens")
+        world.until_ready(server, lambda: listens(self.opcua_port), "node-opcua listens")
+        world.until_ready(device, lambda: listens(self.modbus_port), "libmodbus listens")
+        world.until_ready(camera, lambda: listens(self.rtsp_port), "the camera listens")
         modbus.write(self.modbus_port, "holding", modbus.FIRST_HOLDING, REGISTERS)
         coils = [int(i % 3 == 1) for i in range(modbus.COILS)]
         modbus.write(self.modbus_port, "coil", modbus.FIRST_COIL, coils)
@@ -175,6 +177,7 @@ host = "127.0.0.1"
 port = {plant.modbus_port}
 unit = {UNIT}
 poll_ms = 500
+timeout_ms = 20000
 points = "gds.csv"
 
 [[device]]
@@ -189,6 +192,8 @@ user = "{opcua.USER}"
 password_file = "opcua/password"
 publish_ms = 200
 sampling_ms = 0
+queue_size = 1000
+timeout_ms = 20000
 points = "dcs.csv"
 
 [[camera]]
@@ -221,14 +226,16 @@ def wait_for_everything(world: World, plant: Plant) -> None:
     def heard(point: str) -> int:
         return len(goods(world.lines("--point", point)))
 
-    until(lambda: heard("dcs/UInt64") >= UPDATES, limit_s=60, what="values of node-opcua arrive")
-    until(lambda: heard("gate/all.headcount") >= HEADCOUNTS, limit_s=60, what="headcounts arrive")
-    until(lambda: heard("gds/real") >= POLLS, limit_s=60, what="values of libmodbus arrive")
-    until(lambda: any(row["evidence"] for row in world.alarms()), limit_s=30,
-          what="the over-count alarm arrives with its picture")  # fmt: skip
+    until(lambda: heard("dcs/UInt64") >= UPDATES, what="values of node-opcua arrive")
+    until(lambda: heard("gate/all.headcount") >= HEADCOUNTS, what="headcounts arrive")
+    until(lambda: heard("gds/real") >= POLLS, what="values of libmodbus arrive")
+    until(
+        lambda: any(row["evidence"] for row in world.alarms()),
+        what="the over-count alarm arrives with its picture",
+    )
     newest_ms = opcua.held(plant.opcua_folder)["UInt64"][-1].time_ms
     until(lambda: milliseconds(world.lines("--point", "dcs/UInt64")[-1]["time"]) >= newest_ms,
-          limit_s=30, what="what node-opcua held a moment ago arrives")  # fmt: skip
+          what="what node-opcua held a moment ago arrives")  # fmt: skip
 
 
 def milliseconds(time: str) -> int:
@@ -303,7 +310,6 @@ def check_camera(points: dict[str, Lines], eye: dict[str, Any]) -> str:
         assert statistics.mean(errors) <= MEAN, f"{zone}: {counts}, by eye {people}"
         blind = [row for row in rows if row["quality"] != "good"]
         assert all(row["value"] == "" for row in blind), "a count that could not be made is none"
-        assert rows[: len(blind)] == blind, f"{zone}: the view was lost"
         said.append(f"{zone} {people} by eye, counted {counts}")
     return "; ".join(said)
 
@@ -337,10 +343,10 @@ def check_kept_secret(world: World) -> None:
         assert opcua.PASSWORD not in text
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_what_the_servers_held_is_what_query_prints(tmp_path: Path, clip: Path) -> None:
     eye = truth()
-    with World(tmp_path) as world:
+    with Watched(tmp_path) as world:
         plant = Plant(world, clip)
         memory = plant.modbus_memory()
         floats = [plant.float_by_mbpoll(address) for address in (0x163, 0x165)]
@@ -358,6 +364,8 @@ def test_what_the_servers_held_is_what_query_prints(tmp_path: Path, clip: Path) 
         compared = check_modbus(points, memory)
         compared += check_opcua(points, opcua.held(plant.opcua_folder))
         counted = check_camera(points, eye)
+        views = [one for one in world.notices("events") if one["kind"] == "vision.view"]
+        assert {one["attributes"]["view"] for one in views} <= {"clear"}, "the view was lost"
         check_alarms(world, world.alarms(), eye)
         assert {float(row["value"]) for row in points["gds/real"]} == set(floats)
         assert not any(row["historical"] == "true" for row in rows)

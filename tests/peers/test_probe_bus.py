@@ -23,8 +23,9 @@ def rtu_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def _start(*command: str, **environment: str) -> asyncio.subprocess.Process:
+    """A peer; nobody reads what it says."""
     return await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
         env={**os.environ, **environment},
     )  # fmt: skip
 
@@ -35,14 +36,16 @@ async def test_it_hears_mbpoll_and_its_device_and_says_nothing(rtu_binary: Path)
         device = await _start(str(rtu_binary), "rtu", LINE=device_port)
         master = await _start(
             "mbpoll", "-m", "rtu", "-a", str(UNIT), "-b", "115200", "-P", "none", "-t", "4",
-            "-r", "356", "-c", "3", "-l", "200", master_port,
+            "-r", "356", "-c", "3", "-l", "200", "-o", "10", master_port,
         )  # fmt: skip
         try:
-            probe = await _start(
+            probe = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "gateway.cli.main", "probe", "bus", ours, "--baud", "115200",
-                "--parity", "none", "--seconds", "3", "--try-seconds", "20", "--json",
+                "--parity", "none", "--seconds", "6", "--try-seconds", "60", "--json",
+                stdout=asyncio.subprocess.PIPE,
             )  # fmt: skip
-            output, _ = await asyncio.wait_for(probe.communicate(), 90)
+            output, _ = await asyncio.wait_for(probe.communicate(), 200)
+            assert probe.returncode == 0, (output, master.returncode, device.returncode)
         finally:
             for process in (master, device):
                 if process.returncode is None:

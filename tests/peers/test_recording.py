@@ -49,9 +49,14 @@ class Seen:
         return [event.kind for event in self.events]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(LONGEST_S):
-            while not condition():  # noqa: ASYNC110 - what is waited for is a file or a list
-                await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                while not condition():  # noqa: ASYNC110 - what is waited for is a file or a list
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            texts = " ".join(event.text for event in self.events[-5:])
+            seen = f"recording {self.values[-5:]}, error {self.error}, events {texts}"
+            raise AssertionError(f"not within {LONGEST_S:g} s: {seen}") from None
 
 
 @asynccontextmanager

@@ -25,7 +25,8 @@ from tests.gateway.uplink.test_with_receiver import announced
 from tests.peers.proxies import PROXY_NAME, Proxy, proxy
 from tests.waiting import until
 
-CALM = SessionSettings(heartbeat_ms=300, silence_ms=8_000, stall_ms=9_000)
+CALM = SessionSettings(heartbeat_ms=300, silence_ms=60_000, stall_ms=61_000)
+"""No stall of the machine is taken for a lost link."""
 
 
 @dataclass

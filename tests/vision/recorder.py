@@ -14,7 +14,7 @@ from gateway.sources.camera import CameraSource, camera_tags
 from vision.config import CameraConfig
 
 WHOLE = [[0, 0], [1, 0], [1, 1], [0, 1]]
-LONGEST_S = 60.0  # a bound against hanging, never an expectation
+LONGEST_S = 90.0  # a bound against hanging, never an expectation
 
 
 def camera(source: str, **changes: Any) -> CameraConfig:
@@ -62,10 +62,15 @@ class Recorder:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something emitted makes the condition true."""
-        async with asyncio.timeout(LONGEST_S):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                while not condition():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            texts = " ".join(event.text for event in self.events[-3:])
+            seen = f"qualities {self.qualities()[-5:]}, error {self.error}, events {texts}"
+            raise TimeoutError(f"not within {LONGEST_S:g} s: {seen}") from None
 
     def kinds(self) -> list[str]:
         """Kinds of the events so far."""

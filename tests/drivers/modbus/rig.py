@@ -14,6 +14,7 @@ from drivers.modbus import DRIVER, ModbusAddress, ModbusConfig
 from drivers.modbus.client import ModbusDriver
 from gateway.runtime.clock import SystemClock
 from tests.fakes.modbus_server import ModbusServer
+from tests.waiting import LONGEST_S
 
 
 class _Committed:
@@ -50,12 +51,16 @@ class Sink:
     def kinds(self) -> list[str]:
         return [event.kind for event in self.events]
 
-    async def until(self, condition: Callable[[], bool], limit_s: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], bool], limit_s: float = LONGEST_S) -> None:
         """Wait until the condition holds after some emission; fails after `limit_s`."""
-        async with asyncio.timeout(limit_s):
-            while not condition():
-                self.changed.clear()
-                await self.changed.wait()
+        try:
+            async with asyncio.timeout(limit_s):
+                while not condition():
+                    self.changed.clear()
+                    await self.changed.wait()
+        except TimeoutError:
+            said = f"events {self.kinds()[-5:]}, errors {self.errors[-2:]}, last {self.last()}"
+            raise TimeoutError(f"not within {limit_s:g} s: {said[:2000]}") from None
 
 
 def holding(count: int, *, first: int = 0, kind: str = "u16") -> list[DriverPoint[ModbusAddress]]:

@@ -41,6 +41,14 @@ const kinds = {
   String: ["String", (n) => `液位 ${n}`, String],
 };
 
+// node-opcua 2.182 ends with an assertion where the queue of an item runs over and the value that then
+// comes first is not good, so that one subscription that nobody reads any more ends it for all. The
+// bit stands beside whatever status there is (OPC 10000-4, StatusCode).
+ua.MonitoredItem.prototype._setOverflowBit = function (notification) {
+  const value = notification.value;
+  if (value) value.statusCode = ua.StatusCode.makeStatusCode(value.statusCode, "Overflow | InfoTypeDataValue");
+};
+
 async function main() {
   const pki = new ua.OPCUACertificateManager({
     rootFolder: path.join(options.folder, "pki"),

@@ -14,11 +14,12 @@ from drivers.opcua.client import Link
 from drivers.opcua.inspect import Found, Walk, browse, probe
 from drivers.opcua.services import Place, read_attributes, surroundings
 from gateway.runtime.clock import SystemClock
-from tests.fakes.opcua_collector import Collector, running
+from tests.background import background
+from tests.fakes.opcua_collector import Collector
 from tests.fakes.opcua_node import NAMESPACE, NodeServer, install_node_opcua, node, serving
 from tests.waiting import until
 
-pytestmark = [pytest.mark.peer, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.peer
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ async def test_every_builtin_type_is_right_or_said_to_be_unsupported(shared: Nod
     emit = Collector()
     rows = table(*[{"node": one.node, "type": "text"} for one in scalars])
     driver = DRIVER.open("dcs", shared.plain(), rows, SystemClock())
-    async with running(driver, emit):
+    async with background(driver.run(emit)):
         await until(lambda: all(emit.samples(100 + i) for i in range(len(rows))))
     for place, name in enumerate(names):
         value, quality, _ = emit.samples(100 + place)[0]
@@ -95,14 +96,10 @@ async def test_every_variable_of_the_space_yields_a_sample_and_stops_nothing(
     rows = table(*[{"node": one.node, "type": one.type} for one in everything])
     emit = Collector()
     driver = DRIVER.open("dcs", shared.plain(), rows, SystemClock())
-    async with running(driver, emit) as task:
+    async with background(driver.run(emit)):
         await until(
-            lambda: (
-                task.done()
-                or len({int(p) for batch in emit.batches for p in batch.points}) == len(rows)
-            )
+            lambda: len({int(p) for batch in emit.batches for p in batch.points}) == len(rows)
         )
-        assert not task.done()
     good = sum(any(s[1] == 0 for s in emit.samples(100 + i)) for i in range(len(rows)))
     assert good > 150
 
@@ -119,7 +116,7 @@ async def test_elements_paths_and_deadbands_as_the_server_does_them(shared: Node
     )
     emit = Collector()
     driver = DRIVER.open("dcs", shared.plain(), rows, SystemClock())
-    async with running(driver, emit):
+    async with background(driver.run(emit)):
         await until(lambda: len(emit.samples(104)) > 3 and len(emit.samples(101)) > 10)
         await until(lambda: all(emit.samples(100 + i) for i in range(6)))
     assert emit.samples(100)[0][1] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,19 +13,20 @@ from drivers.opcua import DRIVER
 from gateway.model.alarm import AlarmChange, AlarmState
 from gateway.rules.mirror import NO_BRANCH
 from gateway.runtime.clock import SystemClock
-from tests.fakes.opcua_collector import Collector, points, running
+from tests.background import background
+from tests.fakes.opcua_collector import Collector, points
 from tests.fakes.opcua_node import NodeServer, install_node_opcua, node, serving
 from tests.gateway.flow_rig import judge
 from tests.waiting import until
 
-pytestmark = [pytest.mark.peer, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.peer
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeServer]:
+@pytest.fixture
+def peer(tmp_path: Path) -> Iterator[NodeServer]:
+    """One for each test, which leaves its alarm in another state."""
     install_node_opcua()
-    folder = tmp_path_factory.mktemp("alarms")
-    with serving(folder, period=1000, anonymous=True, alarm=True) as peer:
+    with serving(tmp_path, period=1000, anonymous=True, alarm=True) as peer:
         yield peer
 
 
@@ -33,16 +35,16 @@ def alarms(emit: Collector) -> list[SourceEvent]:
     return [event for event in found if event.attributes.get("condition") == "LevelAlarm"]
 
 
-async def test_alarms_come_with_their_states_and_standing_ones_again(shared: NodeServer) -> None:
+async def test_alarms_come_with_their_states_and_standing_ones_again(peer: NodeServer) -> None:
     emit = Collector()
     table = points((node("Level"), "float"))
-    driver = DRIVER.open("dcs", shared.plain(alarms=True), table, SystemClock())
-    async with running(driver, emit):
+    driver = DRIVER.open("dcs", peer.plain(alarms=True), table, SystemClock())
+    async with background(driver.run(emit)):
         await until(lambda: bool(emit.samples(100)))
-        shared.signal(signal.SIGHUP)  # 80: high
+        peer.signal(signal.SIGHUP)  # 80: high
         await until(lambda: any(event.attributes.get("active") for event in alarms(emit)))
         first = alarms(emit)[-1]
-        shared.signal(signal.SIGHUP)  # 95: high high
+        peer.signal(signal.SIGHUP)  # 95: high high
         await until(lambda: alarms(emit)[-1].attributes["event_id"] != first.attributes["event_id"])
     assert str(first.attributes["source_name"]).endswith("Tank1")
     assert first.attributes["acknowledged"] is False
@@ -52,19 +54,19 @@ async def test_alarms_come_with_their_states_and_standing_ones_again(shared: Nod
     assert "active" in first.text
 
     again = Collector()
-    driver = DRIVER.open("dcs", shared.plain(alarms=True), table, SystemClock())
-    async with running(driver, again):
+    driver = DRIVER.open("dcs", peer.plain(alarms=True), table, SystemClock())
+    async with background(driver.run(again)):
         await until(lambda: bool(alarms(again)))
         standing = alarms(again)[0]
         assert standing.attributes["refreshed"] is True
         assert standing.attributes["active"] is True
-        shared.signal(signal.SIGHUP)  # 50: normal
+        peer.signal(signal.SIGHUP)  # 50: normal
         await until(lambda: alarms(again)[-1].attributes["active"] is False)
     assert driver.statistics()["alarms"] >= 2
 
 
 async def test_conditions_are_alarm_records_and_a_reconnect_makes_no_second_one(
-    shared: NodeServer,
+    peer: NodeServer,
 ) -> None:
     table, emit, rules = points((node("Level"), "float")), Collector(), judge()
     taken, records = [0], list[AlarmChange]()
@@ -77,10 +79,10 @@ async def test_conditions_are_alarm_records_and_a_reconnect_makes_no_second_one(
         taken[0] = len(collector.events)
         return [one.state for one in records]
 
-    driver = DRIVER.open("dcs", shared.plain(alarms=True), table, SystemClock())
-    async with running(driver, emit):
+    driver = DRIVER.open("dcs", peer.plain(alarms=True), table, SystemClock())
+    async with background(driver.run(emit)):
         await until(lambda: bool(emit.samples(100)))
-        shared.signal(signal.SIGHUP)  # 80: high
+        peer.signal(signal.SIGHUP)  # 80: high
         await until(lambda: AlarmState.UNACKNOWLEDGED_ACTIVE in states(emit))
     raised = records[-1]
     assert raised.source.startswith("dcs/")
@@ -89,21 +91,21 @@ async def test_conditions_are_alarm_records_and_a_reconnect_makes_no_second_one(
     assert str(said["condition_id"]).startswith("ns=")
     before, again = len(records), Collector()
     taken[0] = 0
-    driver = DRIVER.open("dcs", shared.plain(alarms=True), table, SystemClock())
-    async with running(driver, again):
+    driver = DRIVER.open("dcs", peer.plain(alarms=True), table, SystemClock())
+    async with background(driver.run(again)):
         await until(lambda: again.kinds().count("opcua.refresh") >= 2)
         states(again)
         assert len(records) == before, "the refresh made another record of a standing alarm"
-        shared.signal(signal.SIGHUP)  # 95: high high
+        peer.signal(signal.SIGHUP)  # 95: high high
         count = len(alarms(again))
         await until(lambda: len(alarms(again)) > count)
-        shared.signal(signal.SIGHUP)  # 50: normal
+        peer.signal(signal.SIGHUP)  # 50: normal
         # node-opcua puts the earlier state that nobody has acknowledged aside as a branch and says
         # that the condition itself is inactive and acknowledged: the alarm is returned, and owed.
         await until(lambda: states(again)[-1] is not AlarmState.UNACKNOWLEDGED_ACTIVE)
         assert records[-1].state is AlarmState.RETURNED_UNACKNOWLEDGED
         assert any(event.attributes["branch"] not in NO_BRANCH for event in alarms(again))
-        shared.signal(signal.SIGUSR2)  # its operator acknowledges
+        peer.signal(signal.SIGUSR2)  # its operator acknowledges
         await until(lambda: states(again)[-1] is AlarmState.NORMAL)
     assert {one.condition_id for one in records} == {said["condition_id"]}
     assert {one.alarm_id for one in records[before - 1 :]} == {raised.alarm_id}

@@ -21,7 +21,7 @@ from tests.fakes.opcua_node import install_node_opcua, node, serving
 from tests.fakes.wiretap import Spoiler, Wiretap
 from tests.waiting import until
 
-pytestmark = [pytest.mark.peer, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.peer
 
 ALLOWED = {f"{service}Request" for service in OPCUA.values()}
 CALL = "CallRequest ns=0;i=2782 ns=0;i=3875"  # ConditionType, ConditionRefresh

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,9 @@ import pytest
 from drivers.contract import DeviceError, Quality
 from drivers.opcua import DRIVER
 from gateway.runtime.clock import SystemClock
+from tests.background import background, until_lost
 from tests.fakes.opcua_certificates import make_application
-from tests.fakes.opcua_collector import Collector, points, running
+from tests.fakes.opcua_collector import Collector, points
 from tests.fakes.opcua_node import NodeServer, install_node_opcua, serving
 from tests.waiting import until
 
@@ -24,14 +24,14 @@ TYPES = {
     "UInt64": "uint", "Boolean": "bool", "String": "text",
 }  # fmt: skip
 
-pytestmark = [pytest.mark.peer, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.peer
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeServer]:
-    """One server for all tests that neither stop it nor change what it trusts."""
+    """One server for all tests that neither stop it nor change its nodes or what it trusts."""
     install_node_opcua()
-    with serving(tmp_path_factory.mktemp("shared"), period=50, items=2) as peer:
+    with serving(tmp_path_factory.mktemp("shared"), period=50) as peer:
         yield peer
 
 
@@ -52,10 +52,8 @@ def as_text(name: str, value: Any) -> str:
 async def test_every_value_received_is_a_value_held(shared: NodeServer, policy: str) -> None:
     emit = Collector()
     driver = DRIVER.open("dcs", shared.config(security=policy), table(), SystemClock())
-    async with running(driver, emit) as task:
-        await until(lambda: task.done() or len(emit.samples(107)) >= 25)
-        if task.done():
-            await task
+    async with background(driver.run(emit)):
+        await until(lambda: len(emit.samples(107)) >= 25)
     held = shared.held()
     for place, name in enumerate(TYPES):
         samples = emit.samples(100 + place)
@@ -115,36 +113,39 @@ async def test_all_items_come_back_after_a_restart_and_a_bad_node_stops_nothing(
         def back() -> bool:
             return all(emit.samples(100 + i)[-1:][0][1] == 0 for i in range(items))
 
-        async with running(driver, emit) as task:
+        async with background(until_lost(driver, emit)) as lost:
             await until(
-                lambda: task.done() or len({int(p) for b in emit.batches for p in b.points}) > items
+                lambda: lost.done() or len({int(p) for b in emit.batches for p in b.points}) > items
             )
+            assert not lost.done(), f"{lost.result()}; {peer.words()}"
             assert emit.samples(100 + items)[0][1] == Quality.BAD_ILLEGAL_ADDRESS
             peer.stop()
-            await asyncio.wait([task], timeout=30)
-            assert isinstance(task.exception(), DeviceError)
+            await until(lost.done)
+            assert isinstance(lost.result(), DeviceError)
         assert all(
             emit.samples(100 + i)[-1][1] == Quality.BAD_NOT_CONNECTED for i in range(items + 1)
         )
         peer.start()
-        async with running(driver, emit):
+        async with background(driver.run(emit)):
             await until(back)
             await until(lambda: "opcua.gap" in emit.kinds())
         assert emit.samples(100 + items)[-1][1] == Quality.BAD_ILLEGAL_ADDRESS
 
 
-async def test_a_node_that_vanishes_and_returns_is_watched_again(shared: NodeServer) -> None:
+async def test_a_node_that_vanishes_and_returns_is_watched_again(tmp_path: Path) -> None:
     rows = points(*[(f"nsu=urn:plantgate:peer;s=D{i}", "float") for i in range(2)])
     emit = Collector()
-    driver = DRIVER.open("dcs", shared.config(retry_s=1), rows, SystemClock())
-    async with running(driver, emit):
-        await until(lambda: len(emit.samples(100)) > 1 and len(emit.samples(101)) > 1)
-        shared.signal(signal.SIGUSR2)
-        await until(lambda: emit.samples(100)[-1][1] in (0x8033, 0x8034))
-        shared.signal(signal.SIGUSR2)
-        await until(lambda: emit.samples(100)[-1][1] == 0)
-        count = len(emit.samples(100))
-        await until(lambda: len(emit.samples(100)) > count + 5)
+    install_node_opcua()
+    with serving(tmp_path, period=50, items=2) as peer:
+        driver = DRIVER.open("dcs", peer.config(retry_s=1), rows, SystemClock())
+        async with background(driver.run(emit)):
+            await until(lambda: len(emit.samples(100)) > 1 and len(emit.samples(101)) > 1)
+            peer.signal(signal.SIGUSR2)
+            await until(lambda: emit.samples(100)[-1][1] in (0x8033, 0x8034))
+            peer.signal(signal.SIGUSR2)
+            await until(lambda: emit.samples(100)[-1][1] == 0)
+            count = len(emit.samples(100))
+            await until(lambda: len(emit.samples(100)) > count + 5)
     times = [sample[2] for sample in emit.samples(100) if sample[1] == 0]
     assert len(times) == len(set(times)), "a value came twice"
     assert {sample[1] for sample in emit.samples(101)} == {0}
