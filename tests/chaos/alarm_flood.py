@@ -58,7 +58,9 @@ ASK_S = 0.2
 WHOLE = "marker to receiver"
 PER_REQUEST = 125  # registers a Modbus read brings at most
 STEPS_PER_S = 10
-MOST_SINGLE = 20  # before the flood is declared: ten, and what came in the same poll of others
+DECLARED_AT = 10
+"""Alarms in ten minutes that are a flood. Beside those up to the read that brought the tenth, so
+many more may be told one by one: what came in the same poll of others."""
 ARRIVE_S = 240  # everything must have arrived by then; a limit of the test, no figure
 
 
@@ -244,7 +246,7 @@ def run(folder: Path, scale: Scale) -> Outcome:
         records, holes = _records(world)
         floods, messages = _floods(world), [hook.json for hook in hooks.hooks]
     outcome = _judge(scale, felt, records, holes, floods, resident)
-    told, wrong = _told(messages)
+    told, wrong = _told(messages, _most_single(records))
     wrong = [*outcome.wrong, *wrong, *trouble]
     return replace(outcome, told=told, console=console, wrong=wrong)
 
@@ -262,15 +264,24 @@ def _console(world: World) -> tuple[dict[str, float], list[str]]:
     return own, wrong
 
 
-def _told(messages: list[dict[str, Any]]) -> tuple[dict[str, int], list[str]]:
+def _most_single(records: list[Arrived]) -> int:
+    """How many alarms of the flood may be told one by one: those before it is declared."""
+    raised = [one.change for one in records if one.change.source != MARKER]
+    if len(raised) < DECLARED_AT:
+        return len(raised)
+    tenth_ns = raised[DECLARED_AT - 1].gateway_time_ns
+    return DECLARED_AT + sum(change.gateway_time_ns <= tenth_ns for change in raised)
+
+
+def _told(messages: list[dict[str, Any]], most_single: int) -> tuple[dict[str, int], list[str]]:
     """Messages to people by kind, the marker's apart; and what should not be."""
     told = Counter("marker" if one.get("tag") == MARKER else str(one["kind"]) for one in messages)
     wrong = []
     twice = len(messages) - len({one["id"] for one in messages})
     if twice:
         wrong.append(f"{twice} messages were told twice")
-    if told["alarm"] > MOST_SINGLE:
-        wrong.append(f"{told['alarm']} alarms of the flood were told one by one")
+    if told["alarm"] > most_single:
+        wrong.append(f"{told['alarm']} alarms of the flood were told one by one, not {most_single}")
     if not told["flood"]:
         wrong.append("nobody was told of the flood")
     return dict(told), wrong

@@ -223,7 +223,8 @@ async def test_requests_keep_their_distance() -> None:
         driver = make(server.port, holding(500), pause_between_requests_ms=20, poll_ms=10)
         async with running(driver) as sink:
             await sink.until(lambda: len(sink.batches) >= 3)
-    assert driver.statistics()["achieved_period_ms"] >= 4 * 20
+    # of the four pauses, the first poll has none before it
+    assert driver.statistics()["achieved_period_ms"] >= 3 * 20
     assert _good(sink)
 
 

@@ -19,7 +19,7 @@ from tests.fakes.opcua_node import NodeServer, install_node_opcua, node, serving
 from tests.fakes.opcua_proxy import Proxy
 from tests.waiting import until
 
-pytestmark = [pytest.mark.peer, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.peer
 NAMES = ["Double", "Int64", "UInt32"]
 
 
@@ -65,7 +65,7 @@ async def test_a_cut_link_loses_nothing(own: NodeServer, secure: bool) -> None:
         async with running(driver, emit) as task:
             await until(lambda: count(emit) > 10)
             await proxy.cut()
-            await asyncio.wait([task], timeout=15)
+            await until(task.done)
             assert isinstance(task.exception(), DeviceError)
         await asyncio.sleep(1)  # values that only the server's queue holds
         await proxy.join()
@@ -102,7 +102,7 @@ async def test_a_restarted_server_fills_the_gap_from_its_history(tmp_path: Path)
             async with running(driver, emit) as task:
                 await until(lambda: count(emit) > 10)
                 await proxy.cut()
-                await asyncio.wait([task], timeout=15)
+                await until(task.done)
             await asyncio.sleep(1)
             before = len(peer.held())
             peer.stop()
@@ -159,12 +159,12 @@ async def test_a_frozen_server_is_left_and_comes_back_complete(tmp_path: Path) -
     install_node_opcua()
     emit = Collector()
     with serving(tmp_path, period=50, anonymous=True) as peer:
-        config = peer.plain(queue_size=500, timeout_ms=1000)
+        config = peer.plain(queue_size=500, timeout_ms=4000)
         driver = DRIVER.open("dcs", config, table(), SystemClock())
         async with running(driver, emit) as task:
             await until(lambda: count(emit) > 10)
             peer.signal(signal.SIGSTOP)
-            await asyncio.wait([task], timeout=30)
+            await until(task.done)
             assert isinstance(task.exception(), DeviceError)
         assert "link.down" in emit.kinds()
         assert all(emit.samples(100 + i)[-1][1] == 0x808A for i in range(len(NAMES)))
@@ -189,7 +189,7 @@ async def test_our_own_sudden_end_never_exhausts_the_sessions(
             async with running(driver, emit) as task:
                 await until(lambda so_far=so_far: count(emit) > so_far)  # type: ignore[misc]  # mypy and defaults
                 await proxy.cut()  # so that no CloseSession passes, as with kill -9
-                await asyncio.wait([task], timeout=15)
+                await until(task.done)
     assert all("no more sessions" not in event.text for event in emit.events)
 
 
