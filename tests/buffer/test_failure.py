@@ -104,7 +104,7 @@ async def test_a_held_alarm_is_stored_without_another_one_to_wake_the_disk(
         clock.advance(6)
         log.set_destinations({})
         log.acknowledge("province", Stream.ALARM, RangeSet())  # saves cursors: wakes the writer
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             await stored.wait()
         assert [one.payload for one in await everything(log, Stream.ALARM)] == [b"alone"]
 

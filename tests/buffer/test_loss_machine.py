@@ -66,7 +66,7 @@ class GateClock(HandClock):
         self.looks, self.thread = looks, thread
 
     def release(self) -> None:
-        """Let go on whoever was stopped; the next gate is a new one."""
+        """Let go on whoever was stopped, or is about to be; the next gate is a new one."""
         self.thread = ""
         self.released.set()
         self.stopped, self.released = threading.Event(), threading.Event()
@@ -80,8 +80,8 @@ class GateClock(HandClock):
         return super().monotonic_ns()
 
     def _gate(self) -> None:
+        stopped, released = self.stopped, self.released  # before `thread`: see `release`
         if self.thread and threading.current_thread().name == self.thread:
-            stopped, released = self.stopped, self.released
             self.looks -= 1
             if self.looks < 0:
                 stopped.set()

@@ -27,11 +27,11 @@ CHECKPOINT = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
-    for _ in range(6_000):
+    for _ in range(12_000):
         if condition():
             return
         await asyncio.sleep(0.01)
-    raise AssertionError(f"not within a minute: {what}")
+    raise AssertionError(f"not within two minutes: {what}")
 
 
 async def gap_events(log: Buffer) -> list[Record]:

@@ -122,7 +122,7 @@ async def fill(log: Buffer, clock: HandClock, first: int, count: int) -> None:
 
 async def minutes(log: Buffer, count: int) -> list[Minute]:
     """The rollup of point 7, once it has so many minutes."""
-    for _ in range(1_000):
+    for _ in range(6_000):
         found = await log.rollup(7, 0, 1 << 62)
         if len(found) >= count:
             return found
@@ -179,7 +179,7 @@ async def test_a_range_is_cut_by_minutes_and_the_oldest_go_at_the_quota(
         assert await log.rollup(8, 0, 1 << 62) == []
     async with open_buffer(rollup_quota_bytes=1, key_every_s=20) as log:
         await fill(log, clock, 400, 200)
-        for _ in range(1_000):
+        for _ in range(6_000):
             left = await log.rollup(7, 0, 1 << 62)
             if left and left[0].minute_ns > found[0].minute_ns:
                 break
@@ -202,7 +202,7 @@ def test_a_rollup_that_cannot_be_written_does_not_make_the_log_suspect(
     suspected: list[tuple[str, str]] = []
     writer = RollupWriter(tmp_path, BufferConfig(), clock, lambda *told: suspected.append(told))
     writer.start()
-    for _ in range(2_000):
+    for _ in range(12_000):
         if writer.failure:
             break
         threading.Event().wait(0.01)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pytest
 
 from buffer import recover
 from buffer.contract import Stream
 from buffer.store import Buffer
 from tests.buffer.test_store import add, everything
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.buffer.conftest import OpenBuffer
@@ -24,14 +22,10 @@ async def repaired(log: Buffer) -> str:
     """What is said of the damage; waits until it is repaired."""
     told: list[str] = []
     log.add_repair_listener(told.append)
-    for _ in range(3_000):
-        if told:
-            return told[0]
-        await asyncio.sleep(0.02)
-    raise AssertionError("the damage is not found")
+    await until(lambda: told)
+    return told[0]
 
 
-@pytest.mark.timeout(180)
 async def test_damage_far_back_is_found_in_the_background_and_repaired(
     open_buffer: OpenBuffer, tmp_path: Path
 ) -> None:
@@ -65,9 +59,5 @@ async def test_a_sound_file_is_looked_through_and_nothing_is_said(
             log.add_record(Stream.ALARM, b"%d" % number)
         await add(log, 1)
     async with open_buffer(verify_whole_bytes=1) as log:
-        for _ in range(1_000):
-            if log._scrub.done.is_set():
-                break
-            await asyncio.sleep(0.02)
-        assert log._scrub.done.is_set()
+        await until(log._scrub.done.is_set)
         assert log.health()[0]

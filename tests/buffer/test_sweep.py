@@ -29,7 +29,7 @@ def sample(sweep: Sweep) -> list[Trial]:
     return chosen[::step][:TRIALS]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(
     shutil.which("strace") is None and os.environ.get("CI") != "true",
     reason="strace is missing: make peers",
@@ -44,7 +44,7 @@ def test_a_fault_at_any_call_loses_and_doubles_nothing(tmp_path: Path) -> None:
     assert len(met) > TRIALS * 3 // 4, "faults do not reach the writer"
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(
     shutil.which("strace") is None and os.environ.get("CI") != "true",
     reason="strace is missing: make peers",
@@ -76,7 +76,7 @@ PINNED = (
 )
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(
     shutil.which("strace") is None and os.environ.get("CI") != "true",
     reason="strace is missing: make peers",

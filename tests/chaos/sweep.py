@@ -51,7 +51,7 @@ FILES = {
 WIDTHS = (1, 12)
 """Calls in a row that fail: one, which the next attempt gets over, and more than all attempts."""
 SECOND_START = 100
-TIMEOUT_S = 60
+TIMEOUT_S = 300
 _CALL = re.compile(r"^(\d+)\s+(?:<\.\.\. )?(\w+)[( ]")
 
 

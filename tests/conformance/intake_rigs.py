@@ -151,17 +151,22 @@ class _Retaining(FakeBroker):
 
 
 class MqttRig(IntakeRig):
-    """A broker on which somebody publishes numbers."""
+    """A broker on which somebody publishes numbers.
 
-    def __init__(self, stale_after_s: float) -> None:
+    keep_alive_s: by default so long that a machine which stalls for seconds loses no broker.
+    """
+
+    def __init__(self, stale_after_s: float, keep_alive_s: int = 60) -> None:
         super().__init__()
         self.broker = _Retaining(lambda: samples(next(self._numbers)))
         self._stale_after_s = stale_after_s
+        self._keep_alive_s = keep_alive_s
 
     def make(self) -> None:
         """Make the driver, once the broker listens."""
         given = {"host": "127.0.0.1", "port": self.broker.port, "client_id": "plantgate-1",
-                 "topics": {"site/values": "samples"}, "keep_alive_s": 1, "connect_timeout_s": 5,
+                 "topics": {"site/values": "samples"}, "keep_alive_s": self._keep_alive_s,
+                 "connect_timeout_s": 20,
                  "stale_after_s": self._stale_after_s}  # fmt: skip
         config = MqttIntakeConfig.model_validate_json(json.dumps(given))
         self.driver = MqttIntake("iot", config, POINTS, SystemClock())

@@ -79,7 +79,7 @@ class ModbusRig(Usual):
 
     def __init__(self, server: ModbusServer) -> None:
         self._server = server
-        self.driver: Driver = make(server.port, holding(4), poll_ms=20, timeout_ms=1000)
+        self.driver: Driver = make(server.port, holding(4), poll_ms=20, timeout_ms=20_000)
         self.ids = [1, 2, 3, 4]
 
     async def stir(self, number: int) -> None:
@@ -105,7 +105,7 @@ class OpcUaRig(Usual):
         self._server = server
         config = OpcUaConfig.model_validate(
             {"endpoint": server.endpoint, "security": "None", "insecure": True}
-            | {"publish_ms": 50, "sampling_ms": 0, "timeout_ms": 1500}
+            | {"publish_ms": 50, "sampling_ms": 0, "timeout_ms": 15_000}
         )
         table = points(*((OpcUaServer.node(f"D{i}"), "float") for i in range(3)))
         self.driver: Driver = OPCUA.open("dcs", config, table, SystemClock())
@@ -138,6 +138,7 @@ class SerialLineRig(Usual):
         folder = Path(__file__).parents[2] / "drivers" / "serial_line" / "cases"
         config = SerialLineConfig.model_validate(
             {"serial": device.path, "frame": folder / "gas_example.toml", "poll_ms": 20}
+            | {"timeout_ms": 20_000}
         )
         table = [
             DriverPoint(at, f"G{at}", SerialAddress(field="gas", address=f"0{at}")) for at in (1, 2)

@@ -38,12 +38,12 @@ from tests.fakes.opcua_server import OpcUaServer
 from tests.fakes.rtsp_camera import RtspCamera
 from tests.fakes.serial_device import GasDetectors, SerialDevice, gas_request
 from tests.fakes.wiretap import Spoiler, Wiretap
+from tests.ports import own_port
 from tests.vision.recorder import camera, points_of
 
-pytestmark = pytest.mark.timeout(180)
 SPOILT = 40
 """Answers that are spoilt for each driver here; the soak runs for hours."""
-LONGEST_S = 60.0
+LONGEST_S = 120.0
 
 
 async def _emit(item: Batch | SourceEvent) -> Receipt:
@@ -172,8 +172,7 @@ async def test_modbus_lines(framing: str, tcp: bool) -> None:
 async def test_modbus_of_a_dtu_that_dials_in() -> None:
     line = HostileLine({5: device()})
     line.spoil = Spoiler(4)
-    async with ModbusServer(1) as free:
-        port = free.port
+    port = own_port()
     driver = modbus(transport="rtu-tcp", listen=f"127.0.0.1:{port}", dial_in_ignore=["REG"])
 
     async def dial() -> None:

@@ -296,7 +296,7 @@ class ModbusServer:
         record: bool = False,
     ) -> None:
         self.device = Device(registers, mode, seed=seed, record=record)
-        self.port = port
+        self.port = port or own_port()  # its own also while it is stopped
         self.connections: set[asyncio.Transport] = set()
         self.accepted = 0
         self.units: dict[int, Device] = {}

@@ -28,6 +28,7 @@ from buffer.contract import Stream, chain_hash
 from buffer.ranges import RangeSet
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.certificates import GATEWAY_URI, Authority, Pair
+from tests.ports import own_port
 
 _untyped: Any = grpc
 
@@ -85,7 +86,7 @@ class FakeReceiver:
         self._writing = asyncio.Lock()
         self._thawed.set()
         self._contexts: dict[int, tuple[Any, wire.Hello]] = {}
-        self.port = 0
+        self.port = own_port()  # its own also while it is stopped
         self.logs: dict[bytes, Held] = {}
         self.parts: dict[bytes, bytearray] = {}
         self.files: dict[bytes, bytes] = {}
@@ -150,7 +151,7 @@ class FakeReceiver:
     async def stop(self) -> None:
         """Drop all connections and stop listening; what is stored stays."""
         await self._server.stop(None)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while any(_serves(one) for one in asyncio.all_tasks()):  # noqa: ASYNC110
                 await asyncio.sleep(0)  # gRPC ends its own tasks a few turns later
 

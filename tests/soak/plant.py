@@ -163,7 +163,7 @@ class Plant:
         self._folder = folder
         self.http = HttpRig(folder, STALE_AFTER_S)
         self._add("http", self.http.driver, self.http.ids)
-        self.mqtt = MqttRig(STALE_AFTER_S * 10)
+        self.mqtt = MqttRig(STALE_AFTER_S * 10, keep_alive_s=1)
         await self._stack.enter_async_context(self.mqtt.broker)
         self.mqtt.make()
         self._add("mqtt", self.mqtt.driver, self.mqtt.ids)

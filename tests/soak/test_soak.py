@@ -10,7 +10,7 @@ from tests.soak.watch import Watch
 KINDS = 33
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_every_kind_of_fault_shows_and_heals() -> None:
     result = await run(KINDS, 1, lambda _line: None)
     assert len(result.seen()) == KINDS

@@ -234,7 +234,7 @@ async def test_the_process_ends_when_the_gateway_is_killed(vtest: Path, tmp_path
     pid = int(await parent.stdout.readline())
     parent.kill()
     await parent.wait()
-    assert await asyncio.to_thread(ended, pid, 30.0)
+    assert await asyncio.to_thread(ended, pid, 120.0)
 
 
 async def test_a_first_message_that_is_no_configuration_is_refused() -> None:

@@ -15,7 +15,7 @@ from tests.vision.recorder import camera, running
 from vision.capture import VideoSource
 from vision.hardware import Decoding, Video
 
-LONGEST_S = 30.0  # a bound against hanging, never an expectation
+LONGEST_S = 120.0  # a bound against hanging, never an expectation
 DEVICE = "/dev/dri/renderD128"
 
 
@@ -62,11 +62,27 @@ class _Accelerated:
         self._video.release()
 
 
-def first_picture(clip: Path, decoding: Decoding) -> None:
+class Hurried:
+    """A clock that runs fast only while a driver gives no picture, however long it is waited for.
+
+    Where pictures come it is the real one: a machine that stalls a moment has lost none of them.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._seen_ns = self._now_ns = time.monotonic_ns()
+
+    def __call__(self) -> int:
+        now_ns = time.monotonic_ns()
+        waits = self._driver.state in {"broken", "unshown"} and 0 not in self._driver.asked
+        self._now_ns += (20 if waits else 1) * (now_ns - self._seen_ns)
+        self._seen_ns = now_ns
+        return self._now_ns
+
+
+def first_picture(clip: Path, decoding: Decoding, driver: Driver) -> None:
     """Read until a picture comes."""
-    source = VideoSource(
-        camera(str(clip)), lambda: 20 * time.monotonic_ns(), time.time_ns, decoding
-    )
+    source = VideoSource(camera(str(clip)), Hurried(driver), time.time_ns, decoding)
     source.start()
     source.request()
     end = time.monotonic() + LONGEST_S
@@ -102,7 +118,7 @@ def test_pictures_come_whatever_the_driver_does(
 ) -> None:
     driver = Driver(state)
     decoding = Decoding(wanted, there, driver)
-    first_picture(drawn_clip(tmp_path / "yard.avi"), decoding)
+    first_picture(drawn_clip(tmp_path / "yard.avi"), decoding, driver)
     assert driver.asked == asked
     assert (decoding.decoder, decoding.reason) == (decoder, reason)
 

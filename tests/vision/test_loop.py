@@ -60,7 +60,7 @@ def test_readers_that_hang_are_replaced_and_given_up_in_the_end() -> None:
 def test_samples_flow_until_stop() -> None:
     ours, theirs = socket.socketpair()
     with ours:
-        ours.settimeout(30)
+        ours.settimeout(120)
         analyser = Analyser(CONFIG, detect, start_ns=0)
         link = Link(theirs.detach())
         loop = CameraLoop(link, CONFIG, analyser, lambda: Shown(PICTURE), Around())
@@ -72,7 +72,7 @@ def test_samples_flow_until_stop() -> None:
             received = decoder.feed(ours.recv(65536))
             samples += [message for message in received if isinstance(message, Sample)]
         ours.sendall(encode(Stop()))
-        thread.join(30)
+        thread.join(120)
         assert not thread.is_alive()
         link.close()
     assert samples[-1].counts == [3]

@@ -27,7 +27,7 @@ from vision.snapshot import small_jpeg
 from vision.track import Track
 
 S = 1_000_000_000
-LONGEST_S = 60.0  # a bound against hanging, never an expectation
+LONGEST_S = 120.0  # a bound against hanging, never an expectation
 PERSON = (100.0, 60.0, 164.0, 220.0)
 HEAD = (slice(66, 88), slice(116, 148))
 """Rows and columns inside the head of PERSON, away from what is drawn around him."""

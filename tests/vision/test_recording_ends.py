@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from pathlib import Path
 
 from drivers.contract import Batch, Receipt, SourceEvent
 from gateway.runtime.clock import SystemClock
 from gateway.sources.recording import AFTER_NS, STOPPED, RecordingRules, RecordingSource
+from tests.ports import own_port
 from vision.config import CameraConfig
 from vision.recording import GAP_NS
 from vision.shelf import Shelf
 
-LONGEST_S = 60.0
+LONGEST_S = 120.0
 
 
 class Skipping(SystemClock):
@@ -57,9 +57,7 @@ class Kept:
 
 def source(folder: Path, wanted: list[bool], clock: SystemClock) -> tuple[RecordingSource, Shelf]:
     """Recording of a camera at an address at which nobody listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    port = own_port()
     config = CameraConfig.model_validate(
         {"name": "cam", "source": f"rtsp://127.0.0.1:{port}/live", "record": "work"}
     )

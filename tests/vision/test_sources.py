@@ -18,7 +18,7 @@ from vision.capture import VideoSource
 from vision.config import CameraConfig
 from vision.frames import Frame, Image
 
-LONGEST_S = 60.0  # a bound against hanging, never an expectation
+LONGEST_S = 120.0  # a bound against hanging, never an expectation
 LOGIN = ("admin", "p@ss:/1 密码")
 
 

@@ -31,7 +31,7 @@ TOPICS = {"site/+/welding": "welding", "site/values": "samples"}
 
 def config(port: int, **keys: object) -> MqttIntakeConfig:
     given = {"host": "127.0.0.1", "port": port, "client_id": "plantgate-1", "topics": TOPICS,
-             "keep_alive_s": 1, "connect_timeout_s": 2}  # fmt: skip
+             "keep_alive_s": 60, "connect_timeout_s": 20}  # fmt: skip
     return MqttIntakeConfig.model_validate_json(json.dumps({**given, **keys}))
 
 
@@ -166,7 +166,7 @@ async def test_a_lost_broker_is_data_and_a_reason(
 ) -> None:
     store = IntakeStore()
     async with fake_broker() as broker:
-        driver = make(broker)
+        driver = make(broker, **({"keep_alive_s": 1} if fault == "frozen" else {}))
         if fault == "refused":
             broker.refuse_code = 5
         if fault == "topic":
@@ -246,7 +246,7 @@ def test_internals_of_the_libraries_are_what_we_use() -> None:
 
 async def test_frames_of_a_whole_life() -> None:
     store = IntakeStore()
-    async with fake_broker() as broker, running(make(broker), store):
+    async with fake_broker() as broker, running(make(broker, keep_alive_s=1), store):
         await subscribed(broker)
         broker.publish("site/a/welding", welding(1))
         await until(lambda: 12 in broker.kinds())

@@ -77,7 +77,7 @@ def holding(count: int, *, first: int = 0, kind: str = "u16") -> list[DriverPoin
 
 def make(port: int, points: Sequence[DriverPoint[ModbusAddress]], **keys: object) -> ModbusDriver:
     config = ModbusConfig.model_validate(
-        {"host": "127.0.0.1", "port": port, "poll_ms": 10, "timeout_ms": 5000, **keys}
+        {"host": "127.0.0.1", "port": port, "poll_ms": 10, "timeout_ms": 20_000, **keys}
     )
     driver = DRIVER.open("plc", config, points, SystemClock())
     assert isinstance(driver, ModbusDriver)

@@ -75,11 +75,12 @@ async def test_a_dead_unit_is_bad_alone_and_costs_one_time_out_a_period() -> Non
             dead.faults.silent = True
             await sink.until(lambda: "link.down" in sink.kinds())
             asked, polls = dead.requests, driver.statistics()["polls"]
-            await sink.until(lambda: driver.statistics()["polls"] >= polls + 20)
-            assert 4 * (dead.requests - asked) <= 20  # polls each 10 ms, probes after 2 s, 4 s, …
+            await sink.until(lambda: driver.statistics()["polls"] >= polls + 40)
+            assert 4 * (dead.requests - asked) <= 40  # polls each 10 ms, probes after 2 s, 4 s, …
             assert _qualities(sink, 3) == {Quality.BAD_COMM_FAILURE}
-            for unit in (1, 2, 4, 5):
-                assert _qualities(sink, unit) == {Quality.GOOD}
+            await sink.until(  # a machine that stalls may cost one of them an answer, once
+                lambda: all(_qualities(sink, unit) == {Quality.GOOD} for unit in (1, 2, 4, 5))
+            )
             assert (
                 driver.statistics()["units_down"] == driver.statistics()["unit_down{unit=3}"] == 1
             )
@@ -102,8 +103,8 @@ async def test_an_unknown_unit_never_answers_and_the_link_stays() -> None:
         driver = make(server.port, _points(range(1, 4)), timeout_ms=250)
         async with running(driver) as sink:
             await sink.until(lambda: "link.down" in sink.kinds())
+            await sink.until(lambda: _qualities(sink, 1) == _qualities(sink, 2) == {Quality.GOOD})
         assert server.accepted == 1
-    assert _qualities(sink, 1) == _qualities(sink, 2) == {Quality.GOOD}
     assert "unit 3) does not answer" in next(e.text for e in sink.events if e.kind == "link.down")
 
 
@@ -131,8 +132,8 @@ async def test_a_gateway_that_cannot_reach_a_unit_is_asked_for_it_more_rarely() 
         async with running(driver) as sink:
             await sink.until(lambda: "link.down" in sink.kinds())
             asked, polls = server.units[2].requests, driver.statistics()["polls"]
-            await sink.until(lambda: driver.statistics()["polls"] >= polls + 10)
-            assert 4 * (server.units[2].requests - asked) <= 10
+            await sink.until(lambda: driver.statistics()["polls"] >= polls + 40)
+            assert 4 * (server.units[2].requests - asked) <= 40
     assert _qualities(sink, 2) == {Quality.BAD_COMM_FAILURE}
     assert not sink.errors
 
@@ -154,11 +155,11 @@ async def test_a_block_that_is_never_answered_does_not_hide_the_rest_of_its_unit
             await sink.until(lambda: sink.last()[279][1] == Quality.GOOD)
             await sink.until(lambda: driver.statistics()["unit_polls{unit=2}"] >= 4)
             timeouts, polls = driver.statistics()["timeouts"], driver.statistics()["polls"]
-            await sink.until(lambda: driver.statistics()["polls"] >= polls + 10)
-            assert 4 * (driver.statistics()["timeouts"] - timeouts) <= 10
-    last = sink.last()
-    assert last[200][1] == Quality.BAD_COMM_FAILURE
-    assert [last[at] for at in (250, 251, 279)] == [(50.0, 0), (51.0, 0), (79.0, 0)]
+            await sink.until(lambda: driver.statistics()["polls"] >= polls + 40)
+            assert 4 * (driver.statistics()["timeouts"] - timeouts) <= 40
+            heard = [(50.0, 0), (51.0, 0), (79.0, 0)]
+            await sink.until(lambda: [sink.last()[at] for at in (250, 251, 279)] == heard)
+            assert sink.last()[200][1] == Quality.BAD_COMM_FAILURE
     assert not sink.errors
 
 

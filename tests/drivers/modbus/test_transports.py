@@ -15,12 +15,13 @@ from tests.drivers.modbus.rig import ModbusServer, Sink, holding, make, running
 from tests.fakes.modbus_line import Line, LineServer, crc16, dial_in
 from tests.fakes.modbus_server import Device
 from tests.fakes.modbus_udp import UdpServer
+from tests.ports import own_port
 
 GOOD = {at + 1: (float(at), Quality.GOOD) for at in range(200)}
 
 
 def _open(points: list[DriverPoint[ModbusAddress]], **keys: object) -> ModbusDriver:
-    config = ModbusConfig.model_validate({"poll_ms": 10, "timeout_ms": 500, "unit": 17, **keys})
+    config = ModbusConfig.model_validate({"poll_ms": 10, "timeout_ms": 20_000, "unit": 17, **keys})
     driver = DRIVER.open("plc", config, points, SystemClock())
     assert isinstance(driver, ModbusDriver)
     return driver
@@ -38,6 +39,10 @@ def _serial(line: LineServer, **keys: object) -> dict[str, object]:
 
 def _good(sink: Sink) -> bool:
     return bool(sink.last()) and all(not quality for _, quality in sink.last().values())
+
+
+def _bad(sink: Sink) -> set[int]:
+    return {point for point, (_, quality) in sink.last().items() if quality}
 
 
 @pytest.mark.parametrize("framing", ["rtu", "ascii"])
@@ -120,8 +125,9 @@ async def test_an_answer_that_comes_too_late_is_never_another_value() -> None:
         driver = _open(points, **_serial(line, timeout_ms=250, lost_after=50))
         async with running(driver) as sink:
             await sink.until(lambda: _good(sink))
+            before = driver.statistics()["timeouts"]  # a machine that stalled may have had some
             line.line.faults.late = 1
-            await sink.until(lambda: driver.statistics()["timeouts"] == 1)
+            await sink.until(lambda: driver.statistics()["timeouts"] > before)
             await sink.until(lambda: _good(sink))
     right = {at: float(at - 1 if at <= 10 else 300 + at - 11) for at in range(1, 21)}
     for batch in sink.batches:
@@ -170,11 +176,10 @@ async def test_many_units_on_a_line_with_a_dead_one() -> None:
         async with running(driver) as sink:
             await sink.until(lambda: "link.down" in sink.kinds())
             timeouts, polls = driver.statistics()["timeouts"], driver.statistics()["polls"]
-            await sink.until(lambda: driver.statistics()["polls"] >= polls + 10)
-            assert 4 * (driver.statistics()["timeouts"] - timeouts) <= 10
-    last = sink.last()
-    assert {point for point, (_, quality) in last.items() if quality} == set(range(200, 205))
-    assert last[304] == (1004.0, Quality.GOOD)
+            await sink.until(lambda: driver.statistics()["polls"] >= polls + 40)
+            assert 4 * (driver.statistics()["timeouts"] - timeouts) <= 40
+            await sink.until(lambda: _bad(sink) == set(range(200, 205)))
+            assert sink.last()[304] == (1004.0, Quality.GOOD)
     assert not sink.errors
 
 
@@ -231,8 +236,7 @@ async def test_requests_keep_their_distance() -> None:
 @pytest.mark.parametrize("framing", ["rtu", "ascii"])
 async def test_a_dtu_dials_in_with_registration_and_heartbeats(framing: str) -> None:
     line = Line({17: Device(100)}, framing)
-    async with ModbusServer(1) as server:  # a port that is free once it stops
-        port = server.port
+    port = own_port()
     driver = _open(
         holding(20),
         transport=f"{framing}-tcp",

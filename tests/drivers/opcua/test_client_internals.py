@@ -89,7 +89,7 @@ def test_of_all_methods_only_condition_refresh_may_be_called() -> None:
 
 async def test_high_level_writes_of_asyncua_are_refused_on_a_live_session() -> None:
     async with OpcUaServer(1) as server:
-        client: Any = ReadOnlyClient(server.endpoint, 2)
+        client: Any = ReadOnlyClient(server.endpoint, 60)
         await client.connect_socket()
         await client.send_hello()
         await client.open_secure_channel()
@@ -115,7 +115,7 @@ async def test_the_protocol_is_made_where_we_think_and_answers_with_bytes() -> N
     writes = inspect.getsource(UASocketProtocol).count("transport.write(")
     assert writes == 2, "Hello, and _send_request; a third place would pass the guard by"
     async with OpcUaServer(1) as server:
-        client: Any = ReadOnlyClient(server.endpoint, 2)
+        client: Any = ReadOnlyClient(server.endpoint, 60)
         await client.connect_socket()
         protocol = client.uaclient.protocol
         try:
@@ -164,7 +164,7 @@ async def test_a_refused_channel_is_read_as_its_fault() -> None:
 async def test_an_answer_that_nobody_waits_for_is_dropped_and_the_channel_goes_on() -> None:
     """As asyncua's server gives one to a request of the channel before, after a resumed session."""
     async with OpcUaServer(1) as server:
-        client: Any = ReadOnlyClient(server.endpoint, 15)
+        client: Any = ReadOnlyClient(server.endpoint, 60)
         client.uaclient.last_request = 7_000
         await client.connect_socket()
         protocol = client.uaclient.protocol

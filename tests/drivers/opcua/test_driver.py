@@ -27,7 +27,7 @@ GOOD, LOST = int(Quality.GOOD), int(Quality.BAD_NOT_CONNECTED)
 def config(endpoint: str, **more: Any) -> OpcUaConfig:
     return OpcUaConfig.model_validate(
         {"endpoint": endpoint, "security": "None", "insecure": True, "publish_ms": 100}
-        | {"timeout_ms": 1500}
+        | {"timeout_ms": 15_000}
         | more
     )
 
@@ -141,11 +141,13 @@ async def test_a_frozen_server_is_found_and_left() -> None:
         assert process.stdout is not None
         endpoint = (await process.stdout.readline()).decode().strip()
         emit = Collector()
-        driver = DRIVER.open("dcs", config(endpoint), points((node("D0"), "float")), SystemClock())
+        driver = DRIVER.open(
+            "dcs", config(endpoint, timeout_ms=1500), points((node("D0"), "float")), SystemClock()
+        )
         async with running(driver, emit) as task:
             await until(lambda: len(emit.samples(100)) > 1)
             process.send_signal(signal.SIGSTOP)
-            await asyncio.wait([task], timeout=20)
+            await asyncio.wait([task], timeout=120)
             assert task.done()
             assert isinstance(task.exception(), DeviceError)
             assert "no answer" in str(task.exception())

@@ -48,6 +48,10 @@ def config(endpoint: str, **more: Any) -> OpcUaConfig:
     )
 
 
+PATIENT: dict[str, Any] = {"timeout_ms": 15_000}
+"""For tests that say that no link goes down: a machine that stalls for seconds is no silence."""
+
+
 def doubles(*names: str) -> Any:
     return points(*[(OpcUaServer.node(name), "float") for name in names])
 
@@ -139,7 +143,7 @@ async def test_a_refused_refresh_is_asked_for_again() -> None:
             return BAD_REFRESH_IN_PROGRESS if relay.requests[CALL] < 3 else REFRESHED
 
         relay.request = refuse_twice
-        async with driven(relay.endpoint, "D0", alarms=True) as emit:
+        async with driven(relay.endpoint, "D0", alarms=True, **PATIENT) as emit:
             await until(lambda: relay.requests[CALL] == 3)
     assert emit.driver.statistics()["reconnects"] == 0
 
@@ -172,7 +176,8 @@ async def test_a_server_of_an_older_standard_still_tells_its_alarms() -> None:
 async def test_events_that_may_have_been_lost_are_made_good_by_a_refresh(how: str) -> None:
     async with OpcUaServer(1) as server, OpcUaRelay(server.endpoint) as relay:
         relay.request = lambda number, _: REFRESHED if number == CALL else None
-        async with driven(relay.endpoint, "D0", alarms=True, publish_ms=700) as emit:
+        settings: dict[str, Any] = {"alarms": True, "publish_ms": 700, **PATIENT}
+        async with driven(relay.endpoint, "D0", **settings) as emit:
             await until(lambda: relay.requests[CALL] == 1 and last(emit, 100))
             if how == "queue overflow":
                 await server.raise_event(3035)
@@ -195,7 +200,7 @@ async def test_reads_that_are_too_large_are_halved_also_where_types_are_asked_fo
         relay.request = lambda number, body: (
             BAD_TOO_MANY_OPERATIONS if number == READ and len(body) > 400 else None
         )
-        async with driven(relay.endpoint, table=table) as emit:
+        async with driven(relay.endpoint, table=table, **PATIENT) as emit:
             await until(lambda: said(emit, "device.config_error", "64-bit"))
     assert emit.driver.statistics()["reconnects"] == 0
 
@@ -221,7 +226,7 @@ async def test_one_of_several_subscriptions_that_falls_silent_is_found_and_made_
         await until(lambda: last(emit, 100) and last(emit, 101))
         server.silence(1)
         await until(lambda: said(emit, "link.down", "1 of 2 subscriptions"))
-        await until(lambda: _fresh_sessions(emit) == 2)
+        await until(lambda: _fresh_sessions(emit) >= 2)
         await arrives(server, emit, "D1", 5.0)
         await arrives(server, emit, "D0", 6.0)
 
@@ -230,7 +235,7 @@ async def test_a_subscription_that_stays_silent_when_resumed_is_given_up() -> No
     async with OpcUaServer(1) as server, driven(server.endpoint, "D0") as emit:
         await until(lambda: bool(last(emit, 100)))
         server.silence(0)
-        await until(lambda: _fresh_sessions(emit) == 2)
+        await until(lambda: _fresh_sessions(emit) >= 2)
         await arrives(server, emit, "D0", 5.0)
     assert said(emit, "link.down", "has sent nothing for")
 
@@ -243,7 +248,8 @@ def _fresh_sessions(emit: Collector) -> int:
 async def test_too_few_subscriptions_cost_what_does_not_fit_and_nothing_else() -> None:
     async with OpcUaServer(2) as server:
         server.limit_subscriptions(1)
-        async with driven(server.endpoint, "D0", "D1", items_per_subscription=1) as emit:
+        settings: dict[str, Any] = {"items_per_subscription": 1, **PATIENT}
+        async with driven(server.endpoint, "D0", "D1", **settings) as emit:
             await until(lambda: "device.illegal_address" in emit.kinds())
             await until(lambda: bool(last(emit, 100)))
             assert [sample[1] for sample in emit.samples(101)] == [0x80DB]
@@ -307,7 +313,7 @@ async def test_a_gap_is_told_though_the_servers_clock_was_set_back_meanwhile() -
     ahead_ns = SystemClock().wall_ns() + 8 * 3600 * 10**9
     async with OpcUaServer(1) as server:
         await server.set("D0", 1.0, source_ns=ahead_ns)
-        async with driven(server.endpoint, "D0") as emit:
+        async with driven(server.endpoint, "D0", **PATIENT) as emit:
             await until(lambda: last(emit, 100) == [1.0])
             await server.stop()
             await until(lambda: "link.down" in emit.kinds())
@@ -320,7 +326,7 @@ async def test_a_gap_is_told_though_the_servers_clock_was_set_back_meanwhile() -
 async def test_a_node_that_appears_soon_after_the_servers_start_is_found_soon() -> None:
     async with (
         OpcUaServer(1) as server,
-        driven(server.endpoint, "D0", "D7", retry_s=86_400) as emit,
+        driven(server.endpoint, "D0", "D7", retry_s=86_400, **PATIENT) as emit,
     ):
         await until(lambda: bool(last(emit, 100)) and bool(emit.samples(101)))
         await server.add("D7", 7.5)
@@ -351,7 +357,7 @@ async def test_an_item_that_the_server_grants_and_never_publishes_is_read_and_ma
 async def test_an_item_that_dies_later_is_found_by_its_heartbeat() -> None:
     async with (
         OpcUaServer(2) as server,
-        driven(server.endpoint, "D0", "D1", heartbeat_s=1) as emit,
+        driven(server.endpoint, "D0", "D1", heartbeat_s=1, **PATIENT) as emit,
     ):
         await until(lambda: bool(last(emit, 100)) and bool(last(emit, 101)))
         server.forget_items("D1")
@@ -362,7 +368,7 @@ async def test_an_item_that_dies_later_is_found_by_its_heartbeat() -> None:
 
 
 async def test_a_server_that_is_not_running_says_so_to_the_operator() -> None:
-    async with OpcUaServer(1) as server, driven(server.endpoint, "D0") as emit:
+    async with OpcUaServer(1) as server, driven(server.endpoint, "D0", **PATIENT) as emit:
         await until(lambda: bool(last(emit, 100)))
         await server.set_state(3)
         await until(lambda: said(emit, "device.warning", "suspended"))
@@ -382,7 +388,7 @@ async def test_a_history_that_never_ends_is_given_up() -> None:
     async with OpcUaServer(1) as server, OpcUaRelay(server.endpoint) as relay:
         relay.request = lambda number, _: page if number == HISTORY_READ else None
         await server.set("D0", 1.0, source_ns=start_ns)
-        async with driven(relay.endpoint, "D0") as emit:
+        async with driven(relay.endpoint, "D0", **PATIENT) as emit:
             await until(lambda: last(emit, 100) == [1.0])
             await server.stop()
             await until(lambda: "link.down" in emit.kinds())

@@ -29,7 +29,7 @@ NOW_NS = 1_790_000_000_000_000_000
 def config(endpoint: str, **more: Any) -> OpcUaConfig:
     return OpcUaConfig.model_validate(
         {"endpoint": endpoint, "security": "None", "insecure": True, "publish_ms": 50}
-        | {"timeout_ms": 1500}
+        | {"timeout_ms": 15_000}
         | more
     )
 

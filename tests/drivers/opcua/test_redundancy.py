@@ -20,7 +20,7 @@ START_NS = 1_700_000_000_000_000_000
 def config(*servers: OpcUaServer) -> OpcUaConfig:
     return OpcUaConfig.model_validate(
         {"endpoints": [server.endpoint for server in servers], "security": "None"}
-        | {"insecure": True, "publish_ms": 50, "timeout_ms": 1000, "history": False}
+        | {"insecure": True, "publish_ms": 50, "timeout_ms": 15_000, "history": False}
     )
 
 

@@ -29,7 +29,7 @@ def config(device: SerialDevice, case: str, **keys: Any) -> SerialLineConfig:
         {"host": "127.0.0.1", "port": device.port} if device.port else {"serial": device.path}
     )
     return SerialLineConfig.model_validate(
-        {"frame": CASES / f"{case}.toml", "poll_ms": 10, "timeout_ms": 2000, **place, **keys}
+        {"frame": CASES / f"{case}.toml", "poll_ms": 10, "timeout_ms": 20_000, **place, **keys}
     )
 
 
@@ -103,7 +103,7 @@ async def test_rubbish_echo_and_wrong_check_sums_are_counted_and_never_values() 
     detectors.echo = True
     detectors.noise = b"\x00\xff\x03\x0201N99" + gas_frame("07", "N", 7000, 0)
     async with SerialDevice(detectors) as device:
-        driver = gas(device, "01", timeout_ms=400, lost_after=100)
+        driver = gas(device, "01", timeout_ms=2000, lost_after=100)
         inlet = Inlet()
         async with running(driver, inlet):
             await inlet.until(lambda: inlet.good() >= 3)
@@ -112,7 +112,7 @@ async def test_rubbish_echo_and_wrong_check_sums_are_counted_and_never_values() 
             good = inlet.good()
             await inlet.until(lambda: inlet.good() > good + 2)
         counts = driver.statistics()
-    assert 0 < counts["round_trip_ms"] < 400
+    assert 0 < counts["round_trip_ms"] < 2000
     assert counts["achieved_period_ms"] > 0
     sent = {tenths / 10 for tenths in range(1, detectors.asked["01"] + 1)}
     values = [b.values[0] for b in inlet.batches if not b.quality[0]]
@@ -127,7 +127,7 @@ async def test_a_late_answer_is_not_taken_for_another_devices() -> None:
     detectors = GasDetectors("01", "02")
     async with SerialDevice(detectors) as device:
         inlet = Inlet()
-        async with running(gas(device, "01", "02", timeout_ms=400, lost_after=100), inlet):
+        async with running(gas(device, "01", "02", timeout_ms=2000, lost_after=100), inlet):
             await inlet.until(lambda: inlet.good() >= 4)
             detectors.late = 1
             await inlet.until(lambda: len(inlet.bad()) == 1)
@@ -144,7 +144,7 @@ async def test_one_dead_detector_is_bad_and_the_other_goes_on() -> None:
     detectors.silent = {"02"}
     async with SerialDevice(detectors) as device:
         inlet = Inlet()
-        driver = gas(device, "01", "02", timeout_ms=200, lost_after=2)
+        driver = gas(device, "01", "02", timeout_ms=1000, lost_after=2)
         async with running(driver, inlet) as task:
             await inlet.until(lambda: "link.down" in events(inlet) and inlet.good() >= 20)
             assert not task.done()
@@ -161,7 +161,7 @@ async def test_one_dead_detector_is_bad_and_the_other_goes_on() -> None:
 async def test_silence_of_all_is_a_lost_device_that_can_come_back() -> None:
     detectors = GasDetectors("01")
     async with SerialDevice(detectors) as device:
-        driver = gas(device, "01", timeout_ms=300, lost_after=2)
+        driver = gas(device, "01", timeout_ms=1000, lost_after=2)
         inlet = Inlet()
         async with running(driver, inlet) as task:
             await inlet.until(lambda: inlet.good() >= 1)

@@ -25,7 +25,7 @@ SIZES = {1: 10, 2: 10, 3: 80, 4: 20}
 async def test_pymodbus_reads_what_the_plant_shows() -> None:
     async with ModbusSimulator(PLANT, 0) as device:
         device.show(VALUES)
-        client = AsyncModbusTcpClient("127.0.0.1", port=device.port)
+        client = AsyncModbusTcpClient("127.0.0.1", port=device.port, timeout=60)
         assert await client.connect()
         try:
             words = (await client.read_holding_registers(0, count=80, device_id=17)).registers
@@ -78,7 +78,7 @@ async def test_frames_may_come_in_any_pieces() -> None:
         for piece in (frames[:3], frames[3:20], frames[20:]):
             writer.write(piece)
             await writer.drain()
-        got = await asyncio.wait_for(reader.readexactly(5 * 11), 10)
+        got = await asyncio.wait_for(reader.readexactly(5 * 11), 60)
         writer.close()
         await writer.wait_closed()
         assert device.requests == 5
@@ -95,7 +95,7 @@ async def test_what_is_no_modbus_is_dropped(frame: bytes) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", device.port)
         writer.write(frame)
         with contextlib.suppress(ConnectionResetError):  # dropped is dropped
-            assert await asyncio.wait_for(reader.read(), 10) == b""
+            assert await asyncio.wait_for(reader.read(), 60) == b""
         writer.close()
 
 

@@ -122,7 +122,7 @@ def test_units_on_one_port_and_what_ails_them() -> None:
 async def test_pymodbus_reads_units_and_waits_for_a_slow_one() -> None:
     served = units(u1=Disturbance(delay_s=0.05), u2=Disturbance(dead=True))
     async with ModbusListener(served.respond, 0) as listener:
-        client = AsyncModbusTcpClient("127.0.0.1", port=listener.port, timeout=5, retries=0)
+        client = AsyncModbusTcpClient("127.0.0.1", port=listener.port, timeout=60, retries=0)
         assert await client.connect()
         try:
             read = await client.read_holding_registers(7, count=1, device_id=1)

@@ -29,7 +29,7 @@ async def test_nodes_are_where_the_table_says() -> None:
     site = OpcUaSite(SPOTS, 0, path="/UA/Plant")
     await site.start(RAW)
     try:
-        async with Client(site.endpoint) as client:
+        async with Client(site.endpoint, timeout=60) as client:
             dcs = await client.get_namespace_index("urn:plant:dcs")
             other = await client.get_namespace_index("urn:plant:other")
             ids = (

@@ -59,7 +59,7 @@ async def data(tmp_path: Path, clock: HandClock) -> Path:
     """Directory of a gateway that has stopped."""
     async with buffer(tmp_path / "data", clock) as log:
         await fill(log, clock)
-        for _ in range(1_000):
+        for _ in range(6_000):
             if await log.rollup(1, 0, 1 << 62):
                 break
             await asyncio.sleep(0.01)

@@ -40,15 +40,15 @@ def serving(camera: RtspCamera) -> Iterator[str]:
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(120)
         yield f"127.0.0.1:{camera.port}"
     finally:
         done.set()
-        thread.join(20)
+        thread.join(120)
 
 
 def probe(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ["probe", "camera", *arguments, "--timeout-s", "20"])
+    return CliRunner().invoke(main, ["probe", "camera", *arguments, "--timeout-s", "60"])
 
 
 def test_a_url_is_asked_for_once() -> None:
@@ -119,7 +119,7 @@ def test_a_wrong_question_is_one_sentence(arguments: list[str], sentence: str) -
 def test_cameras_that_answer_are_listed() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as camera:
         camera.bind(("127.0.0.1", 0))
-        camera.settimeout(20)
+        camera.settimeout(60)
 
         def answer() -> None:
             asked, who = camera.recvfrom(65_536)
@@ -130,9 +130,9 @@ def test_cameras_that_answer_are_listed() -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         to = f"127.0.0.1:{camera.getsockname()[1]}"
-        arguments = ["probe", "camera", "--discover", "--to", to, "--timeout-s", "2"]
+        arguments = ["probe", "camera", "--discover", "--to", to, "--timeout-s", "4"]
         result = CliRunner().invoke(main, arguments)
-        thread.join(20)
+        thread.join(120)
     assert result.exit_code == 0, result.output
     [line] = result.output.splitlines()
     assert line.startswith("192.0.2.20  HIKVISION DS-2CD  DS-2CD2T47  unit 1  http://192.0.2.20/")

@@ -19,6 +19,8 @@ from tests.fakes.modbus_line import LineServer
 from tests.fakes.modbus_server import Device, ModbusServer
 
 XCD = ["--profile", "honeywell-sensepoint-xcd"]
+PATIENT = ("--timeout-ms", "20000")
+"""A machine that stalls for seconds is no silent device."""
 
 
 def serving(
@@ -45,7 +47,9 @@ def _xcd(server: ModbusServer, first: int) -> None:
 
 def _probe(server: ModbusServer, *options: str) -> Result:
     target = f"127.0.0.1:{server.port}"
-    return CliRunner().invoke(main, ["probe", "modbus", target, "--pause-ms", "0", *options])
+    return CliRunner().invoke(
+        main, ["probe", "modbus", target, "--pause-ms", "0", *PATIENT, *options]
+    )
 
 
 def _json(result: Result) -> dict[str, Any]:
@@ -186,7 +190,7 @@ def test_a_device_on_a_serial_line() -> None:
         device.holding[:] = 0
         device.holding[506 - 500 : 508 - 500] = [0x4220, 0x0000]
         async with LineServer({126: device}) as line:
-            arguments = ["probe", "modbus", line.path, "--unit", "126", "--pause-ms", "0"]
+            arguments = ["probe", "modbus", line.path, "--unit", "126", "--pause-ms", "0", *PATIENT]
             arguments += ["--profile", "draeger-polytron-8000", "--offset", "-500"]
             return await asyncio.to_thread(CliRunner().invoke, main, arguments)
 
@@ -224,7 +228,7 @@ def test_who_it_is() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         async with server:
             target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            arguments = ["probe", "modbus", target, "--count", "1"]
+            arguments = ["probe", "modbus", target, "--count", "1", *PATIENT]
             return await asyncio.to_thread(CliRunner().invoke, main, arguments)
 
     result = asyncio.run(probe())

@@ -66,7 +66,7 @@ def site(tmp_path: Path) -> Path:
 
 def read(port: int, unit: int, count: int) -> bytes:
     """Read holding registers from 0."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as link:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as link:
         link.sendall(struct.pack(">HHHBBHH", 1, 0, 6, unit, 3, 0, count))
         return link.recv(300)
 
@@ -205,6 +205,6 @@ def test_it_serves_until_it_is_told_to_stop(site: Path) -> None:
                 assert 0 < int.from_bytes(content[9:11], "big") * 0.1 < 25
             assert read(ports[0], 17, 2)[7:9] == b"\x83\x02"
             plant.send_signal(signal.SIGTERM)
-            assert plant.wait(20) == 0
+            assert plant.wait(60) == 0
         finally:
             plant.kill()

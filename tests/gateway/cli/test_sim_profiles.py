@@ -27,6 +27,7 @@ driver = "modbus"
 host = "127.0.0.1"
 port = 1
 poll_ms = 50
+timeout_ms = 20000
 profile = "{name}"
 """
 
@@ -66,7 +67,7 @@ async def test_a_device_at_rest_is_good(name: str, tmp_path: Path) -> None:
         done.set_result(None)
         return done
 
-    async with asyncio.TaskGroup() as tasks, asyncio.timeout(60):
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(120):
         tasks.create_task(Rehearsal(found.devices, [], 1).run(stop, ready))
         await listening.wait()
         config: Any = device.config.model_copy(update={"port": ports["gds"]})

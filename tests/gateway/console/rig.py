@@ -29,7 +29,7 @@ from tests.fakes.control_gateway import ControlGateway
 
 PASSWORD = "a long enough one"
 PEOPLE = {"viewer": Role.VIEWER, "operator": Role.OPERATOR, "issuer": Role.ISSUER}
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 T = TypeVar("T")
 
 

@@ -119,8 +119,15 @@ async def test_who_takes_little_is_kept() -> None:
             assert server.server_state.connections
 
 
+class Held(Quick):
+    """Only too many connections are cut."""
+
+    head_s = 120.0
+    stall_s = 120.0
+
+
 async def test_one_address_has_so_many_connections() -> None:
-    async with served() as (server, port):
+    async with served(Held) as (server, port):
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
         for _, writer in held:
             writer.write(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -18,6 +18,7 @@ from gateway.config import users
 from gateway.config.console import ConsoleConfig
 from gateway.config.users import Role
 from gateway.console.messages import Order, encoded
+from gateway.console.process import SILENCE_S
 from gateway.console.throttle import FREE
 from tests.fakes.control_gateway import row
 from tests.gateway.console.rig import PASSWORD, Browser, console, until
@@ -60,7 +61,8 @@ def test_a_gateway_that_talks_nonsense_is_left_and_asked_again(tmp_path: Path) -
 def test_a_console_that_is_killed_or_freezes_is_started_again_and_noted(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    with console(tmp_path, ONE, silence_s=5) as rig:
+    silence_s = 5.0 if number is signal.SIGSTOP else SILENCE_S
+    with console(tmp_path, ONE, silence_s=silence_s) as rig:
         browser = Browser(rig)
         assert browser.sign_in("viewer").status == 200
         key = rig.data / "console" / "console.key"

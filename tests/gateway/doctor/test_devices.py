@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tests.fakes.modbus_server import ModbusServer
 from tests.fakes.opcua_server import OpcUaServer
 from tests.fakes.serial_device import GasDetectors, SerialDevice
 from tests.gateway.doctor.rig import of, site_of, visited, words, wrong
+from tests.ports import own_port
 
 HEAD = "name,area,address,type,order,unit,low,high,range_low,range_high\n"
 DEVICE = """
@@ -106,9 +106,7 @@ transport = "rtu-tcp"
 listen = "127.0.0.1:0"
 points = "gds.csv"
 """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        text = text.replace(":0", f":{free.getsockname()[1]}")
+    text = text.replace(":0", f":{own_port()}")
     site = site_of(tmp_path, text, {"gds.csv": HEAD + "a,holding,5,u16,,,,,,\n"})
     (found,) = of(await visited(site, tmp_path, patience_s=1.0), "dtu")
     assert (found.about.value[0], found.state) == ("link", State.FAULT)

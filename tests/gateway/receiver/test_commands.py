@@ -83,7 +83,7 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
             await gateway.push(Stream.TELEMETRY, *records)
             await gateway.acknowledged(len(records))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     result = invoke("query", "--store", tmp_path)
     values = [line.split(",")[3] for line in result.stdout.splitlines()[1:]]
     assert values == [f"{n}.0" for n in range(3000)]  # each once, in order
@@ -98,7 +98,7 @@ async def test_a_signal_stops_it_cleanly_with_a_gateway_connected(
         async with WireGateway(target) as gateway:
             process.send_signal(number)
             await gateway.ended()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 async def test_a_reload_with_nothing_to_read_again_ends_nothing(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_it_serves_with_the_demo_certificates(tmp_path: Path) -> None:
            "--key", certs / "receiver.key"]  # fmt: skip
     with receive(tmp_path / "store", *map(str, tls)) as (process, _):
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 def expire(path: Path) -> None:

@@ -47,7 +47,7 @@ class Disk(SqliteStore):
         self.groups.append(group)
         if not self.go.is_set():
             self.held_back.set()
-            self.go.wait(30)
+            self.go.wait(60)
         if self.broken:
             raise StoreFailedError("disk I/O error")
         return super().apply(group, now_ns)
@@ -79,7 +79,7 @@ async def test_what_comes_during_a_commit_shares_the_next(tmp_path: Path) -> Non
         disk.go.clear()
         bulk = [Gaps(log, Stream.TELEMETRY, [(n, n + 1)]) for n in range(1, 11)]
         first = await committer.submit(bulk[0], 10, Turn.PAST)
-        assert await asyncio.to_thread(disk.held_back.wait, 30)
+        assert await asyncio.to_thread(disk.held_back.wait, 60)
         futures = [await committer.submit(work, 10, Turn.PAST) for work in bulk[1:]]
         urgent = Gaps(log, Stream.ALARM, [(1, 2)])
         futures.append(await committer.submit(urgent, 10, Turn.URGENT))
@@ -100,7 +100,7 @@ async def test_what_is_live_passes_a_backlog_and_the_backlog_goes_on(tmp_path: P
         alarm = Gaps(log, Stream.ALARM, [(1, 2)])
         disk.go.clear()
         futures = [await committer.submit(past[0], much, Turn.PAST)]
-        assert await asyncio.to_thread(disk.held_back.wait, 30)
+        assert await asyncio.to_thread(disk.held_back.wait, 60)
         futures += [await committer.submit(work, much, Turn.PAST) for work in past[1:]]
         futures += [await committer.submit(work, 10, Turn.LIVE) for work in live]
         futures.append(await committer.submit(alarm, 10, Turn.URGENT))
@@ -119,7 +119,7 @@ async def test_little_of_the_past_needs_no_commit_of_its_own(tmp_path: Path) -> 
         disk.go.clear()
         works = [Gaps(log, Stream.TELEMETRY, [(n, n + 1)]) for n in range(3)]
         futures = [await committer.submit(works[0], 10, Turn.LIVE)]
-        assert await asyncio.to_thread(disk.held_back.wait, 30)
+        assert await asyncio.to_thread(disk.held_back.wait, 60)
         futures.append(await committer.submit(works[1], commit.ASIDE_BYTES, Turn.PAST))
         futures.append(await committer.submit(works[2], 10, Turn.LIVE))
         disk.go.set()
@@ -176,7 +176,7 @@ async def test_a_full_queue_makes_its_own_wait_and_others_pass(
         disk.go.clear()
         work = Gaps(log, Stream.TELEMETRY, [(1, 2)])
         await committer.submit(work, 0, turn)
-        assert await asyncio.to_thread(disk.held_back.wait, 30)
+        assert await asyncio.to_thread(disk.held_back.wait, 60)
         await committer.submit(work, 100, turn)
         waits = group.create_task(committer.submit(work, 100, turn))
         await asyncio.sleep(0)
@@ -211,7 +211,7 @@ async def test_what_waited_for_room_when_a_commit_failed_is_not_stored(
         disk.go.clear()
         work = Gaps(log, Stream.TELEMETRY, [(1, 2)])
         first = await committer.submit(work, 0, Turn.PAST)
-        assert await asyncio.to_thread(disk.held_back.wait, 30)
+        assert await asyncio.to_thread(disk.held_back.wait, 60)
         await committer.submit(work, 100, Turn.PAST)
         waits = group.create_task(outcome_of(committer, Gaps(log, Stream.TELEMETRY, [(7, 8)])))
         await asyncio.sleep(0)

@@ -151,8 +151,9 @@ async def test_a_quota_that_is_set_holds_for_who_is_connected(
 async def test_a_gateway_that_says_nothing_is_ended(
     tmp_path: Path, run_receiver: RunReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "IDLE_SECONDS", 0.2)
     async with run_receiver(tmp_path) as running, WireGateway(running.target) as silent:
+        monkeypatch.setattr(exchange, "IDLE_SECONDS", 0.2)  # from its next message on
+        await silent.send(wire.GatewayMessage(status=wire.Status(ping=1)))
         error = await silent.ended()
         assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert "no whole message" in (error.details() or "")

@@ -20,7 +20,7 @@ from gateway.receiver.service import Receiver
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.small_log import SmallLog, payloads
 from tests.gateway.receiver.conftest import RunReceiver
-from tests.gateway.uplink.test_client import Destination, running
+from tests.gateway.uplink.test_client import PATIENT, Destination, running
 from tests.waiting import until
 
 
@@ -56,7 +56,9 @@ async def test_a_gateway_sends_again_what_is_asked_for_and_says_so(
         receiving = await stack.enter_async_context(run_receiver(tmp_path / "store"))
         folder = receiving.folder
         await stack.enter_async_context(served(folder, receiving.receiver))
-        gateway = await stack.enter_async_context(running(Destination(receiving.target), log))
+        gateway = await stack.enter_async_context(
+            running(Destination(receiving.target), log, PATIENT)
+        )
         await until(lambda: 9 in log.cursor("province", Stream.ALARM))
         sent = gateway.uplink.statistics()["sent_records"]
 
@@ -79,7 +81,7 @@ async def test_a_gateway_sends_again_what_is_asked_for_and_says_so(
             " receiver\n"
         )
         status_of = {"ask": "request", "what": "status", "gateway": "SD-1"}
-        many = [await asyncio.to_thread(ask, folder, status_of) for _ in range(9)]
+        many = [await asyncio.to_thread(ask, folder, status_of) for _ in range(11)]
         assert "more than 10 requests a minute" in many[-1]["message"]
     absent = await asked(folder, "status")
     assert (absent.exit_code, absent.stderr) == (

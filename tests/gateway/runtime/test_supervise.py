@@ -77,7 +77,7 @@ async def supervised(
                 expected=(DeviceError,),
             )
         )
-        await asyncio.wait_for(until.wait(), 10)
+        await asyncio.wait_for(until.wait(), 60)
         task.cancel()
     assert task.cancelled()
     return failures

@@ -114,7 +114,10 @@ async def test_backlog_and_live_arrive_unchanged() -> None:
     log = SmallLog()
     log.put(Stream.TELEMETRY, *payloads(300))
     log.put(Stream.EVENT, wire.Event(kind="config").SerializeToString())
-    async with FakeReceiver() as receiver, running(Destination(receiver.target), log) as gateway:
+    async with (
+        FakeReceiver() as receiver,
+        running(Destination(receiver.target), log, PATIENT) as gateway,
+    ):
         await until(lambda: gateway.kinds() == ["link.up"])
         log.now_ns = SystemClock().monotonic_ns()
         log.put(Stream.ALARM, b"")
@@ -134,7 +137,10 @@ async def test_backlog_and_live_arrive_unchanged() -> None:
 
 async def test_reconnects_after_a_restart_of_the_receiver() -> None:
     log = SmallLog()
-    async with FakeReceiver() as receiver, running(Destination(receiver.target), log) as gateway:
+    async with (
+        FakeReceiver() as receiver,
+        running(Destination(receiver.target), log, PATIENT) as gateway,
+    ):
         await until(lambda: "link.up" in gateway.kinds())
         log.put(Stream.TELEMETRY, *payloads(5))
         await until(all_there(receiver, log))
@@ -178,7 +184,11 @@ async def test_frozen_receiver_is_noticed_and_left() -> None:
 
 async def test_receiver_that_answers_but_never_acknowledges_is_left() -> None:
     log = SmallLog()
-    async with FakeReceiver() as receiver, running(Destination(receiver.target), log) as gateway:
+    never_silent = replace(QUICK, silence_ms=60_000)
+    async with (
+        FakeReceiver() as receiver,
+        running(Destination(receiver.target), log, never_silent) as gateway,
+    ):
         await until(lambda: "link.up" in gateway.kinds())
         receiver.acknowledging = False
         log.put(Stream.TELEMETRY, *payloads(3))
@@ -269,7 +279,7 @@ async def test_missing_catalogue_is_delivered_and_the_groups_follow() -> None:
     log.set_catalogue(hashlib.sha256(encoded).digest())
     async with (
         FakeReceiver(needs_catalogues=True) as receiver,
-        running(Destination(receiver.target), log) as gateway,
+        running(Destination(receiver.target), log, PATIENT) as gateway,
     ):
         await until(all_there(receiver, log))
         await until(lambda: "link.up" in gateway.kinds())
@@ -282,7 +292,10 @@ async def test_missing_catalogue_is_delivered_and_the_groups_follow() -> None:
 async def test_refused_record_is_reported_once_and_never_sent_again() -> None:
     log = SmallLog()
     log.put(Stream.TELEMETRY, *payloads(4))
-    async with FakeReceiver() as receiver, running(Destination(receiver.target), log) as gateway:
+    async with (
+        FakeReceiver() as receiver,
+        running(Destination(receiver.target), log, PATIENT) as gateway,
+    ):
         receiver.refuse(Stream.TELEMETRY, 2, "clock in the future")
         await until(lambda: log.unacknowledged("province", Stream.TELEMETRY) == 0)
         assert "clock in the future" in gateway.text("uplink.rejected")
@@ -296,7 +309,7 @@ async def test_refused_record_is_reported_once_and_never_sent_again() -> None:
 async def test_requests_are_answered() -> None:
     log = SmallLog()
     log.put(Stream.TELEMETRY, *payloads(50))
-    async with FakeReceiver() as receiver, running(Destination(receiver.target), log):
+    async with FakeReceiver() as receiver, running(Destination(receiver.target), log, PATIENT):
         await until(all_there(receiver, log))
         ranges = [wire.Range(start=3, stop=6)]
         resend = wire.Resend(stream=wire.STREAM_TELEMETRY, ranges=ranges)
@@ -328,7 +341,7 @@ async def test_certificate_of_another_gateway_is_named_as_the_cause(tmp_path: Pa
     other = authority.issue_gateway("SD-2")
     async with FakeReceiver(authority=authority, pair=authority.issue("receiver")) as receiver:
         destination = mutual(receiver.target, authority.ca, other)
-        async with running(destination, SmallLog()) as gateway:
+        async with running(destination, SmallLog(), PATIENT) as gateway:
             await until(lambda: "link.down" in gateway.kinds())
             assert "refuses this gateway's certificate or id" in gateway.text("link.down")
 
@@ -338,7 +351,7 @@ async def test_receiver_of_another_authority_is_refused(tmp_path: Path) -> None:
     own = ours.issue_gateway("SD-1")
     async with FakeReceiver(authority=theirs, pair=theirs.issue("receiver")) as receiver:
         destination = mutual(receiver.target, ours.ca, own)
-        async with running(destination, SmallLog()) as gateway:
+        async with running(destination, SmallLog(), PATIENT) as gateway:
             await until(lambda: "link.down" in gateway.kinds())
             assert f"The certificate of {receiver.target} is refused" in gateway.text("link.down")
 
@@ -348,7 +361,7 @@ async def test_certificate_of_another_authority_is_refused_by_the_receiver(tmp_p
     own = ours.issue_gateway("SD-1")
     async with FakeReceiver(authority=theirs, pair=theirs.issue("receiver")) as receiver:
         destination = mutual(receiver.target, theirs.ca, own)
-        async with running(destination, SmallLog()) as gateway:
+        async with running(destination, SmallLog(), PATIENT) as gateway:
             await until(lambda: "link.down" in gateway.kinds())
             named = f"does not accept the certificate {own.certificate}"
             assert named in gateway.text("link.down")
@@ -373,7 +386,7 @@ async def test_a_destination_takes_the_streams_it_names_and_holds_up_no_other() 
     log.put(Stream.ALARM, b"")
     async with FakeReceiver() as receiver:
         destination = Destination(receiver.target, streams=("alarm", "event"))
-        async with running(destination, log) as gateway:
+        async with running(destination, log, PATIENT) as gateway:
             await until(lambda: "link.up" in gateway.kinds())
             log.put(Stream.TELEMETRY, *payloads(50, seed=1))
             log.put(Stream.EVENT, wire.Event(kind="config").SerializeToString())

@@ -21,7 +21,7 @@ from gateway.uplink.thumbnail import thumbnail
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.small_log import SmallLog
 from tests.gateway.receiver.conftest import RunReceiver, run_receiver
-from tests.gateway.uplink.test_client import Destination, running
+from tests.gateway.uplink.test_client import PATIENT, Destination, running
 from tests.waiting import until
 from vision.clip import AVI, Picture, avi, middle_picture
 
@@ -234,7 +234,7 @@ async def test_a_withheld_picture_comes_on_request_though_the_line_is_cut_in_bet
         first = await stack.enter_async_context(run_receiver(folder))
         # 100 kB/s: the picture takes seconds, so that the cut comes in its middle.
         thin = Destination(first.target, evidence="thumbnail", rate_bytes_per_s=100_000)
-        await stack.enter_async_context(running(thin, log))
+        await stack.enter_async_context(running(thin, log, PATIENT))
         await until(lambda: not log.cursor("province", Stream.EVIDENCE).missing(1, 3))
         assert 0 < len(files.thumbnail(name).read_bytes()) <= THUMBNAIL_BYTES
         assert not files.complete(name)
@@ -244,7 +244,7 @@ async def test_a_withheld_picture_comes_on_request_though_the_line_is_cut_in_bet
         await until(lambda: files.held(name, 1) > 0)
         for lane in first.receiver._lines("SD-1", ""):
             lane.end(grpc.StatusCode.UNAVAILABLE, "cut")
-        await until(lambda: files.complete(name), limit_s=60)
+        await until(lambda: files.complete(name))
         assert files.path(name).read_bytes() == content
         unknown = await first.receiver.requests.ask({**asked, "sha256": "00" * 32})
         assert unknown == {"accepted": False, "message": "no record of this file is held here"}

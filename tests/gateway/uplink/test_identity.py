@@ -44,7 +44,7 @@ class Box(Running):
             await self.log.add_record(Stream.ALARM, wire.Alarm(text=text).SerializeToString())
 
     async def delivered(self) -> None:
-        await until(lambda: not self.left(), 60)
+        await until(lambda: not self.left())
 
     def left(self) -> int:
         bounds = self.log.bounds(Stream.ALARM)

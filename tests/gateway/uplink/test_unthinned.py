@@ -18,7 +18,7 @@ from gateway.runtime.clock import SystemClock
 from gateway.uplink.thin import Choice
 from tests.fakes.small_log import BOOT_ID
 from tests.gateway.receiver.conftest import Running, RunReceiver, run_receiver
-from tests.gateway.uplink.test_client import Destination, running
+from tests.gateway.uplink.test_client import PATIENT, Destination, running
 from tests.gateway.uplink.test_derived import CHOICE, announce, measure
 from tests.waiting import until
 
@@ -47,7 +47,7 @@ class Thinned:
         async with contextlib.AsyncExitStack() as stack:
             receiving = await stack.enter_async_context(self._run(self.folder))
             there = Destination(receiving.target, name="county")
-            gateway = await stack.enter_async_context(running(there, self.log, choice=choice))
+            gateway = await stack.enter_async_context(running(there, self.log, PATIENT, choice))
             await until(lambda: "link.up" in gateway.kinds())
             await until(lambda: not gateway.uplink.statistics()["backlog_records"])
             yield receiving

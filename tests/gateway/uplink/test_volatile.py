@@ -15,7 +15,6 @@ import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 from click.testing import CliRunner
 
 from buffer.contract import NotStoredError, Stream, VolatileRecord
@@ -74,29 +73,28 @@ async def raised(log: Buffer, text: str) -> None:
         await log.add_record(Stream.ALARM, payload)
 
 
-@pytest.mark.timeout(180)
 async def test_alarms_arrive_while_no_disk_takes_them_and_are_stored_once(tmp_path: Path) -> None:
     authority, port = Authority(tmp_path), free_port()
     store, address = tmp_path / "store", f"127.0.0.1:{port}"
     async with gateway(tmp_path, authority, port) as log:
         async with receiving(store, authority, address):
             await raised(log, "before")
-            await until(lambda: shown(store) == [("before", True)], 60)
+            await until(lambda: shown(store) == [("before", True)])
             with blocked(tmp_path / "disk" / "records.db"):
                 await raised(log, "a")
-                await until(lambda: shown(store) == [("before", True), ("a", False)], 60)
+                await until(lambda: shown(store) == [("before", True), ("a", False)])
         with blocked(tmp_path / "disk" / "records.db"):
             await raised(log, "b")  # nobody listens
             async with receiving(store, authority, address):
                 seen = [("before", True), ("a", False), ("b", False)]
-                await until(lambda: shown(store) == seen, 60)
+                await until(lambda: shown(store) == seen)
                 assert [wire.Alarm.FromString(one.payload).text for one in log.volatile()] == [
                     "a", "b",
                 ]  # fmt: skip
         async with receiving(store, authority, address):
             await raised(log, "after")
             seen = [(text, True) for text in ("before", "a", "b", "after")]
-            await until(lambda: shown(store) == seen, 60)
+            await until(lambda: shown(store) == seen)
             assert not log.volatile()
     with contextlib.closing(sqlite3.connect(store / "receiver.db")) as db:
         assert db.execute("SELECT count(*) FROM volatile_alarms").fetchone() == (0,)
@@ -109,7 +107,7 @@ async def test_what_came_as_a_record_is_not_shown_as_volatile_too(tmp_path: Path
     async with receiving(store, authority, f"127.0.0.1:{port}"):
         async with gateway(tmp_path, authority, port) as log:
             await raised(log, "a")
-            await until(lambda: shown(store) == [("a", True)], 60)
+            await until(lambda: shown(store) == [("a", True)])
         with contextlib.closing(sqlite3.connect(store / "receiver.db")) as db:
             (payload,) = db.execute("SELECT payload FROM records").fetchone()
             key = hashlib.sha256(payload).digest()
