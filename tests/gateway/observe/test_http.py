@@ -9,13 +9,11 @@ import json
 import pytest
 
 from gateway.observe.health import Health
-from gateway.observe.http import MOST_CONNECTIONS, MOST_REQUEST_BYTES, TIMEOUT_S, ObserveServer
+from gateway.observe.http import MOST_CONNECTIONS, MOST_REQUEST_BYTES, ObserveServer
 from gateway.observe.metrics import Metrics
 
 
-def server(
-    *, well: bool = True, host: str = "127.0.0.1", timeout_s: float = TIMEOUT_S
-) -> ObserveServer:
+def server(*, well: bool = True, host: str = "127.0.0.1", timeout_s: float = 60.0) -> ObserveServer:
     metrics, health = Metrics(), Health()
     metrics.register("flow", lambda: {"values": 12})
     health.register("buffer", lambda: (well, "as it is"), vital=True)
