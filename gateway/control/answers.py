@@ -13,6 +13,7 @@ from gateway.control.picture import PlantView, Seen
 from gateway.control.pictures import Pictures
 from gateway.control.server import ControlServer
 from gateway.control.site_facts import SiteFacts
+from gateway.control.sole import Sole
 from gateway.control.tap import Tap
 from gateway.control.watch import Watch
 from gateway.observe.health import Health
@@ -78,4 +79,10 @@ def control_server(
         **lookup.handlers(),
         **Pictures(parts.album.look, clock).handlers(),
     }
-    return ControlServer(data_dir, answers)
+
+    def second(said: str) -> None:
+        pipeline.note("gateway.second_here", "gateway", said, {})
+        health.register("gateway_id", lambda: (not sole.taken(), said))
+
+    sole = Sole(site.gateway.id, sorted({uplink.target for uplink in site.uplinks}), second)
+    return ControlServer(data_dir, answers, sole)

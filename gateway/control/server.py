@@ -16,7 +16,7 @@ import json
 import math
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,9 +38,18 @@ _LOG = logger("control")
 
 
 class ControlServer:
-    """`async with ControlServer(data_dir, handlers):`; handlers by the request's `ask`."""
+    """`async with ControlServer(data_dir, handlers):`; handlers by the request's `ask`.
 
-    def __init__(self, data_dir: Path, handlers: Mapping[str, Handler]) -> None:
+    beside: held as long as it listens.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        handlers: Mapping[str, Handler],
+        beside: AbstractContextManager[object] | None = None,
+    ) -> None:
+        self._beside = beside or nullcontext()
         self._folder = data_dir
         self._handlers = handlers
         self._server: asyncio.Server | None = None
@@ -48,6 +57,7 @@ class ControlServer:
 
     async def __aenter__(self) -> Self:
         """Listen; a socket of an earlier run is replaced. Where that fails, only commands do."""
+        self._beside.__enter__()
         path = self._folder / SOCKET
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -65,6 +75,7 @@ class ControlServer:
 
     async def __aexit__(self, *_: object) -> None:
         """Stop listening, and end those who watch."""
+        self._beside.__exit__(None, None, None)
         if self._server is not None:
             self._server.close()
             for task in self._serving:
