@@ -64,22 +64,23 @@ def try_camera(
             "give the gateway's user the right to read it, as UTF-8 text",
             "让网关用户可读该文件(UTF-8 文本)",
         )]  # fmt: skip
-    found = _asked(camera, login, lockout)
+    answer_s = max(_ANSWER_S, patience_s / 5)
+    found = _asked(camera, login, lockout, answer_s)
     if found.state not in {State.GOOD, State.DOUBTFUL}:
         return [found]
     return [
         found,
         *_picture(camera, _look(camera, clock, patience_s)),
-        *_recorded(camera, login, lockout),
+        *_recorded(camera, login, lockout, answer_s),
     ]
 
 
-def _asked(camera: CameraConfig, login: Login | None, lockout: Lockout) -> Finding:
+def _asked(camera: CameraConfig, login: Login | None, lockout: Lockout, answer_s: float) -> Finding:
     """Ask what there is, unless the login is not to be tried yet."""
     with lockout.turn(camera) as left_ns:
         if left_ns:
             return _not_tried(camera, -(-left_ns // 60_000_000_000))
-        told = ask(camera.source, login, cnonce=secrets.token_hex(16), timeout_s=_ANSWER_S)
+        told = ask(camera.source, login, cnonce=secrets.token_hex(16), timeout_s=answer_s)
         if told.outcome is Outcome.LOGIN_REFUSED:
             lockout.refused(camera)
     return _stream(camera, told) if told.outcome is Outcome.OK else _refusal(camera, told)
@@ -97,11 +98,13 @@ def _not_tried(camera: CameraConfig, minutes: int) -> Finding:
     )  # fmt: skip
 
 
-def _recorded(camera: CameraConfig, login: Login | None, lockout: Lockout) -> Iterator[Finding]:
+def _recorded(
+    camera: CameraConfig, login: Login | None, lockout: Lockout, answer_s: float
+) -> Iterator[Finding]:
     """Ask for the stream that is copied to the disk; a recorder may want another login."""
     if camera.record == "never" or not camera.record_source:
         return
-    found = _asked(camera.recorded, login, lockout)
+    found = _asked(camera.recorded, login, lockout, answer_s)
     yield replace(found, text=f"recorded: {found.text}", chinese=f"录像码流:{found.chinese}")
 
 

@@ -50,7 +50,7 @@ print("again", again.durable, again.position, again.trouble)
 def config(endpoint: str, folder: Path) -> OpcUaConfig:
     return OpcUaConfig.model_validate(
         {"endpoint": endpoint, "security": "None", "insecure": True, "publish_ms": 50}
-        | {"timeout_ms": 5000, "state_dir": folder}
+        | {"timeout_ms": 60_000, "state_dir": folder}
     )
 
 
