@@ -15,10 +15,8 @@ from gateway.doctor.finding import About, Finding, State
 from gateway.doctor.plausible import Reading, judged
 
 _NAMED = 5
-_GIVEN_UP = frozenset(
-    {"link.up", "link.down", "device.illegal_address", "device.period", "device.certificate"}
-)
-"""Events that the findings below, and those of opcua.py, say themselves."""
+_GIVEN_UP = frozenset({"link.up", "link.down", "device.illegal_address", "device.period"})
+"""Events that the findings below say themselves."""
 
 _Meaning = tuple[tuple[int, ...], State, str, str, str, str]
 _MEANINGS: tuple[_Meaning, ...] = (
@@ -144,7 +142,8 @@ def _events(part: str, watch: DeviceWatch) -> Iterator[Finding]:
     """What the driver told beside values, once each."""
     told: set[str] = set()
     for event in watch.events:
-        if event.kind in _GIVEN_UP or event.text in told:
+        said_of_server = event.attributes.get("whose") == "the server's"  # by opcua.py
+        if event.kind in _GIVEN_UP or event.text in told or said_of_server:
             continue
         told.add(event.text)
         text = event.text.removeprefix(f"{part}: ").rstrip(".")
@@ -163,12 +162,20 @@ _TO_DO = {
         "compare column type (and index, field) of these points with what the server says",
         "核对这些点位的类型(及下标、字段)列与服务器是否一致",
     ),
+    "device.certificate": (
+        "renew it in time (`plantgate cert opcua` makes one): after that day nothing is read",
+        "及时更换(plantgate cert opcua 可生成):到期后无法采集",
+    ),
     "device.clock": (
         'set the server\'s clock and time zone right, or time = "gateway" for this device',
         '校准服务器时钟和时区,或为该设备设置 time = "gateway"',
     ),
 }
-_ABOUT = {"device.clock": About.CLOCK, "device.config_error": About.POINTS}
+_ABOUT = {
+    "device.clock": About.CLOCK,
+    "device.config_error": About.POINTS,
+    "device.certificate": About.CERTIFICATE,
+}
 
 
 def _shown(rows: Sequence[PointRow[Any]], places: Sequence[int]) -> str:

@@ -9,7 +9,10 @@ import pytest
 
 from drivers.contract import Batch, SourceEvent
 from drivers.modbus.codec import ALLOWED_FUNCTIONS
+from drivers.opcua.events import EventMaker
+from drivers.opcua.expiry import DAY_NS, OURS, SERVERS
 from drivers.serial_port import open_port
+from gateway.doctor.device_judge import findings_of
 from gateway.doctor.device_watch import CALM_TURNS, DeviceWatch
 from gateway.doctor.finding import State, all_good
 from tests.fakes.modbus_server import ModbusServer
@@ -239,6 +242,22 @@ def test_a_watch_ends_once_all_is_good_or_nothing_changes_any_more() -> None:
     assert watch.turn()
     watch.feed(_batch([2], [0]))
     assert watch.turn()
+
+
+def test_our_own_certificate_that_ends_is_told_and_the_servers_once(tmp_path: Path) -> None:
+    """Of the server's, days are told beside what it offers (opcua.py)."""
+    site = site_of(
+        tmp_path, OPCUA.format(endpoint="opc.tcp://h:1"), {"dcs.csv": "name,node\na,i=2258\n"}
+    )
+    watch = DeviceWatch(1)
+    watch.feed(_batch([1], [0]))
+    events, end_ns = EventMaker("dcs", ""), 20 * DAY_NS
+    for whose in (OURS, SERVERS):
+        watch.feed(events.certificate(0, whose, end_ns))
+    found = findings_of("dcs", "opc.tcp://h:1", list(site.devices[0].rows), watch, {})
+    assert words(found) == [("link", "good"), ("certificate", "doubtful")]
+    assert found[1].text.startswith("our certificate ends on 1970-01-21, in 20 days: renew it")
+    assert "plantgate cert opcua" in found[1].advice
 
 
 @pytest.mark.parametrize("said", ["no TCP connection: Connection refused"])
