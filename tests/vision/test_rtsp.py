@@ -297,3 +297,16 @@ def test_a_camera_that_refuses_its_stream_at_once_is_not_pressed() -> None:
             assert not door.starting
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("source", ["rtsp://10.0.0.7:99999/x", "rtsp://nvr..plant/x"])
+def test_an_address_that_nobody_can_be_asked_at_is_a_sentence_and_ends_no_reader(
+    source: str,
+) -> None:
+    """The check refuses both; a thread that died of one was told as native code that hangs."""
+    config = CameraConfig(name="cam", source="rtsp://10.0.0.7/x").model_copy(
+        update={"source": source}
+    )
+    told = Door(config, time.monotonic_ns).open()
+    assert isinstance(told, str)
+    assert "cannot be asked: " in told
