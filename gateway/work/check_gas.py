@@ -302,8 +302,8 @@ def judge(
             rule,
             f"{gas.name} is {said} ({how.subject}), {'at least' if low else 'at most'}"
             f" {number(rule.value)} {rule.unit}",
-            f"{gas_name} {said},{'不得低于' if low else '不得超过'}"
-            f"{number(rule.value)} {rule.unit}",
+            f"{gas.zh} {said},{'不得低于' if low else '不得超过'}"
+            f" {number(rule.value)} {rule.unit}",
             value=measured, limit=rule.value, unit=rule.unit, subject=how.subject, priority=1,
             stop=True, gate=how.prefix == "analysis",
         )  # fmt: skip

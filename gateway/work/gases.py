@@ -12,6 +12,7 @@ Pure. The table is gases.toml, or a site's own file of the same form.
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ MOLAR_VOLUME_L = 24.45
 """Litres a mole of gas takes at 25 °C and 101.325 kPa, as ppm and mg/m3 are commonly converted."""
 
 OXYGEN = "oxygen"
+_CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _KEYS = {"name", "aliases", "lel", "molar_g", "oel_mg_m3"}
 
 
@@ -35,10 +37,12 @@ class GasError(ValueError):
 class Gas:
     """One gas. lel_least, lel_most: %vol, NaN for a gas that does not burn.
 
-    molar_g: g/mol, NaN if unknown.  oel_mg_m3: exposure limit, NaN if none.
+    zh: its Chinese name, else its name.  molar_g: g/mol, NaN if unknown.  oel_mg_m3: exposure
+    limit, NaN if none.
     """
 
     name: str
+    zh: str
     lel_least: float = math.nan
     lel_most: float = math.nan
     molar_g: float = math.nan
@@ -140,6 +144,7 @@ def _gas(raw: Any, where: str) -> tuple[Gas, tuple[str, ...]]:  # noqa: ANN401 -
     return (
         Gas(
             name=raw["name"],
+            zh=next((alias for alias in aliases if _CHINESE.search(alias)), raw["name"]),
             lel_least=min(values, default=math.nan),
             lel_most=max(values, default=math.nan),
             molar_g=_optional(raw, "molar_g", where),

@@ -3,7 +3,7 @@
 import { h, Nodes, settle } from "./dom.js";
 import { bytes, moment, number, since, t, word } from "./words.js";
 import { isAside, listen, nowMs, plant, ranked, waits } from "./plant.js";
-import { conditionWord, empty, limitText, signOf, sourceText, stateWord, valueText } from "./signs.js";
+import { called, conditionWord, empty, limitText, signOf, sourceText, stateWord, valueText } from "./signs.js";
 import { command, get } from "./api.js";
 import { ask, attempt } from "./forms.js";
 import { may } from "./who.js";
@@ -45,7 +45,7 @@ export function mount(page) {
       h("td", {}, conditionWord(one)),
       h("td", { class: "value" }, valueText(one), h("small", {}, limitText(one))),
       h("td", {}, stateWord(one), one.declaration ? h("em", { class: "tag" }, t("state.under_test")) : null, one.first_out ? h("em", { class: "tag" }, t("alarms.first_out")) : null, one.handling ? h("small", {}, word("handling", one.handling)) : null),
-      h("td", {}, one.place));
+      h("td", {}, called(one.place)));
   }
 
   function choose(key) {
@@ -60,7 +60,7 @@ export function mount(page) {
     settle(tabs, Object.keys(FILTERS).map((name) => h("button", { class: name === kind ? "on" : "", "aria-pressed": name === kind, onclick: () => { kind = name; draw(); tabs.querySelector(".on")?.focus(); } }, t(`alarms.f_${name}`))));
     const shown = all.filter((one) => FILTERS[kind](one)
       && (!priority || String(one.priority) === priority)
-      && (!search || `${one.source} ${one.condition} ${conditionWord(one)} ${one.place} ${one.description} ${one.text}`.toLowerCase().includes(search)));
+      && (!search || `${one.source} ${one.condition} ${conditionWord(one)} ${one.place} ${called(one.place)} ${one.description} ${one.text}`.toLowerCase().includes(search)));
     const held = document.activeElement?.dataset?.key;
     settle(body, rows.of(shown.slice(0, 300), (one) => one.key, chosen));
     if (held && document.activeElement === document.body) body.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus();
@@ -175,7 +175,7 @@ function facts(row, rule) {
   const language = document.documentElement.lang === "en" ? "en" : "zh";
   const pairs = [
     ["alarms.raised", moment(row.raised_ns)], ["alarms.changed", moment(row.since_ns)], ["alarms.quality", word("quality", row.quality)],
-    ["alarms.place", row.place], ["alarms.hazard", row.hazard], ["alarms.equipment", row.equipment],
+    ["alarms.place", called(row.place)], ["alarms.hazard", called(row.hazard)], ["alarms.equipment", called(row.equipment)],
     ["alarms.operator", row.operator], ["field.reason", row.reason], ["alarms.until", row.until_ns ? moment(row.until_ns) : ""],
     ["alarms.declaration", row.declaration], ["alarms.clause", row.clause || rule?.citation], ["alarms.rule", rule ? rule[language] : ""],
     ["alarms.rule_source", rule?.source], ["alarms.rule_value", rule?.value === null || !rule ? "" : number(rule.value, rule.unit)], ["alarms.rule_id", row.rule], ["alarms.id", row.alarm_id],

@@ -4,7 +4,7 @@ import { h, settle } from "./dom.js";
 import { number, since, t, unitWord, word } from "./words.js";
 import { nowMs, stale } from "./plant.js";
 import { get } from "./api.js";
-import { empty } from "./signs.js";
+import { called, empty } from "./signs.js";
 import { trend } from "./chart.js";
 
 const SIZE = 50;
@@ -63,7 +63,7 @@ export function mount(page) {
     const from = to - RANGES[range] * 36e5;
     const tabs = h("div", { class: "tabs", role: "group" }, Object.keys(RANGES).map((name) =>
       h("button", { class: name === range ? "on" : "", "aria-pressed": name === range, onclick: () => draw(name) }, t(`values.range_${name}`))));
-    const head = [h("h2", {}, point.name), h("p", { class: "about" }, [point.description, point.place, point.gas].filter(Boolean).join(" · ")), tabs];
+    const head = [h("h2", {}, point.name), h("p", { class: "about" }, [point.description, called(point.place), point.gas].filter(Boolean).join(" · ")), tabs];
     side.replaceChildren(...head, empty(t("loading")));
     try {
       const found = await get("/api/history", { point: point.name, from_ns: `${Math.round(from)}000000`, to_ns: `${Math.round(to)}000000` });
@@ -83,7 +83,7 @@ export function mount(page) {
 
 function facts(point) {
   const pairs = [["values.range", point.range_low === null && point.range_high === null ? "" : `${number(point.range_low)} … ${number(point.range_high, point.unit)}`],
-    ["values.gas", point.gas], ["alarms.place", point.place], ["alarms.priority", t(`priority.${point.priority}`)]];
+    ["values.gas", point.gas], ["alarms.place", called(point.place)], ["alarms.priority", t(`priority.${point.priority}`)]];
   return h("dl", {}, pairs.filter(([, value]) => value).map(([key, value]) => [h("dt", {}, t(key)), h("dd", {}, value)]));
 }
 

@@ -4,7 +4,7 @@
 import { h, Nodes, settle } from "./dom.js";
 import { clock, day, hours, number, since, span, t, word } from "./words.js";
 import { isAside, items, listen, nowMs, plant, ranked, waits } from "./plant.js";
-import { conditionWord, limitText, mark, sign, signOf, sourceParts, stateWord, valueText } from "./signs.js";
+import { called, conditionWord, limitText, mark, sign, signOf, sourceParts, stateWord, valueText } from "./signs.js";
 
 export function mount(page) {
   const head = h("section", { class: "w-head" });
@@ -67,7 +67,7 @@ function tile(priority) {
 
 function alarmRow(row) {
   const [source, subject] = sourceParts(row);
-  const where = [row.description, subject, row.place].filter(Boolean).join(" · ");
+  const where = [row.description, subject, called(row.place)].filter(Boolean).join(" · ");
   return h("li", { class: `w-alarm p${row.priority} ${waits(row) ? "waits" : "known"} ${row.active ? "" : "gone"}` },
     signOf(row),
     h("div", { class: "w-what" }, h("b", {}, source), h("span", {}, conditionWord(row)), where ? h("small", {}, where) : null),

@@ -3,7 +3,7 @@
 
 import { h, s } from "./dom.js";
 import { t, word, number } from "./words.js";
-import { waits } from "./plant.js";
+import { plant, waits } from "./plant.js";
 
 const SHAPES = {
   1: "M16 1 31 16 16 31 1 16z",
@@ -29,6 +29,9 @@ export function sourceParts(row) {
   const [ticket, ...subject] = rest;
   return kind === "permit" ? [t("source.permit", { name: ticket }), subject.join("/")] : [row.source, ""];
 }
+
+// What people call a place, a hazard or a piece of equipment: its description in the site file.
+export const called = (name) => plant.site.descriptions?.[name] || name;
 
 export function sourceText(row) {
   return sourceParts(row).filter(Boolean).join(" · ");

@@ -75,6 +75,7 @@ export function bytes(value) {
 
 export function hours(value) {
   if (value === null || value === undefined) return "–";
+  if (value < 1) return t("time.minutes", { n: Math.round(value * 60) });
   return value >= 48 ? t("time.days", { n: Math.floor(value / 24) }) : t("time.hours", { n: Number(value.toPrecision(2)) });
 }
 

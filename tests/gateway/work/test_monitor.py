@@ -194,6 +194,15 @@ def test_a_helmet_that_our_own_camera_sees_missing_stands_until_no_zone_sees_it(
     assert "未佩戴工作服" in scene.alarms()[-1].change.text
 
 
+def test_the_chinese_half_of_a_gas_alarm_calls_the_gas_by_its_chinese_name() -> None:
+    scene = Scene()
+    scene.start()
+    scene.value("gds/AT-1", 30.0)
+    text = scene.alarm("gas_over").change.text
+    assert "methane is 30 %LEL" in text
+    assert "甲烷 30 %LEL (1.5 %vol),不得超过 0.5 %vol" in text
+
+
 def test_a_covered_camera() -> None:
     scene = Scene()
     scene.start()
