@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from gateway.cli.group import Group
-from gateway.cli.output import AS_JSON, print_json
+from gateway.cli.output import AS_JSON, counted, print_json
 from gateway.cli.running import DATA_DIR, answered, plant_time
 
 
@@ -45,7 +45,9 @@ def listed(data_dir: Path, most: int, as_json: bool) -> None:
     for row in answer["alarms"]:
         print(_line(row))
     shown, total = len(answer["alarms"]), answer["total"]
-    print(f"{total} alarms" + (f", the first {shown} shown (--most)" if shown < total else ""))
+    print(
+        counted(total, "alarm") + (f", the first {shown} shown (--most)" if shown < total else "")
+    )
 
 
 def _verb(name: str, words: str, *, ends: bool, reason: bool) -> None:
@@ -101,7 +103,7 @@ _verb("restore", "Bring an alarm back into service.", ends=False, reason=False)
 
 def _line(row: Mapping[str, Any]) -> str:
     since = plant_time(row["since_ns"])
-    value = "?" if row["value"] is None else f"{row['value']:g}"
+    value = "" if row["value"] is None else f": {row['value']:g} {row['unit']}".rstrip()
     limit = "" if row["limit"] is None else f" (limit {row['limit']:g})"
     marks = [row["state"].replace("_", " ")]
     marks += ["still active"] if row["active"] and row["until_ns"] else []
@@ -110,6 +112,6 @@ def _line(row: Mapping[str, Any]) -> str:
     by = f" by {row['operator']}" if row["operator"] else ""
     called = f" ({row['description']})" if row["description"] else ""
     name = f"{row['priority']} {since} {row['source']}{called} {row['condition']}"
-    return f"{name}: {value} {row['unit']}{limit} [{', '.join(marks)}]{by}" + (
+    return f"{name}{value}{limit} [{', '.join(marks)}]{by}" + (
         f": {row['reason']}" if row["reason"] else ""
     )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.output import print_json
+from gateway.cli.output import counted, print_json
 from gateway.config.capacity import Forecast, forecast, shortfall
 from gateway.config.load import ConfigError, ConfigProblem, Device, Site, load
 from gateway.runtime.clock import SystemClock
@@ -131,14 +131,14 @@ def _failed(site: Path, error: ConfigError, as_json: bool) -> None:
         print(problem)
     for warning in error.warnings:
         print(f"warning: {warning}")
-    print(f"FAILED: {_count(len(error.problems), 'problem')} in {site}")
+    print(f"FAILED: {counted(len(error.problems), 'problem')} in {site}")
 
 
 def _summary(site: Site, expected: Forecast) -> str:
     points = len(site.point_names())
-    parts = [_count(len(site.devices), "device"), _count(points, "point")]
+    parts = [counted(len(site.devices), "device"), counted(points, "point")]
     parts += [
-        _count(len(found), word)
+        counted(len(found), word)
         for found, word in ((site.cameras, "camera"), (site.uplinks, "uplink"))
         if found
     ]
@@ -147,8 +147,8 @@ def _summary(site: Site, expected: Forecast) -> str:
         lines.append(f"  {device.name}: {_device_line(device)}")
         lines += [f"    {line}" for line in _own_lines(device)]
     lines += [
-        f"  {camera.name}: camera, {_count(len(all_tags(camera)), 'point')},"
-        f" {_count(len(camera.zones), 'zone')}, {camera.analyse_fps:g} frames/s analysed"
+        f"  {camera.name}: camera, {counted(len(all_tags(camera)), 'point')},"
+        f" {counted(len(camera.zones), 'zone')}, {camera.analyse_fps:g} frames/s analysed"
         + _ground_words(camera)
         for camera in site.cameras
     ]
@@ -178,7 +178,7 @@ def _console_lines(site: Site) -> list[str]:
     from gateway.console.certificate import CertificateError, files_of, fingerprint_of
 
     try:
-        people = _count(len(read(site.gateway.data_dir).users), "user")
+        people = counted(len(read(site.gateway.data_dir).users), "user")
     except UsersError:
         people = "no user"
     if site.console.insecure:
@@ -201,8 +201,8 @@ def _device_line(device: Device) -> str:
     )
     requests = _requests_per_poll(device)
     return (
-        f"{device.driver.name}, {_count(len(device.rows), 'point')} from {device.table},"
-        f" {limits} with limits" + (f", {_count(requests, 'request')} a poll" if requests else "")
+        f"{device.driver.name}, {counted(len(device.rows), 'point')} from {device.table},"
+        f" {limits} with limits" + (f", {counted(requests, 'request')} a poll" if requests else "")
     )
 
 
@@ -219,13 +219,13 @@ def _requests_per_poll(device: Device) -> int:
 def _plan(device: Device) -> str:
     """Requests, registers and points of one poll, where the driver polls."""
     planned = _statistics(device)
-    points = _count(len(device.rows), "point")
+    points = counted(len(device.rows), "point")
     if "registers_per_poll" not in planned:
         return f"{points}, {device.driver.name} has no plan of requests"
     requests, registers = int(planned["requests_per_poll"]), int(planned["registers_per_poll"])
     units = f" of {int(planned['units'])} units" if "units" in planned else ""
     return (
-        f"{_count(requests, 'request')} touching {_count(registers, 'register')}{units}"
+        f"{counted(requests, 'request')} touching {counted(registers, 'register')}{units}"
         f" for {points}"
     )
 
@@ -283,10 +283,6 @@ def _print_json(
         **facts,
     }
     print_json(result)
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _round(number: float) -> str:

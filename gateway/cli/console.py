@@ -15,7 +15,7 @@ from typing import NoReturn, TypeVar
 import click
 
 from gateway.cli.group import Group
-from gateway.cli.output import AS_JSON, print_json
+from gateway.cli.output import AS_JSON, counted, print_json
 from gateway.cli.running import DATA_DIR, plant_time
 from gateway.config import users
 from gateway.config.users import Role, UsersError
@@ -94,7 +94,7 @@ def listed(data_dir: Path, *, as_json: bool) -> None:
         print(
             f"{one.name}: {one.role.value} {one.role.zh}, password of {plant_time(one.changed_ns)}"
         )
-    print(f"{len(people)} users")
+    print(counted(len(people), "user"))
 
 
 @command.group("wall", epilog="\b\nExample:\n  plantgate console wall add data control-room")

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from gateway.cli.group import Group
-from gateway.cli.output import AS_JSON, print_json
+from gateway.cli.output import AS_JSON, counted, print_json
 from gateway.cli.running import DATA_DIR, answered, plant_time
 
 _PERSON = click.option("--person", default=getpass.getuser, help="Who declares; else your login.")
@@ -80,4 +80,4 @@ def listed(data_dir: Path, as_json: bool) -> None:
             f"{row['id']} {row['kind']} {row['scope']} {row['name']}: {state},"
             f" {row['person']}: {row['reason']}; {row['values']} values, {row['alarms']} alarms"
         )
-    print(f"{len(answer['declarations'])} declarations")
+    print(counted(len(answer["declarations"]), "declaration"))

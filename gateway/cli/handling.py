@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from gateway.cli.group import Group
-from gateway.cli.output import AS_JSON, print_json
+from gateway.cli.output import AS_JSON, counted, print_json
 from gateway.cli.running import DATA_DIR, answered
 
 _VERBS = {
@@ -46,7 +46,7 @@ def listed(data_dir: Path, everything: bool, as_json: bool) -> None:
         last = f", {case['steps'][-1]['person']}" if case["steps"] else ""
         print(f"{case['alarm_id'][:12]}  {case['source']} {case['condition']}  {case['state']}"
               f" {case['state_zh']}{last}  {stands}")  # fmt: skip
-    print(f"{len(shown)} alarms")
+    print(counted(len(shown), "alarm"))
 
 
 def _verb(name: str, words: str) -> None:

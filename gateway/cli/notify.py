@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.group import Group
-from gateway.cli.output import AS_JSON, print_json
+from gateway.cli.output import AS_JSON, counted, print_json
 from gateway.cli.period import moment
 from gateway.cli.running import DATA_DIR, answered
 
@@ -40,7 +40,7 @@ def calls(data_dir: Path, as_json: bool) -> None:
         return
     for row in found:
         print(_line(row))
-    print(f"{len(found)} calls")
+    print(counted(len(found), "call"))
 
 
 def _line(row: Mapping[str, Any]) -> str:

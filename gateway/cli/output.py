@@ -19,6 +19,11 @@ def print_json(value: object) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
+def counted(number: int, word: str) -> str:
+    """Say how many: 1 alarm, 2 alarms."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
 @contextlib.contextmanager
 def opened(path: Path | None) -> Iterator[IO[bytes]]:
     """Open --output for bytes; a file that cannot be written is a mistake in the options."""

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from gateway.cli.group import Group
-from gateway.cli.output import AS_JSON, print_json
+from gateway.cli.output import AS_JSON, counted, print_json
 from gateway.cli.running import DATA_DIR, answered
 
 _KINDS = ("hot_work", "confined_space", "blind_plate", "height", "lifting", "temporary_power",
@@ -56,7 +56,7 @@ def listed(data_dir: Path, as_json: bool) -> None:
             f"  violations {row['violations']}, standing {row['standing']}"
         )
         _explain(row)
-    print(f"{len(answer['permits'])} permits")
+    print(counted(len(answer["permits"]), "permit"))
 
 
 @command.command(

@@ -200,7 +200,7 @@ async def test_an_alarm_is_handled_until_it_is_closed(tmp_path: Path) -> None:
         assert said == "permit/DH-1/methane analysis_over: closed 已消警\n"
         left = await run("list", place)
         assert "cam/yard over_count  false 误报, 李娜  stands" in left
-        assert left.endswith("1 alarms\n")
+        assert left.endswith("1 alarm\n")
     steps = [e for e in await events(log) if e.kind == "work.handling"]
     assert [e.attributes["state"] for e in steps] == ["confirmed", "false", "handling", "closed"]
     assert steps[0].attributes["operator"] == "王芳"
