@@ -108,6 +108,7 @@ log_type all
         async with aiomqtt.Client(
             "127.0.0.1", self.port, username=USER, password=PASSWORD, identifier="site-system",
             tls_context=ssl.create_default_context(cafile=str(self.authority.ca)),
+            timeout=LONGEST_S,
         ) as client:  # fmt: skip
             for payload in payloads:
                 await client.publish(topic, payload, qos=1)

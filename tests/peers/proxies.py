@@ -124,15 +124,21 @@ class Proxy:
             urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=60).read()
 
 
-@contextmanager
-def proxy(kind: str, folder: Path, authority: Authority, behind: int) -> Iterator[Proxy]:
-    """Run nginx or envoy before the receiver on port `behind`; left out where it is missing."""
+def require(kind: str) -> str:
+    """Program of nginx or envoy; skips, or fails where CI=true, where it is missing."""
     program = shutil.which("nginx") if kind == "nginx" else str(ENVOY) * ENVOY.exists()
     if not program:
         message = f"{kind} is missing; tests/peers/install_proxies.sh installs it"
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
+    return program
+
+
+@contextmanager
+def proxy(kind: str, folder: Path, authority: Authority, behind: int) -> Iterator[Proxy]:
+    """Run nginx or envoy before the receiver on port `behind`; `require` it first."""
+    program = require(kind)
     pair = authority.issue(PROXY_NAME)
     folder.mkdir()
     port, admin = free_port(), free_port()

@@ -45,7 +45,7 @@ def entry(broker: Mosquitto, **keys: object) -> str:
     given = {
         "host": "127.0.0.1", "port": broker.port, "client_id": "plantgate-1", "user": USER,
         "password_file": str(broker.password_file), "ca": str(broker.authority.ca),
-        "topics": {"site/+/welding": "welding"},
+        "topics": {"site/+/welding": "welding"}, "connect_timeout_s": 60.0, "keep_alive_s": 60,
     }  # fmt: skip
     return json.dumps({**given, **keys})
 
@@ -176,6 +176,7 @@ client_id = "plantgate-1"
 user = "{USER}"
 password_file = "{broker.password_file}"
 ca = "{broker.authority.ca}"
+connect_timeout_s = 60
 points = "points.csv"
 topics = {{"site/+/welding" = "welding"}}
 """

@@ -24,7 +24,7 @@ from tests.gateway.flow_rig import alarms, batch
 from tests.gateway.notify.test_service import Bench
 from tests.peers import mosquitto
 from tests.peers.mosquitto import PASSWORD, USER, Mosquitto
-from tests.waiting import until
+from tests.waiting import LONGEST_S, until
 
 pytestmark = pytest.mark.peer
 
@@ -60,6 +60,7 @@ class Phone:
         async with aiomqtt.Client(
             "127.0.0.1", broker.port, username=USER, password=PASSWORD, identifier="phone",
             tls_context=ssl.create_default_context(cafile=str(broker.authority.ca)),
+            timeout=LONGEST_S,
         ) as client:  # fmt: skip
             await client.subscribe("plant/#", qos=1)
             async with asyncio.TaskGroup() as group:

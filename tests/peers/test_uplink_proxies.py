@@ -22,7 +22,7 @@ from tests.fakes.small_log import SmallLog, payloads
 from tests.gateway.receiver.serving import serving
 from tests.gateway.uplink.test_client import Destination, mutual, running
 from tests.gateway.uplink.test_with_receiver import announced
-from tests.peers.proxies import PROXY_NAME, Proxy, proxy
+from tests.peers.proxies import PROXY_NAME, Proxy, proxy, require
 from tests.waiting import until
 
 CALM = SessionSettings(heartbeat_ms=300, silence_ms=60_000, stall_ms=61_000)
@@ -42,6 +42,7 @@ class Province:
 
 @contextlib.asynccontextmanager
 async def province(kind: str, folder: Path, trusted: str = PROXY_NAME) -> AsyncIterator[Province]:
+    require(kind)  # before anything runs that a test left out would leave
     authority = Authority(folder)
     pair = authority.issue("receiver")
     tls = Tls(
