@@ -12,7 +12,7 @@ import shutil
 import signal
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import aiomqtt
@@ -103,15 +103,28 @@ log_type all
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    async def publish(self, topic: str, *payloads: bytes) -> None:
-        """Publish at QoS 1, as a site system would; returns when the broker has them."""
+    @contextlib.asynccontextmanager
+    async def site_system(self) -> AsyncIterator[Callable[[str, bytes], Awaitable[None]]]:
+        """A connection as a site system has one; what it gives publishes at QoS 1.
+
+        It returns when the broker has the message.
+        """
         async with aiomqtt.Client(
             "127.0.0.1", self.port, username=USER, password=PASSWORD, identifier="site-system",
             tls_context=ssl.create_default_context(cafile=str(self.authority.ca)),
             timeout=LONGEST_S,
         ) as client:  # fmt: skip
-            for payload in payloads:
+
+            async def publish(topic: str, payload: bytes) -> None:
                 await client.publish(topic, payload, qos=1)
+
+            yield publish
+
+    async def publish(self, topic: str, *payloads: bytes) -> None:
+        """Publish over a connection of its own; returns when the broker has all of it."""
+        async with self.site_system() as publish:
+            for payload in payloads:
+                await publish(topic, payload)
 
     def words(self) -> str:
         """How the broker is, and what it said last."""

@@ -186,11 +186,12 @@ topics = {{"site/+/welding" = "welding"}}
         wanted = 0
         for kills in range(3):
             await broker.logged("Received SUBSCRIBE from plantgate-1", kills + 1)
-            for _ in range(40):
-                await broker.publish(TOPIC, welding(wanted))
-                wanted += 1
-                if wanted % 40 == 20 + 7 * kills:
-                    await asyncio.to_thread(stop, gateway, signal.SIGKILL)
+            async with broker.site_system() as publish:
+                for _ in range(40):
+                    await publish(TOPIC, welding(wanted))
+                    wanted += 1
+                    if wanted % 40 == 20 + 7 * kills:
+                        await asyncio.to_thread(stop, gateway, signal.SIGKILL)
             gateway = world.start_gateway()
         ids = {f"w{number}" for number in range(wanted)}
         await until(lambda: {key[0] for key in _received(world)} == ids, limit_s=120)
