@@ -73,12 +73,13 @@ async def running(
     settings: SessionSettings = QUICK,
     choice: Choice | None = None,
     pictures: PictureSource | None = None,
+    clock: SystemClock | None = None,
 ) -> AsyncIterator[Running]:
     events: list[tuple[str, str, dict[str, Any]]] = []
     uplink = Uplink(
         destination,
         log=log,
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         identity=GatewayIdentity("SD-1", "91370800XXXXXXXXXX", "plantgate/0", BOOT_ID),
         events=lambda *event: events.append(event),
         rng=random.Random(1),

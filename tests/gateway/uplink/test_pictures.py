@@ -13,13 +13,17 @@ import pytest
 from buffer.contract import Stream
 from gateway.model.sight import NoPictureError, Sight
 from gateway.receiver.evidence import EvidenceFiles
+from gateway.runtime.clock import SystemClock
 from gateway.uplink.file_policy import FilePolicy
 from gateway.uplink.pictures import MOST_WAITING
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.fakes.small_log import SmallLog
 from tests.gateway.receiver.conftest import RunReceiver, run_receiver
-from tests.gateway.uplink.test_client import Destination, running
+from tests.gateway.uplink.test_client import PATIENT, Destination, running
 from tests.waiting import until
+
+HOUR_NS = 3_600 * 10**9
+NOON_NS = 20_420 * 24 * HOUR_NS + 12 * HOUR_NS
 
 __all__ = ["run_receiver"]
 
@@ -52,6 +56,15 @@ class Cameras:
         self._log.put(Stream.EVIDENCE, file.SerializeToString())
 
 
+class Noon(SystemClock):
+    """The machine's clock, on whose wall it is afternoon: no midnight comes in a test."""
+
+    @staticmethod
+    def wall_ns() -> int:
+        """Within the hour after noon of 2025-11-28."""
+        return NOON_NS + SystemClock.monotonic_ns() % HOUR_NS
+
+
 class Asking:
     """A gateway with a camera, a receiver, and who asks there."""
 
@@ -70,7 +83,7 @@ class Asking:
             self._ask = receiving.receiver.requests.ask
             there = Destination(receiving.target, **destination)  # type: ignore[arg-type] # fields
             gateway = await stack.enter_async_context(
-                running(there, self.log, pictures=self.cameras)
+                running(there, self.log, PATIENT, pictures=self.cameras, clock=Noon())
             )
             await until(lambda: "link.up" in gateway.kinds())
             yield self
