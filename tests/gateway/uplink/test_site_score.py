@@ -20,6 +20,7 @@ from gateway.receiver.completeness import Period, stream_hours
 from gateway.receiver.contract import Reader
 from gateway.receiver.stores import open_reader
 from gateway.rules.completeness import HOUR_NS, Hour
+from gateway.runtime.clock import SystemClock
 from gateway.uplink.site_score import SiteScore
 from gateway.wire.v1 import uplink_pb2 as wire
 from tests.buffer.conftest import HandClock
@@ -28,7 +29,6 @@ from tests.gateway.receiver.telemetry import CATALOGUE
 from tests.gateway.uplink.test_identity import Site
 from tests.waiting import until
 
-SYSTEM_NS = 1_767_225_600_000_000_000
 EVER = Period(None, None, 60 * 10**9, HOUR_NS)
 Counted = dict[tuple[str, int], tuple[int, int, float]]
 
@@ -59,7 +59,7 @@ async def test_platform_site_and_the_running_gateway_count_the_same(tmp_path: Pa
         )
         log.set_catalogue(CATALOGUE.hash)
         for number in range(20):
-            time_ns = SYSTEM_NS + number
+            time_ns = SystemClock.wall_ns()  # of now: a look at the hour may come at any of them
             values, good = np.array([number / 10]), np.zeros(1, np.uint16)
             await log.add_batch(np.array([1], np.int32), values, good, time_ns, time_ns)
         await box.alarms(*(f"alarm {number}" for number in range(7)))
