@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from gateway.receiver import requests
 from gateway.receiver.evidence import EvidenceFiles
 from gateway.receiver.gate import Gate
 from gateway.receiver.service import Receiver, Tls
@@ -52,8 +53,12 @@ RunReceiver = Callable[..., AbstractAsyncContextManager[Running]]
 
 
 @pytest.fixture
-def run_receiver() -> RunReceiver:
-    """Context manager that runs a receiver over a folder; use it again for a restart."""
+def run_receiver(monkeypatch: pytest.MonkeyPatch) -> RunReceiver:
+    """Context manager that runs a receiver over a folder; use it again for a restart.
+
+    It waits for a gateway's answer longer than for a person's sake: the machine may stall.
+    """
+    monkeypatch.setattr(requests, "ANSWER_SECONDS", 90.0)
     return _running
 
 
