@@ -103,14 +103,14 @@ async def test_a_crash_takes_the_group_and_all_come_back_in_one_process(tmp_path
 async def test_a_process_that_freezes_is_killed_whole(tmp_path: Path) -> None:
     clip = drawn_clip(tmp_path / "yard.avi")
     groups = CameraGroups(SystemClock())
-    first = grouped(groups, clip, "a", silence_s=3.0)
+    first = grouped(groups, clip, "a", silence_s=8.0)
     second = grouped(groups, clip, "b", silence_s=300.0)
     async with all_running(first, second):
         await good(first, second)
         os.kill(first.source.pid or 0, signal.SIGSTOP)
         await first.until(lambda: first.error is not None)
         await second.until(lambda: second.error is not None)
-    assert "silent for 3 s" in str(first.error)
+    assert "silent for 8 s" in str(first.error)
     assert "ended without a word" in str(second.error)
 
 
