@@ -152,7 +152,7 @@ class FakeReceiver:
         """Drop all connections and stop listening; what is stored stays."""
         await self._server.stop(None)
         async with asyncio.timeout(60):
-            while any(_serves(one) for one in asyncio.all_tasks()):  # noqa: ASYNC110
+            while any(_serves(one) for one in asyncio.all_tasks()):  # noqa: ASYNC110  # gRPC's own
                 await asyncio.sleep(0)  # gRPC ends its own tasks a few turns later
 
     async def drop_connections(self) -> None:
