@@ -97,26 +97,28 @@ async def serve(binary: Path) -> AsyncIterator[Server]:
     """Run the server, again after each connection it ends; it listens when the block begins."""
     server = Server(own_port())
 
+    ending = asyncio.Event()
+
     async def keep_running() -> None:
-        while True:
+        while not ending.is_set():
             process = await asyncio.create_subprocess_exec(
                 binary, "tcp",
                 stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
                 env={**os.environ, "PORT": str(server.port)},
             )  # fmt: skip
             server.process = process
+            if ending.is_set():
+                process.kill()
             await process.wait()
 
     async with asyncio.TaskGroup() as group:
-        keeper = group.create_task(keep_running())
+        group.create_task(keep_running())
         try:
             await _until(lambda: _listens(server.port), "unit-test-server does not listen")
             yield server
         finally:
-            keeper.cancel()
+            ending.set()  # no start of a process is ever cut short, which would leave it running
             server.kill()
-            if server.process is not None:
-                await server.process.wait()
 
 
 @dataclass
