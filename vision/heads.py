@@ -40,11 +40,6 @@ class Heads:
         """The same heads of a part of a picture, in the whole one."""
         return Heads(self.boxes + np.array([left, top, left, top], np.float32), self.heat)
 
-    def mirrored(self, width: int) -> Heads:
-        """The same heads where left and right of a picture of that width are exchanged."""
-        x1, y1, x2, y2 = self.boxes.T
-        return Heads(np.stack((width - x2, y1, width - x1, y2), axis=1), self.heat)
-
     def together(self, others: Heads) -> Heads:
         """These and the others, of two that overlap by OVERLAP the hotter; best first."""
         boxes = np.concatenate((self.boxes, others.boxes))

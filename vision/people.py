@@ -26,7 +26,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -65,8 +64,7 @@ FLOOR = 0.05
 MOST = 640 * 448
 """Pixels of a closer look at most; those of its longer side are in the manifest."""
 AGAIN = 0.65
-"""Scale of the second look at the same place over the first's, which is mirrored, too: what one
-misses the other sees."""
+"""Scale of the second look at the same place over the first's: what one misses the other sees."""
 
 LARGE = 800
 """Longer side of a picture from which heads are looked for where people are."""
@@ -115,16 +113,13 @@ class HeadFinder:
     def look_closer(self, image: Image, window: tuple[int, int, int, int] | None = None) -> Heads:
         """Heads in the picture, or in a part of it (left, top, right, bottom), in its pixels.
 
-        Seen as it is, or made smaller to what the manifest and MOST allow, and mirrored at AGAIN of
-        that.
+        Seen as it is, or made smaller to what the manifest and MOST allow, and at AGAIN of that.
         """
         height, width = image.shape[:2]
         left, top, right, bottom = window or (0, 0, width, height)
         part = image[top:bottom, left:right]
-        whole, again = self._looks
-        turned = np.asarray(cv2.flip(part, 1), np.uint8)
-        other = self._look(turned, again).mirrored(part.shape[1])
-        return self._look(part, whole).together(other).moved(left, top)
+        one, other = (self._look(part, how) for how in self._looks)
+        return one.together(other).moved(left, top)
 
     def _look(self, image: Image, how: Preprocessor) -> Heads:
         maps = self._session.run(None, {PICTURE: how.feed(image)})[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from vision.heads import Heads
 from vision.labels import read_folder
@@ -65,45 +65,6 @@ def test_both_looks_see_the_same_place() -> None:
     nothing = Heads(np.zeros((0, 4), np.float32), np.zeros((0, 2), np.float32))
     assert len(nothing.together(nothing).boxes) == 0
     same(one, nothing.together(one))
-
-
-def bright() -> Model:
-    """It takes for a head, of 16 pixels, whatever is bright, wherever that is."""
-    weights = np.zeros((6, 3, 4, 4), np.float32)
-    weights[0, 0] = 0.3 / 16
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["picture", "weights"], ["heads"], strides=[4, 4])],
-        "bright",
-        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 3, "h", "w"])],
-        [helper.make_tensor_value_info("heads", TensorProto.FLOAT, [1, 6, "y", "x"])],
-        [numpy_helper.from_array(weights, "weights")],
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    made.ir_version = 8
-    content = made.SerializeToString()
-    shipped = read_model(MODELS / "heads.onnx").manifest
-    digest = hashlib.sha256(content).hexdigest()
-    return Model(content, shipped.model_copy(update={"sha256": digest}))
-
-
-@pytest.mark.parametrize("window", [None, (80, 32, 481, 310)])
-def test_the_look_at_the_mirrored_picture_tells_where_things_are_in_the_picture(
-    window: tuple[int, int, int, int] | None,
-) -> None:
-    picture = np.zeros((320, 501, 3), np.uint8)
-    picture[100:116, 120:136] = 255
-    found = HeadFinder(bright()).look_closer(picture, window)
-    centre = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-    assert len(centre)
-    assert (np.abs(centre - [128, 108]) < 16).all()
-
-
-def test_mirrored_twice_is_as_before() -> None:
-    one = Heads(np.array([[10, 5, 30, 45]], np.float32), np.array([[0.9, 0.1]], np.float32))
-    assert one.mirrored(100).boxes.tolist() == [[70, 5, 90, 45]]
-    same(one.mirrored(100).mirrored(100), one)
-    nothing = Heads(np.zeros((0, 4), np.float32), np.zeros((0, 2), np.float32))
-    assert nothing.mirrored(100).boxes.shape == (0, 4)
 
 
 def test_in_a_large_picture_people_are_looked_at_closely_and_the_rest_at_once() -> None:
