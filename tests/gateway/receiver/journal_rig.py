@@ -12,9 +12,7 @@ import pytest
 
 from buffer.contract import Stream
 from gateway.receiver.check import check_push
-from gateway.receiver.contract import (
-    Entries,
-)
+from gateway.receiver.contract import Entries
 from gateway.receiver.evidence import EvidenceFiles
 from gateway.receiver.journal.address import parse_journal
 from gateway.receiver.journal.consume import DURABLES, Consumer
