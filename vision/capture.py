@@ -15,7 +15,8 @@ Guarantees:
   or a converter, that fails goes on failing.
 - A file is played at its own pace and begins again at its end; with `pace = "fast"` it waits for
   nobody, and every frame of it is taken, the next when it is asked for.
-- A login that a camera refuses is not tried again for half an hour (vision/opening.py).
+- A login that a camera, or its recorder, refuses is not tried again for half an hour
+  (vision/opening.py).
 - No text that leaves here holds a password.
 
 Constraint: vision/ffmpeg.py must have set up FFmpeg before cv2 is imported.
@@ -33,6 +34,7 @@ import numpy as np
 from vision.config import CameraConfig, redacted
 from vision.frames import Frame, Image, LinkState
 from vision.hardware import Decoding, Video
+from vision.login_notes import LoginNotes
 from vision.opening import Door
 
 SLOW_READ_NS = 2_000_000_000
@@ -48,7 +50,8 @@ ASKED_S = 0.5
 class VideoSource:
     """A FrameSource over cv2.VideoCapture. monotonic_ns and wall_ns are the worker's clocks.
 
-    decoding: of the camera, whose readers may follow one another.
+    decoding: of the camera, whose readers may follow one another.  logins: shared with the other
+    cameras of its recorder.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class VideoSource:
         monotonic_ns: Callable[[], int],
         wall_ns: Callable[[], int],
         decoding: Decoding | None = None,
+        logins: LoginNotes | None = None,
     ) -> None:
         self._decoding = decoding or Decoding(config.decode)
         self._config = config
@@ -75,7 +79,7 @@ class VideoSource:
         self._decoded = 0
         self._opened = 0
         self._waited_ns: int | None = None
-        self._door = Door(config, monotonic_ns, decoding=self._decoding)
+        self._door = Door(config, monotonic_ns, decoding=self._decoding, logins=logins)
         self._thread = threading.Thread(target=self._read_for_ever, name="frames", daemon=True)
 
     def start(self) -> None:
@@ -145,7 +149,7 @@ class VideoSource:
     def _read_once(self) -> str:
         """Open, read to the end or to an error; returns a sentence, empty at a file's end."""
         where = redacted(self._config.source)
-        capture = self._door.open()
+        capture = self._door.open(self._stop, self._lives)
         self._alive_ns = self._monotonic_ns()
         if isinstance(capture, str):
             return capture

@@ -44,12 +44,14 @@ class Configure(Message):
 
     active: zones whose over-count alarm stands; `zone/no_item` for one of equipment.
     memory: file in which it keeps what it learned of the view; nowhere if empty.
+    logins: folder in which cameras share which logins were refused; nowhere if empty.
     """
 
     type: Literal["configure"] = "configure"
     camera: CameraConfig
     active: list[str] = Field(default_factory=list)
     memory: str = ""
+    logins: str = ""
 
 
 class Stop(Message):
@@ -141,7 +143,7 @@ class RecordOrder(Message):
     """First message to a recorder (vision/recorder.py).
 
     folder: of this camera's files.  since_ns, why: see vision.recording.Cutter.  reserve_bytes:
-    free space of the disk below which nothing is written.
+    free space of the disk below which nothing is written.  logins: as of Configure.
     """
 
     type: Literal["record"] = "record"
@@ -151,6 +153,7 @@ class RecordOrder(Message):
     why: str
     segment_s: float = Field(gt=0)
     reserve_bytes: int = Field(ge=0)
+    logins: str = ""
 
 
 class Recording(Message):

@@ -51,7 +51,8 @@ def look(url: str, login: Login | None, *, cnonce: str, timeout_s: float) -> Des
         return Description(Outcome.OTHER, "what answers is no HTTP server")
     except OSError as error:
         return Description(Outcome.NO_ANSWER, error.strerror or str(error))
-    return Description(_outcome(answer, tried=tried), _text(answer), answer.first("server"))
+    outcome, server = _outcome(answer, tried=tried), answer.first("server")
+    return Description(outcome, _text(answer), server, status=answer.status)
 
 
 def _asked(url: str, login: str, timeout_s: float) -> Answer:

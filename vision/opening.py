@@ -7,6 +7,9 @@ Guarantees:
   before FFmpeg may.
 - Only a login that the camera took before is tried TRIES times in all: an answer that a bad line
   garbled, or a camera that has just been switched on, refuses what is right.
+- Cameras that are given the same notes count as one who tries: a login is tried by one of them at a
+  time until it was taken, and refused to one (401) it is left alone by all (vision/refusals.py). A
+  403 is of its camera alone: whoever it is was let in, and may not see this stream.
 - Every wait is bounded: by BRISK_S, since whoever waits long for a line that a fault has garbled is
   late when it is over. A camera that was too slow for that has SILENCE_S for each answer; one that
   answered and twice kept its stream back has START_S the next time, because its encoder may be slow
@@ -32,8 +35,10 @@ from vision.config import CameraConfig, redacted, with_login
 from vision.ffmpeg import SILENCE_S
 from vision.hardware import SOFTWARE, Decoding, Video
 from vision.http_stream import ask
+from vision.login_notes import Held, LoginNotes
 from vision.picture_folder import PictureFolder
-from vision.rtsp import Login, Outcome
+from vision.refusals import AGAIN_NS, LOCKOUT_NS, TRIES, place_of
+from vision.rtsp import Description, Login, Outcome
 
 BRISK_S = 3.0
 PICTURE_S = 16.0
@@ -44,14 +49,11 @@ START_S = 5.0
 SETTLE_S = 0.2
 """GStreamer's server, asked and opened at once, gave no stream 10 of 14 times (it was being taken
 down), after 0.1 s 0 of 14 (H.264, the server restarted before every second)."""
-LOCKOUT_NS = 1_800_000_000_000
-"""30 min: as long as recorders commonly lock an address out (their settings differ; not tested)."""
 HELD_RATIO = 0.9
 """Of BRISK_S: FFmpeg looks at its time-out when it reads, so it may end a little before."""
-TRIES, AGAIN_NS = 3, 5_000_000_000
-"""Recorders commonly allow 5 or more."""
 LOOK_S = 0.5
 """How often a reader that was refused looks whether the password has changed."""
+_MINUTES = LOCKOUT_NS // 60_000_000_000
 
 
 class Door:
@@ -59,6 +61,7 @@ class Door:
 
     raw: packets as the camera sends them instead of pictures (OpenCV's CAP_PROP_FORMAT -1).
     decoding: what pictures are decoded with; software unless given.
+    logins: what it shares with the other cameras of its recorder; nothing unless given.
     """
 
     def __init__(
@@ -68,8 +71,12 @@ class Door:
         *,
         raw: bool = False,
         decoding: Decoding | None = None,
+        logins: LoginNotes | None = None,
     ) -> None:
         self._decoding = decoding or Decoding(SOFTWARE)
+        self._logins = logins
+        self._held: Held | None = None
+        self._pause_ns = LOCKOUT_NS
         self._config = config
         self._monotonic_ns = monotonic_ns
         self._raw = raw
@@ -87,16 +94,22 @@ class Door:
 
     @property
     def refused(self) -> bool:
-        """Tell whether the camera refused the login when it was last asked."""
+        """Tell whether the camera, or its recorder, refused the login when it was last asked."""
         return self._refused is not None
 
-    def open(self) -> Video | str:
-        """Open it; a sentence without full stop if that cannot be done."""
+    def open(
+        self, stop: threading.Event | None = None, lives: Callable[[], None] | None = None
+    ) -> Video | str:
+        """Open it; a sentence without full stop if that cannot be done.
+
+        While it waits for another camera that tries the same login, `stop` ends that and `lives` is
+        called.
+        """
         where = redacted(self._config.source)
         kept_back, self._kept_back = self._kept_back, 0
         try:
             password = self._password()
-            if problem := self._asked(where, password):
+            if problem := self._asked(where, password, stop or threading.Event(), lives):
                 return problem
             began_ns = self._monotonic_ns()
             video = self._opened(password, BRISK_S if kept_back < 2 else START_S)
@@ -119,31 +132,81 @@ class Door:
 
     def sit_out(self, stop: threading.Event, lives: Callable[[], None]) -> None:
         """Wait until a refused login may be tried again, or stop. lives: called meanwhile."""
-        again = self._refused == self._taken and self._refusals < TRIES
-        until_ns = self._monotonic_ns() + (AGAIN_NS if again else LOCKOUT_NS)
+        until_ns = self._monotonic_ns() + self._pause_ns
         while not stop.wait(LOOK_S):
             lives()
             try:
                 changed = self._password() != self._refused
             except (OSError, UnicodeDecodeError):
                 changed = False  # half written, or taken away: nothing new to try
-            if changed or self._monotonic_ns() >= until_ns:
+            if changed or self._let_go() or self._monotonic_ns() >= until_ns:
                 break
-        self._refused = None
+        self._refused = self._held = None
+
+    def _let_go(self) -> bool:
+        """Tell whether the login that is held back for all has been taken, or may be tried."""
+        return self._held is not None and not self._held.holds(known=self._refused == self._taken)
 
     def _password(self) -> str:
         name = self._config.password_file
         return Path(name).read_text(encoding="utf-8").rstrip("\r\n") if name else ""
 
-    def _asked(self, where: str, password: str) -> str:
+    def _asked(
+        self,
+        where: str,
+        password: str,
+        stop: threading.Event,
+        lives: Callable[[], None] | None,
+    ) -> str:
         """Ask a camera what it has; a sentence if it does not give it, else nothing."""
         config = self._config
         if config.is_file:
             return ""
+        shared = None
+        if self._logins is not None and config.user:
+            shared = self._logins.of(place_of(config.source, config.user), password)
+        if shared is None:
+            return self._judged(where, password, self._answer(password), None)
+        known = password == self._taken
+        held: Held | None = None
+        with shared.turn(stop, lives or _nothing, known=known) as left_alone:
+            if left_alone is not None:
+                self._leave(password, left_alone, left_alone.left_ns)
+                return self._not_tried(where, left_alone)
+            if stop.is_set():
+                return f"{where} was not asked: its reader ends"
+            found = self._answer(password)
+            if found.outcome is Outcome.OK:
+                shared.taken()
+            elif found.outcome is Outcome.LOGIN_REFUSED and found.status == 401:
+                held = shared.refused(config.name, found.text, known=known)
+        return self._judged(where, password, found, held)
+
+    def _leave(self, password: str, held: Held | None, pause_ns: int) -> None:
+        """Leave a login alone; held: as long as the other cameras do, too."""
+        self._refused, self._held, self._pause_ns = password, held, pause_ns
+
+    def _not_tried(self, where: str, held: Held) -> str:
+        config, note = self._config, held.note
+        who = f"it refused it to another camera of this recorder, {note.camera}"
+        if note.camera == config.name:
+            who = "it refused it before"
+        return (
+            f"{where} refuses the login of {config.user}: {who} ({note.answer}), so it is not tried"
+            f" here; the next attempt is within {_MINUTES} minutes or when {config.password_file}"
+            " changes, because recorders lock out whoever goes on trying"
+        )
+
+    def _answer(self, password: str) -> Description:
+        config = self._config
         login = Login(config.user, password) if config.user else None
         cnonce = secrets.token_hex(16)
         patience_s = SILENCE_S if self._slow_answer else BRISK_S
-        found = ask(config.source, login, cnonce=cnonce, timeout_s=patience_s)
+        return ask(config.source, login, cnonce=cnonce, timeout_s=patience_s)
+
+    def _judged(self, where: str, password: str, found: Description, held: Held | None) -> str:
+        """A sentence if the answer is none that gives a stream."""
+        config = self._config
         self._slow_answer = found.outcome is Outcome.NO_ANSWER
         match found.outcome:
             case Outcome.OK:
@@ -151,16 +214,21 @@ class Door:
                 time.sleep(SETTLE_S)
                 return ""
             case Outcome.LOGIN_REFUSED:
-                self._refused = password
                 self._refusals += 1
-                if password == self._taken and self._refusals < TRIES:
+                tried, known = self._refusals, password == self._taken
+                if held is not None:
+                    tried, known = held.note.refusals, known or held.note.taken_ns > 0
+                again = known and tried < TRIES
+                pause_ns = AGAIN_NS if again else LOCKOUT_NS
+                self._leave(password, held, pause_ns if held is None else held.left_ns)
+                if again:
                     return (
                         f"{where} refuses the login of {config.user} ({found.text}), which it took"
-                        f" before: attempt {self._refusals} of {TRIES}"
+                        f" before: attempt {tried} of {TRIES}"
                     )
                 return (
                     f"{where} refuses the login of {config.user} ({found.text}); the next attempt"
-                    f" is in {LOCKOUT_NS // 60_000_000_000} minutes or when {config.password_file}"
+                    f" is in {_MINUTES} minutes or when {config.password_file}"
                     " changes, because recorders lock out whoever goes on trying"
                 )
             case Outcome.LOGIN_WANTED:
@@ -195,3 +263,7 @@ class Door:
         if self._raw:  # nothing is decoded: OpenCV refuses packets where a decoder is chosen
             return cv2.VideoCapture(source, cv2.CAP_FFMPEG, [*options, cv2.CAP_PROP_FORMAT, -1])
         return self._decoding.open(source, options)
+
+
+def _nothing() -> None:
+    """Nobody is told."""

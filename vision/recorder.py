@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from vision.events import Failed, ProtocolError, Recording, RecordOrder, Stop
 from vision.link import Link
+from vision.login_notes import LoginNotes
 from vision.recording import CODECS, Action, Begin, Cutter, End, Gap, Packet, Write, gap_event
 from vision.sharing import HangsError
 from vision.worker import prepare
@@ -59,7 +60,7 @@ class Opener(Protocol):
         """Tell whether the camera refused the login."""
         ...
 
-    def open(self) -> Video | str:
+    def open(self, stop: threading.Event, lives: Callable[[], None]) -> Video | str:
         """Open it; a sentence if that cannot be done."""
         ...
 
@@ -76,7 +77,8 @@ class Recorder:
 
         self._order = order
         self._link = link
-        self._door = door or Door(order.camera, time.monotonic_ns, raw=True)
+        logins = LoginNotes(Path(order.logins), time.time_ns) if order.logins else None
+        self._door = door or Door(order.camera, time.monotonic_ns, raw=True, logins=logins)
         self._native_ns = 0  # since when the thread is in a call of FFmpeg
         self._cutter = Cutter(order.segment_s, order.since_ns, order.why)
         self._stop = threading.Event()
@@ -134,8 +136,8 @@ class Recorder:
         """Read until the stream ends; a sentence why."""
         import cv2
 
-        self._native_ns = time.monotonic_ns()
-        video = self._door.open()
+        self._lives()
+        video = self._door.open(self._stop, self._lives)
         self._native_ns = 0
         if isinstance(video, str):
             return video
@@ -165,6 +167,9 @@ class Recorder:
         finally:
             video.release()
         return ""
+
+    def _lives(self) -> None:
+        self._native_ns = time.monotonic_ns()
 
     def _carry_out(self, actions: list[Action]) -> None:
         try:

@@ -58,12 +58,13 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The answer. text: status and reason phrase, or why there was none."""
+    """The answer. text: status and reason phrase, or why there was none. status: 0 without one."""
 
     outcome: Outcome
     text: str
     server: str = ""
     media: tuple[Media, ...] = ()
+    status: int = 0
 
 
 class RtspError(ValueError):
@@ -222,7 +223,8 @@ def _described(line: _Line, url: str, login: Login | None, cnonce: str) -> Descr
     outcome = {200: Outcome.OK, 401: refused, 403: refused, 404: Outcome.NO_SUCH_PATH}.get(
         answer.status, Outcome.OTHER
     )
-    return Description(outcome, text, answer.first("server"), tuple(parse_media(answer.body)))
+    media = tuple(parse_media(answer.body))
+    return Description(outcome, text, answer.first("server"), media, answer.status)
 
 
 class _Line:

@@ -50,6 +50,7 @@ def serve(link: Link, shared: Shared | None = None) -> None:
     from vision.capture import VideoSource
     from vision.detector import PROVIDERS, Detector, Runtime
     from vision.hardware import Decoding
+    from vision.login_notes import LoginNotes
     from vision.loop import Around, CameraLoop
     from vision.manifest import ModelError, read_model
     from vision.ort import VERSION
@@ -72,6 +73,7 @@ def serve(link: Link, shared: Shared | None = None) -> None:
         tiled = TiledDetect(config, people.detect, part, side, time.monotonic_ns)
         detect = tiled.detect
     memory = ViewMemory(Path(order.memory), config) if order.memory else None
+    logins = LoginNotes(Path(order.logins), time.time_ns) if order.logins else None
     _give_back()
     decoding = Decoding(config.decode)
     link.send(
@@ -102,7 +104,7 @@ def serve(link: Link, shared: Shared | None = None) -> None:
             sightings=Sightings(config, own, active=order.active) if own else None,
             known=memory.load() if memory is not None else None,
         ),
-        lambda: VideoSource(config, time.monotonic_ns, time.time_ns, decoding),
+        lambda: VideoSource(config, time.monotonic_ns, time.time_ns, decoding, logins),
         around,
     )
     member = shared.join(config.memory_mb) if shared is not None else 0

@@ -1,7 +1,7 @@
 """Remembers logins that a camera refused, so that a second try of this command does not lock it.
 
-Recorders lock an address out after a few refusals, commonly for 30 min (vision/opening.py). What is
-kept: a digest of camera and user, when, and the time of the password file. No password. The file
+Recorders lock an address out after a few refusals, commonly for 30 min (vision/refusals.py). What
+is kept: a digest of camera and user, when, and the time of the password file. No password. The file
 lies in the user's cache, not in the data directory, which may be another user's.
 
 Guarantees: a file that cannot be read or written costs the memory, nothing else. Several threads
@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vision.config import CameraConfig
-from vision.opening import LOCKOUT_NS
+from vision.refusals import LOCKOUT_NS
 
 _FILE = "refused-logins.json"
 _PORTS = {"rtsp": 554, "http": 80, "https": 443}

@@ -39,6 +39,8 @@ GIB, DAY_NS = 1 << 30, 86_400_000_000_000
 AREA_KINDS = ("high_risk", "running_maintenance")
 POINT_IDS_STATE = "point_ids"
 """Name of the id table in the state of the log."""
+LOGINS = "logins"
+"""Folder in the data directory: which logins of cameras were refused."""
 
 
 def make_ids(site: Site, known_ids: bytes) -> dict[str, int]:
@@ -193,7 +195,13 @@ def open_cameras(
         start = groups.of(camera.group).member if camera.group else None
         memory = site.gateway.data_dir / "views" / f"{camera.name}.npz"
         sources[camera.name] = CameraSource(
-            camera, tags, groups.clock, active=standing, memory=memory, start=start
+            camera,
+            tags,
+            groups.clock,
+            active=standing,
+            memory=memory,
+            logins=site.gateway.data_dir / LOGINS,
+            start=start,
         )
     return sources
 
@@ -226,6 +234,7 @@ def open_recordings(
         f"{camera.name}/{RECORDING}": RecordingSource(
             camera, ids[f"{camera.name}/{RECORDING}"], clock, shelf, rules,
             partial(wanted, camera.name, camera.record == "always"),
+            site.gateway.data_dir / LOGINS,
         )
         for camera in cameras
         if only is None or camera.name in only

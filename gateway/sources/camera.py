@@ -75,6 +75,7 @@ class CameraSource:
     points: tag → catalogue id; tags that are missing are not sent.
     active: zones whose over-count alarm stood before the gateway started.
     memory: file in which the child keeps what it learned of the view.
+    logins: folder in which all cameras share which logins were refused.
     silence_s: silence after which the child counts as frozen.
     start: gives the child its order; a process of its own unless given (camera_group.py).
     """
@@ -87,6 +88,7 @@ class CameraSource:
         *,
         active: Iterable[str] = (),
         memory: Path | None = None,
+        logins: Path | None = None,
         silence_s: float = SILENCE_S,
         start: Start | None = None,
     ) -> None:
@@ -103,6 +105,7 @@ class CameraSource:
         self._further = len(camera_tags(config)) - len(config.zones) - 1
         self._active = set(active)
         self._memory = str(memory.absolute()) if memory is not None else ""
+        self._logins = str(logins.absolute()) if logins is not None else ""
         self._looks: dict[int, asyncio.Future[Seen]] = {}
         self._look = 0
         self._child: Child | None = None
@@ -197,7 +200,12 @@ class CameraSource:
 
     async def _session(self, emit: Emit) -> None:
         """Pass messages on until the child is lost; always ends with DeviceError."""
-        order = Configure(camera=self._config, active=sorted(self._active), memory=self._memory)
+        order = Configure(
+            camera=self._config,
+            active=sorted(self._active),
+            memory=self._memory,
+            logins=self._logins,
+        )
         patience_s = max(STARTUP_S, self._silence_s)
         async with self._start(order) as running:
             self.pid = running.pid

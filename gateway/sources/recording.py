@@ -19,6 +19,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -48,7 +49,10 @@ class RecordingRules:
 
 
 class RecordingSource:
-    """Recording of one camera as a Driver. wanted: whether it is to be recorded now."""
+    """Recording of one camera as a Driver. wanted: whether it is to be recorded now.
+
+    logins: folder in which all cameras share which logins were refused.
+    """
 
     def __init__(
         self,
@@ -58,8 +62,10 @@ class RecordingSource:
         shelf: Shelf,
         rules: RecordingRules,
         wanted: Callable[[], bool],
+        logins: Path | None = None,
     ) -> None:
         self._config = config
+        self._logins = str(logins.absolute()) if logins is not None else ""
         self._point = np.array([point], np.int32)
         self._clock = clock
         self._shelf = shelf
@@ -113,6 +119,7 @@ class RecordingSource:
             why=why,
             segment_s=self._rules.segment_s,
             reserve_bytes=self._rules.reserve_bytes,
+            logins=self._logins,
         )
         if not self._interrupted:
             await self._say(emit, "vision.recording_started", "it is being recorded. 开始录像。")

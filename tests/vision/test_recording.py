@@ -329,7 +329,7 @@ class Garbling:
     def __init__(self, pictures: list[bytes]) -> None:
         self.pictures, self.opened, self.given = pictures, 0, 0
 
-    def open(self) -> Garbling:
+    def open(self, stop: threading.Event, lives: Callable[[], None]) -> Garbling:
         """Open it; from the second time on it is well."""
         self.opened += 1
         return self
@@ -393,7 +393,7 @@ def test_a_picture_that_cannot_be_read_does_not_end_the_recording(
 class Dying(Garbling):
     """A camera of which the thread that reads it dies."""
 
-    def open(self) -> Garbling:
+    def open(self, stop: threading.Event, lives: Callable[[], None]) -> Garbling:
         """Let the thread end, as only what is no Exception does."""
         raise SystemExit
 

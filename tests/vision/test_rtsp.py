@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from tests.fakes.rtsp_camera import RtspCamera
 from vision.capture import VideoSource
 from vision.config import CameraConfig
-from vision.opening import AGAIN_NS, LOCKOUT_NS, Door
+from vision.opening import Door
+from vision.refusals import AGAIN_NS, LOCKOUT_NS
 from vision.rtsp import (
     Challenge,
     Description,
