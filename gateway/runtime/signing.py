@@ -130,9 +130,8 @@ def _make_key(folder: Path) -> None:
     for name, content in ((OWN_PUBLIC, public), (OWN_KEY, private)):
         partial = folder / f"{name}.partial"
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            os.write(handle, content)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
             os.fsync(handle)
-        finally:
-            os.close(handle)
         partial.rename(folder / name)
