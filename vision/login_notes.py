@@ -190,7 +190,8 @@ def _salt(folder: Path) -> bytes:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = folder / f"{_SALT}.{secrets.token_hex(4)}.partial"
     try:
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 - of a descriptor
+        made = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(made, "wb") as file:
             file.write(secrets.token_bytes(SALT_BYTES))
         with contextlib.suppress(FileExistsError):  # another was quicker
             path.hardlink_to(fresh)

@@ -50,6 +50,10 @@ class Told:
             event.source: event.text for event in lost if "refuses the login of admin" in event.text
         }
 
+    def all_refused(self) -> bool:
+        """Was that told of every channel."""
+        return len(self.refused()) == CHANNELS
+
 
 class Channels:
     """A recorder's cameras in several groups, two of them recorded, too."""
@@ -111,7 +115,7 @@ async def test_sixteen_cameras_of_one_recorder_in_five_processes_try_one_wrong_p
         channels.secret.write_text("wrong-one", encoding="utf-8")
         for start in range(2):
             async with channels.running() as told:
-                await until(lambda told=told: len(told.refused()) == CHANNELS, LONGEST_S)  # type: ignore[misc]  # bound now
+                await until(told.all_refused, LONGEST_S)
             assert recorder.logins == [False], f"start {start}: once, also after a restart"
             other = "it refused it to another camera of this recorder, ch"
             by_others = [one for one in told.refused().values() if other in one]
