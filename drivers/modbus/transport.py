@@ -228,22 +228,28 @@ class _DialIn(asyncio.Protocol):
         self._link = link
         self._prefixes = prefixes
         self._arrived = arrived
+        self._taken = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Accepted in one turn with the first, or as the wait ended: welcome could not know.
+        if self._arrived.done():
+            cast("asyncio.Transport", transport).abort()
+            return
+        self._taken = True
         self._link.connection_made(transport)
-        if not self._arrived.done():
-            self._arrived.set_result(None)
+        self._arrived.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        found = True
+        found = self._taken
         while found and data:
             found = False
             for prefix in self._prefixes:
                 if data.startswith(prefix):
                     data = data[len(prefix) :]
                     found = True
-        if data:
+        if self._taken and data:
             self._link.data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._link.connection_lost(exc)
+        if self._taken:
+            self._link.connection_lost(exc)

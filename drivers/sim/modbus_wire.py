@@ -13,6 +13,8 @@ import struct
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from drivers.sim.ceasing import cease
+
 COIL, DISCRETE, HOLDING, INPUT = 1, 2, 3, 4
 """Areas, by the function that reads them."""
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3  # specification §7
@@ -88,7 +90,7 @@ class ModbusListener:
     async def __aexit__(self, *_: object) -> None:
         """Stop listening and drop the connections."""
         if self._server is not None:
-            self._server.close()
+            await cease(self._server)
             for connection in list(self._connections):
                 connection.drop()
             await self._server.wait_closed()

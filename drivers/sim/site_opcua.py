@@ -21,6 +21,7 @@ from asyncua.server.server import Server
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors import UaStatusCodeError
 
+from drivers.sim.ceasing import cease
 from drivers.sim.signals import Floats
 from drivers.sim.site_signals import WORDS
 
@@ -109,6 +110,8 @@ class OpcUaSite:
         """Close all connections and stop listening."""
         if self._server is not None:
             server, self._server = self._server, None
+            if server.bserver is not None and server.bserver._server is not None:  # noqa: SLF001
+                await cease(server.bserver._server)  # noqa: SLF001  # asyncua's stop drops only whom it knows
             await server.stop()
 
     async def show(self, raw: Floats, calibrating: frozenset[int] = frozenset()) -> int:

@@ -150,7 +150,7 @@ class SerialLineRig(Usual):
         del number
 
     async def lose(self) -> None:
-        self._device.unplug()
+        await self._device.unplug()
 
     async def restore(self) -> None:
         await self._device.plug()

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from drivers.sim.ceasing import cease
 from tests.ports import own_port
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -40,7 +41,7 @@ class Listener:
         """Refuse new connections, cut the others and wait for their handlers to end."""
         server, self._server = self._server, None
         if server is not None:
-            server.close()
+            await cease(server)
         while self._handlers:
             for task, writer in self._handlers.items():
                 writer.transport.abort()

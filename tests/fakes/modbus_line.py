@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import tty
 from dataclasses import dataclass, field
 from typing import Self, cast
 
+from drivers.sim.ceasing import cease
 from tests.fakes.modbus_server import Device
 
 
@@ -143,7 +145,7 @@ class LineServer:
 
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
-            self._server.close()
+            await cease(self._server)
         self.unplug()
 
     def unplug(self) -> None:
@@ -175,9 +177,16 @@ class _Stream(asyncio.Protocol):
         self._transport.write(self._line.feed(data))
 
 
-async def dial_in(port: int, line: Line, registration: bytes = b"") -> asyncio.Transport:
-    """Connect as a DTU does, register, and serve the line; returns the transport."""
+async def dial_in(
+    port: int, line: Line, registration: bytes = b"", taken: socket.socket | None = None
+) -> asyncio.Transport:
+    """Connect as a DTU does, register, and serve the line; returns the transport.
+
+    taken: a socket that is connected already, to serve the line over.
+    """
     loop = asyncio.get_running_loop()
+    if taken is not None:
+        return (await loop.create_connection(lambda: _Stream(line), sock=taken))[0]
     for _ in range(200):
         try:
             transport, _protocol = await loop.create_connection(

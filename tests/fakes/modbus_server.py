@@ -35,6 +35,7 @@ from typing import Self, cast
 import numpy as np
 import numpy.typing as npt
 
+from drivers.sim.ceasing import cease
 from tests.ports import own_port
 
 AREAS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
@@ -318,7 +319,7 @@ class ModbusServer:
     async def stop(self) -> None:
         """Stop listening and cut every connection."""
         if self._server is not None:
-            self._server.close()
+            await cease(self._server)
             self.drop()
             await self._server.wait_closed()
             self._server = None

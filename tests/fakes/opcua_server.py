@@ -23,6 +23,7 @@ from asyncua.server.internal_server import InternalServer
 from asyncua.server.server import Server
 from asyncua.server.user_managers import UserManager
 
+from drivers.sim.ceasing import cease
 from tests.ports import own_port
 
 ua: Any = asyncua.ua
@@ -167,6 +168,8 @@ class OpcUaServer:
         """Stop; `start` may follow."""
         server, self._server = self._server, None
         if server is not None:
+            if server.bserver is not None and server.bserver._server is not None:
+                await cease(server.bserver._server)
             await server.stop()
             await _end_leftovers()
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self, cast
 
+from drivers.sim.ceasing import cease
 from tests.ports import own_port
 
 Answer = Callable[[bytes], bytes]
@@ -107,7 +108,7 @@ class SerialDevice:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.unplug()
+        await self.unplug()
         self._folder.cleanup()
 
     async def plug(self) -> None:
@@ -126,15 +127,15 @@ class SerialDevice:
         os.symlink(self._tty, self.path)  # noqa: PTH211  # pathlib's is refused in a coroutine
         loop.add_reader(self._master, self._readable)
 
-    def unplug(self) -> None:
+    async def unplug(self) -> None:
         """Take it out: whoever has the port open gets a hang-up."""
         if self._server is not None:
-            self._server.close()
+            await cease(self._server)
             self._server = None
             for stream in list(self._streams):
                 stream.abort()
         if self._master >= 0:
-            Path(self.path).unlink()
+            os.unlink(self.path)  # noqa: PTH108  # pathlib's is refused in a coroutine
             asyncio.get_running_loop().remove_reader(self._master)
             os.close(self._master)
             os.close(self._slave)

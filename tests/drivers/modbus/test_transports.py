@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 
 import pytest
 import uvloop
@@ -255,6 +257,30 @@ async def test_a_dtu_dials_in_with_registration_and_heartbeats(framing: str) -> 
         await sink.until(lambda: sink.kinds().count("link.up") == 2)
         again.abort()
     assert all(not b.quality.any() for b in sink.batches[: seen + 1])
+
+
+async def test_of_two_that_dial_in_at_once_one_is_served() -> None:
+    line = Line({17: Device(100)}, "rtu")
+    port = own_port()
+    driver = _open(holding(20), transport="rtu-tcp", listen=f"127.0.0.1:{port}")
+    async with running(driver) as sink:
+        while True:  # both wait to be accepted in the same turn of the loop
+            try:
+                first, second = (socket.create_connection(("127.0.0.1", port)) for _ in "12")
+                break
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.01)
+        with second:
+            dtu = await dial_in(port, line, taken=first)
+            await sink.until(lambda: _good(sink))
+            second.settimeout(60)
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.to_thread(second.recv, 1) == b""
+            seen = len(sink.batches)
+            await sink.until(lambda: len(sink.batches) > seen + 2)
+        dtu.abort()
+    assert all(not batch.quality.any() for batch in sink.batches[: seen + 2])
+    assert sink.kinds().count("link.up") == 1
 
 
 @pytest.mark.parametrize("stage", range(0, 40, 5))

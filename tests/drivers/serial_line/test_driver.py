@@ -248,7 +248,7 @@ async def test_a_port_is_locked_and_a_missing_one_is_said() -> None:
             await open_line(settings, frozenset())
         line.close()
         assert device.users() == 0
-        device.unplug()
+        await device.unplug()
         with pytest.raises(DeviceError, match="No such file"):
             await scale(device).run(Inlet())
 
@@ -270,7 +270,7 @@ async def test_the_guard_refuses_every_other_frame() -> None:
 async def test_a_converter_that_refuses_is_said() -> None:
     async with SerialDevice(tcp=True) as device:
         driver = scale(device)
-        device.unplug()
+        await device.unplug()
         with pytest.raises(DeviceError, match="no TCP connection"):
             await driver.run(Inlet())
 
