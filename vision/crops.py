@@ -16,14 +16,22 @@ from vision.frames import Image
 CROP = 64
 """Pixels of a side of a torso that is shown to the person network."""
 
-SIDE: Mapping[str, int] = {"helmet": 96, "workwear": CROP}
+SIDE: Mapping[str, int] = {"helmet": 160, "workwear": CROP}
 """Pixels of a side of what a classifier is trained on."""
 
-CONTEXT: Mapping[str, float] = {"helmet": 2.0, "workwear": 1.15}
+CONTEXT: Mapping[str, float] = {"helmet": 10 / 3, "workwear": 1.15}
 """Side of the square over the longer side of the box, of whatever side in pixels."""
+
+CONTEXT_BEFORE = 2.0
+"""As CONTEXT, of helmet classifiers of earlier versions, which sites may have trained: they are
+shown crops of another side, 96 or 64 pixels."""
 
 HEAD = 48
 """Pixels of a head's longer side in such a square: SIDE over CONTEXT."""
+
+NEAR = 96
+"""Pixels of a side of the middle of a head's square that the helmet classifier reads as it is; of
+the whole it reads every other pixel, for the body, the neighbours and the wall around the head."""
 
 
 def square(

@@ -29,10 +29,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vision.crops import CONTEXT, CROP, square
+from vision.crops import CONTEXT, CONTEXT_BEFORE, CROP, SIDE, square
 from vision.detector import MOST_AT_ONCE, STEP, Detector, Runtime, session
 from vision.frames import Image
 from vision.heads import Heads, decode
+from vision.light import brightened, gain, lit
 from vision.manifest import MODELS, Model, ModelError, read_model
 from vision.measure import Answer
 from vision.postprocess import Detections
@@ -65,6 +66,9 @@ MOST = 640 * 448
 """Pixels of a closer look at most; those of its longer side are in the manifest."""
 AGAIN = 0.65
 """Scale of the second look at the same place over the first's: what one misses the other sees."""
+
+SHADOWS = 0.6
+"""Gamma of the second look at the same place: whoever stands in the shade of a bright picture."""
 
 LARGE = 800
 """Longer side of a picture from which heads are looked for where people are."""
@@ -113,16 +117,19 @@ class HeadFinder:
     def look_closer(self, image: Image, window: tuple[int, int, int, int] | None = None) -> Heads:
         """Heads in the picture, or in a part of it (left, top, right, bottom), in its pixels.
 
-        Seen as it is, or made smaller to what the manifest and MOST allow, and at AGAIN of that.
+        Seen as it is, or made smaller to what the manifest and MOST allow, and at AGAIN of that,
+        its shadows lifted; in the dark both with more light (light.py).
         """
         height, width = image.shape[:2]
         left, top, right, bottom = window or (0, 0, width, height)
         part = image[top:bottom, left:right]
-        one, other = (self._look(part, how) for how in self._looks)
+        much = gain(part)
+        shown = (brightened(much), brightened(much, SHADOWS))
+        one, other = (self._look(part, *how) for how in zip(self._looks, shown, strict=True))
         return one.together(other).moved(left, top)
 
-    def _look(self, image: Image, how: Preprocessor) -> Heads:
-        maps = self._session.run(None, {PICTURE: how.feed(image)})[0]
+    def _look(self, image: Image, how: Preprocessor, levels: npt.NDArray[np.uint8]) -> Heads:
+        maps = self._session.run(None, {PICTURE: how.feed(image, levels)})[0]
         height, width = image.shape[:2]
         return decode(np.asarray(maps[0], np.float32), self.plan.look, how.scale, width, height)
 
@@ -141,6 +148,8 @@ class Classifier:
         self._inputs = [one.name for one in self._session.get_inputs()]
         shapes = {one.name: one.shape for one in self._session.get_inputs()}
         self._side = int(shapes[CROPS][2]) if CROPS in shapes else CROP
+        is_before = CROPS in shapes and self._side != SIDE[self.plan.name]
+        self._around = CONTEXT_BEFORE if is_before else CONTEXT[self.plan.name]
         missing = set(self._inputs) - {*detector.features, CROPS, "heat"}
         if missing:
             raise ModelError(
@@ -156,10 +165,9 @@ class Classifier:
         """
         if not len(boxes):
             return np.zeros((0, 3), np.float32)
-        around = CONTEXT[self.plan.name]
-        crops = [square(image, box_of(box), around, self._side) for box in boxes]
+        crops = [square(image, box_of(box), self._around, self._side) for box in boxes]
         if CROPS in self._inputs:
-            return self._judged(crops, heat)
+            return self._judged([lit(crop) for crop in crops], heat)
         given = self._detector.describe(crops) | {"heat": heat}
         found = self._session.run(None, {name: given[name] for name in self._inputs})[0]
         return np.asarray(found, np.float32)

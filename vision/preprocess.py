@@ -89,11 +89,11 @@ class Preprocessor:
         """Height and width of the tensor."""
         return self._tensor.shape[2], self._tensor.shape[3]
 
-    def feed(self, image: Image) -> Float32Array:
+    def feed(self, image: Image, levels: npt.NDArray[np.uint8] | None = None) -> Float32Array:
         """Fill and return the tensor, which the next call overwrites. Sets `scale` and `corner`.
 
         scale: network pixels per frame pixel; a box in the frame is the network's
-        (box - corner) / scale.
+        (box - corner) / scale.  levels: uint8[256], the level that each counts as (light.py).
         """
         if image.shape != self._shape:
             self._plan(image.shape)
@@ -102,7 +102,8 @@ class Preprocessor:
         cv2.split(self._small, self._planes)
         left, top = self.corner
         planes = self._planes[::-1] if self._box.rgb else self._planes
-        for channel, (plane, table) in enumerate(zip(planes, self._tables, strict=True)):
+        tables = self._tables if levels is None else [table[levels] for table in self._tables]
+        for channel, (plane, table) in enumerate(zip(planes, tables, strict=True)):
             inside = self._tensor[0, channel, top : top + height, left : left + width]
             cv2.LUT(plane, table, dst=inside)
         return self._tensor

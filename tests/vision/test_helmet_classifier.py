@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from vision.crops import CONTEXT, HEAD, SIDE, square
 from vision.detector import MOST_AT_ONCE, Detector, session
@@ -54,6 +59,50 @@ def test_it_is_shown_heads_of_the_size_that_it_learned_from() -> None:
     picture[150:250, 150:250] = 255
     cut = square(picture, (150, 150, 250, 250), CONTEXT["helmet"], SIDE["helmet"])
     assert int((cut[SIDE["helmet"] // 2, :, 0] > 127).sum()) == HEAD
+
+
+def test_a_classifier_of_an_earlier_version_is_shown_heads_as_it_learned_them(
+    tmp_path: Path,
+) -> None:
+    """One of 64 pixels a side that tells how bright its crop is: a white head is half of it."""
+    path = tmp_path / "helmet.onnx"
+    path.write_bytes(brightness_of_crops(64))
+    plan = (MODELS / "helmet.toml").read_text(encoding="utf-8")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".toml").write_text(
+        re.sub('sha256 = "[0-9a-f]+"', f'sha256 = "{digest}"', plan), encoding="utf-8"
+    )
+    picture = np.zeros((400, 400, 3), np.uint8)
+    picture[150:250, 150:250] = 255
+    box, heat = np.array([[150, 150, 250, 250]], np.float32), np.full((1, 2), 0.4, np.float32)
+    detector = Detector(read_model(PERSON))
+    black, white = detector.normalised(
+        [np.full((1, 1, 3), level, np.uint8) for level in (0, 255)]
+    ).mean(axis=(1, 2, 3))
+    bright = Classifier(read_model(path), detector).feed(picture, box, heat)[0, 0]
+    assert (bright - black) / (white - black) == pytest.approx(0.25, abs=0.02)
+
+
+def brightness_of_crops(side: int) -> bytes:
+    """A network that gives the mean of each crop, three times."""
+    crops = helper.make_tensor_value_info(CROPS, TensorProto.FLOAT, ["batch", 3, side, side])
+    heat = helper.make_tensor_value_info("heat", TensorProto.FLOAT, ["batch", 2])
+    out = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 3])
+    nodes = [
+        helper.make_node("ReduceMean", [CROPS], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("ReduceMean", ["heat"], ["warm"], axes=[1], keepdims=0),
+        helper.make_node("Mul", ["warm", "nothing"], ["none"]),
+        helper.make_node("Add", ["mean", "none"], ["level"]),
+        helper.make_node("Unsqueeze", ["level", "one"], ["column"]),
+        helper.make_node("Concat", ["column"] * 3, ["probabilities"], axis=1),
+    ]
+    constants = [
+        numpy_helper.from_array(np.zeros(1, np.float32), "nothing"),
+        numpy_helper.from_array(np.array([1], np.int64), "one"),
+    ]
+    graph = helper.make_graph(nodes, "brightness", [crops, heat], [out], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
 
 
 def test_the_models_of_equipment_stay_small() -> None:

@@ -10,7 +10,7 @@ from vision.crops import HEAD, SIDE
 from vision.heads import Heads
 from vision.measure import Truth
 from vision.train.gather import CANNOT_TELL, MISSING, WORN, head_crops
-from vision.train.views import crowd, halve, middle, recolour, vary, wide
+from vision.train.views import cover, crowd, halve, middle, recolour, vary, wide
 
 
 def head() -> np.ndarray:
@@ -59,6 +59,43 @@ def test_a_head_that_touches_hides_less_than_half_of_the_one_in_the_middle() -> 
     assert np.mean(hidden) > 0.05, "nobody touches"
     again = crowd(mine, theirs, HEAD, np.random.default_rng(299))
     assert np.array_equal(shown, again)
+
+
+def test_what_is_before_a_head_mostly_leaves_some_of_it_to_be_seen() -> None:
+    side = wide("helmet")
+    mine, theirs = np.zeros((side, side, 3), np.uint8), np.full((side, side, 3), 255, np.uint8)
+    low, high = (side - HEAD) // 2, (side + HEAD) // 2
+    hidden = []
+    for seed in range(300):
+        shown = cover(mine, theirs, np.random.default_rng(seed))
+        assert shown.shape == mine.shape
+        hidden.append(float((shown[low:high, low:high] > 0).any(axis=2).mean()))
+    assert np.mean(np.array(hidden) > 0) > 0.8, "nothing covers a head"
+    assert np.mean(np.array(hidden) > 0.75) <= 0.05
+    assert not mine.any(), "the crop itself stays as it is"
+    assert np.array_equal(shown, cover(mine, theirs, np.random.default_rng(299)))
+
+
+def test_some_heads_are_turned_sideways_and_torsos_never() -> None:
+    """A picture that darkens downwards; turned far enough it does sideways."""
+    heads = [varied("helmet", seed) for seed in range(400)]
+    torsos = [varied("workwear", seed) for seed in range(400)]
+    assert 0.02 < np.mean([sideways(one) for one in heads]) < 0.12
+    assert not any(sideways(one) for one in torsos)
+
+
+def varied(item: str, seed: int) -> np.ndarray:
+    """A view of a picture that darkens downwards."""
+    slope = np.linspace(255, 0, wide(item), dtype=np.float32)[:, None, None]
+    crop = np.broadcast_to(slope, (wide(item), wide(item), 3)).astype(np.uint8)
+    return vary(crop, np.random.default_rng(seed))
+
+
+def sideways(view: np.ndarray) -> bool:
+    """Does it change more across than down (by more than noise does)."""
+    grey = view.astype(np.float32).mean(axis=2)
+    across, down = (np.ptp(grey.mean(axis=axis)) for axis in (0, 1))
+    return bool(across > down and across > 20)
 
 
 def test_halving_takes_the_mean_of_four() -> None:

@@ -79,7 +79,8 @@ class Backbone(nn.Module):
 def fill(net: nn.Module, path: Path) -> None:
     """Give the convolutions and linear layers, in their order, the weights of an ONNX file's first.
 
-    The order of `net.modules()` must be the one in which they are used. Batch normalisation is
+    The order of `net.modules()` must be the one in which they are used first: a layer that looks
+    twice counts once. Batch normalisation is
     folded into the convolution before it in such a file; in `net` it must be as it was made, and
     takes the bias that its convolution has no room for. It changes nothing else while it is used
     as in `eval()`. Raises LabelsError where the file's layers are of other shapes.
@@ -95,7 +96,9 @@ def fill(net: nn.Module, path: Path) -> None:
         parts = [read(one) for one in makers[name].input]
         return parts[0] if len(parts) == 1 else parts[0] * parts[1]
 
-    there = (node for node in graph.node if node.op_type in {"Conv", "Gemm"})
+    used = [node for node in graph.node if node.op_type in {"Conv", "Gemm"}]
+    first = {node.input[1]: number for number, node in reversed([*enumerate(used)])}
+    there = (node for number, node in enumerate(used) if first[node.input[1]] == number)
     waiting: torch.Tensor | None = None
     with torch.no_grad():
         for one in net.modules():

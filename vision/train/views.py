@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vision.crops import SIDE
+from vision.crops import HEAD, SIDE
 
 Image = npt.NDArray[np.uint8]
 Boxes = npt.NDArray[np.float32]
@@ -21,6 +21,10 @@ Boxes = npt.NDArray[np.float32]
 STORED = 1.75
 """Side of a stored crop over that of what a classifier is shown, which is cut out of it in training
 at a random place and scale."""
+
+TURNED, AT_THE_EDGE, POLE = 0.06, 0.06, 0.4
+"""Shares of views of heads that are turned by up to 90 degrees (people bend and lie) or cut off by
+the picture's edge; of what covers one (`cover`), those that are a pole or a rail."""
 
 
 def wide(item: str) -> int:
@@ -158,13 +162,37 @@ def crowd(crop: Image, other: Image, side: float, rng: np.random.Generator) -> I
     return (crop * (1 - mask) + moved * mask).astype(np.uint8)
 
 
+def cover(crop: Image, other: Image, rng: np.random.Generator) -> Image:
+    """The crop of a head with something before it: a pole or a rail, or a part of another crop."""
+    out, side = crop.copy(), len(crop)
+    middle_of = side // 2
+    if rng.random() < POLE:
+        start, wide_px = middle_of + int(rng.integers(-HEAD // 2, HEAD // 2)), rng.integers(4, 14)
+        colour = rng.integers(0, 255, 3)
+        if rng.random() < 0.6:
+            out[:, start : start + wide_px] = colour
+        else:
+            out[start : start + wide_px] = colour
+        return out
+    down, across = rng.integers(HEAD // 3, HEAD * 5 // 4, 2)
+    top, left = middle_of + rng.integers(-HEAD * 5 // 6, HEAD // 2, 2)
+    if rng.random() < 0.5:  # from below: a shoulder, a wall, the back of a seat
+        top = middle_of + rng.integers(2, HEAD // 2)
+    y, x = rng.integers(0, len(other) - HEAD * 5 // 4, 2)
+    out[top : top + down, left : left + across] = other[y : y + down, x : x + across]
+    return out
+
+
 def vary(crop: Image, rng: np.random.Generator) -> Image:
     """One stored crop as the running system might have cut and seen it."""
     stored, side = len(crop), _shown(crop)
-    unit = side / 64
+    is_head = side == SIDE["helmet"]
+    unit = HEAD / 32 if is_head else side / 64
     scale = rng.uniform(0.82, 1.22)
+    most = 90 if is_head and rng.random() < TURNED else 14
     turn = np.asarray(
-        cv2.getRotationMatrix2D((stored / 2, stored / 2), rng.uniform(-14, 14), scale), np.float64
+        cv2.getRotationMatrix2D((stored / 2, stored / 2), rng.uniform(-most, most), scale),
+        np.float64,
     )
     shift = rng.uniform(-5, 5, 2) * unit - (stored - side) / 2
     turn = turn + np.array([[0, 0, shift[0]], [0, 0, shift[1]]])
@@ -172,7 +200,7 @@ def vary(crop: Image, rng: np.random.Generator) -> Image:
     if rng.random() < 0.5:
         out = out[:, ::-1]
     if rng.random() < 0.35:  # as small as far people are
-        small = int(rng.integers(14, 44) * unit)
+        small = int(rng.integers(14, 44) * side / 64)
         tiny = cv2.resize(out, (small, small), interpolation=cv2.INTER_AREA)
         out = cv2.resize(tiny, (side, side), interpolation=cv2.INTER_CUBIC)
     if rng.random() < 0.35:  # helmets, hair and walls of any colour
@@ -180,12 +208,24 @@ def vary(crop: Image, rng: np.random.Generator) -> Image:
         tones[..., 0] = (tones[..., 0] + int(rng.integers(0, 180))) % 180
         tones[..., 1] = np.clip(tones[..., 1] * rng.uniform(0.3, 1.4), 0, 255)
         out = cv2.cvtColor(tones.astype(np.uint8), cv2.COLOR_HSV2BGR)
-    seen = degrade(np.ascontiguousarray(out, np.uint8), rng)
+    drawn: Image = np.ascontiguousarray(out, np.uint8)
+    if is_head:
+        return degrade(_at_the_edge(drawn, rng) if rng.random() < AT_THE_EDGE else drawn, rng)
+    seen = degrade(drawn, rng)
     if rng.random() < 0.2:  # something in front
         x, y = rng.integers(0, side, 2)
         down, across = (rng.integers(6, 24, 2) * unit).astype(int)
         seen[y : y + down, x : x + across] = rng.integers(0, 255, 3)
     return seen
+
+
+def _at_the_edge(crop: Image, rng: np.random.Generator) -> Image:
+    """As if the picture ended a little beside or below the middle: its last row goes on."""
+    way, side = int(rng.integers(4)), len(crop)
+    end = side // 2 + int(rng.integers(HEAD // 8, HEAD * 5 // 8))
+    turned = np.ascontiguousarray(np.rot90(crop, way))
+    turned[:, end:] = turned[:, end : end + 1]
+    return np.ascontiguousarray(np.rot90(turned, -way))
 
 
 def middle(crop: Image) -> Image:
