@@ -29,6 +29,7 @@ tests/vision/test_health_clips.py on real clips, bent in many ways.
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +73,33 @@ _NEAREST_FIRST = sorted(
      for across in range(2 * _GROWN_CELLS + 1)),
     key=lambda shift: (shift[0] - _GROWN_CELLS) ** 2 + (shift[1] - _GROWN_CELLS) ** 2,
 )  # fmt: skip
+_LEVELS = np.arange(256, dtype=np.float64)
 _SPARSE = 4  # contrast and equality are judged by every fourth pixel each way
+
+
+class Levels:
+    """How often each grey level occurs in uint8[h, w], and what follows: a fifth of numpy's time.
+
+    mean, spread (standard deviation): grey levels.
+    """
+
+    def __init__(self, grey: Grey) -> None:
+        counts = np.bincount(grey.ravel(), minlength=256)
+        self._below = np.cumsum(counts)
+        self._total = grey.size
+        self.mean = float(counts @ _LEVELS) / self._total
+        self.spread = math.sqrt(float(counts @ (_LEVELS - self.mean) ** 2) / self._total)
+
+    def share_from(self, level: int) -> float:
+        """Share of pixels of at least this level, 1 to 255."""
+        return 1.0 - float(self._below[level - 1]) / self._total
+
+    def quantile(self, share: float) -> float:
+        """Level below which this share lies, between two pixels in a straight line."""
+        place = share * (self._total - 1)
+        ranks = (math.floor(place), math.ceil(place))
+        low, high = (int(level) for level in np.searchsorted(self._below, ranks, side="right"))
+        return low + (high - low) * (place - ranks[0])
 
 
 class View(enum.Enum):
@@ -271,13 +298,14 @@ class ViewWatch:
         return self._verdict
 
     def _flat(self, pixels: Grey) -> View:
-        if float(np.count_nonzero(pixels >= BRIGHT_LEVEL)) > BRIGHT_RATIO * pixels.size:
+        levels = Levels(pixels)
+        if levels.share_from(BRIGHT_LEVEL) > BRIGHT_RATIO:
             return View.OVER_EXPOSED
-        if float(pixels.std()) >= FLAT_SPREAD:
-            low, middle, high = np.percentile(pixels, (5, 50, 95))
+        if levels.spread >= FLAT_SPREAD:
+            low, middle, high = (levels.quantile(share) for share in (0.05, 0.5, 0.95))
             written_on = middle < DARK_MEAN and high - low < DARK_SPREAD
             return View.BLACK if written_on else View.CLEAR
-        return View.BLACK if float(pixels.mean()) < DARK_MEAN else View.COVERED
+        return View.BLACK if levels.mean < DARK_MEAN else View.COVERED
 
     def _structure(self, seen: Look, now_ns: int) -> View:
         reference = self._reference

@@ -118,26 +118,33 @@ class Decoder:
     def _boxes(self, maps: Sequence[Float32Array], cells: npt.NDArray[np.intp]) -> Float32Array:
         """Boxes of the given cells (ascending) in network pixels, [k, 4]."""
         edges = np.searchsorted(cells, self._starts)
-        reach = []
-        for level, (first, last) in enumerate(pairwise(edges)):
-            rows = maps[level][0, cells[first:last] - self._starts[level]]
-            raw = rows.reshape(last - first, 4, self._head.bins)
-            with np.errstate(invalid="ignore"):  # a NaN is dropped with its box
-                weights = np.exp(raw - raw.max(axis=2, keepdims=True))
-                reach.append((weights @ self._steps) / weights.sum(axis=2))
-        sides = np.concatenate(reach) * self._strides[cells, None]
+        rows = [
+            maps[level][0, cells[first:last] - self._starts[level]]
+            for level, (first, last) in enumerate(pairwise(edges))
+        ]
+        raw = np.concatenate(rows).reshape(len(cells), 4, self._head.bins)
+        with np.errstate(invalid="ignore"):  # a NaN is dropped with its box
+            weights = np.exp(raw - raw.max(axis=2, keepdims=True))
+            reach = (weights @ self._steps) / weights.sum(axis=2)
+        sides = reach * self._strides[cells, None]
         centres = self._centres[cells]
         return np.concatenate((centres - sides[:, :2], centres + sides[:, 2:]), axis=1)
 
 
 def overlaps(one: Float32Array, other: Float32Array) -> Float32Array:
     """Intersection over union of every box of one[n, 4] with every box of other[m, 4]."""
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
+    shared = _common(one[:, 0::2], other[:, 0::2])  # a side at a time: three times as fast
+    shared *= _common(one[:, 1::2], other[:, 1::2])
     sizes = (one[:, 2:] - one[:, :2]).prod(axis=1)[:, None]
     sizes = sizes + (other[:, 2:] - other[:, :2]).prod(axis=1)[None, :] - shared
     return np.asarray(np.divide(shared, sizes, out=np.zeros_like(shared), where=sizes > 0))
+
+
+def _common(one: Float32Array, other: Float32Array) -> Float32Array:
+    """Length[n, m] that spans one[n, 2] and other[m, 2] have in common."""
+    length = np.minimum(one[:, None, 1], other[None, :, 1])
+    length -= np.maximum(one[:, None, 0], other[None, :, 0])
+    return np.maximum(length, 0, out=length)
 
 
 def suppress(boxes: Float32Array, overlap: float) -> npt.NDArray[np.intp]:
@@ -147,9 +154,10 @@ def suppress(boxes: Float32Array, overlap: float) -> npt.NDArray[np.intp]:
     """
     too_close = overlaps(boxes, boxes) > overlap
     kept = np.ones(len(boxes), np.bool_)
-    for index in range(len(boxes)):
+    crowded = np.triu(too_close, 1)
+    for index in np.flatnonzero(crowded.any(axis=1)).tolist():
         if kept[index]:
-            kept[index + 1 :] &= ~too_close[index, index + 1 :]
+            kept &= ~crowded[index]
     return np.flatnonzero(kept)
 
 

@@ -22,6 +22,7 @@ CONFIG = CameraConfig.model_validate(
         "name": "cam",
         "source": "clip.avi",
         "analyse_fps": 20,
+        "memory_mb": 100_000,  # the process of all tests is larger than a camera's may be
         "zone": [{"name": "all", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]]}],
     }
 )
