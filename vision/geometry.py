@@ -28,7 +28,7 @@ def inside(points: Float64Array, polygon: Float64Array) -> BoolArray:
     """Tell which points[n, 2] lie in polygon[m, 2] by the even-odd rule; returns bool[n]."""
     x, y = points[:, 0, None], points[:, 1, None]
     x1, y1 = polygon[:, 0], polygon[:, 1]
-    x2, y2 = np.roll(x1, -1), np.roll(y1, -1)
+    x2, y2 = np.concatenate((polygon[1:], polygon[:1])).T
     spans = (y1 > y) != (y2 > y)
     side = (x2 - x1) * (y - y1) - (x - x1) * (y2 - y1)
     crosses = spans & ((side > 0) == (y2 > y1)) & (side != 0)

@@ -78,11 +78,18 @@ class MotionGate:
         return True
 
 
+def middle(cells: Cells) -> np.float32:
+    """Median of at least one cell, as np.median's, in a quarter of its time beside a network."""
+    low, high = (cells.size - 1) // 2, cells.size // 2
+    ordered = np.partition(cells.ravel(), (low, high))
+    return np.float32((ordered[low] + ordered[high]) / 2)
+
+
 def moved(before: Cells, after: Cells) -> bool:
     """Tell whether anything in the picture changed its place, or the whole picture did."""
     change = after - before
-    size = np.abs(change - np.median(change))
-    common = float(np.median(size))
+    size = np.abs(change - middle(change))
+    common = middle(size)
     if common > LEAST_CHANGE:
         return True  # half of the cells changed, and not alike: another picture
     return bool(size.max() > max(LEAST_CHANGE, TIMES_NOISE * common))

@@ -110,8 +110,11 @@ class OpcUaSite:
         """Close all connections and stop listening."""
         if self._server is not None:
             server, self._server = self._server, None
-            if server.bserver is not None and server.bserver._server is not None:  # noqa: SLF001
-                await cease(server.bserver._server)  # noqa: SLF001  # asyncua's stop drops only whom it knows
+            # asyncua drops the clients that it knows before it stops listening: who comes between
+            # stays connected to a stopped server. It has no public way to its listener.
+            listener = server.bserver._server if server.bserver else None  # noqa: SLF001
+            if listener is not None:
+                await cease(listener)
             await server.stop()
 
     async def show(self, raw: Floats, calibrating: frozenset[int] = frozenset()) -> int:

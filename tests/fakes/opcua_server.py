@@ -169,7 +169,7 @@ class OpcUaServer:
         server, self._server = self._server, None
         if server is not None:
             if server.bserver is not None and server.bserver._server is not None:
-                await cease(server.bserver._server)
+                await cease(server.bserver._server)  # as drivers/sim/site_opcua.py
             await server.stop()
             await _end_leftovers()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from vision.health import Levels
-from vision.motion import CELL, SAMPLES_ACROSS, cells_of
+from vision.motion import CELL, SAMPLES_ACROSS, cells_of, middle
 from vision.postprocess import overlaps
 
 SIDES = st.integers(1, 40)
@@ -39,6 +39,15 @@ def test_cells_are_means(picture: np.ndarray) -> None:
         for column in range(width):
             part = picture[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL, 1]
             assert cells[row, column] == part.mean()
+
+
+@given(
+    cells=arrays.arrays(
+        np.float32, st.tuples(SIDES, SIDES), elements=st.floats(-255, 255, width=32)
+    )
+)
+def test_the_middle_is_the_median(cells: np.ndarray) -> None:
+    assert middle(cells) == np.median(cells)
 
 
 def test_cells_of_a_large_picture_are_of_every_so_manieth_sample() -> None:
