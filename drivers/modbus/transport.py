@@ -240,14 +240,16 @@ class _DialIn(asyncio.Protocol):
         self._arrived.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        found = self._taken
+        if not self._taken:
+            return
+        found = True
         while found and data:
             found = False
             for prefix in self._prefixes:
                 if data.startswith(prefix):
                     data = data[len(prefix) :]
                     found = True
-        if self._taken and data:
+        if data:
             self._link.data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
