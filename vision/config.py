@@ -210,9 +210,10 @@ class CameraConfig(StrictModel):
     pace: of a file or folder: `real`, or `fast`, which takes every frame, as soon as the one before
         is judged.  folder_fps: pictures a second of a folder.
     analyse_fps: frames analysed per second, at most; decoding follows the camera.
-    score: confidence from which a detection may start a track; the best value differs by camera
-        (0.35 to 0.50 were found on different views). 0.45 was chosen on one scene and counted
-        better than 0.35 on other frames of the same scene (models/person-nanodet-416.md).
+    score: confidence from which a detection may start a track, and which a person must keep on the
+        average of some seconds to be counted; the best value differs by camera (0.35 to 0.50 were
+        found on different views). 0.45 was chosen on one scene and counted as well as 0.50 on
+        other frames of it, and far better than 0.35 (models/person-nanodet-416.md).
     motion_floor_s: seconds after which a picture in which nothing moves is analysed again; until
         then what was found in it holds.  0: every frame is analysed, moving or not.
     stale_s: age of the newest frame from which the camera counts as lost.

@@ -43,7 +43,7 @@ def box(x: float, y: float, hidden: float = 0.0, mast: Mast = MAST) -> Box:
 
 
 def track(number: int, where: tuple[float, float, float, float], missed: int = 0) -> Track:
-    return Track(number, where, (0.0, 0.0), 0.9, 3, missed, True, 0)
+    return Track(number, where, (0.0, 0.0), 0.9, 3, missed, True, 0, 0.9)
 
 
 def shown(

@@ -66,7 +66,7 @@ def test_they_are_points_of_the_camera_in_the_order_of_its_tags() -> None:
     zones = Zones([zone], start_ns=0)
     samples: list[Headcount] = []
     for number in range(9):
-        tracks = [Track(1, (10.0, 20.0, 14.0, 40.0), (0.0, 0.0), 0.9, 3, 0, True, 0)]
+        tracks = [Track(1, (10.0, 20.0, 14.0, 40.0), (0.0, 0.0), 0.9, 3, 0, True, 0, 0.9)]
         found = zones.feed(tracks[: number > 1], 100, 100, now_ns=number * STEP_NS)
         samples += [one for one in found if isinstance(one, Headcount)]
     assert samples[-1].wearing[2:] == ((1, GOOD), (0, GOOD), (3, GOOD))

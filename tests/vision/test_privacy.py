@@ -164,7 +164,7 @@ def holds(regions: tuple[Box, ...], box: Box) -> bool:
     )
 
 
-TRACK = Track(1, PERSON, (0.0, 0.0), 0.9, 5, 0, True, 0)
+TRACK = Track(1, PERSON, (0.0, 0.0), 0.9, 5, 0, True, 0, 0.9)
 FACE = (120.0, 62.0, 144.0, 92.0)
 
 

@@ -20,7 +20,7 @@ THING = (100.0, 100.0, 120.0, 160.0)
 
 
 def track(number: int, box: tuple[float, float, float, float], missed: int = 0) -> Track:
-    return Track(number, box, (0.0, 0.0), 0.9, 9, missed, True, 0)
+    return Track(number, box, (0.0, 0.0), 0.9, 9, missed, True, 0, 0.9)
 
 
 def shifted(by: float) -> tuple[float, float, float, float]:

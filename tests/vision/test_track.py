@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vision.postprocess import Detections
-from vision.track import Track, Tracker, TrackerRules
+from vision.track import BELIEF_S, Track, Tracker, TrackerRules
 
 WIDTH, HEIGHT = 640, 360
 STEP_NS = 250_000_000  # 4 fps
@@ -81,9 +81,58 @@ def test_a_person_who_walks_out_of_the_frame_is_not_carried_on() -> None:
 
 def test_weak_detections_continue_a_track_and_never_start_one() -> None:
     scene = Scene()
-    scene.step(seen((100, 100)))
+    for _ in range(4):
+        scene.step(seen((100, 100)))
     for _ in range(8):
         assert ids(scene.step(seen((100, 100), (400, 100), score=0.25))) == [1]
+
+
+def test_a_thing_that_seldom_looks_like_a_person_does_not_count_for_long() -> None:
+    scene = Scene()
+    scene.step(seen())
+    cone = (0.36, 0.36, *[0.25, 0.25, 0.25, 0.36] * 30)
+    counts = [len(scene.step(seen((100, 100), score=score))) for score in cone]
+    assert counts[1] == 1
+    assert sum(counts) <= 2, counts
+
+
+def test_scores_that_waver_about_a_mean_that_is_high_enough_count_throughout() -> None:
+    scene = Scene()
+    counts = [
+        len(scene.step(seen((100, 100), score=score))) for score in (0.5, 0.5, *[0.25, 0.5] * 40)
+    ]
+    assert counts == [1] * len(counts)
+
+
+def test_who_is_firmly_known_and_then_half_hidden_counts_on_for_seconds_and_not_for_ever() -> None:
+    scene = Scene()
+    for _ in range(40):
+        scene.step(seen((100, 100)))
+    counts = [len(scene.step(seen((100, 100), score=0.25))) for _ in range(160)]
+    lasting = counts.index(0)
+    # From 0.8 towards 0.25, down to 0.35: 5 s x ln(0.55 / 0.10), 8.5 s.
+    assert abs(lasting / 4 - BELIEF_S * np.log(5.5)) < 0.5
+    assert counts == [1] * lasting + [0] * (160 - lasting)
+    assert len(scene.tracker.everybody) == 1
+    again = [len(scene.step(seen((100, 100)))) for _ in range(12)]
+    assert again[-1] == 1
+    assert ids(scene.tracker.feed(seen((100, 100)), WIDTH, HEIGHT, now_ns=scene.now_ns)) == [1]
+
+
+def test_who_is_hidden_where_the_motion_leads_out_of_the_picture_has_walked_out() -> None:
+    scene = Scene()
+    for x in (600, 604, 608, 612):
+        assert len(scene.step(seen((x, 100)))) == 1
+    # 0, 4, then 8 of 24 pixels would be outside.
+    assert [len(scene.step(seen())) for _ in range(3)] == [1, 1, 0]
+    assert ids(scene.step(seen((616, 100)))) == [1]  # it was only a pipe
+
+
+def test_who_stands_at_the_edge_and_is_hidden_stays_counted() -> None:
+    scene = Scene()
+    for _ in range(4):
+        scene.step(seen((WIDTH - 24, HEIGHT - 60)))
+    assert [len(scene.step(seen())) for _ in range(RULES.coast)] == [1] * RULES.coast
 
 
 def test_two_people_who_cross_keep_two_ids() -> None:

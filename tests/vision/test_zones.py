@@ -33,7 +33,7 @@ def crowd(inside: int, outside: int = 0) -> list[Track]:
     """People of which `inside` stand in the left half of a 100 x 100 frame."""
     places = [10.0] * inside + [80.0] * outside
     return [
-        Track(number, (x, 20.0, x + 4, 40.0), (0.0, 0.0), 0.9, 3, 0, True, 0)
+        Track(number, (x, 20.0, x + 4, 40.0), (0.0, 0.0), 0.9, 3, 0, True, 0, 0.9)
         for number, x in enumerate(places, start=1)
     ]
 
