@@ -211,7 +211,8 @@ class VideoSource:
             return False
         picture = np.asarray(image, np.uint8)
         if self._buffer is not None and self._buffer.shape != picture.shape:
-            self._first = True  # the camera changed its resolution: boxes of before lie elsewhere
+            # Of Motion JPEG; with other codecs OpenCV scales. Boxes of before lie elsewhere.
+            self._first = True
         self._buffer = picture
         self._decoded += 1
         self._decoding.picture()

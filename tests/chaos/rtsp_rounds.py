@@ -7,7 +7,8 @@ camera that sees and says that it doubts, the third one that is lost.
 
 Leaks, by rule stated here: the camera's process is the same from first to last; its open files and
 threads after a fault are, in the last quarter, at no time more than the most of the first quarter;
-the median of its resident memory grows by at most 4 MB from the second quarter to the last.
+the median of its resident memory grows by at most 4 MB from the second quarter to the last. What a
+camera loads the first time that it does something is had before the first round (rtsp_lane.py).
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ Run with the system's interpreter (packages as for tests/peers/rtsp_server.py, x
 gstreamer1.0-plugins-bad, x264enc in -ugly, jpegenc in -good):
 
     /usr/bin/python3 tests/peers/live_camera.py --codec h264|h265|mjpeg [--port 0]
-        [--user admin --password secret] [--passed-on]
+        [--size 640x360] [--user admin --password secret] [--passed-on]
 
-Sends a test picture of 640 x 360 whose corner is noise, 10 a second, a key frame every second.
+Sends a test picture whose corner is noise, 10 a second, a key frame every second.
 Prints `ready PORT` once it listens on 127.0.0.1; the mount is /live. A line `size W H` on standard
 input changes the size while clients look on.
 
@@ -72,10 +72,10 @@ def passing_on(port: int) -> str:
 class Camera:
     """One mount, and the size filters of the media that run."""
 
-    def __init__(self, codec: str) -> None:
+    def __init__(self, codec: str, width: int, height: int) -> None:
         self.factory = GstRtspServer.RTSPMediaFactory()
         self.factory.set_launch(
-            f'( videotestsrc is-live=true ! capsfilter name=size caps="{caps(640, 360)}"'
+            f'( videotestsrc is-live=true ! capsfilter name=size caps="{caps(width, height)}"'
             f" ! {ENCODERS[codec]} )"
         )
         self.factory.set_shared(True)
@@ -115,6 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--codec", choices=sorted(ENCODERS), required=True)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--size", default="640x360")
     parser.add_argument("--user", default="")
     parser.add_argument("--password", default="")
     parser.add_argument("--passed-on", action="store_true")
@@ -123,7 +124,7 @@ def main() -> None:
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(str(given.port))
-    camera = Camera(given.codec)
+    camera = Camera(given.codec, *map(int, given.size.split("x")))
     if given.passed_on:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
             free.bind(("127.0.0.1", 0))
