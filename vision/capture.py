@@ -38,9 +38,9 @@ from vision.login_notes import LoginNotes
 from vision.opening import Door
 
 SLOW_READ_NS = 2_000_000_000
-BACKOFF_S = (0.5, 1.0, 2.0, 4.0)
-"""Waits between attempts to open; the last repeats. A camera reboots in 20 to 60 s: with
-8 s the first good count came up to 11.7 s late (make rtsp, when opening took 2 to 3 s)."""
+BACKOFF_S = (0.5, 1.0, 2.0)
+"""Waits between attempts to open; the last repeats. A camera reboots in 20 to 60 s. With 8 s the
+first good count came up to 11.7 s late (make rtsp, when opening took 2 to 3 s), with 4 s 10.5 s."""
 UNSHOWN_NS = 5_000_000_000
 """Longer than the frames last that a decoder cannot give after a change of size."""
 ASKED_S = 0.5

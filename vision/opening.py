@@ -10,11 +10,11 @@ Guarantees:
 - Cameras that are given the same notes count as one who tries: a login is tried by one of them at a
   time until it was taken, and refused to one (401) it is left alone by all (vision/refusals.py). A
   403 is of its camera alone: whoever it is was let in, and may not see this stream.
-- Every wait is bounded: by BRISK_S, since whoever waits long for a line that a fault has garbled is
-  late when it is over. A camera that was too slow for that has SILENCE_S for each answer; one that
-  answered and twice kept its stream back has START_S the next time, because its encoder may be slow
-  to start; a stream that gave no picture has PICTURE_S, because its key pictures may be far
-  apart (those of platforms and recorders that make none for whoever comes).
+- Every wait is bounded: by BRISK_S, since whoever waits long for a line that a fault has broken is
+  late when it is over (vision/patience.py). A camera that was too slow for that has SILENCE_S for
+  each answer; one that answered and twice kept its stream back has START_S the next time, because
+  its encoder may be slow to start; a stream that gave no picture has PICTURE_S, because its key
+  pictures may be far apart (those of platforms and recorders that make none for whoever comes).
 - A camera has SETTLE_S to put away the connection it was asked on before FFmpeg opens another.
 - No text that leaves here holds a password.
 
@@ -36,6 +36,7 @@ from vision.ffmpeg import SILENCE_S
 from vision.hardware import SOFTWARE, Decoding, Video
 from vision.http_stream import ask
 from vision.login_notes import Held, LoginNotes
+from vision.patience import Patience
 from vision.picture_folder import PictureFolder
 from vision.refusals import AGAIN_NS, LOCKOUT_NS, TRIES, place_of
 from vision.rtsp import Description, Login, Outcome
@@ -83,8 +84,8 @@ class Door:
         self._refused: str | None = None
         self._taken: str | None = None
         self._refusals = 0
-        self._slow_answer = False
-        self._slow_picture = False
+        self._answers = Patience(BRISK_S, SILENCE_S)
+        self._pictures = Patience(BRISK_S, PICTURE_S)
         self._kept_back = 0
 
     @property
@@ -128,7 +129,10 @@ class Door:
 
     def first_picture(self, waited_ns: int | None) -> None:
         """Say how long the first picture of what was opened took; None if there was none."""
-        self._slow_picture = waited_ns is None or waited_ns > BRISK_S * 1e9
+        if waited_ns is None:
+            self._pictures.waited_in_vain()
+        else:
+            self._pictures.done(waited_ns / 1e9)
 
     def sit_out(self, stop: threading.Event, lives: Callable[[], None]) -> None:
         """Wait until a refused login may be tried again, or stop. lives: called meanwhile."""
@@ -136,9 +140,10 @@ class Door:
         while not stop.wait(LOOK_S):
             lives()
             try:
-                changed = self._password() != self._refused
+                changed = self._password() not in {"", self._refused}
             except (OSError, UnicodeDecodeError):
-                changed = False  # half written, or taken away: nothing new to try
+                changed = False
+            # Empty, half written or taken away: nothing new to try.
             if changed or self._let_go() or self._monotonic_ns() >= until_ns:
                 break
         self._refused = self._held = None
@@ -201,13 +206,17 @@ class Door:
         config = self._config
         login = Login(config.user, password) if config.user else None
         cnonce = secrets.token_hex(16)
-        patience_s = SILENCE_S if self._slow_answer else BRISK_S
-        return ask(config.source, login, cnonce=cnonce, timeout_s=patience_s)
+        began_ns = self._monotonic_ns()
+        found = ask(config.source, login, cnonce=cnonce, timeout_s=self._answers.seconds)
+        if found.outcome is Outcome.NO_ANSWER:
+            self._answers.waited_in_vain()
+        else:
+            self._answers.done((self._monotonic_ns() - began_ns) / 1e9)
+        return found
 
     def _judged(self, where: str, password: str, found: Description, held: Held | None) -> str:
         """A sentence if the answer is none that gives a stream."""
         config = self._config
-        self._slow_answer = found.outcome is Outcome.NO_ANSWER
         match found.outcome:
             case Outcome.OK:
                 self._taken, self._refusals = password, 0
@@ -253,7 +262,7 @@ class Door:
         if config.is_file:
             with Path(config.source).open("rb"):
                 pass  # the reason why a file cannot be read is lost inside FFmpeg
-        patience_ms = round(1e3 * (PICTURE_S if self._slow_picture else patience_s))
+        patience_ms = round(1e3 * max(self._pictures.seconds, patience_s))
         options = [
             *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience_ms),
             *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience_ms),

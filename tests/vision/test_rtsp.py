@@ -216,6 +216,9 @@ async def test_a_refused_login_is_left_alone_for_half_an_hour(tmp_path: Path) ->
             await until(lambda: len(camera.logins) == 2)
             assert camera.logins == [False, False]
             await looks(3)
+            secret.write_text("")  # whoever writes a file anew empties it first
+            await looks(3)
+            assert camera.logins == [False, False]
             secret.write_text("right\n")
             await until(lambda: len(camera.logins) > 2)
             assert camera.logins[2], "the new password"
