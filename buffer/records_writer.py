@@ -381,7 +381,8 @@ class RecordsWriter(Writer[RecordsJob]):
     def _oldest(self, stream: Stream) -> int:
         found = self._oldest_ns.get(stream)
         if found is None:
-            found = oldest_ns(self.database, stream)
+            # Where there is no file to ask, whoever says why must not fail for that.
+            found = None if self.is_broken else oldest_ns(self.database, stream)
             if found is None:
                 return self.clock.wall_ns()
             self._oldest_ns[stream] = found

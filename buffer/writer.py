@@ -126,12 +126,18 @@ class Writer(Generic[JobT]):
                 jobs, last = self._next_jobs()
                 self._work(jobs)
                 if last:
-                    self.finish()
+                    self._finish()
                     return
         finally:
             self._dead = True
             self.database.close()
             self._refuse_queued()
+
+    def _finish(self) -> None:
+        try:
+            self.finish()
+        except (sqlite3.Error, OSError, MemoryError) as failure:
+            self._refuse((), _cause(failure))
 
     def _work(self, jobs: Sequence[JobT]) -> None:
         unsettled = jobs
@@ -213,6 +219,11 @@ class Writer(Generic[JobT]):
         now_ns = self.clock.monotonic_ns()
         looks = [next_look_ns(unit, self.limits(stream), now_ns) for stream, unit in oldest]
         self._look_ns = min((at_ns for at_ns in looks if at_ns is not None), default=None)
+
+    @property
+    def is_broken(self) -> bool:
+        """Tell whether an attempt failed and the file has not been opened anew since."""
+        return self._broken
 
     @property
     def look_ns(self) -> int | None:

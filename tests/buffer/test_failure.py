@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +154,59 @@ async def test_an_alarm_whose_commit_took_place_before_a_question_failed_is_stor
     async with open_buffer() as log:
         assert gaps_of(await everything(log, Stream.EVENT)) == {}
         assert len(await everything(log, Stream.ALARM)) == 3
+
+
+@contextmanager
+def gone(path: Path) -> Iterator[None]:
+    """The file is away, and its name is taken: it can be neither written to nor opened anew."""
+    away = path.with_suffix(".away")
+    with blocked(path):
+        path.rename(away)
+        path.mkdir()
+        try:
+            yield
+        finally:
+            path.rmdir()
+            away.rename(path)
+
+
+async def test_a_file_that_cannot_be_opened_any_more_is_told_so_and_ends_quietly(
+    open_buffer: OpenBuffer, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        async with open_buffer(attempts=2, lock_wait_ms=1) as log:
+            assert await log.add_record(Stream.ALARM, b"stored") == 1
+            stack.enter_context(gone(tmp_path / "data" / "records.db"))
+            for payload in (b"second", b"third"):
+                with pytest.raises(NotStoredError, match="unable to open"):
+                    await log.add_record(Stream.ALARM, payload)
+                assert "unable to open" in log.health()[1], log.health()
+            assert [one.payload for one in log.volatile()] == [b"second", b"third"]
+    async with open_buffer() as log:
+        assert [one.payload for one in await everything(log, Stream.ALARM)] == [b"stored"]
+
+
+@contextmanager
+def ageless(path: Path, table: str) -> Iterator[None]:
+    """How old a table's records are cannot be asked, all else can."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"ALTER TABLE {table} RENAME COLUMN time_ns TO away")
+    yield
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"ALTER TABLE {table} RENAME COLUMN away TO time_ns")
+
+
+async def test_a_question_that_fails_while_the_last_is_written_ends_nothing_else(
+    open_buffer: OpenBuffer, tmp_path: Path
+) -> None:
+    records = tmp_path / "data" / "records.db"
+    with ExitStack() as stack:
+        async with open_buffer(attempts=1, lock_wait_ms=1) as log:
+            with blocked(records), pytest.raises(NotStoredError, match="locked"):
+                await log.add_record(Stream.ALARM, b"held")
+            stack.enter_context(ageless(records, "evidence"))
+    async with open_buffer() as log:
+        assert [one.payload for one in await everything(log, Stream.ALARM)] == [b"held"]
 
 
 async def test_file_changed_by_another_hand_is_not_written_to(
