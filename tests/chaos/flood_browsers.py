@@ -6,7 +6,8 @@ others at the gateway and again at the console, by design), and how long a page,
 acknowledgement take, each over a TLS connection of its own.
 
 They are a process of their own (`Crowd` starts it), because on a real site they are other machines:
-told the name of each phase by a line on standard input, and telling all that was felt at its end.
+told the name of each phase by a line on standard input, and telling all that was felt at its end. A
+phase lasts until the person has done all that he does once within it, whatever the machine is like.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ SLOW_BYTES, SLOW_S = 4096, 0.2
 ASK_S = 0.2
 SEEN = "alarm at a browser"
 PERSON = "王芳"
+LONGEST_S = 60.0
+"""A bound against hanging."""
 NICE = 5
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,6 +65,8 @@ class Browsers:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
+        self._rounds = self._begun = 0
+        self._acted = threading.Condition()
         self._felt = Felt()
         self.phases: dict[str, Felt] = {}
         self.ended: list[str] = []
@@ -79,7 +84,12 @@ class Browsers:
             thread.start()
 
     def phase(self, name: str) -> None:
-        """Begin a phase; an empty name ends it."""
+        """Begin a phase; an empty name ends it, once the person has acted in it."""
+        with self._acted:
+            whole = self._begun + 2  # the round that was under way, and one more
+            if not name:
+                self._acted.wait_for(lambda: self._rounds >= whole or self.ended, LONGEST_S)
+            self._begun = self._rounds
         with self._lock:
             self._felt = Felt()
             if name:
@@ -143,6 +153,9 @@ class Browsers:
                 self._add(name, (time.perf_counter() - began) * 1e3)
                 if reply.status not in good:
                     self._refuse(f"{name}: {reply.status} {reply.content[:80]!r}")
+            with self._acted:
+                self._rounds += 1
+                self._acted.notify()
             self._stop.wait(ASK_S)
 
     def _refuse(self, text: str) -> None:
@@ -186,8 +199,10 @@ class Crowd:
 
     def _say(self, text: str) -> None:
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(text)
         self._process.stdin.flush()
+        assert self._process.stdout.readline() == "noted\n"
 
 
 def until_signed_in(browser: Browser) -> None:
@@ -214,7 +229,7 @@ def main() -> None:
     print("attached", flush=True)
     for line in sys.stdin:
         browsers.phase(line.strip())
-    browsers.phase("")
+        print("noted", flush=True)
     ended = list(browsers.ended)
     browsers.end()
     phases = {name: asdict(felt) for name, felt in browsers.phases.items()}
