@@ -381,10 +381,8 @@ class RecordsWriter(Writer[RecordsJob]):
     def _oldest(self, stream: Stream) -> int:
         found = self._oldest_ns.get(stream)
         if found is None:
-            # Where there is no file to ask, whoever says why must not fail for that.
-            found = None if self.is_broken else oldest_ns(self.database, stream)
-            if found is None:
-                return self.clock.wall_ns()
+            if self.is_broken or (found := oldest_ns(self.database, stream)) is None:
+                return self.clock.wall_ns()  # or no file to ask: whoever says why must not fail
             self._oldest_ns[stream] = found
         return found
 
