@@ -18,7 +18,7 @@ by overlap, best first. Widening lets a narrow person (25 px) who moves 20 px be
 
 Why belief: a weak detection used to keep whoever had once been confirmed, so a traffic cone that
 reached the threshold once was a person for a minute. On vtest.avi, followed from its start, the
-headcount was 1.2 people off at a threshold of 0.45 (vision/models/person-nanodet-416.md).
+headcount was 1.1 people off at a threshold of 0.45 (vision/models/person-nanodet-416.md).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WIDEN = 0.3
 SMALLEST_OVERLAP = 0.1  # of widened boxes; below it two boxes are two people
 WEAK_OVERLAP = 0.4  # a weak detection must fit better
 BELIEF_S = 5.0
-"""Scores further back weigh little. Chosen on 97 frames of vtest.avi: 3 to 12 s count alike."""
+"""Scores further back weigh little. Chosen on 97 frames of vtest.avi; 2 to 8 s are nearly alike."""
 IN_VIEW = 0.8
 """Share of a predicted box in the picture, under which its person has walked out (0.7: alike)."""
 
@@ -46,12 +46,14 @@ IN_VIEW = 0.8
 class TrackerRules:
     """confirm: hits before a track counts.  coast: frames without a hit in which it still counts.
 
-    misses: frames without a hit after which it is forgotten.
+    misses: frames without a hit after which it is forgotten.  belief_s: see Track.belief; 0: the
+    newest score alone.
     """
 
     confirm: int
     coast: int
     misses: int
+    belief_s: float = BELIEF_S
 
     @classmethod
     def for_rate(cls, fps: float) -> TrackerRules:
@@ -60,7 +62,7 @@ class TrackerRules:
         Below 1 fps people move too far between frames to be followed: each frame counts as it is.
         """
         if fps < 1.0:
-            return cls(confirm=1, coast=0, misses=0)
+            return cls(confirm=1, coast=0, misses=0, belief_s=0.0)
         return cls(confirm=2, coast=max(1, round(0.75 * fps)), misses=max(2, round(2.0 * fps)))
 
 
@@ -69,7 +71,7 @@ class Track:
     """One person. box: x1, y1, x2, y2 in frame pixels, predicted while `missed` > 0.
 
     velocity: of the box's centre in pixels per second.  seen_ns: time of the last hit.
-    belief: mean score, of all hits at first, then of those of about the last BELIEF_S.
+    belief: mean score, of all hits at first, then of those of about the last `belief_s`.
     """
 
     id: int
@@ -88,7 +90,7 @@ class Tracker:
 
     def __init__(self, rules: TrackerRules, threshold: float) -> None:
         self._rules = rules
-        self._threshold = threshold
+        self._threshold = float(np.float32(threshold))  # as scores are: who is at it counts
         self._tracks: list[Track] = []
         self._next_id = 1
         self._fresh = True
@@ -168,7 +170,8 @@ class Tracker:
             )
         hits = before.hits + 1
         score = float(found.scores[row])
-        weight = max(1 / hits, 1 - math.exp(-elapsed_s / BELIEF_S))
+        past_s = self._rules.belief_s
+        weight = max(1 / hits, 1 - math.exp(-elapsed_s / past_s)) if past_s else 1.0
         return Track(
             id=moved.id,
             box=box,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision.patience import FOURTH, Patience
+from vision.patience import SELDOM, Patience
 
 BRISK_S, SLOW_S = 3.0, 16.0
 
@@ -41,7 +41,7 @@ def test_who_was_slow_is_waited_for_until_he_is_brisk() -> None:
 def test_whatever_a_camera_needs_it_is_served_by_the_fourth_attempt(needed: list[float]) -> None:
     patience = Patience(BRISK_S, SLOW_S)
     for took_s in needed:
-        for _ in range(FOURTH):
+        for _ in range(SELDOM):
             if took_s <= patience.seconds:
                 break
             patience.waited_in_vain()

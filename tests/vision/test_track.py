@@ -155,6 +155,21 @@ def test_below_one_frame_a_second_each_frame_counts_as_it_is() -> None:
     assert scene.step(seen()) == []
 
 
+def test_below_one_frame_a_second_earlier_scores_say_nothing() -> None:
+    tracker = Tracker(TrackerRules.for_rate(0.5), 0.35)
+    counts = [
+        len(tracker.feed(seen((100, 100), score=score), WIDTH, HEIGHT, now_ns=number * 2 * 10**9))
+        for number, score in enumerate((0.4, 0.25, 0.25, 0.25, 0.4))
+    ]
+    assert counts == [1, 0, 0, 0, 1]
+
+
+def test_who_is_seen_at_the_threshold_counts() -> None:
+    for threshold in (0.45, 0.1, 0.7):
+        tracker = Tracker(RULES, threshold)
+        assert tracker.feed(seen((100, 100), score=threshold), WIDTH, HEIGHT, now_ns=0)
+
+
 @given(
     st.lists(st.tuples(st.integers(-14, 14), st.integers(-6, 6)), min_size=1, max_size=6),
     st.randoms(use_true_random=False),
